@@ -1,0 +1,340 @@
+"""The typed schema of one trial, and the run key: a hash of what determines its result.
+
+Hydra composes `conf/` into a `TrialConfig`; a misspelt key or a value of the wrong type is refused by this schema.
+Combinations that cannot work are refused by `repro.validation`, before any data or model is read. Nothing here imports
+torch or transformers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+KEY_VERSION = 1
+"""Part of every run key: raise it when the meaning of a config changes, so that old records are not taken for new ones."""
+
+
+@dataclass
+class MethodConfig:
+    """What every method says of itself. A method's own fields are in a subclass, named `<Name>Config`."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    paper_section: str = MISSING
+    """Where the method is described, for docs and records."""
+    deviations: list[str] = field(default_factory=list)
+    """Known differences from the paper: copied into every record."""
+
+
+@dataclass
+class FineTuningConfig(MethodConfig):
+    head: str = "linear"
+    """Encoder models: `linear` on the pooled or token output. Generating models ignore it."""
+
+
+@dataclass
+class PromptTuningConfig(MethodConfig):
+    length: int = 100
+    initialisation: str = "class_label"
+    """uniform | sampled_vocabulary | class_label"""
+    uniform_low: float = -0.5
+    uniform_high: float = 0.5
+    vocabulary_size: int = 5000
+    """Rows of the embedding table, from id 0, among which `sampled_vocabulary` draws without replacement."""
+    init_words: list[str] = field(default_factory=list)
+    """`class_label`: words instead of the task's label names (Lester et al., footnote 7); empty means the labels."""
+    placement: str = "before"
+    """before | after (the input) | after_bos"""
+    head: str = "linear"
+
+
+@dataclass
+class PrefixTuningConfig(MethodConfig):
+    length: int = 5
+    reparameterisation: str = "mlp"
+    """mlp | none"""
+    hidden: int = 512
+    """Width k of the MLP's hidden layer (`mid_dim`)."""
+    prefix_dropout: float = 0.0
+    sites: list[str] = field(default_factory=list)
+    """encoder, decoder, cross; empty means every site the model has."""
+    shift_positions: bool = True
+    """Real tokens start at position `length`."""
+    head: str = "linear"
+
+
+@dataclass
+class PTuningV2Config(MethodConfig):
+    length: int = 20
+    reparameterisation: str = "embedding"
+    """embedding | mlp"""
+    hidden: int = 512
+    prefix_dropout: float = 0.1
+    init_std: float = 0.02
+    shift_positions: bool = True
+    sites: list[str] = field(default_factory=list)
+    head: str = "linear"
+
+
+@dataclass
+class ModelConfig:
+    """Frozen facts of a backbone, known without loading it; loading checks them against the weights."""
+
+    name: str = MISSING
+    paper_name: str | None = None
+    """The key under which a paper reports this model (`papers/reported`), null if none of them used it."""
+    family: str = MISSING
+    """t5 | bart | gpt2 | llama | bert | roberta"""
+    kind: str = MISSING
+    """encoder | decoder | encoder_decoder"""
+    source: str = MISSING
+    """hub (location is a hub id) | folder | package (location is `package:path/in/it`) | random (tests: no weights)"""
+    location: str = MISSING
+    revision: str | None = None
+    layers: int = MISSING
+    decoder_layers: int | None = None
+    heads: int = MISSING
+    kv_heads: int | None = None
+    head_dim: int = MISSING
+    width: int = MISSING
+    feed_forward: int = MISSING
+    vocabulary: int = MISSING
+    max_positions: int | None = None
+    """Rows of the position table that tokens can use; null for relative positions."""
+    tied_head: bool = True
+    parameters: int | None = None
+    """Number of frozen parameters, counted on meta tensors (heads of ours excluded)."""
+    licence: str | None = None
+    note: str | None = None
+
+
+@dataclass
+class DecodingConfig:
+    beams: int = 1
+    max_new_tokens: int = 16
+    min_new_tokens: int = 0
+    length_penalty: float = 1.0
+    bad_words: list[str] = field(default_factory=list)
+    """Strings that must not be generated (prefix-tuning's code forbids newlines)."""
+    batch_size: int = 16
+
+
+@dataclass
+class SplitLimits:
+    """At most so many examples of a split, drawn with `seed` (train, validation: a random subset; test: the first)."""
+
+    train: int | None = None
+    validation: int | None = None
+    test: int | None = None
+    seed: int = 0
+
+
+@dataclass
+class TaskConfig:
+    _target_: str = MISSING
+    name: str = MISSING
+    paper_name: str | None = None
+    forms: list[str] = MISSING
+    """The forms in which the task can be rendered: text_to_text, pair, choice, tagging."""
+    form: str = "auto"
+    """auto: the head form on an encoder, text_to_text elsewhere."""
+    source: str = "local"
+    """local (data_dir) | hub (hub_id)"""
+    data_dir: str = MISSING
+    hub_id: str | None = None
+    hub_config: str | None = None
+    hub_revision: str | None = None
+    labels: list[str] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+    """Rows of the original splits: a file with other counts is refused unless check_rows is off."""
+    check_rows: bool = True
+    metrics: list[Any] = MISSING
+    report_split: str = "validation"
+    """The split whose score is the result (test, where its labels are public and the paper used it)."""
+    max_input_length: int = 128
+    max_target_length: int = 16
+    limit: SplitLimits = field(default_factory=SplitLimits)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    options: dict[str, Any] = field(default_factory=dict)
+    """The task class's own switches (a template id, say)."""
+    init_words: list[str] = field(default_factory=list)
+    """Words for class-label initialisation where the labels are free text (Lester et al., footnote 7)."""
+
+
+@dataclass
+class OptimiserConfig:
+    name: str = "adamw"
+    """adamw | adafactor"""
+    learning_rate: float = MISSING
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    decay_rate: float = 0.8
+    """Adafactor: beta2_t = 1 - (t + 1)^-decay_rate."""
+    step_offset: int = 0
+    """Adafactor: t starts here (official runs: 1,100,000, the step of the frozen checkpoint)."""
+    clip_threshold: float = 1.0
+    """Adafactor: an update's root mean square is cut to this."""
+    factored: str = "auto"
+    """Adafactor: auto (second moments of a matrix whose two sides are at least 128 are factored) | always | never"""
+    weight_decay_form: str = "absolute"
+    """Adafactor: absolute (T5X: p *= 1 - decay) | times_learning_rate (transformers)"""
+
+
+@dataclass
+class ScheduleConfig:
+    name: str = "constant"
+    """constant | linear (to 0) | exponential (per epoch)"""
+    warmup_steps: int = 0
+    gamma: float = 0.95
+    """exponential: factor per epoch."""
+
+
+@dataclass
+class SelectionConfig:
+    """Which checkpoint is the result."""
+
+    rule: str = "best"
+    """best (first on ties) | last"""
+    split: str = "validation"
+    metric: str | None = None
+    """null: the task's first metric; `loss` is the mean validation loss (lower is better)."""
+
+
+@dataclass
+class TrainerConfig:
+    epochs: int | None = None
+    steps: int | None = None
+    """Exactly one of epochs and steps is set."""
+    batch_size: int = 32
+    accumulate: int = 1
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    clip_norm: float | None = 1.0
+    loss_reduction: str = "token_mean"
+    """token_mean (over all target tokens of the batch) | example_sum (tokens summed, mean over examples)"""
+    backbone_dropout: float | None = None
+    """null: the frozen backbone is in eval mode; a number: train mode with this rate in its hidden layers."""
+    attention_dropout: float | None = None
+    """As above, in its attention probabilities; null follows backbone_dropout."""
+    evaluate_every: str = "epoch"
+    """`epoch`, or a number of steps."""
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    evaluation_batch_size: int = 64
+    dtype: str = "float32"
+    """Storage and compute of the frozen backbone: float32 | bfloat16 | float64. Prompts and optimiser stay float32."""
+    device: str = "auto"
+    attention: str = "sdpa"
+    """sdpa | eager"""
+    gradient_checkpointing: bool = False
+    checkpoint_seconds: float = 300.0
+    """Seconds between checkpoints for resuming; does not change the result."""
+    if_running: str = "wait"
+    """Another process runs the same key: wait | skip"""
+    threads: int | None = None
+
+
+@dataclass
+class TrackerConfig:
+    name: str = "none"
+    """none | wandb"""
+    project: str = "repro"
+    group: str | None = None
+    mode: str = "offline"
+
+
+@dataclass
+class PathsConfig:
+    data_root: str = MISSING
+    results_root: str = MISSING
+    """Records (small, kept in git) are in `<results_root>/records`."""
+    runs_root: str = MISSING
+    """Checkpoints, predictions, prompts: large, not kept in git."""
+
+
+@dataclass
+class RecipeConfig:
+    """Where the hyperparameters of this cell come from. Set by a file under conf/recipe; `name` null: library defaults."""
+
+    name: str | None = None
+    paper: str | None = None
+    sources: dict[str, str] = field(default_factory=dict)
+    """One line a hyperparameter: the paper's section or the official file that states it."""
+    unknown: list[str] = field(default_factory=list)
+    """What neither paper nor code states."""
+    deviations: list[str] = field(default_factory=list)
+
+
+@dataclass
+class TrialConfig:
+    """One trial: everything that one record answers for."""
+
+    method: Any = MISSING
+    model: ModelConfig = field(default_factory=ModelConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    experiment_name: str | None = None
+    seed: int = 1
+    rerun: bool = False
+    """Run again a trial whose record says `failed`."""
+
+
+METHOD_SCHEMAS = {
+    "fine_tuning": FineTuningConfig,
+    "prompt_tuning": PromptTuningConfig,
+    "prefix_tuning": PrefixTuningConfig,
+    "p_tuning_v2": PTuningV2Config,
+}
+
+# What does not change a result: where files lie, who watches, how often we save, which name a sweep has.
+_NOT_IN_KEY = (
+    ("paths",),
+    ("tracker",),
+    ("recipe",),
+    ("experiment_name",),
+    ("rerun",),
+    ("trainer", "checkpoint_seconds"),
+    ("trainer", "if_running"),
+    ("trainer", "evaluation_batch_size"),
+    ("trainer", "gradient_checkpointing"),
+    ("task", "data_dir"),
+    ("task", "decoding", "batch_size"),
+    ("task", "check_rows"),
+    ("method", "paper_section"),
+    ("method", "deviations"),
+    ("model", "paper_name"),
+    ("model", "licence"),
+    ("model", "note"),
+    ("task", "paper_name"),
+)
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """The config as plain dicts and lists, interpolations resolved."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True, enum_to_str=True)
+    assert isinstance(plain, dict)
+    return {key: value for key, value in plain.items() if key != "hydra"}  # type: ignore[misc]
+
+
+def run_key(plain: dict[str, Any]) -> str:
+    """16 hex digits that name a trial by content: equal for equal results, whatever the folder, tracker or sweep.
+
+    Args:
+        plain: a resolved config, as `resolved` returns it.
+    """
+    relevant = json.loads(json.dumps(plain))
+    for path in _NOT_IN_KEY:
+        node: Any = relevant
+        for part in path[:-1]:
+            node = node.get(part) or {}
+        node.pop(path[-1], None)
+    text = json.dumps({"key_version": KEY_VERSION, **relevant}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

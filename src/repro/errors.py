@@ -1,0 +1,37 @@
+"""The one kind of error that a person at the terminal is meant to read.
+
+Every message is one sentence, or a few, that say what was wrong, the value, what is allowed, and the fix. The command
+line prints it without a traceback and exits with `exit_code`.
+"""
+
+
+class ReproError(Exception):
+    """Bad input or a failed trial, said so that the reader can mend it. Exit code 2."""
+
+    exit_code = 2
+
+
+class ConfigError(ReproError):
+    """A config that cannot run: found before any data or model is loaded."""
+
+
+class DataError(ReproError):
+    """A data file that is missing or malformed; names the file and, where there is one, the line (1-based)."""
+
+
+class ModelError(ReproError):
+    """Weights that cannot be had, or that are not what the config says they are."""
+
+
+class TrialFailed(ReproError):
+    """A trial that started and could not finish (a NaN loss, say). Its record says why."""
+
+
+class StoreError(ReproError):
+    """A result store that cannot be read or written (full disk, no permission, damaged record)."""
+
+
+class Interrupted(ReproError):
+    """Ctrl-C or a termination signal: the trial was checkpointed and the same command continues it."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""Metrics: numpy only; each file names the reference scorer, version and mode that it equals."""

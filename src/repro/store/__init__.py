@@ -1,0 +1,1 @@
+"""The result store: one directory a run key, atomic writes, no torch."""

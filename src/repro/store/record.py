@@ -1,0 +1,71 @@
+"""The record of one trial: what was run, what came out, what it cost, and how it differs from the paper.
+
+A record is the only thing a report may show. It is small (kept in git), versioned and written atomically by `store.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from repro.errors import StoreError
+
+SCHEMA_VERSION = 1
+STATUSES = ("done", "failed", "collapsed")
+
+
+@dataclass
+class Record:
+    """Everything the report, the claims and a sceptical reader need about one trial.
+
+    Values of metrics are in percent. `collapsed` means that the trial ended but predicts one constant, or nothing.
+    """
+
+    key: str
+    status: str
+    config: dict[str, Any]
+    """The resolved config (`repro.config.resolved`), hydra's own node excluded."""
+    seed: int
+    reason: str | None = None
+    """Why it failed or collapsed, as a sentence."""
+    choices: dict[str, Any] = field(default_factory=dict)
+    """Which file of each config group was chosen."""
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    """{split: {value name: value}} at the chosen checkpoint."""
+    selection: dict[str, Any] = field(default_factory=dict)
+    """rule, split, metric, value, step and epoch of the chosen checkpoint."""
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    """One row an evaluation: step, epoch, train_loss, learning_rate, {split: {value name: value}}."""
+    statistics: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
+    """{split: {metric name: per-example statistics [N, S]}} at the chosen checkpoint."""
+    parameters: dict[str, int] = field(default_factory=dict)
+    """trained, stored (what must be kept after training), frozen."""
+    cost: dict[str, float] = field(default_factory=dict)
+    """seconds, train_seconds, evaluation_seconds, steps, examples, tokens, padded_tokens, peak_memory_bytes, flops."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """git, packages, python, device, data (fingerprints), weights (fingerprint), command, started, finished."""
+    deviations: list[str] = field(default_factory=list)
+    """Every known difference from the paper."""
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Record:
+        """A record from what `to_json` gave.
+
+        Raises:
+            StoreError: a newer schema, an unknown status or missing fields.
+        """
+        version = data.get("schema_version")
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            raise StoreError(
+                f"the record {data.get('key')} has schema version {version}, this program reads up to {SCHEMA_VERSION}: update repro."
+            )
+        known = {f.name for f in fields(cls)}
+        missing = {"key", "status", "config", "seed"} - set(data)
+        if missing or data["status"] not in STATUSES:
+            raise StoreError(f"the record {data.get('key')} is damaged: missing {sorted(missing)}, status {data.get('status')!r}.")
+        return cls(**{name: value for name, value in data.items() if name in known})

@@ -1,0 +1,1 @@
+"""Tasks: text in, text or labels out. No model, no tensor, except in collate.py."""

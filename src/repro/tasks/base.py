@@ -1,0 +1,92 @@
+"""The nouns of a task: an example, the four forms in which a model can see it, and the Task protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from repro.metrics.base import Metric
+
+SPLITS = ("train", "validation", "test")
+FORMS = ("text_to_text", "pair", "choice", "tagging")
+"""Forms of rendering: `text_to_text` for models that generate; the others are read by a head on an encoder."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of a split, before any rendering."""
+
+    id: str
+    fields: Mapping[str, Any]
+    references: tuple[Any, ...]
+    """Gold answers, of the type that the task's metrics take. Empty on an unlabelled test split."""
+    cluster: str | None = None
+    """Examples that share a passage or an input share a cluster (clustered standard errors)."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TextToText:
+    """`source` goes into the model, `target` is what it must generate (no special tokens in either)."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One or two segments and a class id: `[CLS] first [SEP] second [SEP]`."""
+
+    first: str
+    second: str | None
+    label: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Several pairs of which one is right; `label` is its index."""
+
+    pairs: tuple[tuple[str, str | None], ...]
+    label: int
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Words and one tag id a word."""
+
+    words: tuple[str, ...]
+    tags: tuple[int, ...]
+
+
+Rendered = TextToText | Pair | Choice | Tagged
+
+
+class Task(Protocol):
+    """A data set in one form, with its metrics. Built from `conf/task/*.yaml` by `_target_`; reads local files or the hub."""
+
+    name: str
+    form: str
+    labels: tuple[str, ...]
+    """Class names or tag names, index = id. Empty for free generation."""
+    metrics: tuple[Metric, ...]
+
+    def examples(self, split: str) -> Sequence[Example]:
+        """All examples of `train`, `validation` or `test`, in file order.
+
+        Raises:
+            DataError: the folder or file is missing, or a line is malformed (file and line are named).
+        """
+        ...
+
+    def render(self, example: Example) -> Rendered:
+        """The example in this task's `form`, exactly as the paper's code shows it to the model."""
+        ...
+
+    def parse(self, output: Any, example: Example) -> Any:
+        """Model output (string, class id, choice index or list of tag ids) to the prediction that the metrics take."""
+        ...
+
+    def fingerprint(self) -> dict[str, dict[str, Any]]:
+        """`{split: {"rows": n, "sha256": hash of the content}}` of every split that was read so far."""
+        ...
