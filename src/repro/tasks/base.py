@@ -71,6 +71,11 @@ class Task(Protocol):
     """Class names or tag names, index = id. Empty for free generation."""
     metrics: tuple[Metric, ...]
 
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """Known differences from the paper, as configured and as found in the splits read so far: for the record."""
+        ...
+
     def examples(self, split: str) -> Sequence[Example]:
         """All examples of `train`, `validation` or `test`, in file order.
 

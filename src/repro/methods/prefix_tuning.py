@@ -1,0 +1,26 @@
+"""Prefix-tuning (Li and Liang 2021): a prefix of keys and values at every layer, through an MLP while training (section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from repro.methods.deep_prompt import DeepPrompt
+from repro.methods.reparameterisation import TorchDefaults
+
+
+def prefix_tuning(
+    length: int,
+    reparameterisation: str = "mlp",
+    hidden: int = 512,
+    prefix_dropout: float = 0.0,
+    sites: Sequence[str] = (),
+    shift_positions: bool = True,
+    head: str = "linear",
+) -> DeepPrompt:
+    """P_theta[i, :] = MLP_theta(P'_theta[i, :]) (equation 3).
+
+    As in the official code P' has D columns and `hidden` is the MLP's inner width (the paper calls k the width of P').
+    `reparameterisation: none` trains the prefix itself, drawn from N(0, 1) (`init_shallow`).
+    """
+    use_mlp = reparameterisation == "mlp"
+    return DeepPrompt("prefix_tuning", length, use_mlp, hidden, TorchDefaults(), prefix_dropout, sites, shift_positions)

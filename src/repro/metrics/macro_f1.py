@@ -1,0 +1,70 @@
+"""Unweighted mean of the F1 scores of all classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class MacroF1:
+    """Macro F1 in percent: the F1 of CB (SuperGLUE, Wang et al. 2019: the unweighted mean of the F1 of its 3 classes).
+
+    An output that names no class (-1) is a false negative of the gold class and a false positive of none. A class with
+    neither gold nor predicted examples has F1 0 and still counts in the mean.
+
+    Args:
+        classes: number of classes C, at least 2.
+
+    Raises:
+        ValueError: fewer than 2 classes.
+    """
+
+    name: str = "f1_macro"
+    equals: str = "scikit-learn 1.9.1 f1_score(average='macro', labels=range(C), zero_division=0), times 100"
+    outputs: tuple[str, ...] = ("f1_macro",)
+    higher_is_better: bool = True
+
+    def __init__(self, classes: int) -> None:
+        if classes < 2:
+            raise ValueError(f"f1_macro: classes is {classes}; give the number of classes of the task, at least 2.")
+        self.classes = classes
+
+    def score(self, prediction: int, references: Sequence[int]) -> list[int]:
+        """Statistics [3 C] of one example: true positive, false positive, false negative of class 0, of class 1, ...
+
+        Args:
+            prediction: a class id, -1 when the output named no class.
+            references: the one gold class id.
+
+        Raises:
+            ValueError: not exactly one reference, or an id that is no class.
+        """
+        gold = self._gold(references)
+        if not -1 <= prediction < self.classes:
+            raise ValueError(f"f1_macro: the prediction {prediction} is not -1 or a class id below {self.classes}.")
+        counts = [[0, 0, 0] for _ in range(self.classes)]
+        if prediction == gold:
+            counts[gold][0] = 1
+        else:
+            counts[gold][2] = 1
+            if prediction != -1:
+                counts[prediction][1] = 1
+        return [count for triple in counts for count in triple]
+
+    def reduce(self, statistics: np.ndarray) -> dict[str, float]:
+        """Macro F1 in percent from statistics [N, 3 C]."""
+        sums = np.asarray(statistics, dtype=float).reshape(-1, 3 * self.classes).sum(axis=0)
+        correct, false_positive, false_negative = sums.reshape(self.classes, 3).T  # [C] each
+        denominator = 2 * correct + false_positive + false_negative
+        # Without gold and predictions the numerator is 0 as well: dividing by 1 gives the agreed F1 of 0.
+        f1 = 2 * correct / np.where(denominator == 0, 1.0, denominator)
+        return {"f1_macro": float(100.0 * f1.mean())}
+
+    def _gold(self, references: Sequence[int]) -> int:
+        if len(references) != 1:
+            raise ValueError(f"f1_macro: an example has {len(references)} references; it takes exactly one class id.")
+        gold = references[0]
+        if not 0 <= gold < self.classes:
+            raise ValueError(f"f1_macro: the reference {gold} is not a class id from 0 to {self.classes - 1}.")
+        return gold

@@ -1,0 +1,117 @@
+"""Examples as token ids, and a batch of them: what a model reads. Padding is decided here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+IGNORE = -100
+"""Label of a position that carries no loss."""
+
+BOS, SOURCE, TARGET, PAD = 0.0, 1.0, 2.0, 9.0
+"""Order keys of tokens: a prompt is placed by its own key between them (`models.base.place`)."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One sequence of one example as token ids, special tokens included."""
+
+    ids: tuple[int, ...]
+    source_length: int
+    """Tokens of `ids` that belong to the input; in a decoder-only training sequence the target follows them."""
+    token_types: tuple[int, ...] | None = None
+    label: int | None = None
+    """Class id (pair, choice)."""
+    token_labels: tuple[int, ...] | None = None
+    """One label a token, IGNORE where there is none (tagging; decoder-only training)."""
+    target_ids: tuple[int, ...] | None = None
+    """What the decoder of an encoder-decoder must produce."""
+    word_starts: tuple[int, ...] = ()
+    """Index in `ids` of the first sub-token of each word that survived truncation (tagging)."""
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N rows padded to the longest of them."""
+
+    ids: Tensor
+    """[N, T]"""
+    mask: Tensor
+    """[N, T] 1 on real tokens"""
+    order: Tensor
+    """[N, T] order keys BOS, SOURCE, TARGET or +-PAD (negative: padding on the left)"""
+    rows: Tensor
+    """[N] trial index of each row"""
+    token_types: Tensor | None = None
+    """[N, T]"""
+    labels: Tensor | None = None
+    """[N] class ids, or [N / choices] where several rows are the choices of one example"""
+    token_labels: Tensor | None = None
+    """[N, T]"""
+    target_ids: Tensor | None = None
+    """[N, U], IGNORE on padding"""
+    word_starts: tuple[tuple[int, ...], ...] = ()
+    choices: int = 1
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens, source and target."""
+        targets = 0 if self.target_ids is None else int((self.target_ids != IGNORE).sum())
+        return int(self.mask.sum()) + targets
+
+    @property
+    def padded_tokens(self) -> int:
+        """Positions computed, padding included."""
+        return self.ids.numel() + (0 if self.target_ids is None else self.target_ids.numel())
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch with its tensors on a device."""
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
+        return replace(self, **moved)
+
+
+def _pad(sequences: Sequence[Sequence[float]], value: float, left: bool, dtype: torch.dtype) -> Tensor:
+    longest = max(len(sequence) for sequence in sequences)
+    out = torch.full((len(sequences), longest), value, dtype=dtype)
+    for row, sequence in zip(out, sequences, strict=True):
+        if sequence:
+            row[longest - len(sequence) if left else 0 :][: len(sequence)] = torch.tensor(sequence, dtype=dtype)
+    return out
+
+
+def _order(item: Encoded) -> list[float]:
+    keys = [BOS] + [SOURCE] * (item.source_length - 1) if item.source_length else []
+    return keys + [TARGET] * (len(item.ids) - item.source_length)
+
+
+def collate(items: Sequence[Encoded], pad_id: int, rows: Sequence[int] | None = None, left: bool = False, choices: int = 1) -> Batch:
+    """Pad `items` to the longest.
+
+    Args:
+        items: one a row; the choices of one example stand next to each other.
+        pad_id: token id of padding.
+        rows: trial index of each row, zeros by default.
+        left: pad on the left (decoder-only generation).
+        choices: rows an example.
+    """
+    long = torch.long
+    labels = [item.label for item in items[::choices] if item.label is not None]
+    token_labels = [item.token_labels for item in items if item.token_labels is not None]
+    token_types = [item.token_types for item in items if item.token_types is not None]
+    targets = [item.target_ids for item in items if item.target_ids is not None]
+    return Batch(
+        ids=_pad([item.ids for item in items], pad_id, left, long),
+        mask=_pad([[1] * len(item.ids) for item in items], 0, left, long),
+        order=_pad([_order(item) for item in items], -PAD if left else PAD, left, torch.float32),
+        rows=torch.tensor(rows if rows is not None else [0] * len(items), dtype=long),
+        token_types=_pad(token_types, 0, left, long) if token_types else None,
+        labels=torch.tensor(labels, dtype=long) if labels else None,
+        token_labels=_pad(token_labels, IGNORE, left, long) if token_labels else None,
+        target_ids=_pad(targets, IGNORE, False, long) if targets else None,
+        word_starts=tuple(item.word_starts for item in items),
+        choices=choices,
+    )

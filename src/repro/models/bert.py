@@ -1,0 +1,23 @@
+"""BERT: learned positions, pooler on [CLS]."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from repro.models.families import Family, PositionModule, Sites
+
+
+def sites(model: Any) -> Sites:
+    """Bidirectional self-attention."""
+    return {"encoder": [layer.attention.self for layer in model.encoder.layer]}
+
+
+FAMILY = Family(
+    name="bert",
+    kind="encoder",
+    auto_class="AutoModel",
+    sites=sites,
+    positions=lambda model: [PositionModule(model.embeddings.position_embeddings, "encoder", 0)],
+    hidden_dropout=("hidden_dropout_prob",),
+    attention_dropout=("attention_probs_dropout_prob",),
+)

@@ -1,0 +1,52 @@
+"""Decoder-only language models: the target is generated after the source and a separator (Li and Liang, GPT-2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from repro.methods.base import Injection
+from repro.models.base import Backbone, RowLoss, place, rows_or_none
+from repro.models.batch import IGNORE, Batch
+from repro.models.encoding import Encode
+from repro.models.generation import generation_config, label_losses
+
+
+class DecoderAdapter:
+    """Next-token loss on the target, generation by greedy or beam search."""
+
+    pad_left = True
+
+    def __init__(self, backbone: Backbone, encode: Encode):
+        self.backbone, self.encode = backbone, encode
+
+    def losses(self, batch: Batch, injection: Injection) -> RowLoss:
+        """Cross-entropy summed over the target's tokens (end of sequence included)."""
+        backbone, labels = self.backbone, batch.token_labels
+        assert labels is not None
+        backbone.inject(injection, rows_or_none(injection, batch))
+        inputs: dict[str, Any] = {"input_ids": batch.ids, "attention_mask": batch.mask}
+        if injection.embeds is not None:
+            placed = place(backbone.embed(batch.ids), batch, injection)
+            inputs = {"inputs_embeds": placed.embeds, "attention_mask": placed.mask}
+            labels = placed.spread(labels, IGNORE)
+        hidden = backbone.model.base_model(**inputs, use_cache=False).last_hidden_state
+        return label_losses(hidden[:, :-1], labels[:, 1:], backbone.model.get_output_embeddings())
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[str]:
+        """The generated text of each row, special tokens removed."""
+        backbone = self.backbone
+        backbone.inject(injection, rows_or_none(injection, batch))
+        config = generation_config(backbone.model, backbone.tokenizer, decoding)
+        if injection.embeds is None:
+            out = backbone.model.generate(batch.ids, attention_mask=batch.mask, generation_config=config)
+            out = out[:, batch.ids.shape[1] :]
+        else:  # given embeddings alone, `generate` returns the new tokens only
+            placed = place(backbone.embed(batch.ids), batch, injection)
+            out = backbone.model.generate(
+                inputs_embeds=placed.embeds, attention_mask=placed.mask, generation_config=config
+            )
+        return backbone.tokenizer.batch_decode(out, skip_special_tokens=True)

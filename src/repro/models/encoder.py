@@ -1,0 +1,70 @@
+"""Encoder-only models under a linear head: classification, multiple choice, tagging (P-Tuning v2, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from repro.methods.base import Injection
+from repro.models.base import Backbone, RowLoss, head_logits, place, rows_or_none
+from repro.models.batch import IGNORE, Batch
+from repro.models.encoding import Encode
+
+
+class EncoderAdapter:
+    """`[CLS]` through the checkpoint's pooler and a linear head, or every token through a linear head.
+
+    Args:
+        form: pair, choice or tagging.
+        head_dropout: before the head, while training (the official code: `hidden_dropout_prob`).
+    """
+
+    pad_left = False
+
+    def __init__(self, backbone: Backbone, encode: Encode, form: str, head_dropout: float = 0.0):
+        self.backbone, self.encode, self.form, self.head_dropout = backbone, encode, form, head_dropout
+
+    def hidden(self, batch: Batch, injection: Injection) -> Tensor:
+        """Last hidden states [N, T, D] of the real tokens: the prompt's own are dropped."""
+        backbone = self.backbone
+        backbone.inject(injection, rows_or_none(injection, batch))
+        if injection.embeds is None:
+            return backbone.model(
+                input_ids=batch.ids, attention_mask=batch.mask, token_type_ids=batch.token_types
+            ).last_hidden_state
+        placed = place(backbone.embed(batch.ids), batch, injection)
+        types = None if batch.token_types is None else placed.spread(batch.token_types, 0)
+        out = backbone.model(inputs_embeds=placed.embeds, attention_mask=placed.mask, token_type_ids=types)
+        return out.last_hidden_state.gather(1, placed.where[..., None].expand(-1, -1, placed.embeds.shape[2]))
+
+    def logits(self, batch: Batch, injection: Injection, training: bool = False) -> Tensor:
+        """[N, C] (pair), [N / choices, choices] (choice) or [N, T, C] (tagging), float32."""
+        assert injection.head is not None, "an encoder needs a head"
+        features = self.hidden(batch, injection)
+        if self.form != "tagging":
+            features = self.backbone.model.pooler(features)  # tanh(W [CLS] + b), frozen in every method but fine-tuning
+        logits = head_logits(F.dropout(features, self.head_dropout, training), injection.head, batch.rows)
+        return logits.view(-1, batch.choices) if self.form == "choice" else logits
+
+    def losses(self, batch: Batch, injection: Injection) -> RowLoss:
+        """Cross-entropy of the class, or summed over the words' first sub-tokens."""
+        logits = self.logits(batch, injection, training=True)
+        if self.form == "tagging":
+            assert batch.token_labels is not None
+            each = F.cross_entropy(logits.flatten(0, 1), batch.token_labels.flatten(), ignore_index=IGNORE, reduction="none")
+            return RowLoss(each.view(len(batch.ids), -1).sum(1), (batch.token_labels != IGNORE).sum(1))
+        assert batch.labels is not None
+        each = F.cross_entropy(logits, batch.labels, reduction="none")
+        return RowLoss(each, torch.ones_like(batch.labels))
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[Any]:
+        """Class ids, or the tag ids of each word that survived truncation."""
+        best = self.logits(batch, injection).argmax(-1).tolist()
+        if self.form == "tagging":
+            return [[tags[index] for index in starts] for tags, starts in zip(best, batch.word_starts, strict=True)]
+        return best

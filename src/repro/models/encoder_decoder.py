@@ -1,0 +1,70 @@
+"""Encoder-decoder models (T5, BART): the source goes to the encoder, the target is generated (Lester et al.; Li and Liang, BART)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repro.methods.base import Injection
+from repro.models.base import Backbone, RowLoss, place, rows_or_none
+from repro.models.batch import IGNORE, Batch
+from repro.models.encoding import Encode
+from repro.models.generation import generation_config, label_losses
+
+
+class EncoderDecoderAdapter:
+    """An input-level prompt goes to the encoder only and is visible to cross-attention (Lester et al., section 2)."""
+
+    pad_left = False
+
+    def __init__(self, backbone: Backbone, encode: Encode):
+        self.backbone, self.encode = backbone, encode
+
+    def _encoder_inputs(self, batch: Batch, injection: Injection) -> dict[str, Tensor]:
+        if injection.embeds is None:
+            return {"input_ids": batch.ids, "attention_mask": batch.mask}
+        placed = place(self.backbone.embed(batch.ids), batch, injection)
+        return {"inputs_embeds": placed.embeds, "attention_mask": placed.mask}
+
+    def _decoder_inputs(self, targets: Tensor) -> Tensor:
+        """Targets shifted right behind the start token, padding in place of IGNORE: [N, U]."""
+        model = self.backbone.model
+        start = targets.new_full((len(targets), 1), model.config.decoder_start_token_id)
+        shifted = torch.cat([start, targets[:, :-1]], 1)
+        return shifted.masked_fill(shifted == IGNORE, model.config.pad_token_id)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """[M, D] -> [M, V]; T5 1.0 scales, T5 1.1 does not; BART adds a bias."""
+        model = self.backbone.model
+        if getattr(model.config, "scale_decoder_outputs", False):
+            hidden = hidden * model.config.d_model**-0.5
+        bias = getattr(model, "final_logits_bias", None)
+        logits = model.get_output_embeddings()(hidden)
+        return logits if bias is None else logits + bias[0]
+
+    def losses(self, batch: Batch, injection: Injection) -> RowLoss:
+        """Cross-entropy summed over the target's tokens (end of sequence included)."""
+        backbone, targets = self.backbone, batch.target_ids
+        assert targets is not None
+        backbone.inject(injection, rows_or_none(injection, batch))
+        inputs = self._encoder_inputs(batch, injection)
+        memory = backbone.model.get_encoder()(**inputs).last_hidden_state
+        hidden = backbone.model.get_decoder()(
+            input_ids=self._decoder_inputs(targets),
+            encoder_hidden_states=memory,
+            encoder_attention_mask=inputs["attention_mask"],
+            use_cache=False,
+        ).last_hidden_state
+        return label_losses(hidden, targets, self._logits)
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[str]:
+        """The generated text of each row, special tokens removed."""
+        backbone = self.backbone
+        backbone.inject(injection, rows_or_none(injection, batch))
+        config = generation_config(backbone.model, backbone.tokenizer, decoding)
+        out = backbone.model.generate(**self._encoder_inputs(batch, injection), generation_config=config)
+        return backbone.tokenizer.batch_decode(out, skip_special_tokens=True)

@@ -1,0 +1,97 @@
+"""A rendered example as token ids, for each kind of model: truncation, special tokens, label alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from repro.models.batch import IGNORE, Encoded
+from repro.tasks.base import Choice, Pair, Rendered, Tagged, TextToText
+
+Encode = Callable[[Rendered, bool], list[Encoded]]
+"""(rendered example, training?) -> one sequence, or one a choice. Training sequences of a decoder carry the target."""
+
+
+def encode_pair(tokenizer: Any, first: str, second: str | None, label: int, max_length: int) -> Encoded:
+    """`[CLS] first [SEP] second [SEP]`, cut longest-first at `max_length` tokens (P-Tuning v2's `truncation=True`)."""
+    full = tokenizer(first, second, truncation=True, max_length=max_length, return_overflowing_tokens=False)
+    ids = full["input_ids"]
+    return Encoded(
+        ids=tuple(ids),
+        source_length=len(ids),
+        token_types=tuple(full["token_type_ids"]) if "token_type_ids" in full else None,
+        label=label,
+        truncated=len(ids) >= max_length,
+    )
+
+
+def encode_tagged(tokenizer: Any, example: Tagged, max_length: int) -> Encoded:
+    """Words split by the tokenizer; the first sub-token of a word carries its tag, the others IGNORE (liu2022 section (c))."""
+    full = tokenizer(list(example.words), is_split_into_words=True, truncation=True, max_length=max_length)
+    ids, words = full["input_ids"], full.word_ids()
+    labels, starts = [IGNORE] * len(ids), {}
+    for index, word in enumerate(words):
+        if word is not None and word not in starts:
+            starts[word] = index
+            labels[index] = example.tags[word]
+    missing = [word for word in range(len(example.words)) if word not in starts]
+    # A word that the tokenizer drops altogether (a lone control character, say) has no sub-token: it keeps its place by
+    # pointing at [CLS], whose prediction is then taken for it; words cut off at the end are left out.
+    last = max(starts, default=-1)
+    positions = [starts.get(word, 0) for word in range(last + 1)]
+    return Encoded(
+        ids=tuple(ids),
+        source_length=len(ids),
+        token_types=tuple(full["token_type_ids"]) if "token_type_ids" in full else None,
+        token_labels=tuple(labels),
+        word_starts=tuple(positions),
+        truncated=any(word > last for word in missing),
+    )
+
+
+def encoder_encoding(tokenizer: Any, max_input: int) -> Encode:
+    """For models with a head: pair, choice and tagging forms."""
+
+    def encode(rendered: Rendered, training: bool) -> list[Encoded]:
+        if isinstance(rendered, Pair):
+            return [encode_pair(tokenizer, rendered.first, rendered.second, rendered.label, max_input)]
+        if isinstance(rendered, Choice):
+            return [encode_pair(tokenizer, first, second, rendered.label, max_input) for first, second in rendered.pairs]
+        assert isinstance(rendered, Tagged)
+        return [encode_tagged(tokenizer, rendered, max_input)]
+
+    return encode
+
+
+def encoder_decoder_encoding(tokenizer: Any, max_input: int, max_target: int) -> Encode:
+    """Source and target apart, each closed by the tokenizer's end of sequence after truncation (lester2021 section (c))."""
+
+    def encode(rendered: Rendered, training: bool) -> list[Encoded]:
+        assert isinstance(rendered, TextToText)
+        source = tokenizer(rendered.source, truncation=True, max_length=max_input)["input_ids"]
+        target = tokenizer(text_target=rendered.target, truncation=True, max_length=max_target)["input_ids"]
+        return [Encoded(tuple(source), len(source), target_ids=tuple(target), truncated=len(source) >= max_input)]
+
+    return encode
+
+
+def decoder_encoding(tokenizer: Any, max_input: int, max_target: int) -> Encode:
+    """`' {source} {separator}'` and, in training, `' {target} {end}'` after it (liliang2021 section (c)).
+
+    The separator is the tokenizer's end-of-sequence token, as in GPT-2, whose beginning and end are one token.
+    """
+    separator = tokenizer.eos_token
+
+    def encode(rendered: Rendered, training: bool) -> list[Encoded]:
+        assert isinstance(rendered, TextToText)
+        whole = tokenizer(f" {rendered.source} ", add_special_tokens=False)["input_ids"]
+        source = whole[: max_input - 1] + [tokenizer.eos_token_id]
+        truncated = len(whole) > max_input - 1
+        if not training:
+            return [Encoded(tuple(source), len(source), truncated=truncated)]
+        target = tokenizer(f" {rendered.target} ", add_special_tokens=False)["input_ids"][: max_target - 1]
+        target = target + [tokenizer.convert_tokens_to_ids(separator)]
+        labels = [IGNORE] * len(source) + target
+        return [Encoded((*source, *target), len(source), token_labels=tuple(labels), truncated=truncated)]
+
+    return encode

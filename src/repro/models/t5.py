@@ -1,0 +1,28 @@
+"""T5 and its relatives (v1.1, LM-adapted, mT5): relative positions, so nothing shifts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from repro.models.families import Family, Sites
+
+
+def sites(model: Any) -> Sites:
+    """Encoder self-attention, decoder self-attention, cross-attention."""
+    decoder = model.decoder.block
+    return {
+        "encoder": [block.layer[0].SelfAttention for block in model.encoder.block],
+        "decoder": [block.layer[0].SelfAttention for block in decoder],
+        "cross": [block.layer[1].EncDecAttention for block in decoder],
+    }
+
+
+FAMILY = Family(
+    name="t5",
+    kind="encoder_decoder",
+    auto_class="AutoModelForSeq2SeqLM",
+    sites=sites,
+    positions=lambda model: [],
+    hidden_dropout=("dropout_rate",),
+    attention_dropout=("dropout_rate",),
+)

@@ -1,0 +1,1 @@
+"""What the papers report: `reported/*.yaml` holds the numbers, `registry` reads them. Nothing here imports torch."""

@@ -1,0 +1,365 @@
+"""The numbers that the papers report, one cell an entry, read from `reported/<paper>.yaml` and checked.
+
+A cell states a value, what was measured (model, method, task, split, metric, `vars`), where it is printed (`at`,
+`edition`) and how far it can be trusted (`precision`, `plus_minus`, `independent_sources`, `caveat`). Split and metric
+names stay as printed; `canonical_split` and `canonical_metric` translate them into ours, or say None: never comparable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from repro.errors import DataError
+
+PAPERS = ("lester2021", "liliang2021", "liu2022", "liu2021_v1")
+"""Keys of the papers, in the order in which reports show them."""
+
+KINDS = {
+    "result": "a number of the paper's own tables and figures",
+    "author_rerun": "the authors' own re-run (README)",
+    "other_paper": "another paper's number, or its re-run",
+    "released_artifact": "the score of a released prompt",
+    "parameters": "a parameter count",
+    "cost": "a training time",
+    "dataset": "a count or share of a data set",
+    "statement": "a number in the running text",
+    "code_comment": "a number in a comment of the official code",
+}
+PRECISIONS = ("exact", "figure", "text")
+"""As printed | read off a plot, with the reading error `plus_minus` | from running text."""
+_TEXT_VALUES = ("statement",)
+"""Kinds whose value may be a text such as `<20`."""
+
+_SPLITS = {
+    "train": "train",
+    "validation": "validation",
+    "dev": "validation",
+    "squad v1.1 validation": "validation",
+    "mrqa 2019 ood dev": "validation",
+    "glue mrpc validation": "validation",
+    "glue qqp validation": "validation",
+    "glue validation": "validation",
+    "superglue dev": "validation",
+    "superglue validation": "validation",
+    "superglue validation (dev)": "validation",
+    "dev (best epoch)": "validation",
+    "test": "test",
+    "test-all": "test",
+}
+_SUBSETS = {"test-seen": "test_seen", "test-unseen": "test_unseen"}
+"""WebNLG: parts of a split. Not a split of ours; comparable with a record that has exactly this key."""
+
+_METRICS = {
+    **{name: name for name in ("accuracy", "f1", "f1_macro", "f1a", "exact_match", "span_f1", "superglue_score")},
+    **{name: name for name in ("bleu", "nist", "meteor", "ter", "cider", "rouge1", "rouge2", "rougeL", "glue_score")},
+    **{name: name for name in ("moverscore", "bertscore", "bleurt", "precision_at_1")},
+    "acc": "accuracy",
+    "em": "exact_match",
+    "token_f1": "f1",
+    "f1_macro_3class": "f1_macro",
+    "f1_a": "f1a",
+    "seqeval_f1": "span_f1",
+    "rouge_1": "rouge1",
+    "rouge_2": "rouge2",
+    "rouge_l": "rougeL",
+    "rougel": "rougeL",
+}
+_F1_OF_TASK = {"cb": "f1_macro", "multirc": "f1a"}
+"""What a bare `f1` means: unweighted over CB's three classes, over all answer options of MultiRC."""
+_SINGLE_METRIC_TASKS = ("boolq", "copa", "rte", "wic", "wsc")
+"""Tasks whose score is one accuracy; the `task_score` of the others is a mean of two metrics, which we do not record."""
+
+_FRACTIONS = ("meteor", "ter", "moverscore", "bertscore", "bleurt")
+"""Printed between 0 and 1 for WebNLG and DART (METEOR of E2E is in percent); our records are in percent."""
+
+DEFAULT_FLOOR = 1.0
+"""Points within which two numbers count as equal: runs of one code on a large set differ by about this much (the P-tuning
+v2 README against its paper; independent runs of prefix-tuning on E2E, BLEU 68.8 against 69.7 and 70.3)."""
+TASK_FLOORS = {
+    "boolq": 1.5,  # P-tuning v2 README against its paper: -1.5 and -0.8
+    "rte": 3.0,  # P-tuning v2 README against its paper: -2.9 and +1.8
+    "copa": 4.0,  # P-tuning v2 README against its paper: +4.0 and -1.0
+    "cb": 3.6,  # two of the 56 validation examples
+    "wsc": 2.0,  # two of the 104 validation examples; README +0.9
+    "superglue": 1.5,  # SPoT's re-run against Lester et al., Figure 1: up to 1.3
+}
+METRIC_FLOORS = {
+    "nist": 0.1,  # independent runs on E2E: 8.80 and 8.68 against 8.81 and 8.71
+    "cider": 0.05,  # independent runs on E2E: 2.41 to 2.49 against 2.46 to 2.49
+    "meteor": 0.5,  # independent runs on E2E: 45.7 and 46.3 against 46.1 and 46.3
+}
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One number that a paper reports."""
+
+    paper: str
+    id: str
+    at: str
+    """Table, figure or section."""
+    kind: str
+    metric: str
+    value: float | str
+    """In the printed unit; `percent` converts. A text only in cells of kind `statement`."""
+    edition: str | None = None
+    """acl | v1 | both | code, where editions of the paper differ."""
+    model: str | None = None
+    method: str | None = None
+    task: str | None = None
+    split: str | None = None
+    std: float | None = None
+    n_runs: int | None = None
+    unit: str | None = None
+    vars: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What else defines the cell."""
+    precision: str = "exact"
+    plus_minus: float | None = None
+    independent_sources: int | None = None
+    """How many separate copies of the paper agree on the value."""
+    caveat: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Keys of the yaml that this class does not name."""
+
+    @property
+    def scale(self) -> float:
+        """Factor from the printed unit to ours (100 for METEOR 0.46 of WebNLG, else 1)."""
+        fraction = self.paper == "liliang2021" and self.task in ("webnlg", "dart") and self.metric in _FRACTIONS
+        return 100.0 if fraction else 1.0
+
+    @property
+    def number(self) -> float:
+        """The value in our unit (percent, except NIST and CIDEr).
+
+        Raises:
+            DataError: the cell holds a text.
+        """
+        if isinstance(self.value, str):
+            raise DataError(
+                f"the cell {self.id} holds the text {self.value!r}: only cells of kind result can be compared."
+            )
+        # Rounded, because 0.46 * 100 is 46.00000000000001 otherwise.
+        return round(self.value * self.scale, 6)
+
+    @property
+    def spread(self) -> float | None:
+        """The printed standard deviation in our unit; None where there is none."""
+        return None if self.std is None else round(self.std * self.scale, 6)
+
+    @property
+    def usable(self) -> bool:
+        """False for a value that its own caveat calls wrong: it is shown, never compared."""
+        return not any(
+            mark in (self.caveat or "") for mark in ("ERRATUM", "do not use as", "not reachable as accuracy")
+        )
+
+    @property
+    def our_split(self) -> str | None:
+        """Key under which a record of ours holds this split, or None."""
+        return split_key(self.split)
+
+    @property
+    def our_metric(self) -> str | None:
+        """Canonical name of the metric, or None."""
+        return canonical_metric(self.metric, self.task)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One paper and its cells, in the order of the file."""
+
+    key: str
+    title: str
+    authors: str
+    venue: str
+    arxiv: str
+    read: str
+    """Which edition was read."""
+    cells: tuple[Reported, ...]
+
+
+def canonical_split(name: str | None) -> str | None:
+    """train, validation or test; None for a split that is unstated, a part of one, or unknown."""
+    return _SPLITS.get(name.strip().lower()) if name else None
+
+
+def split_key(name: str | None) -> str | None:
+    """As `canonical_split`, and `test_seen` / `test_unseen` for the two halves of WebNLG's test set."""
+    if not name:
+        return None
+    return canonical_split(name) or _SUBSETS.get(name.strip().lower().replace("_", "-"))
+
+
+def canonical_metric(name: str | None, task: str | None = None) -> str | None:
+    """Our name of a metric, for names in papers and in records alike; None if it has none.
+
+    Args:
+        name: as printed or recorded.
+        task: the paper's key of the task: a bare `f1` and SPoT's `task_score` mean different things on different tasks.
+    """
+    if not name:
+        return None
+    plain = name.strip()
+    if plain == "task_score":
+        return "accuracy" if task in _SINGLE_METRIC_TASKS else None
+    found = _METRICS.get(plain) or _METRICS.get(plain.lower())
+    return _F1_OF_TASK.get(task or "", "f1") if found == "f1" else found
+
+
+def papers() -> tuple[str, ...]:
+    """Keys of the papers."""
+    return PAPERS
+
+
+@cache
+def load(paper: str) -> Paper:
+    """One paper with all its cells.
+
+    Raises:
+        DataError: an unknown paper, or a file that breaks the schema (the message names the file and the cell).
+    """
+    if paper not in PAPERS:
+        raise DataError(f"no paper is called {paper!r}: the papers are {', '.join(PAPERS)}.")
+    path = Path(__file__).parent / "reported" / f"{paper}.yaml"
+    return parse_paper(_read_yaml(path), path.name)
+
+
+def cells(**filters: Any) -> tuple[Reported, ...]:
+    """All cells whose fields equal the filters, e.g. `cells(paper="liu2022", kind="result", model="bert-large")`.
+
+    A filter given as a tuple, list or set means "any of these". Properties such as `our_split` can be filters too.
+
+    Raises:
+        DataError: a filter that is no field of a cell.
+    """
+    allowed = {f.name for f in fields(Reported)} | {"our_split", "our_metric", "usable"}
+    unknown = sorted(set(filters) - allowed)
+    if unknown:
+        raise DataError(
+            f"cells cannot be filtered by {', '.join(unknown)}: the fields are {', '.join(sorted(allowed))}."
+        )
+    found = (cell for key in PAPERS for cell in load(key).cells)
+    return tuple(cell for cell in found if all(_passes(getattr(cell, name), want) for name, want in filters.items()))
+
+
+def rounding(cell: Reported) -> float:
+    """Half a unit of the last printed digit, in our unit; the reading error for a value read off a plot.
+
+    Yaml drops trailing zeros (0.40 becomes 0.4), so the digits are the most that any exact result of the same table,
+    task and metric shows.
+    """
+    if cell.precision == "figure" and cell.plus_minus is not None:
+        return cell.plus_minus * cell.scale
+    digits = max(decimals(cell.value), _printed_decimals().get(_column(cell), 0))
+    return round(0.5 * 10**-digits * cell.scale, 9)
+
+
+def floor(cell: Reported) -> float:
+    """Half width within which our mean counts as equal to the cell whatever the spread, in our unit."""
+    by_metric = METRIC_FLOORS.get(cell.our_metric or "")
+    return TASK_FLOORS.get(cell.task or "", DEFAULT_FLOOR) if by_metric is None else by_metric
+
+
+def decimals(value: Any) -> int:
+    """Digits after the point of a number as Python prints it; 0 for a text."""
+    text = repr(value)
+    return len(text.partition(".")[2]) if isinstance(value, float) and "e" not in text else 0
+
+
+def _column(cell: Reported) -> tuple[str, str, str | None, str]:
+    # "ACL Table 2 = arXiv-v1 Table 1" is the same table as "ACL Table 2".
+    return cell.paper, cell.at.partition(" = ")[0], cell.task, cell.metric
+
+
+@cache
+def _printed_decimals() -> dict[tuple[str, str, str | None, str], int]:
+    """{(paper, table, task, metric): most digits after the point among exact results}."""
+    most: dict[tuple[str, str, str | None, str], int] = {}
+    for cell in cells(kind="result", precision="exact"):
+        most[_column(cell)] = max(most.get(_column(cell), 0), decimals(cell.value))
+    return most
+
+
+def _passes(value: Any, want: Any) -> bool:
+    return value in want if isinstance(want, (tuple, list, set, frozenset)) else value == want
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml  # type: ignore[import-untyped]
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        with path.open(encoding="utf-8") as file:
+            return yaml.load(file, Loader=loader)
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"the file of reported numbers {path.name} cannot be read: {error}.") from error
+
+
+def parse_paper(data: Any, where: str) -> Paper:
+    """A paper from the content of its yaml file, checked.
+
+    Args:
+        data: what the yaml loader gave.
+        where: name of the file, for messages.
+
+    Raises:
+        DataError: missing header fields, an unknown kind or precision, a value that is no number, a repeated id, ...
+    """
+    header = ("paper", "title", "authors", "venue", "arxiv", "read", "cells")
+    missing = [key for key in header if not isinstance(data, dict) or key not in data]
+    if missing:
+        raise DataError(f"{where}: the header lacks {', '.join(missing)}; it needs {', '.join(header)}.")
+    if not isinstance(data["cells"], list):
+        raise DataError(f"{where}: `cells` must be a list of cells, it is {type(data['cells']).__name__}.")
+    found: dict[str, Reported] = {}
+    for index, raw in enumerate(data["cells"]):
+        cell = _parse_cell(raw, data["paper"], f"{where}, cell {index + 1}")
+        if cell.id in found:
+            raise DataError(f"{where}, cell {index + 1}: the id {cell.id} is used twice; ids must be unique.")
+        found[cell.id] = cell
+    return Paper(key=data["paper"], cells=tuple(found.values()), **{key: str(data[key]) for key in header[1:-1]})
+
+
+def _parse_cell(raw: Any, paper: str, where: str) -> Reported:
+    required = ("id", "at", "kind", "metric", "value")
+    missing = [key for key in required if not isinstance(raw, dict) or raw.get(key) is None]
+    if missing:
+        raise DataError(f"{where}: it lacks {', '.join(missing)}.")
+    where = f"{where} ({raw['id']})"
+    if not str(raw["id"]).startswith(f"{paper}/"):
+        raise DataError(f"{where}: the id must start with {paper}/.")
+    if raw["kind"] not in KINDS:
+        raise DataError(f"{where}: the kind {raw['kind']!r} is unknown; allowed are {', '.join(KINDS)}.")
+    if raw.get("precision", "exact") not in PRECISIONS:
+        raise DataError(f"{where}: the precision {raw['precision']!r} is unknown; allowed are {', '.join(PRECISIONS)}.")
+    if not isinstance(raw.get("vars") or {}, dict):
+        raise DataError(f"{where}: `vars` must map names to values, it is {raw['vars']!r}.")
+    known = {f.name for f in fields(Reported)} - {"paper", "extra"}
+    values = {key: value for key, value in raw.items() if key in known}
+    values |= {"vars": raw.get("vars") or {}, "caveat": raw.get("caveat") or None, "value": _value(raw, where)}
+    for name in ("std", "n_runs", "plus_minus", "independent_sources"):
+        if raw.get(name) is not None and not _is_number(raw[name]):
+            raise DataError(f"{where}: {name} must be a number, it is {raw[name]!r}.")
+    return Reported(paper=paper, extra={key: value for key, value in raw.items() if key not in known}, **values)
+
+
+def _value(raw: dict[str, Any], where: str) -> float | str:
+    """The value as a number; as a text only where the kind allows it. Yaml 1.1 reads 7e-05, without a point, as a text."""
+    value = raw["value"]
+    if isinstance(value, str) and raw["kind"] not in _TEXT_VALUES:
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    if _is_number(value) or (isinstance(value, str) and raw["kind"] in _TEXT_VALUES):
+        return value
+    raise DataError(f"{where}: the value of a {raw['kind']} must be a number, it is {raw['value']!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,398 @@
+"""Our runs against the papers' cells: which numbers may be compared, and what the comparison says.
+
+Two numbers are compared only when model, method, task, split, metric and every variable of the paper's cell agree with
+our config, and our run saw all of the data. Anything else is `not comparable`, with the reason in one sentence and the
+paper's nearest cells as context. A run of a stand-in model (no `paper_name`) therefore never gets a paper's number.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from repro.config import run_key
+from repro.papers import registry
+from repro.papers.registry import PAPERS, Reported, canonical_metric, decimals, split_key
+from repro.store.record import Record
+
+if TYPE_CHECKING:
+    from repro.stats import Summary
+
+VERDICTS = ("reproduced", "close", "above", "below", "not comparable", "not run")
+COMPARABLE_KINDS = ("result", "author_rerun", "other_paper", "released_artifact")
+"""Best first. Where the paper itself prints nothing, a re-run by its authors or by another paper stands in, and is named."""
+
+COUNTERPARTS = {
+    "prompt_length": "method.length",
+    "init": "method.initialisation",
+    "reparameterization": "method.reparameterisation",
+    "head": "method.head",
+    "train_steps": "trainer.steps",
+    "epochs": "trainer.epochs",
+    "total_epochs": "trainer.epochs",
+}
+"""Variable of a cell: where our config says the same. `_our_value` knows the ones that are derived; a variable that is
+neither here nor there nor in `DESCRIPTIVE` makes the cell not comparable."""
+DESCRIPTIVE = {
+    "domain": "of the test set, which the task names",
+    "shift": "follows from train_task and the task",
+    "lm_adapt_steps": "always 100,000, which the model key (-lm-adapt) says",
+    "trained_as": "follows from the method: prefix and infix train activations, embedding_only embeddings",
+    "n_prompt_layers": "follows from prompt_layers",
+    "order": "follows from prompt_layers",
+    "hardware": "does not define the trial",
+    "topology": "does not define the trial",
+    "eval_batch_size": "does not define the trial",
+    "script": "names the file of the recipe",
+    "best_epoch": "an outcome",
+}
+"""Variable of a cell: why it is not checked."""
+
+_SAME = {
+    "cls & linear head": "linear",
+    "verbalizer & lm head": "lm_head",
+    "verbalizer": "lm_head",
+    "verbaliser": "lm_head",
+    "squad_v1.1": "squad_v1",
+}
+"""Spellings of one value, in lower case."""
+_EDITIONS = ("acl", "both", None, "v1", "code")
+"""Best first: the proceedings, then what both editions print."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Records that differ only in their seed, in the order of the seeds."""
+
+    key: str
+    records: tuple[Record, ...]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved config of the first record."""
+        return self.records[0].config
+
+    @cached_property
+    def names(self) -> dict[str, str | None]:
+        """model, method and task as the papers call them (None where no paper has it), and model_name, task_name as we do."""
+        found = {name: lookup(self.config, f"{name}.paper_name") for name in ("model", "task")}
+        found |= {f"{name}_name": lookup(self.config, f"{name}.name") for name in ("model", "task")}
+        return found | {"method": lookup(self.config, "method.name")}
+
+    @property
+    def scored(self) -> tuple[Record, ...]:
+        """Records with a score: done and collapsed. A collapsed run is a result, a failed one is none."""
+        return tuple(record for record in self.records if record.status in ("done", "collapsed"))
+
+    @property
+    def paper(self) -> str | None:
+        """The paper that the recipe or the experiment names, or None."""
+        named = lookup(self.config, "recipe.paper") or self.exhibit[0]
+        return named if named in PAPERS else None
+
+    @property
+    def exhibit(self) -> tuple[str, str]:
+        """Paper and exhibit of `experiment_name`, e.g. ("liu2022", "figure4"); empty texts if there is none."""
+        paper, _, exhibit = str(lookup(self.config, "experiment_name") or "").partition("/")
+        return paper, _plain(exhibit)
+
+    def values(self, split: str, metric: str) -> list[float]:
+        """One finite value a scored record, in the order of the seeds."""
+        found = (record.metrics.get(split, {}).get(metric) for record in self.scored)
+        return [float(value) for value in found if value is not None and math.isfinite(value)]
+
+    def measures(self) -> list[tuple[str, str]]:
+        """(split, metric) of every recorded score, the reported split and the metric of selection first; losses left out."""
+        pairs = {(s, m) for record in self.scored for s, row in record.metrics.items() for m in row if s != "train"}
+        main_split = lookup(self.config, "task.report_split")
+        main_metrics = {record.selection.get("metric") for record in self.records}
+        pairs = {(split, metric) for split, metric in pairs if metric != "loss"}
+        return sorted(pairs, key=lambda pair: (pair[0] != main_split, pair[0], pair[1] not in main_metrics, pair[1]))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one of our scores says about a paper's cell."""
+
+    verdict: str
+    reported: Reported | None
+    """The cell compared with; None when not comparable."""
+    difference: float | None
+    """Our mean minus the paper's value, in our unit."""
+    reason: str
+    summary: Summary | None = None
+    """n, mean, std and interval of our runs (None: not run)."""
+    band: float | None = None
+    """Half width of the region that counts as equal, in our unit."""
+    also: tuple[Reported, ...] = ()
+    """Other cells that agree in everything (another edition, another table)."""
+    nearest: tuple[Reported, ...] = ()
+    """Not comparable: the cells with the same method, task and metric, one a model, as context."""
+
+
+def groups(records: Iterable[Record]) -> list[Group]:
+    """Records put together that differ only in their seed, in an order that does not depend on the input's."""
+    members: dict[str, dict[str, Record]] = defaultdict(dict)
+    for record in records:
+        members[_group_key(record)][record.key] = record
+    rows = {key: sorted(found.values(), key=lambda r: (r.seed, r.key)) for key, found in members.items()}
+    found = [Group(key, tuple(row)) for key, row in rows.items()]
+    return sorted(found, key=lambda g: (*(str(g.names[n]) for n in ("task_name", "model_name", "method")), g.key))
+
+
+def _group_key(record: Record) -> str:
+    plain = {name: value for name, value in record.config.items() if name != "seed"}
+    limit = lookup(plain, "task.limit") or {}
+    if not any(limit.get(split) for split in ("train", "validation", "test")):
+        plain = plain | {"task": {name: value for name, value in plain.get("task", {}).items() if name != "limit"}}
+    # The run key leaves the papers' names out: a record that claims another name must not share a row.
+    return ":".join([run_key(plain), *(str(lookup(record.config, f"{n}.paper_name")) for n in ("model", "task"))])
+
+
+def compare(group: Group, cells: Sequence[Reported], split: str | None = None, metric: str | None = None) -> Comparison:
+    """The verdict on one score of a group.
+
+    Args:
+        group: our runs.
+        cells: the papers' cells (`repro.papers.registry.cells()`).
+        split, metric: which recorded score, as named in the record; None: the reported split and the metric of selection.
+    """
+    from repro import stats
+
+    fitting = [pair for pair in group.measures() if split in (None, pair[0]) and metric in (None, pair[1])]
+    split, metric = fitting[0] if fitting else (split or "", metric or "")
+    values = group.values(split, metric)
+    candidates = _candidates(group, cells, metric)
+    agreeing = [cell for cell in candidates if not _mismatches(group, split, cell)]
+    agreeing.sort(key=lambda cell: _rank(cell, group))
+    if not values:
+        return Comparison("not run", agreeing[0] if agreeing else None, None, _why_not_run(group))
+    summary = stats.summary(values)
+    reasons = [] if agreeing else [_why_not(group, split, metric, cells, candidates)]
+    reasons += [] if (partial := _data_limit(group)) is None else [partial]
+    if reasons:
+        nearest = _nearest(candidates, group, split)
+        return Comparison("not comparable", None, None, " ".join(reasons), summary, nearest=nearest)
+    theirs = agreeing[0]
+    width, origin = band(theirs, summary)
+    verdict = stats.equivalence(values, theirs.number, width)
+    reason = f"Equal means within {_short(width)} ({origin})." + _remarks(group, theirs, agreeing[1:], summary.n)
+    gap = round(summary.mean - theirs.number, 6)
+    return Comparison(verdict, theirs, gap, reason, summary, width, also=tuple(agreeing[1:]))
+
+
+def band(cell: Reported, summary: Summary) -> tuple[float, str]:
+    """Half width of the region around the paper's value that counts as equal, in our unit, and what sets it.
+
+    The largest of the rounding of the printed value, a floor for the task and twice the pooled standard deviation where
+    the paper gives one (ours alone never widens it).
+    """
+    widths = {
+        "the rounding of the paper's value": registry.rounding(cell),
+        "the floor for the task": registry.floor(cell),
+        "twice the pooled spread": 2 * _pooled(cell, summary),
+    }
+    origin = max(widths, key=lambda name: widths[name])
+    return widths[origin], origin
+
+
+def _pooled(cell: Reported, summary: Summary) -> float:
+    if cell.spread is None:
+        return 0.0
+    if summary.std is None:
+        return cell.spread
+    # A paper that gives a spread without n is weighted as we are.
+    ours, theirs = summary.n - 1, max((cell.n_runs or summary.n) - 1, 1)
+    return math.sqrt((ours * summary.std**2 + theirs * cell.spread**2) / (ours + theirs))
+
+
+def _candidates(group: Group, cells: Sequence[Reported], metric: str) -> list[Reported]:
+    """Cells of a comparable kind with the same method, task and metric."""
+    ours = (group.names["method"], group.names["task"], canonical_metric(metric, group.names["task"]))
+    kept = [cell for cell in cells if cell.kind in COMPARABLE_KINDS and None not in ours]
+    return [cell for cell in kept if (cell.method, cell.task, cell.our_metric) == ours]
+
+
+def _mismatches(group: Group, split: str, cell: Reported) -> list[str]:
+    """What differs between our score and a cell with the same method, task and metric: one clause each."""
+    found = []
+    if cell.model is None or cell.model != group.names["model"]:
+        found.append(f"the cell's model is {cell.model}, ours is {group.names['model_name']}")
+    if cell.our_split is None or cell.our_split != split_key(split):
+        found.append(f"the cell's split is {cell.split}, ours is {split}")
+    found += [clause for name in cell.vars if (clause := _difference(name, cell, group))]
+    if not cell.usable:
+        found.append(f"the cell's own caveat rules it out ({cell.caveat})")
+    return found
+
+
+def _difference(name: str, cell: Reported, group: Group) -> str | None:
+    """How one variable of the cell differs from our runs, as a clause; None where it agrees or only describes."""
+    if name in DESCRIPTIVE:
+        return None
+    theirs = cell.vars[name]
+    try:
+        ours = lookup(group.config, COUNTERPARTS[name]) if name in COUNTERPARTS else _our_value(name, cell, group)
+    except KeyError:
+        return f"the cell depends on {name} ({theirs}), to which nothing in our config answers"
+    if ours is None:
+        return f"the cell's {name} is {theirs}, our config has none"
+    return None if _spelled(theirs) == _spelled(ours) else f"the cell's {name} is {theirs}, ours is {ours}"
+
+
+def _our_value(name: str, cell: Reported, group: Group) -> Any:
+    """What our runs have for a variable that no single field of the config holds; None if that is unknown.
+
+    Raises:
+        KeyError: nothing of ours answers to the variable.
+    """
+    config = group.config
+    if name == "backbone_frozen":
+        return group.names["method"] != "fine_tuning"
+    if name == "aggregate":
+        # A group's score is the mean over its seeds; `best_of_5` is a maximum and never comparable with it.
+        return "mean_of_5"
+    if name == "train_task":
+        return lookup(config, "task.options.train_task") or (group.names["task"] or "").partition("_to_")[0] or None
+    if name == "stored_percent":
+        # Stored over frozen parameters, with as many digits as the paper prints (0.1, 2 and 3).
+        counts = next((r.parameters for r in group.scored if r.parameters.get("frozen")), {})
+        share = 100 * counts["stored"] / counts["frozen"] if "stored" in counts else None
+        return None if share is None else round(share, decimals(cell.vars[name]))
+    if name == "prompt_layers":
+        # All layers, unless the method has a field that says otherwise.
+        return lookup(config, "method.prompt_layers") or f"1-{lookup(config, 'model.layers')}"
+    raise KeyError(name)
+
+
+def _unstated(cell: Reported, group: Group) -> list[str]:
+    """Variables of the method that our config sets and the cell leaves open: `prompt_length (ours: 20)`."""
+    silent = [name for name in ("prompt_length", "init", "reparameterization") if name not in cell.vars]
+    values = {name: lookup(group.config, COUNTERPARTS[name]) for name in silent}
+    return [f"{name} (ours: {value})" for name, value in values.items() if value is not None]
+
+
+def _spelled(value: Any) -> Any:
+    return _SAME.get(value.lower(), value.lower()) if isinstance(value, str) else value
+
+
+def lookup(config: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path of a resolved config; None if the path does not exist."""
+    node: Any = config
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def _why_not(group: Group, split: str, metric: str, cells: Sequence[Reported], candidates: Sequence[Reported]) -> str:
+    """One sentence: which dimension keeps every cell of the papers away from our score."""
+    names = group.names
+    if not candidates:
+        return _nothing_like_it(group, metric, cells)
+    same_model = [cell for cell in candidates if cell.model == names["model"]]
+    if not same_model:
+        keys = sorted({cell.paper for cell in candidates}, key=PAPERS.index)
+        whose = f"paper ({keys[0]})" if len(keys) == 1 else f"papers ({', '.join(keys)})"
+        verb = "never ran" if names["model"] is None else "printed no such number for"
+        rows = ", ".join(dict.fromkeys(str(cell.model) for cell in candidates))
+        return f"The {whose} {verb} the model {names['model_name']} (rows there: {rows})."
+    closest = min(same_model, key=lambda cell: (len(_mismatches(group, split, cell)), _rank(cell, group)))
+    return f"{closest.at} of {closest.paper} differs: {'; '.join(_mismatches(group, split, closest))}."
+
+
+def _nothing_like_it(group: Group, metric: str, cells: Sequence[Reported]) -> str:
+    task, method = group.names["task"], group.names["method"]
+    of_task = [cell for cell in cells if task is not None and cell.task == task and cell.kind in COMPARABLE_KINDS]
+    if not of_task:
+        return f"No paper reports the task {group.names['task_name']}."
+    of_method = [cell for cell in of_task if cell.method == method]
+    if not of_method:
+        there = ", ".join(sorted({str(cell.method) for cell in of_task}))
+        return f"No paper reports the method {method} on {task} (methods there: {there})."
+    there = ", ".join(sorted({cell.metric for cell in of_method}))
+    return f"No paper prints the metric {metric} for {method} on {task} (metrics there: {there})."
+
+
+def _data_limit(group: Group) -> str | None:
+    limit = lookup(group.config, "task.limit") or {}
+    parts = [f"{split} {limit[split]}" for split in ("train", "validation", "test") if limit.get(split) is not None]
+    return f"Our runs used a part of the data only (limit: {', '.join(parts)})." if parts else None
+
+
+def _why_not_run(group: Group) -> str:
+    if group.scored:
+        return "No record of this group holds a finite value of this score."
+    reasons = sorted({record.reason or "no reason recorded" for record in group.records})
+    return f"All {len(group.records)} runs failed: {'; '.join(reasons)}"
+
+
+def _remarks(group: Group, cell: Reported, also: Sequence[Reported], n: int) -> str:
+    """What a reader must know beside the verdict, as sentences with a space before each."""
+    parts = ["One run: there is no interval."] if n == 1 else []
+    if n < len(group.scored):
+        parts.append(f"{len(group.scored) - n} of {len(group.scored)} runs have no finite value.")
+    if lookup(group.config, "recipe.name") is None:
+        parts.append("Our hyperparameters are no recipe of a paper.")
+    if cell.kind != "result":
+        parts.append(f"The reference is {registry.KINDS[cell.kind]}, not the paper's own result.")
+    if silent := _unstated(cell, group):
+        parts.append(f"The cell does not state {', '.join(silent)}.")
+    if cell.our_metric == "ter":
+        parts.append("Lower TER is better.")
+    if cell.caveat:
+        parts.append(f"Caveat: {cell.caveat.rstrip('.')}.")
+    others = [f"{describe(other)} {_short(other.number)}" for other in also if other.number != cell.number]
+    if others:
+        parts.append(f"Other cells that agree in every variable: {', '.join(others)}.")
+    return "".join(f" {part}" for part in parts)
+
+
+def _nearest(candidates: Sequence[Reported], group: Group, split: str) -> tuple[Reported, ...]:
+    """One cell a model and paper, the best ranked one, of our split where there is one."""
+    best: dict[tuple[str, str | None], Reported] = {}
+    ours = split_key(split)
+    for cell in sorted(candidates, key=lambda c: (c.our_split != ours, _rank(c, group, context=True))):
+        if cell.usable:
+            best.setdefault((cell.paper, cell.model), cell)
+    return tuple(sorted(best.values(), key=lambda cell: (PAPERS.index(cell.paper), candidates.index(cell))))
+
+
+def _rank(cell: Reported, group: Group, context: bool = False) -> tuple[Any, ...]:
+    """Sort key, best first: our exhibit, the kind, our paper, the most variables that agree, precision, edition, copies.
+
+    Args:
+        context: for cells that do not agree: the fewest variables (a headline cell) come first instead.
+    """
+    paper, exhibit = group.exhibit
+    tables = [_plain(part) for part in cell.at.split(" = ")]
+    here = paper == cell.paper and bool(exhibit) and any(table.endswith(exhibit) for table in tables)
+    checked = sum(name not in DESCRIPTIVE for name in cell.vars)
+    return (
+        not here,
+        COMPARABLE_KINDS.index(cell.kind),
+        group.paper is not None and cell.paper != group.paper,
+        (registry.PRECISIONS.index(cell.precision), checked)
+        if context
+        else (-checked, registry.PRECISIONS.index(cell.precision)),
+        _EDITIONS.index(cell.edition) if cell.edition in _EDITIONS else len(_EDITIONS),
+        -(cell.independent_sources or 0),
+        cell.id,
+    )
+
+
+def describe(cell: Reported) -> str:
+    """Where a cell is printed: paper, table and edition."""
+    return f"{cell.paper}, {cell.at}" + (f" ({cell.edition})" if cell.edition else "")
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _short(number: float) -> str:
+    return f"{number:.4f}".rstrip("0").rstrip(".")

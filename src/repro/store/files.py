@@ -1,0 +1,270 @@
+"""Files that are either the old version or the new one, never half of it: records, checkpoints, exports.
+
+Everything that the project must not lose goes through `write_atomic`. An operating system's error comes out as a
+`StoreError` that names the path, what happened, and the fix.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import numbers
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from repro.errors import StoreError
+
+ABANDONED_SECONDS = 3600.0
+"""A temporary file that nobody wrote to for so long belongs to a writer that was killed."""
+
+_FREE_SPACE = "free some space or choose another folder, then run the same command again"
+_PERMISSIONS = "change the permissions or choose a folder of your own"
+_OTHER_FOLDER = "remove that file or choose another folder"
+_FIXES = {
+    errno.ENOSPC: ("the disk is full", _FREE_SPACE),
+    errno.EDQUOT: ("your disk quota is used up", _FREE_SPACE),
+    errno.EROFS: ("the file system is read-only", "choose a folder that can be written to"),
+    errno.EACCES: ("permission denied", _PERMISSIONS),
+    errno.EPERM: ("permission denied", _PERMISSIONS),
+    errno.ENOTDIR: ("a file is where a folder should be", _OTHER_FOLDER),
+    errno.EEXIST: ("a file is where a folder should be", _OTHER_FOLDER),
+    errno.EISDIR: ("a folder is where a file should be", "remove that folder or choose another name"),
+}
+
+
+@contextlib.contextmanager
+def explained(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
+    """Turns an OSError of the body into a StoreError that a person can act on.
+
+    Args:
+        path: the file or folder that the body works on.
+        doing: a verb, as in "cannot <doing> <path>".
+
+    Raises:
+        StoreError: path, what happened, and the fix; the OSError is its cause.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        what, fix = _FIXES.get(error.errno or 0, (reason, "mend that, then run the same command again"))
+        raise StoreError(f"cannot {doing} {os.fspath(path)}: {what}. To fix it, {fix}.") from error
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Replaces a file in one step: after a crash at any moment it holds all of the old content or all of the new.
+
+    The data goes to a temporary file in the same folder (made if it is missing), is flushed to the disk, and is renamed
+    over `path`. The new file has the permissions that the user's umask gives to any new file. Temporary files that a
+    killed writer of the same path left behind more than an hour ago are removed on the way.
+
+    Args:
+        path: the file to write.
+        data: its content; text is written as UTF-8 with its line ends as they are.
+
+    Raises:
+        StoreError: the file cannot be written; `path` is as it was and no temporary file is left.
+    """
+    target = Path(path)
+    content = data.encode() if isinstance(data, str) else data
+    with explained(target, "write"):
+        make_folder(target.parent)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+        write_new(temporary, content)
+        try:
+            _remove_abandoned(target, temporary)
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _flush_folder(target.parent)
+
+
+def write_json_atomic(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes JSON that git can keep: one value a line, keys sorted, but every array of numbers on one line.
+
+    See `json_text` for the form.
+
+    Raises:
+        StoreError: the file cannot be written.
+        TypeError: a value that JSON cannot hold; names its place.
+    """
+    write_atomic(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """The JSON text of plain values, equal for equal values, with a newline at its end.
+
+    Keys are sorted; dicts and lists of text are indented by one space; a list of numbers (or of such lists) is one
+    line. A float is written with the fewest digits that read back as the same float. JSON has no NaN or infinity: they
+    become null, because a trial that failed with a NaN loss must still be able to say so in its record. Numbers of
+    numpy are written as Python's; characters outside ASCII are escaped, so that any text that Python can hold,
+    undecodable file names included, reads back the same.
+
+    Raises:
+        TypeError: a value that is no dict with text keys, list, tuple, text, number, bool or None.
+    """
+    return _lines(_plain(value, "value"), "") + "\n"
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        FileNotFoundError: there is no such file (the caller knows what that means).
+        StoreError: it cannot be read, or it is not JSON.
+    """
+    with explained(path, "read"):
+        try:
+            text: bytes | None = Path(path).read_bytes()
+        except FileNotFoundError:
+            text = None
+    if text is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(
+            f"{os.fspath(path)} is damaged: it is not JSON ({error}). Restore it (git checkout, if it is kept in git), "
+            "or delete it and run the trial again."
+        ) from error
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file's content, 64 hex digits, read in pieces so that large weights fit in memory.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def append_line(path: str | os.PathLike[str], line: str) -> None:
+    """Adds one line to a log in a single write, so that the lines of several processes do not mix on a local disk.
+
+    Not flushed to the disk: a crash of the machine may lose the last lines.
+
+    Args:
+        path: the log; it and its folder are made if they are missing.
+        line: text without line ends.
+
+    Raises:
+        StoreError: the file cannot be written.
+        ValueError: the text holds a line end.
+    """
+    if "\n" in line or "\r" in line:
+        raise ValueError(f"a log line must not hold a line end: {line!r}")
+    target = Path(path)
+    with explained(target, "write"):
+        make_folder(target.parent)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            _write_all(descriptor, f"{line}\n".encode())
+        finally:
+            os.close(descriptor)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Creates a file that must not exist yet, and flushes it to the disk. On failure it is removed again.
+
+    Raises:
+        FileExistsError: somebody else created it; it is left alone.
+        OSError: it cannot be written.
+    """
+    # Not tempfile.mkstemp: its files are 0600 whatever the umask, so colleagues could not read our records.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        try:
+            _write_all(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            # Network file systems may report a full disk only here, so the close belongs to the write.
+            os.close(descriptor)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, so that they survive a crash of the machine.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _flush_folder(folder.parent)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """os.write may write only the first part (it stops at 2 GiB, and where the disk gets full)."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _flush_folder(folder: Path) -> None:
+    """Makes a rename in a folder survive a power cut. Some file systems cannot flush a folder; that is no error."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(target: Path, ours: Path) -> None:
+    """Removes old temporary files of `target`. Their age is against our own new file: the file server's clock."""
+    now = ours.stat().st_mtime
+    prefix, suffix = f".{target.name}.", ".tmp"
+    for entry in os.scandir(target.parent):
+        if entry.name.startswith(prefix) and entry.name.endswith(suffix) and entry.name != ours.name:
+            with contextlib.suppress(OSError):
+                if now - entry.stat().st_mtime > ABANDONED_SECONDS:
+                    os.unlink(entry.path)
+
+
+def _plain(value: Any, where: str) -> Any:
+    """The value with JSON's own types only, keys sorted, NaN and infinities as None."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        return number if number - number == 0.0 else None
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, dict):
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"{where} has the key {wrong[0]!r}: JSON has text keys only")
+        return {key: _plain(value[key], f"{where}.{key}") for key in sorted(value)}
+    raise TypeError(f"{where} is a {type(value).__name__}: JSON cannot hold it")
+
+
+def _lines(value: Any, indent: str) -> str:
+    """JSON text of what `_plain` returned. `indent` is that of the line on which the value starts."""
+    inner = indent + " "
+    if isinstance(value, dict) and value:
+        rows = [f"{inner}{json.dumps(key)}: {_lines(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(value, list) and not _numeric(value):
+        return "[\n" + ",\n".join(inner + _lines(item, inner) for item in value) + f"\n{indent}]"
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _numeric(value: list[Any]) -> bool:
+    """Whether a list holds numbers, or lists of numbers, only. Nulls (NaN) and bools count; an empty list is one."""
+    return all(_numeric(item) if isinstance(item, list) else not isinstance(item, str | dict) for item in value)

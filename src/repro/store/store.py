@@ -1,0 +1,152 @@
+"""The store: one folder a run key, one `record.json` in it, readable by people, git and a laptop without torch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from repro.errors import StoreError
+from repro.store.files import explained, read_json, write_json_atomic
+from repro.store.record import Record
+
+RECORD_NAME = "record.json"
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_ABSENT = object()
+
+
+class Store:
+    """The records under one folder. Reading creates nothing; a folder that is missing reads as an empty store."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def path(self, key: str) -> Path:
+        """Where the record of a run key is, or would be.
+
+        Raises:
+            StoreError: the key is not a plain name, so it could lead out of the store.
+        """
+        if not _KEY.fullmatch(key):
+            raise StoreError(f"{key!r} is not a run key: letters, digits, - and _ only. `repro status` lists the keys.")
+        return self.root / key / RECORD_NAME
+
+    def get(self, key: str) -> Record | None:
+        """The record of a run key, None if that trial has none.
+
+        Raises:
+            StoreError: the record is damaged, of a newer schema, or cannot be read; names the file and the fix.
+        """
+        return _read(self.path(key))
+
+    def put(self, record: Record) -> Path:
+        """Writes a record in place of the old one of its key, in one step. Returns the file's path.
+
+        Raises:
+            StoreError: the record cannot be written; the old one is as it was.
+        """
+        path = self.path(record.key)
+        write_json_atomic(path, record.to_json())
+        return path
+
+    def records(self, on_damage: Callable[[StoreError], object] | None = None) -> Iterator[Record]:
+        """All records, sorted by key. Folders without a `record.json` are no records.
+
+        Args:
+            on_damage: called with the error of each record that cannot be read (`errors.append`, say), which is then
+                left out; without it the first damaged record raises. Nothing is left out silently.
+
+        Raises:
+            StoreError: a damaged record, or a store that cannot be read.
+        """
+        for path in self._paths():
+            try:
+                record = _read(path)
+            except StoreError as error:
+                if on_damage is None:
+                    raise
+                on_damage(error)
+                continue
+            if record is not None:
+                yield record
+
+    def query(self, on_damage: Callable[[StoreError], object] | None = None, **equal: Any) -> Iterator[Record]:
+        """The records whose fields equal the given values: `query(**{"config.task.name": "rte", "seed": 1})`.
+
+        Args:
+            on_damage: as for `records`.
+            equal: a dotted path from a field of `Record` through its dicts, and the value it must have. A record that
+                lacks the path does not match.
+
+        Raises:
+            StoreError: a path that does not start with a field of `Record`, or a damaged record.
+        """
+        known = [field.name for field in fields(Record)]
+        for dotted in equal:
+            if dotted.split(".")[0] not in known:
+                raise StoreError(f"cannot look for {dotted!r}: a record has no such field. It has {', '.join(known)}.")
+        # A generator of its own, so that a misspelt path is refused here and not when the first record is asked for.
+        return (
+            record
+            for record in self.records(on_damage)
+            if all(_at(record, path) == value for path, value in equal.items())
+        )
+
+    def delete(self, key: str) -> bool:
+        """Removes the record of a run key, and its folder if nothing else is in it. Returns whether there was one.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
+        path = self.path(key)
+        with explained(path, "delete"):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                return False
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+        return True
+
+    def _paths(self) -> list[Path]:
+        """Where the records are, if their folders hold one, sorted by key."""
+        with explained(self.root, "read"):
+            try:
+                with os.scandir(self.root) as entries:
+                    folders = sorted(entry.name for entry in entries if entry.is_dir())
+            except FileNotFoundError:
+                return []
+        return [self.root / folder / RECORD_NAME for folder in folders]
+
+
+def _read(path: Path) -> Record | None:
+    """The record in a file, None if there is no file; the file's folder must bear the record's key."""
+    try:
+        data = read_json(path)
+    except FileNotFoundError:
+        return None
+    fix = "Restore it (git checkout, if it is kept in git), or delete it and run the trial again."
+    if not isinstance(data, dict):
+        raise StoreError(f"{path} is damaged: it holds a {type(data).__name__}, not a record. {fix}")
+    try:
+        record = Record.from_json(data)
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}") from error
+    if record.key != path.parent.name:
+        raise StoreError(f"{path} holds the record of {record.key}: it was moved or edited. {fix}")
+    return record
+
+
+def _at(record: Record, dotted: str) -> Any:
+    """The value at a dotted path, or a value that equals nothing."""
+    first, *rest = dotted.split(".")
+    value = getattr(record, first)
+    for part in rest:
+        if not isinstance(value, dict) or part not in value:
+            return _ABSENT
+        value = value[part]
+    return value

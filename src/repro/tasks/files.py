@@ -1,0 +1,340 @@
+"""Where a task's rows come from, read so that every fault names its place, the reason and the fix.
+
+A row comes from a local file (lines or jsonl, in the format in which the authors publish the data) or from a data set
+of the hub. `Source` knows where; `Splits` reads each split once, refuses a wrong size, cuts it to the limit and
+remembers a hash of the content. Every fault is a `DataError` with the file and the 1-based line.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repro.config import SplitLimits
+from repro.errors import ConfigError, DataError
+from repro.tasks.base import SPLITS, Example
+
+Located = tuple[str, Any]
+"""Where a value stands (`folder/file:line`, or the row of a hub split), and the value."""
+
+
+def require_one_of(what: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Refuse a config value outside the allowed ones.
+
+    Raises:
+        ConfigError: `value` is not in `allowed`.
+    """
+    choices = list(allowed)
+    if value not in choices:
+        raise ConfigError(f"{what} is {reprlib.repr(value)}: it must be one of {choices}.")
+
+
+def checked_options(options: Mapping[str, Any] | None, allowed: Iterable[str]) -> dict[str, Any]:
+    """The options as a dict.
+
+    Raises:
+        ConfigError: a key that this task does not know.
+    """
+    plain = dict(options or {})
+    for key in plain:
+        require_one_of("a key of task.options", key, allowed)
+    return plain
+
+
+# Lines and values --------------------------------------------------------------------------------------------------
+
+
+def read_lines(path: Path) -> list[tuple[str, str]]:
+    """Lines of a UTF-8 file without their ends, each with its place `path:line` (1-based).
+
+    Only `\\n` and `\\r\\n` end a line: other Unicode line breaks occur inside real texts.
+
+    Raises:
+        DataError: the file cannot be read, is empty, or a line is not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    if not data.removeprefix(codecs.BOM_UTF8).strip():
+        raise DataError(f"{path} is empty: get the file again.")
+    pieces = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    if not pieces[-1]:
+        pieces.pop()
+    located = ((f"{path}:{number}", piece.removesuffix(b"\r")) for number, piece in enumerate(pieces, 1))
+    return [(where, _decoded(piece, where)) for where, piece in located]
+
+
+def _decoded(piece: bytes, where: str) -> str:
+    try:
+        return piece.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where} is not UTF-8 (byte {error.start + 1} of the line is 0x{piece[error.start]:02x}): "
+            "convert the file to UTF-8."
+        ) from error
+
+
+def read_jsonl(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """One JSON object a line, each with its place; blank lines are skipped.
+
+    Raises:
+        DataError: as `read_lines`; a line that is not JSON, or not an object.
+    """
+    return [(where, _json_object(line, where)) for where, line in read_lines(path) if line.strip()]
+
+
+def _json_object(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is not JSON ({error}): mend the line or get the file again.") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where} holds {reprlib.repr(row)}: a JSON object {{...}} is needed.")
+    return row
+
+
+def text_field(row: Mapping[str, Any], name: str, where: str) -> str:
+    """The string in a field of a row.
+
+    Raises:
+        DataError: the field is missing, is no string, or holds half a surrogate pair (JSON allows one, UTF-8 does not).
+    """
+    if name not in row:
+        raise DataError(f"{where} lacks the field {name!r}: it has {reprlib.repr(sorted(row))}.")
+    value = row[name]
+    if not isinstance(value, str):
+        raise DataError(f"{where}: the field {name!r} is {reprlib.repr(value)}, a string is needed.")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: the field {name!r} holds half a surrogate pair: mend the escape.") from error
+    return value
+
+
+def content_hash(rows: Iterable[Any]) -> str:
+    """sha256 (hex) of rows in order, each as canonical JSON: equal content, equal hash, whatever the file's layout."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True, separators=(",", ":")).encode("ascii") + b"\n")
+    return digest.hexdigest()
+
+
+# Where the rows are --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """A local folder, or a data set of the hub.
+
+    Attributes:
+        task: the task's name, for messages.
+        kind: `local` or `hub`.
+        data_dir: the local folder.
+        files: the file of each split in it.
+        obtain: a sentence saying where the local files can be had.
+        hub_id: with `hub_config` and `hub_revision`, what `datasets.load_dataset` is asked for.
+    """
+
+    task: str
+    kind: str
+    data_dir: str
+    files: Mapping[str, str]
+    obtain: str
+    hub_id: str | None = None
+    hub_config: str | None = None
+    hub_revision: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError: an unknown kind, or the hub without an id."""
+        require_one_of("task.source", self.kind, ("local", "hub"))
+        if self.kind == "hub" and not self.hub_id:
+            raise ConfigError(
+                f"task.source is hub, but the task {self.task} has no task.hub_id: set it, or source=local."
+            )
+
+    def place(self, split: str) -> str:
+        """The file of a split, or its name on the hub, for messages."""
+        if self.kind == "local":
+            return str(Path(self.data_dir) / self.files[split])
+        parts = [part for part in (self.hub_config, self.hub_revision) if part]
+        return f"{self.hub_id} ({', '.join([*parts, split])})"
+
+    def file(self, split: str) -> Path:
+        """The local file of a split.
+
+        Raises:
+            DataError: the folder or the file is missing; says which config key names it and where to get the data.
+        """
+        folder = Path(self.data_dir)
+        hint = f"set task.data_dir (or paths.data_root) to the folder that holds {self.files[split]}; {self.obtain}"
+        if not folder.is_dir():
+            raise DataError(f"the data folder {folder} of the task {self.task} does not exist: {hint}")
+        path = folder / self.files[split]
+        if not path.is_file():
+            raise DataError(f"the file {path} ({self.task}, {split}) does not exist: {hint}")
+        return path
+
+    def hub_rows(self, split: str) -> list[tuple[str, dict[str, Any]]]:
+        """The rows of a hub split, each with its place; class ids become names where the data set knows them, -1 None.
+
+        Raises:
+            DataError: it cannot be loaded (no network, unknown id, no such split), with the library's reason.
+        """
+        try:
+            import datasets  # type: ignore[import-untyped]
+
+            table = datasets.load_dataset(str(self.hub_id), self.hub_config, revision=self.hub_revision, split=split)
+        except Exception as error:  # the library raises a dozen kinds, from ConnectionError to RuntimeError
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise DataError(
+                f"the hub data set {self.place(split)} cannot be loaded ({type(error).__name__}: {reason}): check "
+                "task.hub_id and the network, or use local files with task.source=local and task.data_dir."
+            ) from error
+        names = {column: _class_names(feature) for column, feature in table.features.items()}
+        return [
+            (
+                f"{self.place(split)} row {number}",
+                {column: _named(value, names[column]) for column, value in row.items()},
+            )
+            for number, row in enumerate(table, 1)
+        ]
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    """Names of a ClassLabel column, or of a list of ClassLabels; None for any other column."""
+    return getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
+
+
+def _named(value: Any, names: list[str] | None) -> Any:
+    if names is None:
+        return value
+    if isinstance(value, list):
+        return [_named(item, names) for item in value]
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None
+
+
+# Splits --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A whole split as read.
+
+    Attributes:
+        rows: its rows as plain JSON values (what is counted and hashed), before grouping.
+        examples: its examples, in file order.
+        deviations: differences from the paper's reading of this very split.
+    """
+
+    rows: Sequence[Any]
+    examples: Sequence[Example]
+    deviations: tuple[str, ...] = ()
+
+
+def as_limits(limit: SplitLimits | Mapping[str, Any] | None) -> SplitLimits:
+    """The limits as `SplitLimits`, whichever way a config hands them over.
+
+    Raises:
+        ConfigError: a limit below 1.
+    """
+    limits = limit if isinstance(limit, SplitLimits) else SplitLimits(**(limit or {}))
+    for split in SPLITS:
+        most = getattr(limits, split)
+        if most is not None and most < 1:
+            raise ConfigError(f"task.limit.{split} is {most}: give a number of at least 1, or null for all examples.")
+    return limits
+
+
+def kept_positions(total: int, split: str, limits: SplitLimits) -> list[int]:
+    """Positions of the examples that a limit keeps, ascending: the file's order is never changed.
+
+    Train and validation: a random subset; a larger limit with the same seed contains the smaller one. Test: the first.
+    """
+    most = getattr(limits, split)
+    if most is None or most >= total:
+        return list(range(total))
+    if split == "test":
+        return list(range(most))
+    generator = np.random.Generator(np.random.PCG64([limits.seed, SPLITS.index(split)]))
+    return sorted(int(position) for position in generator.permutation(total)[:most])
+
+
+class Splits:
+    """The splits of one task: each read at its first use, checked, cut to the limit and fingerprinted."""
+
+    def __init__(
+        self,
+        source: Source,
+        load: Callable[[str], Loaded],
+        *,
+        rows: Mapping[str, int] | None,
+        check_rows: bool,
+        limit: SplitLimits | Mapping[str, Any] | None,
+    ) -> None:
+        """Nothing is read here.
+
+        Args:
+            source: where the rows are, for messages.
+            load: reads a whole split.
+            rows: the number of rows that each original split has.
+            check_rows: refuse a split of another size (off: it becomes a deviation).
+            limit: the most examples of each split.
+        """
+        self._source = source
+        self._load = load
+        self._rows = dict(rows or {})
+        self._check_rows = check_rows
+        self._limits = as_limits(limit)
+        self._examples: dict[str, tuple[Example, ...]] = {}
+        self._fingerprint: dict[str, dict[str, Any]] = {}
+        self._deviations: dict[str, list[str]] = {}
+
+    def examples(self, split: str) -> tuple[Example, ...]:
+        """The kept examples of a split, in file order.
+
+        Raises:
+            ConfigError: no such split.
+            DataError: as the task's reader; or the split has no row, or another number of rows than the original.
+        """
+        require_one_of("a split", split, SPLITS)
+        if split not in self._examples:
+            loaded = self._load(split)
+            deviations = [*loaded.deviations, *self._size_deviations(split, len(loaded.rows))]
+            kept = kept_positions(len(loaded.examples), split, self._limits)
+            if len(kept) < len(loaded.examples):
+                deviations.append(f"{split}: {len(kept)} of {len(loaded.examples)} examples (task.limit.{split}).")
+            self._fingerprint[split] = {"rows": len(loaded.rows), "sha256": content_hash(loaded.rows)}
+            self._deviations[split] = deviations
+            self._examples[split] = tuple(loaded.examples[position] for position in kept)
+        return self._examples[split]
+
+    def _size_deviations(self, split: str, found: int) -> list[str]:
+        place = self._source.place(split)
+        if not found:
+            raise DataError(f"{place} has no row: get the file again.")
+        expected = self._rows.get(split)
+        if expected is None or found == expected:
+            return []
+        if self._check_rows:
+            raise DataError(
+                f"{place} has {found} rows, the original {split} split of {self._source.task} has {expected}: "
+                f"{self._source.obtain} To use it as it is, set task.check_rows=false."
+            )
+        return [f"{split}: {found} rows, the original has {expected}."]
+
+    def fingerprint(self) -> dict[str, dict[str, Any]]:
+        """`{split: {"rows": n, "sha256": content hash}}` of every split read so far, before the limit."""
+        return {split: dict(facts) for split, facts in self._fingerprint.items()}
+
+    def deviations(self) -> tuple[str, ...]:
+        """Differences from the original splits, of those read so far."""
+        return tuple(sentence for split in SPLITS for sentence in self._deviations.get(split, []))
