@@ -319,9 +319,11 @@ _NOT_IN_KEY = (
 
 def resolved(config: DictConfig) -> dict[str, Any]:
     """The config as plain dicts and lists, interpolations resolved."""
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True, enum_to_str=True)
+    # Hydra's own node names the run folder by the key of this very config: resolving it here would not end.
+    trial = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    plain = OmegaConf.to_container(trial, resolve=True, throw_on_missing=True, enum_to_str=True)
     assert isinstance(plain, dict)
-    return {key: value for key, value in plain.items() if key != "hydra"}  # type: ignore[misc]
+    return plain  # type: ignore[return-value]
 
 
 def run_key(plain: dict[str, Any]) -> str:

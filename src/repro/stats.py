@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VERDICTS = ("reproduced", "close", "above", "below")
 
-# Decimals are not exact in binary: 72.2 - 72.0 > 0.2, and a value on the edge of a band would fall out of it.
+# Decimals are not exact in binary: 72.1 + 0.1 < 72.2, so a value on the edge of a band would fall out of it.
 _ROUNDING = 1e-9
 # Elements of the weight matrix that are held at once (float64: 32 MiB).
 _BLOCK_ELEMENTS = 2**22

@@ -78,6 +78,7 @@ class WandbTracker:
         self._finish_seconds = finish_seconds
         self._queue: queue.Queue[tuple[dict[str, Any], int] | _End] = queue.Queue(maxsize=QUEUE_SIZE)
         self._disabled = threading.Event()
+        self._giving_up = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="wandb-tracker", daemon=True)
         self._thread.start()
 
@@ -132,6 +133,7 @@ class WandbTracker:
             x_disable_meta=True,
             x_disable_stats=True,
             x_disable_machine_info=True,
+            host="hidden",
         )
         # Trials of a gang run in one process, each with a run of its own.
         return wandb.init(
@@ -145,14 +147,16 @@ class WandbTracker:
 
     def _give_up(self, why: str) -> None:
         """Ends the tracking with one warning."""
-        if self._disabled.is_set():
-            return
-        self._disabled.set()
-        log.warning(
-            "wandb is off for the rest of trial %s: %s. The trial goes on; `tracker=none` avoids this warning.",
-            self._settings["id"],
-            why,
-        )
+        # The training loop and the tracker's thread may find trouble at the same time.
+        with self._giving_up:
+            if self._disabled.is_set():
+                return
+            log.warning(
+                "wandb is off for the rest of trial %s: %s. The trial goes on; `tracker=none` avoids this warning.",
+                self._settings["id"],
+                why,
+            )
+            self._disabled.set()
 
 
 class _End:

@@ -68,6 +68,13 @@ class Batch:
         """Positions computed, padding included."""
         return self.ids.numel() + (0 if self.target_ids is None else self.target_ids.numel())
 
+    def label_counts(self) -> Tensor:
+        """How many labels each example is trained on [N / choices]: tokens of its target, tagged words, or 1."""
+        labels = self.target_ids if self.target_ids is not None else self.token_labels
+        if labels is None:
+            return torch.ones(len(self.ids) // self.choices, dtype=torch.long)
+        return (labels != IGNORE).sum(1)
+
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on a device."""
         moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}

@@ -37,7 +37,7 @@ class DecoderAdapter:
 
     @torch.no_grad()
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[str]:
-        """The generated text of each row, special tokens removed."""
+        """The generated text of each row, special tokens and the spaces that `encode` puts around a target removed."""
         backbone = self.backbone
         backbone.inject(injection, rows_or_none(injection, batch))
         config = generation_config(backbone.model, backbone.tokenizer, decoding)
@@ -49,4 +49,4 @@ class DecoderAdapter:
             out = backbone.model.generate(
                 inputs_embeds=placed.embeds, attention_mask=placed.mask, generation_config=config
             )
-        return backbone.tokenizer.batch_decode(out, skip_special_tokens=True)
+        return [text.strip() for text in backbone.tokenizer.batch_decode(out, skip_special_tokens=True)]

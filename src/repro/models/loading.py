@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 from repro.errors import ModelError
 from repro.models.base import Backbone, ModelAdapter, spec_of
@@ -60,6 +61,8 @@ def _dropouts(kind: Family, hidden: float | None, attention: float | None) -> di
 def _pretrained(model: Mapping[str, Any], kind: Family, dtype: torch.dtype, dropouts: dict[str, float]) -> Any:
     import transformers
 
+    transformers.logging.set_verbosity_error()  # what a checkpoint lacks goes into the record's deviations instead
+    transformers.logging.disable_progress_bar()
     place, extra = _where(model)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False, **_tokenizer_options(kind), **extra)
@@ -157,6 +160,8 @@ def load_backbone(model: Mapping[str, Any], trainer: Mapping[str, Any], device: 
     _fill_missing(loaded, missing)
     _check_facts(model, loaded, kind)
     use(loaded, trainer["attention"])
+    if kind.kind != "encoder":  # `generate` fills what our settings leave open from here: bart-large asks for n-gram blocks
+        loaded.generation_config = GenerationConfig()
     loaded.requires_grad_(False)
     loaded.eval()
     deviations = [f"the checkpoint has no {name}: drawn from N(0, 0.02^2) and kept frozen" for name in missing if "weight" in name]

@@ -7,6 +7,7 @@ names stay as printed; `canonical_split` and `canonical_metric` translate them i
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -72,14 +73,14 @@ _METRICS = {
 _F1_OF_TASK = {"cb": "f1_macro", "multirc": "f1a"}
 """What a bare `f1` means: unweighted over CB's three classes, over all answer options of MultiRC."""
 _SINGLE_METRIC_TASKS = ("boolq", "copa", "rte", "wic", "wsc")
-"""Tasks whose score is one accuracy; the `task_score` of the others is a mean of two metrics, which we do not record."""
+"""Tasks whose score is one accuracy; the `task_score` of others is a mean of two metrics, which no record holds."""
 
 _FRACTIONS = ("meteor", "ter", "moverscore", "bertscore", "bleurt")
 """Printed between 0 and 1 for WebNLG and DART (METEOR of E2E is in percent); our records are in percent."""
 
 DEFAULT_FLOOR = 1.0
-"""Points within which two numbers count as equal: runs of one code on a large set differ by about this much (the P-tuning
-v2 README against its paper; independent runs of prefix-tuning on E2E, BLEU 68.8 against 69.7 and 70.3)."""
+"""Points within which two numbers count as equal: runs of one code on a large set differ by about this much (the
+P-tuning v2 README against its paper; independent runs of prefix-tuning on E2E, BLEU 68.8 against 69.7 and 70.3)."""
 TASK_FLOORS = {
     "boolq": 1.5,  # P-tuning v2 README against its paper: -1.5 and -0.8
     "rte": 3.0,  # P-tuning v2 README against its paper: -2.9 and +1.8
@@ -349,13 +350,11 @@ def _parse_cell(raw: Any, paper: str, where: str) -> Reported:
 
 
 def _value(raw: dict[str, Any], where: str) -> float | str:
-    """The value as a number; as a text only where the kind allows it. Yaml 1.1 reads 7e-05, without a point, as a text."""
+    """The value as a number; a text only where the kind allows it. Yaml 1.1 reads 7e-05, without a point, as text."""
     value = raw["value"]
     if isinstance(value, str) and raw["kind"] not in _TEXT_VALUES:
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if _is_number(value) or (isinstance(value, str) and raw["kind"] in _TEXT_VALUES):
         return value
     raise DataError(f"{where}: the value of a {raw['kind']} must be a number, it is {raw['value']!r}.")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VERDICTS = ("reproduced", "close", "above", "below", "not comparable", "not run")
 COMPARABLE_KINDS = ("result", "author_rerun", "other_paper", "released_artifact")
-"""Best first. Where the paper itself prints nothing, a re-run by its authors or by another paper stands in, and is named."""
+"""Best first. Where the paper prints nothing, a re-run by its authors or by another paper stands in, and is named."""
 
 COUNTERPARTS = {
     "prompt_length": "method.length",
@@ -79,7 +79,7 @@ class Group:
 
     @cached_property
     def names(self) -> dict[str, str | None]:
-        """model, method and task as the papers call them (None where no paper has it), and model_name, task_name as we do."""
+        """model, method and task as the papers call them (None: no paper has it); model_name, task_name: as we do."""
         found = {name: lookup(self.config, f"{name}.paper_name") for name in ("model", "task")}
         found |= {f"{name}_name": lookup(self.config, f"{name}.name") for name in ("model", "task")}
         return found | {"method": lookup(self.config, "method.name")}
@@ -107,7 +107,7 @@ class Group:
         return [float(value) for value in found if value is not None and math.isfinite(value)]
 
     def measures(self) -> list[tuple[str, str]]:
-        """(split, metric) of every recorded score, the reported split and the metric of selection first; losses left out."""
+        """(split, metric) of every score but losses, the reported split and the metric of selection first."""
         pairs = {(s, m) for record in self.scored for s, row in record.metrics.items() for m in row if s != "train"}
         main_split = lookup(self.config, "task.report_split")
         main_metrics = {record.selection.get("metric") for record in self.records}
@@ -160,7 +160,7 @@ def compare(group: Group, cells: Sequence[Reported], split: str | None = None, m
     Args:
         group: our runs.
         cells: the papers' cells (`repro.papers.registry.cells()`).
-        split, metric: which recorded score, as named in the record; None: the reported split and the metric of selection.
+        split, metric: which score, as named in the record; None: the reported split and the metric of selection.
     """
     from repro import stats
 
@@ -337,7 +337,7 @@ def _remarks(group: Group, cell: Reported, also: Sequence[Reported], n: int) -> 
     if n < len(group.scored):
         parts.append(f"{len(group.scored) - n} of {len(group.scored)} runs have no finite value.")
     if lookup(group.config, "recipe.name") is None:
-        parts.append("Our hyperparameters are no recipe of a paper.")
+        parts.append("Our hyperparameters come from no recipe of a paper.")
     if cell.kind != "result":
         parts.append(f"The reference is {registry.KINDS[cell.kind]}, not the paper's own result.")
     if silent := _unstated(cell, group):
@@ -363,7 +363,7 @@ def _nearest(candidates: Sequence[Reported], group: Group, split: str) -> tuple[
 
 
 def _rank(cell: Reported, group: Group, context: bool = False) -> tuple[Any, ...]:
-    """Sort key, best first: our exhibit, the kind, our paper, the most variables that agree, precision, edition, copies.
+    """Sort key, best first: our exhibit, kind, our paper, most variables that agree, precision, edition, copies.
 
     Args:
         context: for cells that do not agree: the fewest variables (a headline cell) come first instead.
@@ -371,7 +371,8 @@ def _rank(cell: Reported, group: Group, context: bool = False) -> tuple[Any, ...
     paper, exhibit = group.exhibit
     tables = [_plain(part) for part in cell.at.split(" = ")]
     here = paper == cell.paper and bool(exhibit) and any(table.endswith(exhibit) for table in tables)
-    checked = sum(name not in DESCRIPTIVE for name in cell.vars)
+    # Whether the backbone is frozen follows from the method: it tells no two cells of a method apart.
+    checked = sum(name not in DESCRIPTIVE and name != "backbone_frozen" for name in cell.vars)
     return (
         not here,
         COMPARABLE_KINDS.index(cell.kind),

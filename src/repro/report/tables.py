@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shlex
 import sys
 from collections import Counter, defaultdict
@@ -31,15 +32,16 @@ _NOISE = {
     *("checkpoint_seconds", "if_running", "evaluation_batch_size", "gradient_checkpointing"),
 }
 """Fields that do not change a result."""
+_COUNTS = ("trained", "stored", "frozen")
 
 _INTRODUCTION = """\
-Values are in percent (NIST and CIDEr as printed). `n` is the number of runs with a score; they differ in the seed only, and
-the interval is the 95 % Student-t interval of their mean. A row with **one run** has no interval. **Collapsed** runs (one
-constant prediction, or none) are part of the mean and counted beside it; failed runs have no score and are only counted.
+Values are in percent (NIST and CIDEr as printed). `n` is the number of runs with a score; they differ in the seed only,
+and the interval is the 95 % Student-t interval of their mean. A row with **one run** has no interval. **Collapsed**
+runs (one constant prediction, or none) are in the mean and counted beside it; failed runs have no score, only a count.
 
-Verdicts: *reproduced*: the interval lies within the band around the paper's value; *close*: it crosses an edge of the band;
-*above*, *below*: it lies outside. *Not comparable*: model, method, task, split, metric or a variable differs, or we used a
-part of the data; the last column but one then shows what the paper has nearby, as context only. *Not run*: no score.
+Verdicts: *reproduced*: the interval lies within the band around the paper's value; *close*: it crosses an edge of the
+band; *above*, *below*: it lies outside. *Not comparable*: model, method, task, split, metric or a variable differs, or
+we used a part of the data; the last column but one shows what the paper has nearby, as context. *Not run*: no score.
 """
 
 
@@ -91,14 +93,19 @@ def _compared(found: Sequence[Group], cells: Sequence[Reported]) -> list[tuple[R
         for split, metric in _measures(group):
             comparison = compare(group, cells, split, metric)
             # Splits beside the reported one are shown only where a paper has the number.
-            if comparison.reported or split == (_measures(group)[0][0]):
+            if comparison.reported or split == _measures(group)[0][0]:
                 pairs.append((_row(group, names[group.key], split, metric, comparison), comparison))
-    order = {paper: index for index, paper in enumerate(registry.papers())}
-    return sorted(pairs, key=lambda p: (order.get(p[0].paper, len(order)), _sort_key(p[0])))
+    order = [*registry.papers(), MISSING]
+    return sorted(pairs, key=lambda pair: (order.index(pair[0].paper), _sort_key(pair[0])))
 
 
-def _sort_key(row: Row) -> tuple[str, ...]:
-    return row.task, row.model, row.method, row.metric, row.split, row.source, row.status, repr(row)
+def _sort_key(row: Row) -> list[Any]:
+    return [row.task, row.model, _natural(row.method), row.metric, row.split, row.source, repr(row)]
+
+
+def _natural(text: str) -> list[Any]:
+    """Sort key that puts length=20 before length=128."""
+    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]+)", text))]
 
 
 def _measures(group: Group) -> list[tuple[str, str]]:
@@ -146,7 +153,7 @@ def _context(nearest: Sequence[Reported]) -> str:
     """`liu2022: bert-large 84.5, roberta-large 88.4 (dev)`."""
     by_paper: dict[str, list[str]] = defaultdict(list)
     for cell in nearest:
-        by_paper[cell.paper].append(f"{cell.model} {cell.value} ({cell.split})")
+        by_paper[cell.paper].append(f"{cell.model} {cell.number:g} ({cell.split})")
     return "; ".join(f"{paper}: {', '.join(texts)}" for paper, texts in by_paper.items())
 
 
@@ -182,9 +189,9 @@ def _flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def markdown(table: Sequence[Row]) -> str:
     """The rows as a Markdown table (GitHub flavour)."""
-    head = ("paper", "task", "model", "method", "metric", "split", "ours (mean)", "spread (std)", "n", "95 % interval")
-    head += ("trained parameters", "runs", "paper's value", "source", "difference", "verdict", "reason")
-    head += ("nearby in the paper (context, not compared)", "deviations")
+    head = ["paper", "task", "model", "method", "metric", "split", "ours (mean)", "spread (std)", "n", "95 % interval"]
+    head += ["trained parameters", "runs", "paper's value", "source", "difference", "verdict", "reason"]
+    head += ["nearby in the paper (context, not compared)", "deviations"]
     lines = [head, ["---"] * len(head), *([escape(text) for text in _texts(row)] for row in table)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -193,21 +200,16 @@ def _texts(row: Row) -> list[str]:
     interval = MISSING if row.low is None or row.high is None else f"[{row.low:.2f}, {row.high:.2f}]"
     trained = MISSING if row.trained is None else f"{row.trained:,}"
     texts = [row.paper, row.task, row.model, row.method, row.metric, row.split, _number(row.ours), _number(row.spread)]
-    texts += [_n(row), interval, trained, _marked(row.status), _number(row.theirs), row.source]
+    n = "1 (one run)" if row.n == 1 else str(row.n)
+    status = f"**{row.status}**" if "collapsed" in row.status or "failed" in row.status else row.status
+    texts += [n, interval, trained, status, _number(row.theirs), row.source]
     texts += [_number(row.difference, sign="+"), row.verdict, row.reason, row.context or MISSING]
     return [*texts, f"{len(row.deviations)} (listed below)" if row.deviations else "none recorded"]
 
 
-def _n(row: Row) -> str:
-    return "1 (one run)" if row.n == 1 else str(row.n)
-
-
-def _marked(status: str) -> str:
-    return f"**{status}**" if "collapsed" in status or "failed" in status else status
-
-
 def _number(value: float | None, sign: str = "") -> str:
-    return MISSING if value is None else f"{value:{sign}.2f}"
+    # Adding 0.0 turns -0.00 into 0.00.
+    return MISSING if value is None else f"{round(value, 2) + 0.0:{sign}.2f}"
 
 
 def escape(text: str) -> str:
@@ -245,14 +247,10 @@ def write_report(store_root: str | Path, out_dir: str | Path) -> list[Path]:
     from repro.store.files import write_atomic
     from repro.store.store import Store
 
-    records = list(Store(store_root).records())
-    contents = report_files(records, registry.cells())
-    paths = []
+    contents = report_files(Store(store_root).records(), registry.cells())
     for name, text in contents.items():
-        path = Path(out_dir) / name
-        write_atomic(path, text)
-        paths.append(path)
-    return paths
+        write_atomic(Path(out_dir) / name, text)
+    return [Path(out_dir) / name for name in contents]
 
 
 def report_files(records: Iterable[Record], cells: Sequence[Reported]) -> dict[str, str]:
@@ -264,7 +262,10 @@ def report_files(records: Iterable[Record], cells: Sequence[Reported]) -> dict[s
     parts.append(f"## Comparison\n\n{markdown(table)}" if table else "## Comparison\n\nThere are no records yet.\n")
     parts.append(_coverage([comparison for _, comparison in compared], cells))
     names = _method_names(found)
-    parts += ["## Runs\n", *(_group_page(group, names[group.key]) for group in found)]
+    pages = sorted(
+        found, key=lambda g: (g.names["task_name"] or "", g.names["model_name"] or "", _natural(names[g.key]))
+    )
+    parts += ["## Runs\n", *(_group_page(group, names[group.key]) for group in pages)]
     parts.append(_failures(found))
     return {
         "REPORT.md": "\n".join(parts),
@@ -295,14 +296,14 @@ def _coverage(comparisons: Sequence[Comparison], cells: Sequence[Reported]) -> s
 
 def _group_page(group: Group, method: str) -> str:
     """Seeds, checkpoints, deviations, cost, data and command of one group."""
-    first = group.records[0]
+    first = (group.scored or group.records)[0]
     head = f"### {group.names['task_name']}, {group.names['model_name']}, {method}"
     facts = {
         "seeds": ", ".join(f"{record.seed} ({record.status}, `{record.key}`)" for record in group.records),
         "chosen checkpoint": "; ".join(_chosen(record) for record in group.scored) or MISSING,
         "recipe": lookup(group.config, "recipe.name") or "none (library defaults)",
         "stated by neither paper nor code": ", ".join(lookup(group.config, "recipe.unknown") or ()) or "nothing listed",
-        "parameters": _joined(f"{count:,} {name}" for name, count in first.parameters.items()),
+        "parameters": _joined(f"{first.parameters[k]:,} {k}" for k in _COUNTS if k in first.parameters),
         "cost": "; ".join(_cost(record) for record in group.records),
         "data": _data(first),
         "device": str(first.provenance.get("device") or MISSING),
@@ -333,8 +334,8 @@ def _cost(record: Record) -> str:
 
 
 def _data(record: Record) -> str:
-    data = record.provenance.get("data") or {}
-    return _joined(f"{k} {v['rows']:,} rows" for k, v in sorted(data.items()) if isinstance(v, Mapping) and "rows" in v)
+    data = sorted((record.provenance.get("data") or {}).items())
+    return _joined(f"{k} {v['rows']:,} rows" for k, v in data if isinstance(v, Mapping) and "rows" in v)
 
 
 def _joined(texts: Iterable[str]) -> str:
@@ -369,7 +370,7 @@ def print_report(table: Sequence[Row], file: TextIO | None = None) -> None:
         file: where to print; None: standard output.
     """
     stream = file or sys.stdout
-    head = ["task", "model", "method", "metric", "ours", "n", "runs", "paper", "difference", "verdict"]
+    head = ["task", "model, method", "metric", "ours", "runs", "paper", "difference", "verdict"]
     lines = [_terminal(row) for row in table]
     if not stream.isatty():
         widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
@@ -380,7 +381,9 @@ def print_report(table: Sequence[Row], file: TextIO | None = None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(*head)
+    shown = Table()
+    for name in head:
+        shown.add_column(name, overflow="fold")
     for line, row in zip(lines, table, strict=True):
         style = "dim" if row.n < 2 else "yellow" if "collapsed" in row.status or "failed" in row.status else ""
         shown.add_row(*(Text(text, style=style) for text in line))
@@ -390,5 +393,5 @@ def print_report(table: Sequence[Row], file: TextIO | None = None) -> None:
 def _terminal(row: Row) -> list[str]:
     ours = _number(row.ours) + ("" if row.spread is None else f" ± {row.spread:.2f}")
     theirs = MISSING if row.theirs is None else f"{_number(row.theirs)} ({row.source})"
-    texts = [row.task, row.model, row.method, f"{row.metric} ({row.split})", ours, _n(row), row.status, theirs]
+    texts = [row.task, f"{row.model}, {row.method}", f"{row.metric} ({row.split})", ours, row.status, theirs]
     return [*texts, _number(row.difference, sign="+"), row.verdict]

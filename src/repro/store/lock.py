@@ -1,8 +1,8 @@
 """One process at a time for one run key, also among machines that share a folder.
 
 A lock is a file created with O_CREAT | O_EXCL, which every file system makes atomic, network ones included (flock is
-not to be had on all of them). It says who holds it. A holder that was killed leaves it behind, so others must be able to
-tell that it is stale, and exactly one of them may remove it:
+not to be had on all of them). It says who holds it. A holder that was killed leaves it behind, so others must be able
+to tell that it is stale, and exactly one of them may remove it:
 
 - Seen from the machine that wrote it, a lock is stale when its process is gone, and never before.
 - Seen from elsewhere, it is stale when its holder stopped refreshing its modification time. Its age is measured against
@@ -138,7 +138,7 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Gives the lock back, if it is still ours. Never raises: a lock that stays is stale once this process ended."""
+        """Gives the lock back, if it is still ours. Never raises: one that stays is stale once this process ended."""
         owner, self._owner = self._owner, None
         if owner is None or owner.pid != os.getpid():
             return

@@ -38,7 +38,6 @@ class Tagging:
         hub_tags: the tag names of an integer `tags` column on the hub, in the hub's own order.
 
     Deviation: P-Tuning v2's loader loses the last sentence of a file without a final blank line; here it is kept.
-    Deviation: words cut off by the model's input limit count as tagged O; P-Tuning v2 leaves them out of the score.
     """
 
     forms = ("tagging",)
@@ -108,17 +107,17 @@ class Tagging:
         return Tagged(example.fields["words"], tuple(self.labels.index(tag) for tag in example.references[0]))
 
     def parse(self, output: Any, example: Example) -> list[str]:
-        """Tag ids, one a word that the model saw, to tag names, one a word: unseen words are O.
+        """Tag ids, one a word that the model saw, to tag names. Words cut off by the input limit have none: as in
+        P-Tuning v2 they are left out of the score, and the evaluation counts them.
 
         Raises:
             ValueError: more tags than words (a fault of the caller).
         """
         tags = [self.labels[int(tag)] for tag in output]
         words = len(example.fields["words"])
-        unseen = words - len(tags)
-        if unseen < 0:
+        if len(tags) > words:
             raise ValueError(f"{example.id} has {words} words, but {len(tags)} tags were predicted.")
-        return tags + [OUTSIDE] * unseen
+        return tags
 
     def fingerprint(self) -> dict[str, dict[str, Any]]:
         """See `Task.fingerprint`."""
@@ -127,8 +126,7 @@ class Tagging:
     @property
     def deviations(self) -> tuple[str, ...]:
         """See `Task.deviations`."""
-        cut = "words cut off by the input limit count as tagged O (P-Tuning v2 leaves them out of the score)."
-        return (cut, *self._splits.deviations())
+        return tuple(self._splits.deviations())
 
 
 def _ends_sentence(line: str) -> bool:

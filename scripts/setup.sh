@@ -1,0 +1,18 @@
+#!/bin/sh
+# Makes $VENV with everything installed. A python that already has torch and transformers (a GPU image) is built upon;
+# elsewhere constraints/cpu.txt keeps pip from taking gigabytes of CUDA packages.
+set -eu
+cd "$(dirname "$0")/.."
+: "${PYTHON:=python3}" "${VENV:=.venv}"
+command -v "$PYTHON" >/dev/null 2>&1 || PYTHON=python3
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "repro needs Python 3.11 or newer; $PYTHON is $("$PYTHON" --version). Set PYTHON=python3.12, say." >&2
+    exit 2
+}
+if "$PYTHON" -c 'import torch, transformers; assert torch.cuda.is_available()' >/dev/null 2>&1; then
+    "$PYTHON" -m venv --system-site-packages "$VENV"
+    "$VENV/bin/pip" install --quiet --disable-pip-version-check -e ".[dev,offline-models]"
+else
+    "$PYTHON" -m venv "$VENV"
+    "$VENV/bin/pip" install --quiet --disable-pip-version-check -c constraints/cpu.txt -e ".[dev,offline-models]"
+fi

@@ -1,0 +1,133 @@
+"""The command line: `repro run | report | paper ...`. Arguments of `run` are Hydra's overrides and flags."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from repro.errors import Interrupted, ReproError
+
+USAGE = """\
+repro: do published results on soft prompts hold?
+
+  repro run GROUP=NAME KEY=VALUE ...       train and score one trial, or return it from the store
+  repro run -m GROUP=A,B seed=1,2,3        a sweep (Hydra multirun); experiment=NAME -m runs a file of conf/experiment
+  repro run --cfg job                      print the config; --help lists groups and keys
+  repro report [--results DIR]             write and print our results beside the papers' numbers
+  repro params METHOD.. MODEL..            see `repro params --help`
+
+`python -m repro ARGS` without a command is `repro run ARGS`.
+Exit codes: 0 done, 2 bad input or a failed trial (a sentence says what to do), 130 interrupted after a checkpoint.
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Hydra's application; its errors come out as ours."""
+    import hydra
+    from omegaconf import DictConfig
+
+    from repro import composing
+
+    composing.register()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing half a traceback and exiting with 1
+    conf = str(composing.conf_dir())
+    failed: list[ReproError] = []
+
+    @hydra.main(version_base="1.3", config_path=conf, config_name="config")
+    def job(config: DictConfig) -> None:
+        try:
+            _job(config)
+        except Interrupted:
+            raise
+        except ReproError as error:  # the other trials of a sweep still run
+            failed.append(error)
+            print(f"repro: {error}", file=sys.stderr)
+
+    before = sys.argv
+    sys.argv = ["repro", *arguments]
+    try:
+        job()
+    except Exception as error:
+        known = composing.explain(error)
+        if known is None:
+            raise
+        raise known from error
+    finally:
+        sys.argv = before
+    return max((error.exit_code for error in failed), default=0)
+
+
+def _job(config: Any) -> None:
+    """One trial of an invocation: run it and print its scores beside the papers'."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from repro.config import resolved
+    from repro.runner import run as run_trial
+
+    plain = resolved(config)
+    hydra_config = HydraConfig.get()
+    choices = {k: v for k, v in hydra_config.runtime.choices.items() if not k.startswith("hydra") and v is not None}
+    command = ["repro", "run", *hydra_config.overrides.task]
+    outcome = run_trial(plain, choices, command)
+    if outcome.record is None:
+        print(f"trial {outcome.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
+        return
+    from repro.report.summary import trial_summary
+
+    print(trial_summary(outcome.record, outcome.from_store))
+
+
+def report(arguments: Sequence[str]) -> int:
+    """Write tables and REPORT.md from the store, and print the comparison."""
+    import argparse
+    from pathlib import Path
+
+    parser = argparse.ArgumentParser(prog="repro report", description=report.__doc__)
+    parser.add_argument("--results", default=os.environ.get("REPRO_RESULTS_ROOT", "results"), help="folder with records/ (default: results)")
+    parser.add_argument("--out", default=None, help="where to write (default: the results folder)")
+    options = parser.parse_args(arguments)
+    from repro.errors import StoreError
+    from repro.papers import registry
+    from repro.report.compare import groups
+    from repro.report.tables import print_report, rows, write_report
+    from repro.store.store import Store
+
+    root = Path(options.results) / "records"
+    records = list(Store(root).records())
+    if not records:
+        raise StoreError(f"{root}: no records there. Run a trial first (repro run ...), or name the folder with --results.")
+    print_report(rows(groups(records), registry.cells()))
+    for path in write_report(root, options.out or options.results):
+        print(f"wrote {path}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"run": run, "report": report}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Dispatch; print one clear message for what a person can mend."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("--help", "-h", "help"):
+        print(USAGE)
+        return 0
+    if given[0] == "--version":
+        from repro import __version__
+
+        print(__version__)
+        return 0
+    command = COMMANDS.get(given[0])
+    try:
+        if command is not None:
+            return command(given[1:])
+        if "=" not in given[0] and not given[0].startswith("-"):
+            raise ReproError(f"{given[0]}: there is no such command; allowed are {', '.join(COMMANDS)}. See `repro --help`.")
+        return run(given)
+    except ReproError as error:
+        print(f"repro: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("repro: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,115 @@
+"""Decode a split, score it, and notice when a model has stopped saying anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from repro.methods.base import Injection
+from repro.models.base import ModelAdapter
+from repro.models.batch import Encoded, collate
+from repro.tasks.base import Example, Task
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one split. `values` are in percent; `statistics` is {metric name: [N, S]}."""
+
+    values: dict[str, float]
+    statistics: dict[str, list[list[float]]]
+    predictions: list[Any]
+    collapsed: str | None
+    """Why the outputs carry no information, as a sentence; None when they do."""
+    cut: int
+    """Tags lost to truncation, predicted and gold alike (as the official tagging code loses them)."""
+
+
+def predict(
+    adapter: ModelAdapter,
+    task: Task,
+    examples: Sequence[Example],
+    injection: Injection,
+    decoding: Mapping[str, Any],
+    batch_size: int,
+    between: Callable[[int], None],
+) -> list[Any]:
+    """One parsed prediction an example, in order. Batches hold examples of like length; `between` is called after each."""
+    encoded = [adapter.encode(task.render(example), False) for example in examples]
+    order = sorted(range(len(examples)), key=lambda i: -max(len(item.ids) for item in encoded[i]))
+    outputs: list[Any] = [None] * len(examples)
+    tokenizer, device = adapter.backbone.tokenizer, adapter.backbone.device
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        items: list[Encoded] = [item for index in chosen for item in encoded[index]]
+        batch = collate(items, tokenizer.pad_token_id, left=adapter.pad_left, choices=len(encoded[chosen[0]]))
+        for index, output in zip(chosen, adapter.predict(batch.to(device), injection, decoding), strict=True):
+            outputs[index] = task.parse(output, examples[index])
+        between(len(chosen))
+    return outputs
+
+
+def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> Evaluation:
+    """Every metric of the task over the split."""
+    golds = [_gold(example, prediction) for example, prediction in zip(examples, predictions, strict=True)]
+    values: dict[str, float] = {}
+    statistics: dict[str, list[list[float]]] = {}
+    for metric in task.metrics:
+        rows = [list(map(float, metric.score(p, g))) for p, g in zip(predictions, golds, strict=True)]
+        statistics[metric.name] = rows
+        values |= metric.reduce(np.asarray(rows))
+    cut = sum(_length(e.references[0]) - _length(g[0]) for e, g in zip(examples, golds, strict=True))
+    return Evaluation(values, statistics, list(predictions), collapse(predictions, golds), cut)
+
+
+def _length(gold: Any) -> int:
+    return len(gold) if isinstance(gold, list | tuple) else 0
+
+
+def _gold(example: Example, prediction: Any) -> tuple[Any, ...]:
+    """References; of a tagged sentence only the words that survived truncation."""
+    if isinstance(prediction, list) and _length(example.references[0]) > len(prediction):
+        return tuple(list(reference)[: len(prediction)] for reference in example.references)
+    return tuple(example.references)
+
+
+def collapse(predictions: Sequence[Any], golds: Sequence[Sequence[Any]]) -> str | None:
+    """A sentence if all outputs are alike though the answers are not; None otherwise."""
+    if len({repr(gold) for gold in golds}) < 2:
+        return None
+    if all(isinstance(p, list) for p in predictions):
+        outside = all(tag == "O" for tags in predictions for tag in tags)
+        return "every word of the split is tagged O" if outside else None
+    distinct = {repr(p) for p in predictions}
+    if len(distinct) > 1:
+        return None
+    only = predictions[0]
+    if only == "" or only == -1:
+        return "every output is empty" if only == "" else "no output names a class"
+    return f"every output is the same: {only!r}"
+
+
+@torch.no_grad()
+def mean_loss(
+    adapter: ModelAdapter,
+    task: Task,
+    examples: Sequence[Example],
+    injection: Injection,
+    batch_size: int,
+    between: Callable[[int], None],
+) -> float:
+    """Cross-entropy a label (token, tagged word or example) over the split, in nats; targets are the first references."""
+    total, count = 0.0, 0
+    encoded = [adapter.encode(task.render(example), True) for example in examples]
+    encoded.sort(key=lambda items: -max(len(item.ids) for item in items))
+    tokenizer, device = adapter.backbone.tokenizer, adapter.backbone.device
+    for start in range(0, len(encoded), batch_size):
+        chosen = encoded[start : start + batch_size]
+        batch = collate([item for items in chosen for item in items], tokenizer.pad_token_id, choices=len(chosen[0]))
+        losses = adapter.losses(batch.to(device), injection)
+        total, count = total + float(losses.total.sum()), count + int(losses.count.sum())
+        between(len(chosen))
+    return total / count

@@ -1,0 +1,221 @@
+"""One config to one record: the only module that wires everything. Idempotent: a trial in the store is not run again."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from repro.config import run_key
+from repro.errors import ConfigError, TrialFailed
+from repro.store.lock import Lock
+from repro.store.record import Record
+from repro.store.store import Store
+from repro.validation import form_of, validate
+
+Plain = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `run` gives back: the record, and whether it was in the store already. No record: another process has the trial."""
+
+    record: Record | None
+    from_store: bool
+    folder: Path
+
+
+def run(plain: Plain, choices: Mapping[str, Any] | None = None, command: Sequence[str] = ()) -> Outcome:
+    """Make sure that the trial's record is in the store.
+
+    Args:
+        plain: the resolved config (`repro.config.resolved`).
+        choices: which file of each config group was chosen, for the record.
+        command: the command line, for the record.
+
+    Raises:
+        ReproError: bad config, data or weights (nothing is written), a failed trial (its record says why), Ctrl-C.
+    """
+    validate(plain)
+    key = run_key(plain)
+    store = Store(Path(plain["paths"]["results_root"]) / "records")
+    folder = Path(plain["paths"]["runs_root"]) / key
+    lock = Lock(folder / "lock")
+    try:
+        found = _stored(store, key, plain)
+        if found:
+            return Outcome(found, True, folder)
+        if not lock.acquire(wait=plain["trainer"]["if_running"] == "wait", on_wait=lambda owner: _say(key, owner)):
+            return Outcome(None, False, folder)
+        found = _stored(store, key, plain)  # the process we waited for may have finished it
+        if found:
+            return Outcome(found, True, folder)
+        record = _run_trial(plain, key, folder, store, dict(choices or {}), list(command))
+        return Outcome(record, False, folder)
+    finally:
+        lock.release()
+        _tidy(folder)
+
+
+def _stored(store: Store, key: str, plain: Plain) -> Record | None:
+    """The trial's record. A failed one is an error again, unless it is to be run anew.
+
+    Raises:
+        TrialFailed: the record says that the trial failed.
+    """
+    record = store.get(key)
+    if record is None or (record.status == "failed" and plain["rerun"]):
+        return None
+    if record.status == "failed":
+        raise TrialFailed(f"{_name(plain)} failed before ({record.reason}) To run it again add rerun=true.")
+    return record
+
+
+def _say(key: str, owner: Any) -> None:
+    print(f"trial {key} is being run by {owner}: waiting for it (trainer.if_running=skip steps aside)", file=sys.stderr)
+
+
+def _tidy(folder: Path) -> None:
+    """A trial that wrote nothing leaves no folder behind (Hydra makes one before anything of ours runs)."""
+    for empty in (folder, folder.parent):
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
+
+
+def _name(plain: Plain) -> str:
+    return f"{plain['method']['name']} {plain['model']['name']} {plain['task']['name']} seed {plain['seed']}"
+
+
+def build_task(plain: Plain) -> Any:
+    """The task in the form that fits the model; reads nothing yet."""
+    from hydra.utils import get_class, instantiate
+
+    config = {**plain["task"], "form": form_of(plain)}
+    accepted = inspect.signature(get_class(config["_target_"]).__init__).parameters  # type: ignore[misc]
+    given = {name: value for name, value in config.items() if name in accepted or name == "_target_"}
+    return instantiate(given, _convert_="all")
+
+
+def build_method(plain: Plain) -> Any:
+    """The method, not yet built: its tensors come when the model is there."""
+    from hydra.utils import get_method, instantiate
+
+    config = dict(plain["method"])
+    if config.get("initialisation") == "class_label" and not config["init_words"]:
+        config["init_words"] = plain["task"]["init_words"]
+    accepted = inspect.signature(get_method(config["_target_"])).parameters
+    given = {name: value for name, value in config.items() if name in accepted or name == "_target_"}
+    return instantiate(given, _convert_="all")
+
+
+def check_selection(plain: Plain, task: Any) -> str:
+    """The value name by which checkpoints are chosen.
+
+    Raises:
+        ConfigError: the task has no such value.
+    """
+    names = [name for metric in task.metrics for name in metric.outputs]
+    wanted = plain["trainer"]["selection"]["metric"] or names[0]
+    if wanted != "loss" and wanted not in names:
+        raise ConfigError(
+            f"trainer.selection.metric={wanted}: {task.name} has {', '.join(names)}, and loss. Set one of these, or null for {names[0]}."
+        )
+    return str(wanted)
+
+
+def load_examples(plain: Plain, task: Any) -> dict[str, Sequence[Any]]:
+    """Every split that the trial needs, read before the model: a missing file must not cost a model load."""
+    needed = dict.fromkeys(("train", plain["trainer"]["selection"]["split"], plain["task"]["report_split"]))
+    return {split: task.examples(split) for split in needed}
+
+
+def pick_device(name: str) -> Any:
+    """`auto` is CUDA if torch sees one.
+
+    Raises:
+        ConfigError: a device that is not there.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"trainer.device={name}: this machine has no such device. Set trainer.device=auto or cpu.") from error
+    return device
+
+
+def _run_trial(plain: Plain, key: str, folder: Path, store: Store, choices: dict[str, Any], command: list[str]) -> Record:
+    """Read, load, train, score, record."""
+    started, clock = datetime.now(UTC), time.monotonic()
+    task = build_task(plain)
+    selection = check_selection(plain, task)
+    examples = load_examples(plain, task)
+
+    from repro.trial import Trial  # torch and transformers load here, once config and data are known to be good
+    from repro.training.checkpoint import Checkpoints
+    from repro.training.watching import Console
+    from repro.tracking import make_tracker
+
+    trial = Trial.prepare(plain, task, examples, selection, pick_device(plain["trainer"]["device"]), build_method(plain))
+    tracker = make_tracker(plain["tracker"], key, plain, folder)
+    record = Record(key, "done", plain, plain["seed"], choices=choices, parameters=trial.parameters)
+    checkpoints = Checkpoints(folder / "checkpoint")
+    finished: Record | None = None
+    try:
+        with Console(_name(plain), trial.steps, tracker) as console:
+            trial.train(record, checkpoints, console)
+            trial.report(record, folder, console)
+        finished = record
+    except TrialFailed as error:
+        record.status, record.reason = "failed", str(error)
+        finished = record
+        raise
+    finally:
+        if finished is not None:
+            finished.deviations = deviations(plain, task, trial.deviations)
+            finished.provenance = _circumstances(plain, trial, task, command, started)
+            finished.cost["seconds"] = round(time.monotonic() - clock, 3)
+            store.put(finished)
+        tracker.finish(finished)
+    shutil.rmtree(checkpoints.folder, ignore_errors=True)
+    return record
+
+
+def deviations(plain: Plain, task: Any, found: Sequence[str]) -> list[str]:
+    """Everything in which this trial is known to differ from the paper, each said once."""
+    said = [*plain["method"]["deviations"], *plain["recipe"]["deviations"], *task.deviations, *found]
+    if plain["recipe"]["name"] is None:
+        said.append("no recipe for this method, model and task: hyperparameters are the library's defaults or the command line's")
+    if plain["model"]["paper_name"] is None:
+        said.append(f"no paper used the model {plain['model']['name']}")
+    return list(dict.fromkeys(said))
+
+
+def _circumstances(plain: Plain, trial: Any, task: Any, command: list[str], started: datetime) -> dict[str, Any]:
+    from repro.provenance import provenance
+
+    return provenance(command, trial.device.type) | {
+        "data": task.fingerprint(),
+        "weights": trial.weights,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write_predictions(path: Path, examples: Sequence[Any], predictions: Sequence[Any], write: Callable[[Path, str], None]) -> None:
+    """One json line an example: id, prediction, references."""
+    lines = [
+        json.dumps({"id": example.id, "prediction": prediction, "references": example.references}, ensure_ascii=False)
+        for example, prediction in zip(examples, predictions, strict=True)
+    ]
+    write(path, "\n".join(lines) + "\n")

@@ -1,0 +1,156 @@
+"""AdamW and Adafactor over tensors with a leading trial axis K: every trial has its own learning rate and clipping.
+
+torch's AdamW knows one learning rate a parameter group, and transformers' Adafactor differs from the one Lester et al.
+used in weight decay and factoring (papers/lester2021 section (e) 5), hence our own. Moments are float32 and carry K, so
+that one update serves all trials; the numbers of one trial never touch another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+FACTOR_FROM = 128
+"""Adafactor factors the second moments of a matrix whose two sides are at least this (`min_dim_size_to_factor`)."""
+
+
+class Optimiser(Protocol):
+    """Updates `tensors` in place from their gradients."""
+
+    tensors: Mapping[str, Tensor]
+    state: dict[str, Tensor]
+    """Moments by name; with `count`, all that resuming needs."""
+    count: int
+    """Steps done."""
+
+    def step(self, rate: Tensor) -> None:
+        """One update with learning rates `rate` [K]; tensors without a gradient stay."""
+        ...
+
+
+def over(rate: Tensor, like: Tensor) -> Tensor:
+    """Per-trial numbers [K] shaped to multiply a tensor [K, ...]."""
+    return rate.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
+
+
+def clip_by_norm(tensors: Mapping[str, Tensor], limit: float | None) -> Tensor:
+    """Scale each trial's gradients so that their joint L2 norm is at most `limit`; returns the norms before [K]."""
+    grads = [tensor.grad for tensor in tensors.values() if tensor.grad is not None]
+    squares = [grad.detach().flatten(1).square().sum(1) for grad in grads]
+    norms = torch.stack(squares).sum(0).sqrt()
+    if limit is not None:
+        scale = (limit / (norms + 1e-6)).clamp(max=1.0)
+        for grad in grads:
+            grad.mul_(over(scale, grad))
+    return norms
+
+
+class AdamW:
+    """Adam with decoupled weight decay (the defaults are transformers': betas 0.9, 0.999, epsilon 1e-8, decay 0)."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], beta1: float, beta2: float, epsilon: float, weight_decay: float):
+        self.tensors, self.beta1, self.beta2, self.epsilon, self.weight_decay = tensors, beta1, beta2, epsilon, weight_decay
+        self.count = 0
+        self.state = {f"{m}.{name}": torch.zeros_like(t) for name, t in tensors.items() for m in ("first", "second")}
+
+    @torch.no_grad()
+    def step(self, rate: Tensor) -> None:
+        """p -= rate x (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon), after p *= 1 - rate x decay."""
+        self.count += 1
+        scale1, scale2 = 1 - self.beta1**self.count, 1 - self.beta2**self.count
+        for name, tensor in self.tensors.items():
+            grad = tensor.grad
+            if grad is None:
+                continue
+            first, second = self.state[f"first.{name}"], self.state[f"second.{name}"]
+            first.lerp_(grad, 1 - self.beta1)
+            second.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
+            lr = over(rate, tensor)
+            if self.weight_decay:
+                tensor.mul_(1 - lr * self.weight_decay)
+            tensor.sub_(lr * (first / scale1) / ((second / scale2).sqrt_().add_(self.epsilon)))
+
+
+class Adafactor:
+    """Adafactor as T5X runs it for prompt tuning (papers/lester2021 section (a)).
+
+    No momentum, no parameter scaling, beta2_t = 1 - (t + 1)^-decay_rate with t counted from `step_offset`, updates cut
+    to root mean square `clip_threshold`.
+
+    Args:
+        factored: auto (matrices with both sides >= 128, so the prompt only from length 128 on), always or never.
+        weight_decay_form: `absolute` multiplies by 1 - decay each step; `times_learning_rate` by 1 - rate x decay.
+        step_offset: t of the first step; the official runs continued the frozen checkpoint's count (1,100,000).
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        decay_rate: float,
+        clip_threshold: float,
+        weight_decay: float,
+        weight_decay_form: str,
+        factored: str,
+        step_offset: int,
+        epsilon: float = 1e-30,
+    ):
+        self.tensors, self.decay_rate, self.clip_threshold, self.epsilon = tensors, decay_rate, clip_threshold, epsilon
+        self.weight_decay, self.weight_decay_form = weight_decay, weight_decay_form
+        self.factored, self.step_offset, self.count = factored, step_offset, 0
+        self.state = {}
+        for name, tensor in tensors.items():
+            if self._factors(tensor):
+                self.state[f"row.{name}"] = torch.zeros_like(tensor[..., 0])
+                self.state[f"column.{name}"] = torch.zeros_like(tensor[..., 0, :])
+            else:
+                self.state[f"second.{name}"] = torch.zeros_like(tensor)
+
+    def _factors(self, tensor: Tensor) -> bool:
+        """Whether one trial's tensor is a matrix that is factored."""
+        if self.factored == "never" or tensor.dim() != 3:
+            return False
+        return self.factored == "always" or min(tensor.shape[1:]) >= FACTOR_FROM
+
+    def _scaled(self, name: str, grad: Tensor, beta2: float) -> Tensor:
+        """The gradient over the root of its second moment."""
+        square = grad.square() + self.epsilon
+        if f"second.{name}" in self.state:
+            second = self.state[f"second.{name}"].mul_(beta2).add_(square, alpha=1 - beta2)
+            return grad * second.rsqrt()
+        row = self.state[f"row.{name}"].mul_(beta2).add_(square.mean(-1), alpha=1 - beta2)
+        column = self.state[f"column.{name}"].mul_(beta2).add_(square.mean(-2), alpha=1 - beta2)
+        by_row = (row / row.mean(-1, keepdim=True)).rsqrt()
+        return grad * by_row[..., None] * column.rsqrt()[..., None, :]
+
+    @torch.no_grad()
+    def step(self, rate: Tensor) -> None:
+        """u = g / sqrt(v), u /= max(1, rms(u) / threshold), p = p (1 - decay) - rate u."""
+        beta2 = 1 - (self.count + self.step_offset + 1) ** -self.decay_rate
+        self.count += 1
+        for name, tensor in self.tensors.items():
+            if tensor.grad is None:
+                continue
+            update = self._scaled(name, tensor.grad, beta2)
+            rms = update.flatten(1).square().mean(1).sqrt()  # each trial's own
+            update = update / over((rms / self.clip_threshold).clamp(min=1.0), update)
+            lr = over(rate, tensor)
+            decay = self.weight_decay * (lr if self.weight_decay_form == "times_learning_rate" else 1.0)
+            tensor.mul_(1 - decay).sub_(lr * update)
+
+
+def make_optimiser(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Optimiser:
+    """The optimiser that `trainer.optimiser` names."""
+    if config["name"] == "adamw":
+        return AdamW(tensors, config["beta1"], config["beta2"], config["epsilon"], config["weight_decay"])
+    return Adafactor(
+        tensors,
+        decay_rate=config["decay_rate"],
+        clip_threshold=config["clip_threshold"],
+        weight_decay=config["weight_decay"],
+        weight_decay_form=config["weight_decay_form"],
+        factored=config["factored"],
+        step_offset=config["step_offset"],
+    )

@@ -1,0 +1,111 @@
+"""A progress bar with loss, tokens a second and time left, the tracker, and the two signals that end a run politely."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any
+
+from repro.errors import Interrupted
+from repro.training.checkpoint import Progress
+
+LINE_SECONDS = 15.0
+"""Where there is no terminal, a line at most this often."""
+
+
+class Console:
+    """Prints progress to standard error, passes curves to the tracker, and turns SIGINT and SIGTERM into a checkpoint.
+
+    Args:
+        name: what runs, for the bar.
+        steps: updates in all.
+        tracker: gets training loss and evaluations.
+    """
+
+    def __init__(self, name: str, steps: int, tracker: Any):
+        self.name, self.steps, self.tracker = name, steps, tracker
+        self._signal: int | None = None
+        self._before: dict[int, Any] = {}
+        self._started: tuple[float, int, int] | None = None
+        self._bar: Any = None
+        self._task: Any = None
+        self._said = 0.0
+
+    def __enter__(self) -> Console:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._before[number] = signal.signal(number, self._note)
+            except ValueError:  # not in the main thread: whoever runs us handles signals
+                break
+        if sys.stderr.isatty():
+            from rich import progress as rich_progress
+            from rich.console import Console as Terminal
+
+            self._bar = rich_progress.Progress(
+                *(rich_progress.TextColumn(text) for text in ("{task.description}", "{task.fields[note]}")),
+                rich_progress.BarColumn(),
+                rich_progress.MofNCompleteColumn(),
+                rich_progress.TimeRemainingColumn(),
+                console=Terminal(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self.name, total=self.steps, note="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None and number == signal.SIGINT:  # asked twice: do not wait for the step to end
+            raise KeyboardInterrupt
+        self._signal = number
+
+    def stop_if_asked(self, save: Callable[[], None]) -> None:
+        """Raises Interrupted after `save()` if a signal came."""
+        if self._signal is None:
+            return
+        save()
+        raise Interrupted(f"{self.name}: stopped after a checkpoint; the same command continues it.")
+
+    def between(self, count: int) -> None:
+        """Called between evaluation batches: a signal ends the evaluation, which is repeated on resuming."""
+        self.stop_if_asked(lambda: None)
+
+    def step(self, progress: Progress, loss: float) -> None:
+        """Show one training step."""
+        now = time.monotonic()
+        if self._started is None:
+            self._started = (now, progress.step, progress.tokens)
+        began, step0, tokens0 = self._started
+        speed = (progress.tokens - tokens0) / (now - began) if now > began else 0.0
+        note = f"loss {loss:.3f}  {speed:,.0f} tokens/s"
+        self.tracker.log({"train/loss": loss, "train/tokens_per_second": speed}, progress.step)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=progress.step, note=note)
+        elif now - self._said > LINE_SECONDS:
+            self._said = now
+            left = (now - began) / max(1, progress.step - step0) * (self.steps - progress.step)
+            self._print(f"step {progress.step}/{self.steps}  {note}  {left:,.0f} s left")
+
+    def evaluated(self, progress: Progress, row: Mapping[str, Any]) -> None:
+        """Show one evaluation."""
+        splits = {name: values for name, values in row.items() if isinstance(values, Mapping)}
+        self.tracker.log(
+            {f"{split}/{name}": value for split, values in splits.items() for name, value in values.items()}, progress.step
+        )
+        scores = "  ".join(f"{split} {n} {v:.2f}" for split, values in splits.items() for n, v in list(values.items())[:2])
+        loss = "" if row["train_loss"] is None else f"loss {row['train_loss']:.3f}  "
+        self._print(f"epoch {row['epoch']:g}  {loss}{scores}")
+
+    def _print(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(f"{self.name}: {text}", highlight=False)
+        else:
+            print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+

@@ -1,0 +1,234 @@
+"""A trial with its model loaded: prepare, train, report. What `runner.py` calls once config and data are known to be good."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repro.evaluation import Evaluation, mean_loss, predict, score
+from repro.methods.base import Context, Method
+from repro.models.base import Backbone, ModelAdapter
+from repro.models.loading import adapt, load_backbone, weights_fingerprint
+from repro.store.files import write_atomic
+from repro.store.record import Record
+from repro.training.batching import DataOrder, mixed_seed, training_batches
+from repro.training.checkpoint import Checkpoints, Progress
+from repro.training.loop import Fit, fit
+from repro.training.optimisers import make_optimiser
+from repro.training.schedules import schedule
+from repro.training.watching import Console
+
+_INITIAL = 0x1217
+"""Stream of the seed that draws starting values."""
+
+Plain = Mapping[str, Any]
+
+
+def build_tensors(method: Method, backbone: Backbone, task: Any, seeds: Sequence[int]) -> None:
+    """Draw the method's starting values, each trial's from its own seed, and move them beside the model."""
+    outputs = None
+    if backbone.spec.kind == "encoder":
+        outputs = 1 if task.form == "choice" else len(task.labels)
+    context = Context(
+        spec=backbone.spec,
+        embeddings=backbone.model.get_input_embeddings().weight.detach().float(),
+        tokenize=lambda text: backbone.tokenizer(text, add_special_tokens=False)["input_ids"],
+        labels=task.labels,
+        outputs=outputs,
+        generators=[torch.Generator().manual_seed(mixed_seed(seed, _INITIAL)) for seed in seeds],
+    )
+    method.build(context)
+    method.parameters = {
+        name: tensor.detach().to(backbone.device, torch.promote_types(backbone.dtype, torch.float32)).requires_grad_()
+        for name, tensor in method.parameters.items()
+    }
+
+
+def tuned_weights(backbone: Backbone) -> tuple[dict[str, Tensor], Callable[[], None]]:
+    """Views [1, ...] of the backbone's own weights, for the optimiser, and what copies their gradients over."""
+    own = dict(backbone.model.named_parameters())
+    for parameter in own.values():
+        parameter.requires_grad_(True)
+    views = {f"backbone.{name}": parameter.detach()[None] for name, parameter in own.items()}
+
+    def sync() -> None:
+        for name, parameter in own.items():
+            gradient, parameter.grad = parameter.grad, None
+            views[f"backbone.{name}"].grad = None if gradient is None else gradient[None]
+
+    return views, sync
+
+
+class Trial:
+    """One trial, ready to train (K is 1; later a gang has several seeds here)."""
+
+    def __init__(self, plain: Plain, task: Any, examples: Mapping[str, Sequence[Any]], selection: str):
+        self.plain, self.task, self.examples, self.selection = plain, task, examples, selection
+        self.trainer = plain["trainer"]
+        self.parameters: dict[str, int] = {}
+        self.deviations: list[str] = []
+        self.weights: dict[str, Any] = {}
+
+    @classmethod
+    def prepare(
+        cls,
+        plain: Plain,
+        task: Any,
+        examples: Mapping[str, Sequence[Any]],
+        selection: str,
+        device: torch.device,
+        method: Method,
+    ) -> Trial:
+        """Load the model and make the method's tensors."""
+        trial = cls(plain, task, examples, selection)
+        if trial.trainer["threads"]:
+            torch.set_num_threads(trial.trainer["threads"])
+        trial.device, trial.method = device, method
+        trial.backbone, trial.deviations = load_backbone(plain["model"], trial.trainer, device)
+        dropout = trial.trainer["backbone_dropout"] or 0.0
+        trial.adapter = adapt(trial.backbone, task.form, plain["task"], dropout)
+        build_tensors(method, trial.backbone, task, [plain["seed"]])
+        trial.weights = {"sha256": weights_fingerprint(trial.backbone.model), "location": plain["model"]["location"]}
+        trial.parameters = trial._count()
+        trial._plan()
+        return trial
+
+    device: torch.device
+    method: Method
+    backbone: Backbone
+    adapter: ModelAdapter
+
+    def _count(self) -> dict[str, int]:
+        backbone = sum(parameter.numel() for parameter in self.backbone.model.parameters())
+        counts = self.method.parameter_counts()
+        if self.method.tunes_backbone:
+            return counts | {k: counts[k] + backbone for k in ("trained", "stored")} | {"frozen": 0}
+        return counts | {"frozen": backbone}
+
+    def _plan(self) -> None:
+        """Steps in all, and after which the trial is evaluated."""
+        order = DataOrder(len(self.examples["train"]), self.trainer["batch_size"], self.plain["seed"])
+        self.order, per_epoch = order, order.steps_per_epoch
+        self.steps = self.trainer["steps"] or self.trainer["epochs"] * per_epoch
+        every = str(self.trainer["evaluate_every"])
+        self.evaluate_every = per_epoch if every == "epoch" else int(every)
+
+    def _fit(self, console: Console) -> Fit:
+        tuned: Mapping[str, Tensor] = {}
+        sync: Callable[[], None] = lambda: None  # noqa: E731
+        if self.method.tunes_backbone:
+            tuned, sync = tuned_weights(self.backbone)
+        trainer, pad = self.trainer, self.backbone.tokenizer.pad_token_id
+        encoded = [self.adapter.encode(self.task.render(example), True) for example in self.examples["train"]]
+        factor = schedule(
+            trainer["schedule"]["name"],
+            trainer["schedule"]["warmup_steps"],
+            trainer["schedule"]["gamma"],
+            self.steps,
+            self.order.steps_per_epoch,
+        )
+        base = trainer["optimiser"]["learning_rate"]
+        if trainer["gradient_checkpointing"]:
+            self.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
+        run = Fit(
+            adapter=self.adapter,
+            method=self.method,
+            optimiser=None,  # type: ignore[arg-type]
+            rate=lambda step: torch.tensor([base * factor(step)], device=self.device),
+            batches=lambda step: training_batches([encoded], [self.order], step, pad, trainer["accumulate"]),
+            evaluate=lambda: self._evaluate(console),
+            steps=self.steps,
+            steps_per_epoch=self.order.steps_per_epoch,
+            evaluate_every=self.evaluate_every,
+            seed=self.plain["seed"],
+            keep_best=trainer["selection"]["rule"] == "best",
+            clip_norm=trainer["clip_norm"],
+            example_sum=trainer["loss_reduction"] == "example_sum",
+            tuned=tuned,
+            sync_gradients=sync,
+            checkpoint_seconds=trainer["checkpoint_seconds"],
+            train_mode=bool(trainer["backbone_dropout"] or trainer["attention_dropout"] or trainer["gradient_checkpointing"]),
+        )
+        run.optimiser = make_optimiser(run.tensors, trainer["optimiser"])
+        return run
+
+    def _score(self, split: str, console: Console) -> Evaluation:
+        decoding = self.plain["task"]["decoding"]
+        size = decoding["batch_size"] if self.task.form == "text_to_text" else self.trainer["evaluation_batch_size"]
+        examples, injection = self.examples[split], self.method.injection(training=False)
+        outputs = predict(self.adapter, self.task, examples, injection, decoding, size, console.between)
+        return score(self.task, examples, outputs)
+
+    @torch.no_grad()
+    def _evaluate(self, console: Console) -> tuple[float, dict[str, Any]]:
+        """The value to select by (higher is better), and {split: values}."""
+        split, size = self.trainer["selection"]["split"], self.trainer["evaluation_batch_size"]
+        if self.selection == "loss":
+            injection = self.method.injection(training=False)
+            loss = mean_loss(self.adapter, self.task, self.examples[split], injection, size, console.between)
+            return -loss, {split: {"loss": loss}}
+        values = self._score(split, console).values
+        return values[self.selection], {split: values}
+
+    def train(self, record: Record, checkpoints: Checkpoints, console: Console) -> None:
+        """Fill the record's curve, selection and costs; the method then holds the chosen checkpoint."""
+        self.backbone.model.eval()
+        try:
+            progress = fit(self._fit(console), checkpoints, console)
+        finally:
+            found = checkpoints.load()
+            if found is not None:
+                self._note(record, found[0])
+        self._note(record, progress)
+
+    def _note(self, record: Record, progress: Progress) -> None:
+        rule = self.trainer["selection"]["rule"]
+        chosen = progress.best or {"step": progress.step, "epoch": progress.step / self.order.steps_per_epoch}
+        value = chosen.get("value")
+        if value is not None and self.selection == "loss":
+            value = -value
+        record.curve = progress.curve
+        record.selection = {"rule": rule, "split": self.trainer["selection"]["split"], "metric": self.selection} | chosen
+        record.selection["value"] = value
+        record.cost |= {key: round(value, 3) for key, value in asdict(progress).items() if key.endswith("_seconds")}
+        record.cost |= {"steps": progress.step, "tokens": progress.tokens, "padded_tokens": progress.padded_tokens}
+        record.cost["examples"] = min(progress.step * self.trainer["batch_size"], progress.step * len(self.examples["train"]))
+        # 2 FLOPs a weight and token forward, 2 for the gradient of activations, 2 more for that of trained weights.
+        per_token = (6 if self.method.tunes_backbone else 4) * sum(p.numel() for p in self.backbone.model.parameters())
+        record.cost["flops"] = float(per_token * progress.padded_tokens)
+
+    @torch.no_grad()
+    def report(self, record: Record, folder: Path, console: Console) -> None:
+        """Score the reported split (and the one of selection) at the chosen checkpoint; write predictions and the prompt."""
+        from safetensors.torch import save
+
+        from repro.runner import write_predictions
+
+        started = time.monotonic()
+        self.backbone.model.eval()
+        reported = self.plain["task"]["report_split"]
+        for split in dict.fromkeys((self.trainer["selection"]["split"], reported)):
+            found = self._score(split, console)
+            record.metrics[split] = found.values
+            record.statistics[split] = found.statistics
+            write_predictions(folder / f"predictions-{split}.jsonl", self.examples[split], found.predictions, write_atomic)
+            if split == reported and found.collapsed:
+                record.status, record.reason = "collapsed", f"{found.collapsed} ({split})"
+        exported = {name: tensor.cpu().contiguous() for name, tensor in self.method.export().items()}
+        if exported:
+            write_atomic(folder / "prompt.safetensors", save(exported))
+        record.cost["evaluation_seconds"] = round(record.cost.get("evaluation_seconds", 0.0) + time.monotonic() - started, 3)
+        record.cost["peak_memory_bytes"] = float(self._peak_memory())
+
+    def _peak_memory(self) -> int:
+        """Bytes: the GPU's peak where one is used, else the process's largest resident size."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

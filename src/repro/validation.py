@@ -1,0 +1,217 @@
+"""Refuses what cannot work, before any data or model is read: one sentence with key, value, what is allowed, and the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from repro.config import resolved, run_key
+from repro.errors import ConfigError
+
+Plain = Mapping[str, Any]
+
+_ALLOWED: dict[str, tuple[Any, ...]] = {
+    "method.initialisation": ("uniform", "sampled_vocabulary", "class_label"),
+    "method.placement": ("before", "after_bos", "after"),
+    "method.head": ("linear",),
+    "model.kind": ("encoder", "decoder", "encoder_decoder"),
+    "model.source": ("hub", "folder", "package", "random"),
+    "task.source": ("local", "hub"),
+    "task.form": ("auto", "text_to_text", "pair", "choice", "tagging"),
+    "task.report_split": ("validation", "test"),
+    "trainer.optimiser.name": ("adamw", "adafactor"),
+    "trainer.optimiser.factored": ("auto", "always", "never"),
+    "trainer.optimiser.weight_decay_form": ("absolute", "times_learning_rate"),
+    "trainer.schedule.name": ("constant", "linear", "exponential"),
+    "trainer.selection.rule": ("best", "last"),
+    "trainer.selection.split": ("validation", "test"),
+    "trainer.loss_reduction": ("token_mean", "example_sum"),
+    "trainer.dtype": ("float32", "bfloat16", "float64"),
+    "trainer.attention": ("sdpa", "eager"),
+    "trainer.if_running": ("wait", "skip"),
+    "tracker.name": ("none", "wandb"),
+    "tracker.mode": ("offline", "online", "disabled"),
+}
+_REPARAMETERISATIONS = {"prefix_tuning": ("mlp", "none"), "p_tuning_v2": ("embedding", "mlp")}
+
+# (lowest, what it is) of numbers; None in the config is always allowed
+_AT_LEAST: dict[str, float] = {
+    "method.hidden": 1,
+    "method.vocabulary_size": 1,
+    "method.init_std": 0,
+    "task.max_input_length": 4,
+    "task.max_target_length": 2,
+    "task.limit.train": 1,
+    "task.limit.validation": 1,
+    "task.limit.test": 1,
+    "task.decoding.beams": 1,
+    "task.decoding.max_new_tokens": 1,
+    "task.decoding.batch_size": 1,
+    "trainer.epochs": 1,
+    "trainer.steps": 1,
+    "trainer.batch_size": 1,
+    "trainer.accumulate": 1,
+    "trainer.evaluation_batch_size": 1,
+    "trainer.schedule.warmup_steps": 0,
+    "trainer.optimiser.weight_decay": 0,
+    "trainer.threads": 1,
+    "seed": 0,
+}
+_SHARES = ("method.prefix_dropout", "trainer.backbone_dropout", "trainer.attention_dropout")
+
+
+def lookup(plain: Plain, path: str) -> Any:
+    """The value at a dotted path, None where the config has no such key."""
+    node: Any = plain
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def _refuse(key: str, value: Any, allowed: str, fix: str) -> None:
+    raise ConfigError(f"{key}={value}: {allowed}. {fix}")
+
+
+def _check_values(plain: Plain) -> None:
+    for key, allowed in _ALLOWED.items():
+        value = lookup(plain, key)
+        if value is not None and value not in allowed:
+            _refuse(key, value, f"must be one of {', '.join(map(str, allowed))}", f"Set {key} to one of these.")
+    for key, lowest in _AT_LEAST.items():
+        value = lookup(plain, key)
+        if value is not None and value < lowest:
+            _refuse(key, value, f"must be at least {lowest:g}", f"Set {key}={lowest:g} or more.")
+    for key in _SHARES:
+        value = lookup(plain, key)
+        if value is not None and not 0 <= value < 1:
+            _refuse(key, value, "must be at least 0 and below 1", f"Set {key}=0.1, say.")
+
+
+def _check_method(plain: Plain) -> None:
+    method = plain["method"]
+    name, length = method["name"], method.get("length")
+    if length is not None and length < 1:
+        _refuse(
+            "method.length", length, f"{name} needs at least 1 position", "Set method.length=1 or more, or method=fine_tuning for no prompt."
+        )
+    wanted = _REPARAMETERISATIONS.get(name)
+    if wanted and method["reparameterisation"] not in wanted:
+        _refuse(
+            "method.reparameterisation",
+            method["reparameterisation"],
+            f"{name} knows {', '.join(wanted)}",
+            f"Set method.reparameterisation={wanted[0]}.",
+        )
+    sites = {"encoder": ("encoder",), "decoder": ("decoder",), "encoder_decoder": ("encoder", "decoder", "cross")}[plain["model"]["kind"]]
+    for site in method.get("sites") or ():
+        if site not in sites:
+            _refuse("method.sites", method["sites"], f"{plain['model']['name']} has {', '.join(sites)}", f"Set method.sites=[{sites[0]}] or [] for all.")
+    if method.get("initialisation") == "class_label" and not (
+        method.get("init_words") or plain["task"].get("init_words") or plain["task"].get("labels")
+    ):
+        _refuse(
+            "method.initialisation",
+            "class_label",
+            f"the task {plain['task']['name']} has no class labels",
+            "Set method.initialisation=sampled_vocabulary, or method.init_words=[some,words].",
+        )
+
+
+def form_of(plain: Plain) -> str:
+    """The form in which this model sees this task.
+
+    Raises:
+        ConfigError: there is none (a tagging task on a model that generates, a generation task on an encoder).
+    """
+    task, model = plain["task"], plain["model"]
+    encoder = model["kind"] == "encoder"
+    possible = [form for form in task["forms"] if (form != "text_to_text") == encoder]
+    if task["form"] != "auto":
+        if task["form"] not in task["forms"]:
+            _refuse("task.form", task["form"], f"{task['name']} can be rendered as {', '.join(task['forms'])}", "Set task.form=auto.")
+        possible = [form for form in possible if form == task["form"]]
+    if possible:
+        return str(possible[0])
+    if encoder:
+        raise ConfigError(
+            f"task={task['name']} with model={model['name']}: this task is generated as text and {model['name']} is encoder-only, "
+            f"it cannot generate. Choose a model that generates (model=gpt2-medium, model=t5-base-lm-adapt), or a task with a "
+            "head form (pair, choice, tagging), such as task=rte."
+        )
+    raise ConfigError(
+        f"task={task['name']} with model={model['name']}: this task needs an output for every token and {model['name']} "
+        f"({model['kind']}) has none, it generates text. Choose an encoder (model=bert-large-cased, model=minilm), or a task "
+        "with a text_to_text form, such as task=rte."
+    )
+
+
+def _check_positions(plain: Plain) -> None:
+    model, method, task = plain["model"], plain["method"], plain["task"]
+    table = model.get("max_positions")
+    if table is None:
+        return
+    prompt = method.get("length", 0)
+    if "shift_positions" in method and not method["shift_positions"]:
+        prompt = 0
+    source = task["max_input_length"]
+    target = max(task["max_target_length"], task["decoding"]["max_new_tokens"])
+    needed = prompt + source + (target if model["kind"] == "decoder" else 0)
+    parts = f"method.length={prompt} + task.max_input_length={source}" + (f" + target {target}" if model["kind"] == "decoder" else "")
+    if needed > table:
+        raise ConfigError(
+            f"{parts} = {needed}: {model['name']} has {table} positions. Lower task.max_input_length to "
+            f"{max(table - needed + source, 0)} or less, or shorten the prompt."
+        )
+    if model["kind"] == "encoder_decoder" and method.get("shift_positions") and prompt + target > table:
+        raise ConfigError(f"method.length={prompt} + target {target}: {model['name']} has {table} positions. Shorten the prompt.")
+
+
+def _check_trainer(plain: Plain) -> None:
+    trainer = plain["trainer"]
+    if (trainer["epochs"] is None) == (trainer["steps"] is None):
+        both = f"trainer.epochs={trainer['epochs']} and trainer.steps={trainer['steps']}"
+        raise ConfigError(f"{both}: exactly one must be set. Set the other to null.")
+    if trainer["optimiser"]["learning_rate"] <= 0:
+        _refuse("trainer.optimiser.learning_rate", trainer["optimiser"]["learning_rate"], "must be above 0", "Set it to 1e-3, say.")
+    every = str(trainer["evaluate_every"])
+    if every != "epoch" and not (every.isdigit() and int(every) > 0):
+        _refuse("trainer.evaluate_every", every, "must be `epoch` or a number of steps", "Set trainer.evaluate_every=epoch.")
+    if trainer["dtype"] == "bfloat16" and plain["method"]["name"] == "fine_tuning":
+        raise ConfigError(
+            "trainer.dtype=bfloat16 with method=fine_tuning: weights stored in bfloat16 lose small updates; allowed is float32 "
+            "(prompts stay float32 in every method). Set trainer.dtype=float32."
+        )
+
+
+def _check_sources(plain: Plain) -> None:
+    task = plain["task"]
+    if task["source"] == "hub" and not task.get("hub_id"):
+        _refuse("task.source", "hub", f"{task['name']} has no hub id", "Set task.source=local, or task.hub_id=<id>.")
+
+
+CHECKS: tuple[Callable[[Plain], None], ...] = (
+    _check_values,
+    _check_method,
+    _check_trainer,
+    _check_sources,
+    _check_positions,
+)
+
+
+def validate(plain: Plain) -> None:
+    """Refuse a config that cannot run.
+
+    Raises:
+        ConfigError: with the key, the value, what is allowed and the fix.
+    """
+    _check_values(plain)
+    form_of(plain)
+    for check in CHECKS[1:]:
+        check(plain)
+
+
+def checked_key(config: Any) -> str:
+    """The run key of a config that passed `validate`: so no folder is ever named after a config that cannot run."""
+    plain = resolved(config)
+    validate(plain)
+    return run_key(plain)

@@ -1,0 +1,283 @@
+"""The registry of reported numbers: nothing lost, everything checked, and the papers' own arithmetic holds."""
+
+from __future__ import annotations
+
+import copy
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from repro.errors import DataError
+from repro.papers import registry
+from repro.papers.registry import (
+    canonical_metric,
+    canonical_split,
+    cells,
+    load,
+    papers,
+    parse_paper,
+    rounding,
+    split_key,
+)
+
+WIDTHS = {"small": 512, "base": 768, "large": 1024, "xl": 2048, "xxl": 4096}
+"""Model widths of T5 1.1, from its official size configs."""
+FROZEN = {"small": 76961152, "base": 247577856, "large": 783150080, "xl": 2849757184, "xxl": 11135332352}
+HEADER = {"paper": "p", "title": "t", "authors": "a", "venue": "v", "arxiv": "1", "read": "r"}
+CELL = {"id": "p/1", "at": "Table 1", "kind": "result", "metric": "accuracy", "value": 50.0}
+
+
+def cell_by_id(name: str) -> registry.Reported:
+    return next(cell for cell in cells() if cell.id == name)
+
+
+@pytest.mark.parametrize(
+    ("paper", "count"), [("lester2021", 317), ("liliang2021", 368), ("liu2022", 376), ("liu2021_v1", 210)]
+)
+def test_every_cell_is_there(paper: str, count: int) -> None:
+    assert len(load(paper).cells) == count
+    assert load(paper).key == paper
+    assert re.fullmatch(r"\d{4}\.\d{5}", load(paper).arxiv)
+
+
+def test_ids_are_unique_over_all_papers() -> None:
+    ids = [cell.id for cell in cells()]
+    assert len(set(ids)) == len(ids) == 1271
+
+
+@pytest.mark.parametrize("paper", registry.PAPERS)
+def test_no_field_of_the_yaml_is_lost(paper: str) -> None:
+    path = Path(registry.__file__).parent / "reported" / f"{paper}.yaml"
+    raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    for written, read in zip(raw["cells"], load(paper).cells, strict=True):
+        for name, value in written.items():
+            kept = getattr(read, name) if hasattr(read, name) else read.extra[name]
+            if name == "value" and isinstance(value, str) and read.kind != "statement":
+                value = float(value)
+            assert (kept or None) == (value or None), (read.id, name)
+
+
+def test_unknown_keys_are_kept() -> None:
+    paper = parse_paper({**HEADER, "cells": [{**CELL, "colour": "green"}]}, "x.yaml")
+    assert paper.cells[0].extra == {"colour": "green"}
+
+
+# ---- the papers' own arithmetic
+
+
+def test_lester_table_4_is_length_times_width_but_for_the_known_errata() -> None:
+    wrong, right = [], 0
+    for cell in cells(paper="lester2021", at="Table 4", metric=("trainable_parameters", "total_parameters")):
+        size = cell.id.split("/T4.")[1].split(".")[0]
+        exact = cell.vars["prompt_length"] * WIDTHS[size]
+        exact += FROZEN[size] if cell.metric == "total_parameters" else 0
+        if cell.value != exact:
+            wrong.append(cell)
+        else:
+            right += 1
+    assert sorted(cell.id.split("/")[1] for cell in wrong) == [
+        "T4.small.p20.total_parameters",
+        "T4.small.p20.trainable_parameters",
+        "T4.xxl.p50.total_parameters",
+    ]
+    assert not any(cell.usable for cell in wrong)
+    assert right == 57
+
+
+def test_lester_table_4_percentages_follow_from_the_counts() -> None:
+    for cell in cells(paper="lester2021", metric="percent_trainable", usable=True):
+        size = cell.id.split("/T4.")[1].split(".")[0]
+        trained = cell.vars["prompt_length"] * WIDTHS[size]
+        exact = 100 * trained / (trained + FROZEN[size])
+        # Printed with five decimals; two cells are cut off instead of rounded.
+        assert cell.number == pytest.approx(exact, abs=1e-5 if "truncated" in (cell.caveat or "") else 5.01e-6), cell.id
+
+
+def test_lester_table_3_average_is_the_mean_over_tasks_of_the_mean_over_metrics() -> None:
+    for row, printed in {"average": 90.5, "majority": 91.3, "best": 91.0}.items():
+        by_task = defaultdict(list)
+        for cell in cells(paper="lester2021", at="Table 3"):
+            if cell.id.endswith(f".{row}") and cell.task != "superglue":
+                by_task[cell.task].append(cell.number)
+        assert len(by_task) == 8
+        mean = sum(sum(values) / len(values) for values in by_task.values()) / 8
+        assert mean == pytest.approx(printed, abs=0.1)
+        assert cell_by_id(f"lester2021/T3.superglue_avg.score.{row}").number == printed
+
+
+def test_label_shares_sum_to_100_but_for_the_erratum() -> None:
+    sums = defaultdict(float)
+    for cell in cells(paper="lester2021", metric="label_share_percent"):
+        sums[cell.task, cell.split] += cell.number
+    off = {key for key, total in sums.items() if abs(total - 100) > 0.15}
+    assert off == {("rte", "train")}
+    assert len(sums) == 18
+
+
+def test_liliang_cells_that_name_the_other_edition_agree_with_it() -> None:
+    checked = 0
+    for cell in cells(paper="liliang2021", kind="result"):
+        if match := re.search(r"the other (?:version )?has ([\d.]+)", cell.caveat or ""):
+            other = {"acl": "v1", "v1": "acl"}[cell.edition]
+            twin = cell_by_id(cell.id.replace(f"/{cell.edition}-", f"/{other}-"))
+            assert twin.value == float(match[1]), cell.id
+            checked += 1
+    assert checked == 50
+
+
+def test_headline_cells() -> None:
+    """Numbers that secondary texts get wrong (see the caveats): model, method and edition as printed."""
+    assert cell_by_id("liu2022/t3.roberta-large.squad-11.pt-2.em").value == 88.5
+    assert cell_by_id("lester2021/T4.xxl.p100.trainable_parameters").value == 409600
+    (acl,) = cells(id="liliang2021/acl-gpt2-medium-prefix-0.1%-e2e-test-bleu")
+    (v1,) = cells(id="liliang2021/v1-gpt2-medium-prefix-0.1%-e2e-test-bleu")
+    assert (acl.value, v1.value) == (70.3, 69.7)
+
+
+# ---- names and units
+
+
+SPLITS = {
+    "train": "train",
+    "validation": "validation",
+    "dev": "validation",
+    "SQuAD v1.1 validation": "validation",
+    "MRQA 2019 OOD dev": "validation",
+    "GLUE mrpc validation": "validation",
+    "GLUE qqp validation": "validation",
+    "GLUE validation": "validation",
+    "SuperGLUE dev": "validation",
+    "SuperGLUE validation": "validation",
+    "SuperGLUE validation (dev)": "validation",
+    "test": "test",
+    "test-all": "test",
+    "test-seen": None,
+    "test-unseen": None,
+    "unstated": None,
+    "unstated (validation file of FewGLUE in the code)": None,
+    "n/a": None,
+    "subset seed 22, size 100": None,
+    None: None,
+}
+
+
+def test_every_split_that_occurs_is_decided() -> None:
+    assert {cell.split for cell in cells()} == set(SPLITS)
+    for name, ours in SPLITS.items():
+        assert canonical_split(name) == ours
+    assert split_key("test-unseen") == split_key("test_unseen") == "test_unseen"
+    assert canonical_split("dev (best epoch)") == "validation"
+    assert canonical_split("held-out") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "ours"),
+    [
+        ("accuracy", "rte", "accuracy"),
+        ("f1", "cb", "f1_macro"),
+        ("f1_macro", "cb", "f1_macro"),
+        ("f1", "multirc", "f1a"),
+        ("f1", "squad_v1", "f1"),
+        ("em", "squad_v1", "exact_match"),
+        ("exact_match", "record", "exact_match"),
+        ("span_f1", "conll04", "span_f1"),
+        ("rougeL", "xsum", "rougeL"),
+        ("rouge_l", "xsum", "rougeL"),
+        ("task_score", "boolq", "accuracy"),
+        ("task_score", "cb", None),
+        ("f1_difference", "squad_v1", None),
+        ("average", "superglue_average", None),
+        ("loss", "rte", None),
+        (None, "rte", None),
+    ],
+)
+def test_metric_names(name: str | None, task: str, ours: str | None) -> None:
+    assert canonical_metric(name, task) == ours
+
+
+def test_metrics_without_a_name_of_ours_are_aggregates_and_differences_only() -> None:
+    unnamed = {cell.metric for cell in cells(kind=("result", "author_rerun")) if cell.our_metric is None}
+    assert unnamed == {"average", "f1_difference"}
+
+
+def test_fractions_are_read_as_percent() -> None:
+    assert cell_by_id("liliang2021/acl-gpt2-medium-fine-tune-full-webnlg-test-seen-meteor").number == 46.0
+    assert cell_by_id("liliang2021/acl-gpt2-medium-fine-tune-full-e2e-test-meteor").number == 46.1
+    assert cell_by_id("liliang2021/acl-gpt2-medium-fine-tune-full-e2e-test-cider").number == 2.43
+    # After conversion all METEOR values are in one range.
+    assert all(20 < cell.number < 60 for cell in cells(metric="meteor"))
+
+
+def test_rounding_is_half_a_unit_of_the_last_printed_digit() -> None:
+    assert rounding(cell_by_id("liliang2021/acl-gpt2-medium-fine-tune-full-e2e-test-bleu")) == 0.05
+    assert rounding(cell_by_id("liliang2021/acl-gpt2-medium-fine-tune-full-e2e-test-cider")) == 0.005
+    # Printed .30, which yaml reads as 0.3; in percent the last digit is worth one point.
+    assert rounding(cell_by_id("liliang2021/both-gpt2-medium-fine-tune-full-webnlg-test-unseen-meteor")) == 0.5
+    # Read off a plot: the reading error.
+    assert rounding(cell_by_id("lester2021/F1.prompt_tuning.small")) == 0.1
+
+
+def test_a_text_has_no_number() -> None:
+    with pytest.raises(DataError, match="text"):
+        _ = cell_by_id("liu2022/text.3").number
+    assert cell_by_id("lester2021/T4.xxl.p1.percent_trainable").number == pytest.approx(4e-5)
+
+
+# ---- filters and schema
+
+
+def test_filters() -> None:
+    assert {cell.paper for cell in cells(paper="liu2022")} == {"liu2022"}
+    found = cells(model="bert-large", task="rte", method="p_tuning_v2", at="Table 2")
+    assert [cell.value for cell in found] == [78.3]
+    assert {cell.kind for cell in cells(kind=("cost", "dataset"))} == {"cost", "dataset"}
+    with pytest.raises(DataError, match="colour"):
+        cells(colour="green")
+
+
+def test_unknown_paper() -> None:
+    with pytest.raises(DataError, match="lester2021"):
+        load("lester2020")
+    assert papers() == registry.PAPERS
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "rumour"}, "rumour"),
+        ({"value": "about 50"}, "must be a number"),
+        ({"value": True}, "must be a number"),
+        ({"value": float("nan")}, "must be a number"),
+        ({"value": None}, "lacks value"),
+        ({"metric": None}, "lacks metric"),
+        ({"std": "small"}, "std must be a number"),
+        ({"precision": "roughly"}, "roughly"),
+        ({"id": "q/1"}, "must start with p/"),
+        ({"vars": [1]}, "vars"),
+    ],
+)
+def test_a_broken_cell_is_refused_by_name(change: dict, message: str) -> None:
+    with pytest.raises(DataError, match=re.escape(message)) as error:
+        parse_paper({**HEADER, "cells": [{**copy.deepcopy(CELL), **change}]}, "x.yaml")
+    assert "x.yaml, cell 1" in str(error.value)
+
+
+def test_a_repeated_id_and_a_broken_header_are_refused() -> None:
+    with pytest.raises(DataError, match="used twice"):
+        parse_paper({**HEADER, "cells": [CELL, dict(CELL)]}, "x.yaml")
+    with pytest.raises(DataError, match="lacks title"):
+        parse_paper({"paper": "p", "authors": "", "venue": "", "arxiv": "", "read": "", "cells": []}, "x.yaml")
+    with pytest.raises(DataError, match="list of cells"):
+        parse_paper({**HEADER, "cells": {}}, "x.yaml")
+
+
+def test_importing_the_registry_is_cheap() -> None:
+    heavy = "{'torch', 'transformers', 'pandas', 'numpy', 'yaml'}"
+    code = f"import sys, repro.papers.registry; print(sorted({heavy} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"

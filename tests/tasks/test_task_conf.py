@@ -1,0 +1,182 @@
+"""Every file of conf/task fits the schema, builds its task and reads the real data (skipped where that is missing)."""
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
+
+import repro
+from repro.config import TaskConfig
+from repro.tasks.base import FORMS, SPLITS, Choice, Pair, Tagged, TextToText
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("REPRO_DATA_ROOT", ROOT.parent / "shared" / "data"))
+CONF = ROOT / "conf" / "task"
+OURS = ("boolq", "cb", "conll04", "copa", "e2e", "rte", "wic", "wnut17")
+FORM_TYPES = {"text_to_text": TextToText, "pair": Pair, "choice": Choice, "tagging": Tagged}
+
+
+def config(name, **changes):
+    """A task's config as composed: the schema, the file, then the changes."""
+    task = OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.load(CONF / f"{name}.yaml"), changes)
+    return OmegaConf.create({"paths": {"data_root": str(DATA)}, "task": task}).task
+
+
+def built(name, form=None, **changes):
+    """The task as the runner builds it: the fields that its constructor names, and the resolved form."""
+    task = config(name, **changes)
+    wanted = [key for key in inspect.signature(get_class(task._target_)).parameters if key != "form"]
+    chosen = {"_target_": task._target_, **{key: task[key] for key in wanted}}
+    return instantiate(OmegaConf.create(chosen), form=form or task.forms[0])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_file_fits_the_schema_and_says_what_it_is(name):
+    task = config(name)
+    assert task.name == name
+    first = (CONF / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ") and f"repro run task={name} " in first and len(first) <= 120
+    assert set(task.forms) <= set(FORMS) and task.form == "auto"
+    assert task.data_dir.startswith(str(DATA))
+    assert set(task.rows) == set(SPLITS)
+    assert task.report_split == ("test" if name in ("conll04", "wnut17", "e2e") else "validation")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_form_builds_with_true_metrics(name):
+    for form in config(name).forms:
+        task = built(name, form)
+        assert task.form == form and task.name == name
+        assert task.labels == tuple(config(name).labels)
+        assert task.metrics and all(callable(metric.score) for metric in task.metrics)
+        assert task.fingerprint() == {}
+
+
+def test_metrics_are_those_of_the_papers():
+    assert [metric.name for metric in built("cb").metrics] == ["accuracy", "f1_macro"]
+    assert built("cb").metrics[1].classes == 3
+    for name in ("rte", "boolq", "wic", "copa"):
+        assert [metric.name for metric in built(name).metrics] == ["accuracy"]
+
+
+def test_paper_names_are_those_of_the_reported_numbers():
+    reported = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/repro/papers/reported").glob("*.yaml"))
+    for name in OURS:
+        paper_name = config(name).paper_name
+        assert paper_name is None or re.search(rf"task: {paper_name}\b", reported), name
+    assert [name for name in OURS if config(name).paper_name is None] == ["wnut17"]
+
+
+def test_e2e_decodes_as_the_authors_do():
+    decoding = config("e2e").decoding
+    assert (decoding.beams, decoding.length_penalty, decoding.max_new_tokens) == (5, 1.0, 100)
+    assert list(decoding.bad_words) == ["\n\n", "\n"]
+
+
+def test_tasks_import_no_model_library():
+    program = "import json, sys, repro.tasks.superglue, repro.tasks.tagging, repro.tasks.table_to_text\n"
+    program += "print(json.dumps([name for name in ('torch', 'transformers', 'datasets') if name in sys.modules]))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(repro.__file__).parents[1])}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert json.loads(result.stdout) == []
+
+
+# Real data -----------------------------------------------------------------------------------------------------------
+
+
+def real(name, form=None, **changes):
+    folder = Path(config(name).data_dir)
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} does not exist (set REPRO_DATA_ROOT)")
+    return built(name, form, **changes)
+
+
+SIZES = {
+    "rte": (2490, 277, 3000),
+    "cb": (250, 56, 250),
+    "copa": (400, 100, 500),
+    "boolq": (9427, 3270, 3245),
+    "wic": (5428, 638, 1400),
+    "conll04": (922, 231, 288),
+    "wnut17": (3394, 1009, 1287),
+    "e2e": (42061, 547, 630),
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("name", "sizes"), SIZES.items())
+def test_real_sizes(name, sizes):
+    task = real(name)
+    assert tuple(len(task.examples(split)) for split in SPLITS) == sizes
+    rows = (
+        {"train": sizes[0], "validation": 4672, "test": 4693}
+        if name == "e2e"
+        else dict(zip(SPLITS, sizes, strict=True))
+    )
+    assert {split: facts["rows"] for split, facts in task.fingerprint().items()} == rows
+    assert len({facts["sha256"] for facts in task.fingerprint().values()}) == 3
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", OURS)
+def test_every_real_example_renders_in_every_form(name):
+    for form in config(name).forms:
+        task = real(name, form)
+        for example in task.examples("validation"):
+            assert isinstance(task.render(example), FORM_TYPES[form])
+            assert example.references
+
+
+@pytest.mark.real
+def test_real_majority_classes():
+    """Constant predictors of liu2022 section (d): BoolQ 2033 of 3270; WiC is balanced; CB and RTE as counted."""
+    for name, counts in (("boolq", [1237, 2033]), ("wic", [319, 319]), ("rte", [146, 131]), ("cb", [23, 28, 5])):
+        task = real(name)
+        gold = [example.references[0] for example in task.examples("validation")]
+        assert [gold.count(label) for label in range(len(task.labels))] == counts
+
+
+@pytest.mark.real
+def test_real_boolq_passages_are_clusters():
+    assert len({example.cluster for example in real("boolq").examples("validation")}) == 2939
+
+
+@pytest.mark.real
+def test_real_conll04_spans():
+    task = real("conll04")
+    spans = []
+    for split in SPLITS:
+        tags = [tag for example in task.examples(split) for tag in example.references[0]]
+        spans.append(sum(tag.startswith("B-") for tag in tags))
+        # No orphan I-: the spans are the B- tags.
+        assert all(one[2:] == two[2:] for one, two in pairwise(tags) if two.startswith("I-"))
+    assert spans == [3377, 893, 1079]
+    assert len(task.deviations) == 1
+
+
+@pytest.mark.real
+def test_real_e2e_references():
+    task = real("e2e")
+    assert sum(len(example.references) for example in task.examples("validation")) == 4672
+    counts = [len(example.references) for example in task.examples("test")]
+    assert (sum(counts), min(counts), max(counts)) == (4693, 1, 45)
+    shown = [task.render(example) for split in SPLITS for example in task.examples(split)]
+    assert all(text == text.strip() != "" and "||" not in text for pair in shown for text in (pair.source, pair.target))
+
+
+@pytest.mark.real
+def test_real_low_data_subset():
+    kept = real("e2e", limit={"train": 50, "seed": 1}).examples("train")
+    other = real("e2e", limit={"train": 50, "seed": 2}).examples("train")
+    assert len(kept) == len(other) == 50
+    assert [example.id for example in kept] != [example.id for example in other]
