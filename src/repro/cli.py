@@ -85,7 +85,11 @@ def report(arguments: Sequence[str]) -> int:
     from pathlib import Path
 
     parser = argparse.ArgumentParser(prog="repro report", description=report.__doc__)
-    parser.add_argument("--results", default=os.environ.get("REPRO_RESULTS_ROOT", "results"), help="folder with records/ (default: results)")
+    parser.add_argument(
+        "--results",
+        default=os.environ.get("REPRO_RESULTS_ROOT", "results"),
+        help="folder with records/ (default: results)",
+    )
     parser.add_argument("--out", default=None, help="where to write (default: the results folder)")
     options = parser.parse_args(arguments)
     from repro.errors import StoreError
@@ -97,7 +101,9 @@ def report(arguments: Sequence[str]) -> int:
     root = Path(options.results) / "records"
     records = list(Store(root).records())
     if not records:
-        raise StoreError(f"{root}: no records there. Run a trial first (repro run ...), or name the folder with --results.")
+        raise StoreError(
+            f"{root}: no records there. Run a trial first (repro run ...), or name the folder with --results."
+        )
     print_report(rows(groups(records), registry.cells()))
     for path in write_report(root, options.out or options.results):
         print(f"wrote {path}")
@@ -123,7 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command is not None:
             return command(given[1:])
         if "=" not in given[0] and not given[0].startswith("-"):
-            raise ReproError(f"{given[0]}: there is no such command; allowed are {', '.join(COMMANDS)}. See `repro --help`.")
+            raise ReproError(
+                f"{given[0]}: there is no such command; allowed are {', '.join(COMMANDS)}. See `repro --help`."
+            )
         return run(given)
     except ReproError as error:
         print(f"repro: {error}", file=sys.stderr)

@@ -67,7 +67,9 @@ def _sentence(text: str, first: str) -> str:
         key = unknown.group(1)
         known = re.search(r"Key '([^']+)' (?:is )?not in (?:struct|'(\w+)')", text)
         where = f" (no '{known.group(1)}' in {known.group(2) or 'the config'})" if known else ""
-        return f"{key}: this key does not exist{where}. `repro run --cfg job` prints the keys that do; correct the name."
+        return (
+            f"{key}: this key does not exist{where}. `repro run --cfg job` prints the keys that do; correct the name."
+        )
     wrong = re.search(r"(Value '.*?' of type .*? could not be converted to \w+)", text)
     if wrong:
         key = re.search(r"full_key: (\S+)", text)

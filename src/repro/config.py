@@ -212,7 +212,8 @@ class TrainerConfig:
     steps: int | None = None
     """Exactly one of epochs and steps is set."""
     batch_size: int = 32
-    accumulate: int = 1
+    microbatches: int = 1
+    """A step's examples are sorted by length and cut into so many passes: less padding and memory, the same gradient."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     clip_norm: float | None = 1.0
@@ -304,6 +305,8 @@ _NOT_IN_KEY = (
     ("trainer", "checkpoint_seconds"),
     ("trainer", "if_running"),
     ("trainer", "evaluation_batch_size"),
+    ("trainer", "device"),
+    ("trainer", "threads"),
     ("trainer", "gradient_checkpointing"),
     ("task", "data_dir"),
     ("task", "decoding", "batch_size"),

@@ -150,23 +150,29 @@ def pick_device(name: str) -> Any:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"trainer.device={name}: this machine has no such device. Set trainer.device=auto or cpu.") from error
+        raise ConfigError(
+            f"trainer.device={name}: this machine has no such device. Set trainer.device=auto or cpu."
+        ) from error
     return device
 
 
-def _run_trial(plain: Plain, key: str, folder: Path, store: Store, choices: dict[str, Any], command: list[str]) -> Record:
+def _run_trial(
+    plain: Plain, key: str, folder: Path, store: Store, choices: dict[str, Any], command: list[str]
+) -> Record:
     """Read, load, train, score, record."""
     started, clock = datetime.now(UTC), time.monotonic()
     task = build_task(plain)
     selection = check_selection(plain, task)
     examples = load_examples(plain, task)
 
-    from repro.trial import Trial  # torch and transformers load here, once config and data are known to be good
+    from repro.tracking import make_tracker
     from repro.training.checkpoint import Checkpoints
     from repro.training.watching import Console
-    from repro.tracking import make_tracker
+    from repro.trial import Trial  # torch and transformers load here, once config and data are known to be good
 
-    trial = Trial.prepare(plain, task, examples, selection, pick_device(plain["trainer"]["device"]), build_method(plain))
+    trial = Trial.prepare(
+        plain, task, examples, selection, pick_device(plain["trainer"]["device"]), build_method(plain)
+    )
     tracker = make_tracker(plain["tracker"], key, plain, folder)
     record = Record(key, "done", plain, plain["seed"], choices=choices, parameters=trial.parameters)
     checkpoints = Checkpoints(folder / "checkpoint")
@@ -195,7 +201,9 @@ def deviations(plain: Plain, task: Any, found: Sequence[str]) -> list[str]:
     """Everything in which this trial is known to differ from the paper, each said once."""
     said = [*plain["method"]["deviations"], *plain["recipe"]["deviations"], *task.deviations, *found]
     if plain["recipe"]["name"] is None:
-        said.append("no recipe for this method, model and task: hyperparameters are the library's defaults or the command line's")
+        said.append(
+            "no recipe for this method, model and task: hyperparameters are the library's defaults or the command line's"
+        )
     if plain["model"]["paper_name"] is None:
         said.append(f"no paper used the model {plain['model']['name']}")
     return list(dict.fromkeys(said))
@@ -212,7 +220,9 @@ def _circumstances(plain: Plain, trial: Any, task: Any, command: list[str], star
     }
 
 
-def write_predictions(path: Path, examples: Sequence[Any], predictions: Sequence[Any], write: Callable[[Path, str], None]) -> None:
+def write_predictions(
+    path: Path, examples: Sequence[Any], predictions: Sequence[Any], write: Callable[[Path, str], None]
+) -> None:
     """One json line an example: id, prediction, references."""
     lines = [
         json.dumps({"id": example.id, "prediction": prediction, "references": example.references}, ensure_ascii=False)

@@ -142,7 +142,7 @@ class Trial:
             method=self.method,
             optimiser=None,  # type: ignore[arg-type]
             rate=lambda step: torch.tensor([base * factor(step)], device=self.device),
-            batches=lambda step: training_batches([encoded], [self.order], step, pad, trainer["accumulate"]),
+            batches=lambda step: training_batches([encoded], [self.order], step, pad, trainer["microbatches"]),
             evaluate=lambda: self._evaluate(console),
             steps=self.steps,
             steps_per_epoch=self.order.steps_per_epoch,
@@ -154,7 +154,9 @@ class Trial:
             tuned=tuned,
             sync_gradients=sync,
             checkpoint_seconds=trainer["checkpoint_seconds"],
-            train_mode=bool(trainer["backbone_dropout"] or trainer["attention_dropout"] or trainer["gradient_checkpointing"]),
+            train_mode=bool(
+                trainer["backbone_dropout"] or trainer["attention_dropout"] or trainer["gradient_checkpointing"]
+            ),
         )
         run.optimiser = make_optimiser(run.tensors, trainer["optimiser"])
         return run
@@ -195,13 +197,22 @@ class Trial:
         if value is not None and self.selection == "loss":
             value = -value
         record.curve = progress.curve
-        record.selection = {"rule": rule, "split": self.trainer["selection"]["split"], "metric": self.selection} | chosen
+        record.selection = {
+            "rule": rule,
+            "split": self.trainer["selection"]["split"],
+            "metric": self.selection,
+        } | chosen
         record.selection["value"] = value
         record.cost |= {key: round(value, 3) for key, value in asdict(progress).items() if key.endswith("_seconds")}
         record.cost |= {"steps": progress.step, "tokens": progress.tokens, "padded_tokens": progress.padded_tokens}
-        record.cost["examples"] = min(progress.step * self.trainer["batch_size"], progress.step * len(self.examples["train"]))
-        # 2 FLOPs a weight and token forward, 2 for the gradient of activations, 2 more for that of trained weights.
-        per_token = (6 if self.method.tunes_backbone else 4) * sum(p.numel() for p in self.backbone.model.parameters())
+        record.cost["examples"] = min(
+            progress.step * self.trainer["batch_size"], progress.step * len(self.examples["train"])
+        )
+        # 2 FLOPs a weight and token forward, 2 for the gradient of activations, 2 more for that of trained weights;
+        # embedding tables are looked up, not multiplied.
+        tables = sum(m.weight.numel() for m in self.backbone.model.modules() if isinstance(m, torch.nn.Embedding))
+        weights = sum(p.numel() for p in self.backbone.model.parameters()) - tables
+        per_token = (6 if self.method.tunes_backbone else 4) * weights
         record.cost["flops"] = float(per_token * progress.padded_tokens)
 
     @torch.no_grad()
@@ -218,13 +229,17 @@ class Trial:
             found = self._score(split, console)
             record.metrics[split] = found.values
             record.statistics[split] = found.statistics
-            write_predictions(folder / f"predictions-{split}.jsonl", self.examples[split], found.predictions, write_atomic)
+            write_predictions(
+                folder / f"predictions-{split}.jsonl", self.examples[split], found.predictions, write_atomic
+            )
             if split == reported and found.collapsed:
                 record.status, record.reason = "collapsed", f"{found.collapsed} ({split})"
         exported = {name: tensor.cpu().contiguous() for name, tensor in self.method.export().items()}
         if exported:
             write_atomic(folder / "prompt.safetensors", save(exported))
-        record.cost["evaluation_seconds"] = round(record.cost.get("evaluation_seconds", 0.0) + time.monotonic() - started, 3)
+        record.cost["evaluation_seconds"] = round(
+            record.cost.get("evaluation_seconds", 0.0) + time.monotonic() - started, 3
+        )
         record.cost["peak_memory_bytes"] = float(self._peak_memory())
 
     def _peak_memory(self) -> int:

@@ -50,7 +50,7 @@ _AT_LEAST: dict[str, float] = {
     "trainer.epochs": 1,
     "trainer.steps": 1,
     "trainer.batch_size": 1,
-    "trainer.accumulate": 1,
+    "trainer.microbatches": 1,
     "trainer.evaluation_batch_size": 1,
     "trainer.schedule.warmup_steps": 0,
     "trainer.optimiser.weight_decay": 0,
@@ -92,7 +92,10 @@ def _check_method(plain: Plain) -> None:
     name, length = method["name"], method.get("length")
     if length is not None and length < 1:
         _refuse(
-            "method.length", length, f"{name} needs at least 1 position", "Set method.length=1 or more, or method=fine_tuning for no prompt."
+            "method.length",
+            length,
+            f"{name} needs at least 1 position",
+            "Set method.length=1 or more, or method=fine_tuning for no prompt.",
         )
     wanted = _REPARAMETERISATIONS.get(name)
     if wanted and method["reparameterisation"] not in wanted:
@@ -102,10 +105,17 @@ def _check_method(plain: Plain) -> None:
             f"{name} knows {', '.join(wanted)}",
             f"Set method.reparameterisation={wanted[0]}.",
         )
-    sites = {"encoder": ("encoder",), "decoder": ("decoder",), "encoder_decoder": ("encoder", "decoder", "cross")}[plain["model"]["kind"]]
+    sites = {"encoder": ("encoder",), "decoder": ("decoder",), "encoder_decoder": ("encoder", "decoder", "cross")}[
+        plain["model"]["kind"]
+    ]
     for site in method.get("sites") or ():
         if site not in sites:
-            _refuse("method.sites", method["sites"], f"{plain['model']['name']} has {', '.join(sites)}", f"Set method.sites=[{sites[0]}] or [] for all.")
+            _refuse(
+                "method.sites",
+                method["sites"],
+                f"{plain['model']['name']} has {', '.join(sites)}",
+                f"Set method.sites=[{sites[0]}] or [] for all.",
+            )
     if method.get("initialisation") == "class_label" and not (
         method.get("init_words") or plain["task"].get("init_words") or plain["task"].get("labels")
     ):
@@ -128,7 +138,12 @@ def form_of(plain: Plain) -> str:
     possible = [form for form in task["forms"] if (form != "text_to_text") == encoder]
     if task["form"] != "auto":
         if task["form"] not in task["forms"]:
-            _refuse("task.form", task["form"], f"{task['name']} can be rendered as {', '.join(task['forms'])}", "Set task.form=auto.")
+            _refuse(
+                "task.form",
+                task["form"],
+                f"{task['name']} can be rendered as {', '.join(task['forms'])}",
+                "Set task.form=auto.",
+            )
         possible = [form for form in possible if form == task["form"]]
     if possible:
         return str(possible[0])
@@ -156,14 +171,18 @@ def _check_positions(plain: Plain) -> None:
     source = task["max_input_length"]
     target = max(task["max_target_length"], task["decoding"]["max_new_tokens"])
     needed = prompt + source + (target if model["kind"] == "decoder" else 0)
-    parts = f"method.length={prompt} + task.max_input_length={source}" + (f" + target {target}" if model["kind"] == "decoder" else "")
+    parts = f"method.length={prompt} + task.max_input_length={source}" + (
+        f" + target {target}" if model["kind"] == "decoder" else ""
+    )
     if needed > table:
         raise ConfigError(
             f"{parts} = {needed}: {model['name']} has {table} positions. Lower task.max_input_length to "
             f"{max(table - needed + source, 0)} or less, or shorten the prompt."
         )
     if model["kind"] == "encoder_decoder" and method.get("shift_positions") and prompt + target > table:
-        raise ConfigError(f"method.length={prompt} + target {target}: {model['name']} has {table} positions. Shorten the prompt.")
+        raise ConfigError(
+            f"method.length={prompt} + target {target}: {model['name']} has {table} positions. Shorten the prompt."
+        )
 
 
 def _check_trainer(plain: Plain) -> None:
@@ -172,10 +191,17 @@ def _check_trainer(plain: Plain) -> None:
         both = f"trainer.epochs={trainer['epochs']} and trainer.steps={trainer['steps']}"
         raise ConfigError(f"{both}: exactly one must be set. Set the other to null.")
     if trainer["optimiser"]["learning_rate"] <= 0:
-        _refuse("trainer.optimiser.learning_rate", trainer["optimiser"]["learning_rate"], "must be above 0", "Set it to 1e-3, say.")
+        _refuse(
+            "trainer.optimiser.learning_rate",
+            trainer["optimiser"]["learning_rate"],
+            "must be above 0",
+            "Set it to 1e-3, say.",
+        )
     every = str(trainer["evaluate_every"])
     if every != "epoch" and not (every.isdigit() and int(every) > 0):
-        _refuse("trainer.evaluate_every", every, "must be `epoch` or a number of steps", "Set trainer.evaluate_every=epoch.")
+        _refuse(
+            "trainer.evaluate_every", every, "must be `epoch` or a number of steps", "Set trainer.evaluate_every=epoch."
+        )
     if trainer["dtype"] == "bfloat16" and plain["method"]["name"] == "fine_tuning":
         raise ConfigError(
             "trainer.dtype=bfloat16 with method=fine_tuning: weights stored in bfloat16 lose small updates; allowed is float32 "

@@ -1,9 +1,22 @@
-"""Offline before anything imports transformers, and the marker of tests that read installed checkpoints."""
+"""Offline before anything imports transformers; `naive` and `tiny_models` of this folder can be imported."""
 
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+sys.path.insert(0, str(Path(__file__).parent))
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "real: reads a checkpoint from an installed Python package")
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Matrices of 32 columns gain nothing from threads, and on a busy machine threads that wait for each other lose."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -22,6 +22,7 @@ from transformers import GenerationConfig
 from repro.methods.base import Injection
 from repro.models.generation import generation_config
 
+pytestmark = pytest.mark.parity
 LENGTHS = {"padded": (7, 3, 5), "unpadded": (6, 6, 6)}
 
 

@@ -36,7 +36,11 @@ def facts(name: str) -> dict[str, Any]:
 
 
 def _enlarge(model: Any) -> None:
-    """The same stronger weights for every model of a family: larger matrices (T5's start large), and drawn vectors."""
+    """The same stronger weights for every model of a family: larger matrices (T5's start large), and drawn vectors.
+
+    The RMS norms of T5 and Llama compute in float32 whatever the weights are: in a float64 model torch's own replaces
+    them, or no comparison could be closer than 1e-7.
+    """
     generator = torch.Generator().manual_seed(1)
     t5, embeddings = model.config.model_type == "t5", model.get_input_embeddings().weight
     with torch.no_grad():
@@ -47,6 +51,13 @@ def _enlarge(model: Any) -> None:
                 tensor.add_(0.1 * torch.randn(tensor.shape, generator=generator).to(tensor.dtype))
         if hasattr(model, "final_logits_bias"):
             model.final_logits_bias.add_(0.1 * torch.randn(model.final_logits_bias.shape, generator=generator))
+    if embeddings.dtype == torch.float64:
+        for part in list(model.modules()):
+            for name, child in list(part.named_children()):
+                if type(child).__name__ in ("T5LayerNorm", "LlamaRMSNorm"):
+                    exact = torch.nn.RMSNorm(child.weight.shape, child.variance_epsilon)
+                    exact.weight = child.weight
+                    setattr(part, name, exact)
 
 
 def fresh_backbone(name: str, attention: str = "sdpa", dtype: str = "float64") -> Backbone:

@@ -178,7 +178,7 @@ def test_one_difference_is_enough_and_is_named(make: Make, change: dict[str, Any
         {"prompt_layers": "1-24", "n_prompt_layers": 24, "order": "descending"},
         {"backbone_frozen": True, "head": "CLS & linear head", "total_epochs": 100},
         {"stored_percent": 2, "train_task": "rte", "aggregate": "mean_of_5"},
-        {name: "anything" for name in DESCRIPTIVE},
+        dict.fromkeys(DESCRIPTIVE, "anything"),
     ],
 )
 def test_variables_that_agree_are_no_obstacle(make: Make, agreeing: dict[str, Any]) -> None:

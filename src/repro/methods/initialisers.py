@@ -55,6 +55,8 @@ def class_labels(
 
     Lester et al. section 3.2 and their code (`from_embedded_list`): labels beyond `rows` are dropped.
     """
-    means = [embeddings[torch.tensor(list(ids), device=embeddings.device)].mean(0) for ids in label_ids if len(ids)][:rows]
+    means = [embeddings[torch.tensor(list(ids), device=embeddings.device)].mean(0) for ids in label_ids if len(ids)][
+        :rows
+    ]
     rest = sampled_vocabulary(generator, rows - len(means), embeddings, population)
     return torch.cat([torch.stack(means), rest]) if means else rest

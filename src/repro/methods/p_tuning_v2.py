@@ -23,4 +23,6 @@ def p_tuning_v2(
     Starts at N(0, 0.02^2) and zero biases, because `from_pretrained` re-initialises new modules in the official run.
     """
     use_mlp = reparameterisation == "mlp"
-    return DeepPrompt("p_tuning_v2", length, use_mlp, hidden, Gaussian(init_std), prefix_dropout, sites, shift_positions)
+    return DeepPrompt(
+        "p_tuning_v2", length, use_mlp, hidden, Gaussian(init_std), prefix_dropout, sites, shift_positions
+    )

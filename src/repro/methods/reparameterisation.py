@@ -34,7 +34,9 @@ def mlp(tensors: Mapping[str, Tensor], name: str) -> Tensor:
 
     Li and Liang section 4.3 (`control_trans` of the official code); Liu et al. section 3.3 (`prefix_projection`).
     """
-    hidden = torch.baddbmm(tensors[f"{name}.b1"][:, None], tensors[f"{name}.embedding"], tensors[f"{name}.w1"].mT).tanh()
+    hidden = torch.baddbmm(
+        tensors[f"{name}.b1"][:, None], tensors[f"{name}.embedding"], tensors[f"{name}.w1"].mT
+    ).tanh()
     return torch.baddbmm(tensors[f"{name}.b2"][:, None], hidden, tensors[f"{name}.w2"].mT)
 
 

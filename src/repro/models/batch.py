@@ -77,7 +77,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on a device."""
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
+        moved = {
+            f.name: getattr(self, f.name).to(device) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)
+        }
         return replace(self, **moved)
 
 
@@ -95,7 +97,9 @@ def _order(item: Encoded) -> list[float]:
     return keys + [TARGET] * (len(item.ids) - item.source_length)
 
 
-def collate(items: Sequence[Encoded], pad_id: int, rows: Sequence[int] | None = None, left: bool = False, choices: int = 1) -> Batch:
+def collate(
+    items: Sequence[Encoded], pad_id: int, rows: Sequence[int] | None = None, left: bool = False, choices: int = 1
+) -> Batch:
     """Pad `items` to the longest.
 
     Args:

@@ -55,7 +55,9 @@ class EncoderAdapter:
         logits = self.logits(batch, injection, training=True)
         if self.form == "tagging":
             assert batch.token_labels is not None
-            each = F.cross_entropy(logits.flatten(0, 1), batch.token_labels.flatten(), ignore_index=IGNORE, reduction="none")
+            each = F.cross_entropy(
+                logits.flatten(0, 1), batch.token_labels.flatten(), ignore_index=IGNORE, reduction="none"
+            )
             return RowLoss(each.view(len(batch.ids), -1).sum(1), (batch.token_labels != IGNORE).sum(1))
         assert batch.labels is not None
         each = F.cross_entropy(logits, batch.labels, reduction="none")

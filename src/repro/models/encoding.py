@@ -56,7 +56,9 @@ def encoder_encoding(tokenizer: Any, max_input: int) -> Encode:
         if isinstance(rendered, Pair):
             return [encode_pair(tokenizer, rendered.first, rendered.second, rendered.label, max_input)]
         if isinstance(rendered, Choice):
-            return [encode_pair(tokenizer, first, second, rendered.label, max_input) for first, second in rendered.pairs]
+            return [
+                encode_pair(tokenizer, first, second, rendered.label, max_input) for first, second in rendered.pairs
+            ]
         assert isinstance(rendered, Tagged)
         return [encode_tagged(tokenizer, rendered, max_input)]
 

@@ -102,7 +102,9 @@ def _attend(
 
 
 def _register(base: str) -> None:
-    def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any) -> Any:
+    def attention(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+    ) -> Any:
         return _attend(base, module, query, key, value, mask, **kwargs)
 
     AttentionInterface.register(f"repro_{base}", attention)

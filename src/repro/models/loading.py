@@ -46,7 +46,9 @@ def _where(model: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         return model["location"], {"revision": model.get("revision") or "main"}
     path = package_file(model["location"]) if model["source"] == "package" else Path(model["location"]).expanduser()
     if not path.exists():
-        raise ModelError(f"model.location={path}: no such file or folder. Set model.location to the folder of the checkpoint.")
+        raise ModelError(
+            f"model.location={path}: no such file or folder. Set model.location to the folder of the checkpoint."
+        )
     if path.suffix == ".gguf":
         return str(path.parent), {"gguf_file": path.name}
     return str(path), {}
@@ -65,7 +67,9 @@ def _pretrained(model: Mapping[str, Any], kind: Family, dtype: torch.dtype, drop
     transformers.logging.disable_progress_bar()
     place, extra = _where(model)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False, **_tokenizer_options(kind), **extra)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            place, trust_remote_code=False, **_tokenizer_options(kind), **extra
+        )
         config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **extra)
         for name, value in dropouts.items():
             setattr(config, name, value)
@@ -118,7 +122,9 @@ def _check_facts(model: Mapping[str, Any], loaded: Any, kind: Family) -> None:
     }
     for name, value in seen.items():
         if model[name] != value:
-            raise ModelError(f"model.{name}={model[name]}, but the weights of {model['location']} have {value}: correct conf/model.")
+            raise ModelError(
+                f"model.{name}={model[name]}, but the weights of {model['location']} have {value}: correct conf/model."
+            )
     if kind.name == "t5" and not model["tied_head"]:
         head = loaded.get_output_embeddings().weight
         if head.data_ptr() == table.data_ptr() or loaded.config.scale_decoder_outputs:
@@ -139,7 +145,9 @@ def weights_fingerprint(loaded: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def load_backbone(model: Mapping[str, Any], trainer: Mapping[str, Any], device: torch.device) -> tuple[Backbone, list[str]]:
+def load_backbone(
+    model: Mapping[str, Any], trainer: Mapping[str, Any], device: torch.device
+) -> tuple[Backbone, list[str]]:
     """The frozen backbone on its device, and the deviations that loading causes.
 
     Raises:
@@ -160,11 +168,15 @@ def load_backbone(model: Mapping[str, Any], trainer: Mapping[str, Any], device: 
     _fill_missing(loaded, missing)
     _check_facts(model, loaded, kind)
     use(loaded, trainer["attention"])
-    if kind.kind != "encoder":  # `generate` fills what our settings leave open from here: bart-large asks for n-gram blocks
+    if (
+        kind.kind != "encoder"
+    ):  # `generate` fills what our settings leave open from here: bart-large asks for n-gram blocks
         loaded.generation_config = GenerationConfig()
     loaded.requires_grad_(False)
     loaded.eval()
-    deviations = [f"the checkpoint has no {name}: drawn from N(0, 0.02^2) and kept frozen" for name in missing if "weight" in name]
+    deviations = [
+        f"the checkpoint has no {name}: drawn from N(0, 0.02^2) and kept frozen" for name in missing if "weight" in name
+    ]
     return Backbone(loaded.to(device), tokenizer, kind, spec_of(model)), deviations
 
 

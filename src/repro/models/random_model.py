@@ -88,7 +88,9 @@ def build(model: Mapping[str, Any], kind: Family, dtype: torch.dtype, dropouts: 
     return made
 
 
-def random_model(model: Mapping[str, Any], kind: Family, dtype: torch.dtype, dropouts: Mapping[str, float]) -> tuple[Any, Any]:
+def random_model(
+    model: Mapping[str, Any], kind: Family, dtype: torch.dtype, dropouts: Mapping[str, float]
+) -> tuple[Any, Any]:
     """Weights drawn with a fixed seed (the global generator is left as it was), and the byte tokenizer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

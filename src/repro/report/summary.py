@@ -29,5 +29,7 @@ def trial_summary(record: Record, from_store: bool) -> str:
             line += f"   {found.verdict}: {found.reason}" + (f" The paper's: {near}." if near else "")
         lines.append(line)
     counts = record.parameters
-    lines.append(f"  trained {counts['trained']:,} parameters, stored {counts['stored']:,}, frozen {counts['frozen']:,}")
+    lines.append(
+        f"  trained {counts['trained']:,} parameters, stored {counts['stored']:,}, frozen {counts['frozen']:,}"
+    )
     return "\n".join(lines)

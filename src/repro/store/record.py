@@ -67,5 +67,7 @@ class Record:
         known = {f.name for f in fields(cls)}
         missing = {"key", "status", "config", "seed"} - set(data)
         if missing or data["status"] not in STATUSES:
-            raise StoreError(f"the record {data.get('key')} is damaged: missing {sorted(missing)}, status {data.get('status')!r}.")
+            raise StoreError(
+                f"the record {data.get('key')} is damaged: missing {sorted(missing)}, status {data.get('status')!r}."
+            )
         return cls(**{name: value for name, value in data.items() if name in known})

@@ -48,27 +48,27 @@ def training_batches(
     orders: Sequence[DataOrder],
     step: int,
     pad_id: int,
-    accumulate: int,
+    microbatches: int,
 ) -> list[Batch]:
-    """The micro-batches of one step, each with rows of all trials.
+    """One step's examples of all trials, cut into micro-batches of like length.
+
+    Which examples share a step is the data order's business alone. Sorting inside the step changes the padding, not the
+    gradient: the loop divides by the whole step's labels.
 
     Args:
         encoded: per trial, per example, its sequences (several where an example has choices).
         orders: each trial's data order; `batch_size` counts one whole step.
-        accumulate: into how many micro-batches the step is cut.
+        microbatches: forward and backward passes a step.
     """
+    chosen = [(encoded[trial][index], trial) for trial, order in enumerate(orders) for index in order.indices(step)]
+    if microbatches > 1:
+        chosen.sort(key=lambda pair: max(len(item.ids) for item in pair[0]))
     batches = []
-    chosen = [order.indices(step) for order in orders]
-    for part in range(accumulate):
-        items: list[Encoded] = []
-        rows: list[int] = []
-        choices = 1
-        for trial, indices in enumerate(chosen):
-            for index in indices[part::accumulate]:
-                sequences = encoded[trial][index]
-                choices = len(sequences)
-                items += sequences
-                rows += [trial] * choices
-        if items:
+    for part in range(microbatches):
+        piece = chosen[part * len(chosen) // microbatches : (part + 1) * len(chosen) // microbatches]
+        if piece:
+            choices = len(piece[0][0])
+            items = [item for sequences, _ in piece for item in sequences]
+            rows = [trial for sequences, trial in piece for _ in sequences]
             batches.append(collate(items, pad_id, rows, choices=choices))
     return batches

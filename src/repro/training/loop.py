@@ -74,7 +74,9 @@ class Fit:
     @torch.no_grad()
     def load(self, saved: Mapping[str, Tensor]) -> None:
         """The inverse of `snapshot` (or of the trained tensors alone)."""
-        for name, tensor in (self.snapshot() if any(n.startswith("optimiser.") for n in saved) else self.tensors).items():
+        for name, tensor in (
+            self.snapshot() if any(n.startswith("optimiser.") for n in saved) else self.tensors
+        ).items():
             tensor.copy_(saved[name])
 
 

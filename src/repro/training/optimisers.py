@@ -52,7 +52,13 @@ class AdamW:
     """Adam with decoupled weight decay (the defaults are transformers': betas 0.9, 0.999, epsilon 1e-8, decay 0)."""
 
     def __init__(self, tensors: Mapping[str, Tensor], beta1: float, beta2: float, epsilon: float, weight_decay: float):
-        self.tensors, self.beta1, self.beta2, self.epsilon, self.weight_decay = tensors, beta1, beta2, epsilon, weight_decay
+        self.tensors, self.beta1, self.beta2, self.epsilon, self.weight_decay = (
+            tensors,
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+        )
         self.count = 0
         self.state = {f"{m}.{name}": torch.zeros_like(t) for name, t in tensors.items() for m in ("first", "second")}
 

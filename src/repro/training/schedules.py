@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-def schedule(name: str, warmup_steps: int, gamma: float, total_steps: int, steps_per_epoch: int) -> Callable[[int], float]:
+def schedule(
+    name: str, warmup_steps: int, gamma: float, total_steps: int, steps_per_epoch: int
+) -> Callable[[int], float]:
     """The factor at step t = 0, 1, ... (the first update uses t = 0).
 
     Args:

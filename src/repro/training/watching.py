@@ -97,9 +97,12 @@ class Console:
         """Show one evaluation."""
         splits = {name: values for name, values in row.items() if isinstance(values, Mapping)}
         self.tracker.log(
-            {f"{split}/{name}": value for split, values in splits.items() for name, value in values.items()}, progress.step
+            {f"{split}/{name}": value for split, values in splits.items() for name, value in values.items()},
+            progress.step,
         )
-        scores = "  ".join(f"{split} {n} {v:.2f}" for split, values in splits.items() for n, v in list(values.items())[:2])
+        scores = "  ".join(
+            f"{split} {n} {v:.2f}" for split, values in splits.items() for n, v in list(values.items())[:2]
+        )
         loss = "" if row["train_loss"] is None else f"loss {row['train_loss']:.3f}  "
         self._print(f"epoch {row['epoch']:g}  {loss}{scores}")
 
@@ -108,4 +111,3 @@ class Console:
             self._bar.console.print(f"{self.name}: {text}", highlight=False)
         else:
             print(f"{self.name}: {text}", file=sys.stderr, flush=True)
-
