@@ -1,3 +1,3 @@
-"""repro: do published results on soft prompts hold?  (Nothing heavy is imported here: torch loads when a trial starts.)"""
+"""repro: do published results on soft prompts hold? (Nothing heavy is imported here: torch loads with a trial.)"""
 
 __version__ = "0.1.0"

@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 KEY_VERSION = 1
-"""Part of every run key: raise it when the meaning of a config changes, so that old records are not taken for new ones."""
+"""Part of every run key: raise it when the meaning of a config changes, lest old records be taken for new ones."""
 
 
 @dataclass
@@ -213,7 +213,7 @@ class TrainerConfig:
     """Exactly one of epochs and steps is set."""
     batch_size: int = 32
     microbatches: int = 1
-    """A step's examples are sorted by length and cut into so many passes: less padding and memory, the same gradient."""
+    """A step's examples, sorted by length, are cut into so many passes: less padding and memory, the same gradient."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     clip_norm: float | None = 1.0
@@ -260,7 +260,7 @@ class PathsConfig:
 
 @dataclass
 class RecipeConfig:
-    """Where the hyperparameters of this cell come from. Set by a file under conf/recipe; `name` null: library defaults."""
+    """Where the hyperparameters of this cell come from. Set by a file of conf/recipe; `name` null: our defaults."""
 
     name: str | None = None
     paper: str | None = None

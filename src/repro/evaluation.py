@@ -37,7 +37,7 @@ def predict(
     batch_size: int,
     between: Callable[[int], None],
 ) -> list[Any]:
-    """One parsed prediction an example, in order. Batches hold examples of like length; `between` is called after each."""
+    """One parsed prediction an example, in order. Batches hold like lengths; `between` is called after each."""
     encoded = [adapter.encode(task.render(example), False) for example in examples]
     order = sorted(range(len(examples)), key=lambda i: -max(len(item.ids) for item in encoded[i]))
     outputs: list[Any] = [None] * len(examples)
@@ -101,7 +101,7 @@ def mean_loss(
     batch_size: int,
     between: Callable[[int], None],
 ) -> float:
-    """Cross-entropy a label (token, tagged word or example) over the split, in nats; targets are the first references."""
+    """Cross-entropy a label (token, tagged word, example) over the split, in nats; targets are first references."""
     total, count = 0.0, 0
     encoded = [adapter.encode(task.render(example), True) for example in examples]
     encoded.sort(key=lambda items: -max(len(item.ids) for item in items))

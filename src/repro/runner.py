@@ -1,4 +1,4 @@
-"""One config to one record: the only module that wires everything. Idempotent: a trial in the store is not run again."""
+"""One config to one record: the module that wires everything. Idempotent: a trial in the store is not run again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Plain = dict[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `run` gives back: the record, and whether it was in the store already. No record: another process has the trial."""
+    """What `run` gives back: the record, and whether it was stored before. No record: another process has the trial."""
 
     record: Record | None
     from_store: bool
@@ -125,7 +125,8 @@ def check_selection(plain: Plain, task: Any) -> str:
     wanted = plain["trainer"]["selection"]["metric"] or names[0]
     if wanted != "loss" and wanted not in names:
         raise ConfigError(
-            f"trainer.selection.metric={wanted}: {task.name} has {', '.join(names)}, and loss. Set one of these, or null for {names[0]}."
+            f"trainer.selection.metric={wanted}: {task.name} has {', '.join(names)}, and loss. Set one of these, or "
+            f"null for {names[0]}."
         )
     return str(wanted)
 
@@ -201,9 +202,7 @@ def deviations(plain: Plain, task: Any, found: Sequence[str]) -> list[str]:
     """Everything in which this trial is known to differ from the paper, each said once."""
     said = [*plain["method"]["deviations"], *plain["recipe"]["deviations"], *task.deviations, *found]
     if plain["recipe"]["name"] is None:
-        said.append(
-            "no recipe for this method, model and task: hyperparameters are the library's defaults or the command line's"
-        )
+        said.append("no recipe for this method, model and task: hyperparameters are our defaults or the command line's")
     if plain["model"]["paper_name"] is None:
         said.append(f"no paper used the model {plain['model']['name']}")
     return list(dict.fromkeys(said))

@@ -1,4 +1,4 @@
-"""A trial with its model loaded: prepare, train, report. What `runner.py` calls once config and data are known to be good."""
+"""A trial with its model loaded: prepare, train, report. `runner.py` calls it once config and data are good."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ class Trial:
 
     @torch.no_grad()
     def report(self, record: Record, folder: Path, console: Console) -> None:
-        """Score the reported split (and the one of selection) at the chosen checkpoint; write predictions and the prompt."""
+        """Score the reported and the selection split at the chosen checkpoint; write predictions and the prompt."""
         from safetensors.torch import save
 
         from repro.runner import write_predictions

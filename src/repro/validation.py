@@ -1,8 +1,8 @@
-"""Refuses what cannot work, before any data or model is read: one sentence with key, value, what is allowed, and the fix."""
+"""Refuses what cannot work, before any data or model is read: one sentence with key, value, allowed values, fix."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from repro.config import resolved, run_key
@@ -149,14 +149,14 @@ def form_of(plain: Plain) -> str:
         return str(possible[0])
     if encoder:
         raise ConfigError(
-            f"task={task['name']} with model={model['name']}: this task is generated as text and {model['name']} is encoder-only, "
-            f"it cannot generate. Choose a model that generates (model=gpt2-medium, model=t5-base-lm-adapt), or a task with a "
-            "head form (pair, choice, tagging), such as task=rte."
+            f"task={task['name']} with model={model['name']}: this task is generated as text and {model['name']} is "
+            "encoder-only, it cannot generate. Choose a model that generates (model=gpt2-medium, "
+            "model=t5-base-lm-adapt), or a task with a head form (pair, choice, tagging), such as task=rte."
         )
     raise ConfigError(
-        f"task={task['name']} with model={model['name']}: this task needs an output for every token and {model['name']} "
-        f"({model['kind']}) has none, it generates text. Choose an encoder (model=bert-large-cased, model=minilm), or a task "
-        "with a text_to_text form, such as task=rte."
+        f"task={task['name']} with model={model['name']}: this task needs an output for every token and "
+        f"{model['name']} ({model['kind']}) has none, it generates text. Choose an encoder (model=bert-large-cased, "
+        "model=minilm), or a task with a text_to_text form, such as task=rte."
     )
 
 
@@ -204,8 +204,8 @@ def _check_trainer(plain: Plain) -> None:
         )
     if trainer["dtype"] == "bfloat16" and plain["method"]["name"] == "fine_tuning":
         raise ConfigError(
-            "trainer.dtype=bfloat16 with method=fine_tuning: weights stored in bfloat16 lose small updates; allowed is float32 "
-            "(prompts stay float32 in every method). Set trainer.dtype=float32."
+            "trainer.dtype=bfloat16 with method=fine_tuning: weights stored in bfloat16 lose small updates; allowed is "
+            "float32 (prompts stay float32 in every method). Set trainer.dtype=float32."
         )
 
 
@@ -213,15 +213,6 @@ def _check_sources(plain: Plain) -> None:
     task = plain["task"]
     if task["source"] == "hub" and not task.get("hub_id"):
         _refuse("task.source", "hub", f"{task['name']} has no hub id", "Set task.source=local, or task.hub_id=<id>.")
-
-
-CHECKS: tuple[Callable[[Plain], None], ...] = (
-    _check_values,
-    _check_method,
-    _check_trainer,
-    _check_sources,
-    _check_positions,
-)
 
 
 def validate(plain: Plain) -> None:
@@ -232,8 +223,10 @@ def validate(plain: Plain) -> None:
     """
     _check_values(plain)
     form_of(plain)
-    for check in CHECKS[1:]:
-        check(plain)
+    _check_method(plain)
+    _check_trainer(plain)
+    _check_sources(plain)
+    _check_positions(plain)
 
 
 def checked_key(config: Any) -> str:

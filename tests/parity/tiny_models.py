@@ -162,7 +162,7 @@ def random_head(spec: ModelSpec, outputs: int, trials: int = 1, seed: int = 8) -
     if spec.kind != "encoder":
         return None
     generator = torch.Generator().manual_seed(seed)
-    weight = torch.randn(trials, outputs, spec.width, generator=generator, dtype=torch.float64)
+    weight = 0.2 * torch.randn(trials, outputs, spec.width, generator=generator, dtype=torch.float64)
     bias = torch.randn(trials, outputs, generator=generator, dtype=torch.float64)
     return Head(weight.requires_grad_(), bias.requires_grad_())
 

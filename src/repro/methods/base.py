@@ -103,7 +103,7 @@ class Context:
 
 
 class Method(Protocol):
-    """Owns the trainable tensors of K trials. Built by `_target_` from `conf/method`; plain keywords, no config object."""
+    """Owns the trainable tensors of K trials. Built by `_target_` from `conf/method`, with plain keywords."""
 
     name: str
     tunes_backbone: bool
@@ -128,5 +128,5 @@ class Method(Protocol):
         ...
 
     def parameter_counts(self) -> dict[str, int]:
-        """`trained` and `stored` numbers of one trial, and their parts: `prompt` (stored) and `head`. Backbone excluded."""
+        """`trained` and `stored` numbers of one trial, their parts `prompt` (stored) and `head`; no backbone."""
         ...

@@ -79,7 +79,7 @@ class DeepPrompt:
         self.parameters = {name: tensor.detach().clone().requires_grad_() for name, tensor in exported.items()}
 
     def parameter_counts(self) -> dict[str, int]:
-        """`prompt` is P x 2 x L x H x Dh over all sites; with an MLP more is trained than stored (Li and Liang, issue 17)."""
+        """`prompt` is P x 2 x L x H x Dh over all sites; an MLP trains more than is stored (Li and Liang, issue 17)."""
         assert self._spec is not None, "build() comes first"
         sites = self.sites or tuple(self._spec.sites)
         prompt = sum(self.length * self._spec.kv_width(site) for site in sites)

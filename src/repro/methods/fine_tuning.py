@@ -1,4 +1,4 @@
-"""Fine-tuning: every weight of the backbone is trained. The baseline of all three papers ("model tuning" in Lester et al.)."""
+"""Fine-tuning: every weight of the backbone is trained. The papers' baseline ("model tuning" in Lester et al.)."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def uniform(generator: torch.Generator, *shape: int, low: float, high: float) ->
 
 
 def linear_default(generator: torch.Generator, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
-    """Weight [outputs, inputs] and bias [outputs] as `torch.nn.Linear` starts: both U(-1/sqrt(inputs), 1/sqrt(inputs))."""
+    """Weight [outputs, inputs] and bias [outputs] as `nn.Linear` starts: both U(-1/sqrt(inputs), 1/sqrt(inputs))."""
     bound = 1 / math.sqrt(inputs)
     weight = uniform(generator, outputs, inputs, low=-bound, high=bound)
     return weight, uniform(generator, outputs, low=-bound, high=bound)

@@ -1,4 +1,4 @@
-"""P-Tuning v2 (Liu et al. 2022): deep prompts for understanding tasks, with a linear classification head (section 3)."""
+"""P-Tuning v2 (Liu et al. 2022): deep prompts for understanding tasks, with a linear head (section 3)."""
 
 from __future__ import annotations
 

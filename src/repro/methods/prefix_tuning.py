@@ -1,4 +1,4 @@
-"""Prefix-tuning (Li and Liang 2021): a prefix of keys and values at every layer, through an MLP while training (section 4)."""
+"""Prefix-tuning (Li and Liang 2021): keys and values at every layer, through an MLP while training (section 4)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Prompt tuning (Lester et al. 2021): P trainable vectors at the input of the frozen model.
 
-Pr(Y | [P; X]) with the prompt P in R^{P x D} concatenated to the embedded input (section 2); in T5 it goes to the encoder.
-On encoder models this is the "PT" baseline of P-Tuning v2 with its linear head.
+Pr(Y | [P; X]) with the prompt P in R^{P x D} concatenated to the embedded input (section 2); in T5 that is the
+encoder's. On encoder models this is the "PT" baseline of P-Tuning v2 with its linear head.
 """
 
 from __future__ import annotations

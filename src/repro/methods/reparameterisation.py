@@ -61,7 +61,7 @@ class TorchDefaults:
 
 
 class Gaussian:
-    """N(0, std^2) with zero biases: what `from_pretrained` makes of P-Tuning v2's modules (papers/liu2022 section (a))."""
+    """N(0, std^2), zero biases: what `from_pretrained` makes of P-Tuning v2's modules (papers/liu2022 section (a))."""
 
     def __init__(self, std: float):
         self.std = std

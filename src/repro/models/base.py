@@ -105,7 +105,7 @@ def rows_or_none(injection: Injection, batch: Batch) -> Tensor | None:
 
 @dataclass(frozen=True)
 class Placed:
-    """A sequence with its prompt: `embeds` [N, P + T, D], `mask` [N, P + T], `where` [N, T] the places of the real tokens."""
+    """A sequence with its prompt: `embeds` [N, P + T, D], `mask` [N, P + T], `where` [N, T] places of real tokens."""
 
     embeds: Tensor
     mask: Tensor
@@ -120,7 +120,7 @@ class Placed:
 def place(text: Tensor, batch: Batch, injection: Injection) -> Placed:
     """Put each row's prompt where the injection says: before the input, after its first token, or after the input.
 
-    Tokens carry order keys; a stable sort with the prompt's key among them gives the sequence, whichever side is padded.
+    Tokens carry order keys; a stable sort with the prompt's key among them gives the sequence, wherever padding is.
     """
     assert injection.embeds is not None
     prompt = injection.embeds[batch.rows].to(text.dtype)  # N P D

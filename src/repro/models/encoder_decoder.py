@@ -1,4 +1,4 @@
-"""Encoder-decoder models (T5, BART): the source goes to the encoder, the target is generated (Lester et al.; Li and Liang, BART)."""
+"""Encoder-decoder models (T5, BART): the source goes to the encoder, the target is generated."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def encode_pair(tokenizer: Any, first: str, second: str | None, label: int, max_
 
 
 def encode_tagged(tokenizer: Any, example: Tagged, max_length: int) -> Encoded:
-    """Words split by the tokenizer; the first sub-token of a word carries its tag, the others IGNORE (liu2022 section (c))."""
+    """A word's first sub-token carries its tag, the others IGNORE (papers/liu2022 section (c))."""
     full = tokenizer(list(example.words), is_split_into_words=True, truncation=True, max_length=max_length)
     ids, words = full["input_ids"], full.word_ids()
     labels, starts = [IGNORE] * len(ids), {}
@@ -66,7 +66,7 @@ def encoder_encoding(tokenizer: Any, max_input: int) -> Encode:
 
 
 def encoder_decoder_encoding(tokenizer: Any, max_input: int, max_target: int) -> Encode:
-    """Source and target apart, each closed by the tokenizer's end of sequence after truncation (lester2021 section (c))."""
+    """Source and target apart, each closed by an end of sequence after truncation (papers/lester2021 section (c))."""
 
     def encode(rendered: Rendered, training: bool) -> list[Encoded]:
         assert isinstance(rendered, TextToText)

@@ -1,9 +1,9 @@
 """Keys and values in front of a model's own, inside attention: one mechanism for every family and every site.
 
 transformers looks its attention function up by name. We register a function under `repro_sdpa` and `repro_eager` that
-prepends a module's prefix, if it has one, and then calls the library's own function of that name. The prefix never enters
-the key/value cache, the position ids or T5's relative bias, so `generate`, beam search and gradient checkpointing need
-nothing special, and without a prefix the outputs are bit-equal to the plain model's.
+prepends a module's prefix, if it has one, and then calls the library's own function of that name. The prefix never
+enters the key/value cache, the position ids or T5's relative bias, so `generate`, beam search and gradient
+checkpointing need nothing special, and without a prefix the outputs are bit-equal to the plain model's.
 
 The mask function must be registered under the same name: otherwise the model silently gets no mask at all.
 """
@@ -78,7 +78,7 @@ def _attend(
     attention_mask: Tensor | None,
     **kwargs: Any,
 ) -> Any:
-    """softmax(q [Kp; k]^T) [Vp; v]: every query sees every prefix position, the mask and T5's bias are padded by zeros."""
+    """softmax(q [Kp; k]^T) [Vp; v]: every query sees every prefix position; T5's bias is zero there."""
     function = _library_function(base, module)
     prefix: Prefix | None = module.__dict__.get(_SLOT)
     if prefix is None:
@@ -116,7 +116,7 @@ for _base in BASES:
 
 
 def use(model: nn.Module, base: str) -> None:
-    """Let a loaded model attend through this module (sets the name on every sub-model: T5's stacks hold copies of the config)."""
+    """Let a loaded model attend through this module; each sub-model is set, as T5's stacks copy the config."""
     from transformers import PreTrainedModel
 
     for part in model.modules():

@@ -55,7 +55,7 @@ def _where(model: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _dropouts(kind: Family, hidden: float | None, attention: float | None) -> dict[str, float]:
-    """Config values that set dropout: off unless asked for, so that a frozen backbone in train mode stays deterministic."""
+    """Config values that set dropout: off unless asked for, so that train mode alone draws nothing."""
     values = dict.fromkeys(kind.attention_dropout, (attention if attention is not None else hidden) or 0.0)
     return values | dict.fromkeys(kind.hidden_dropout, hidden or 0.0)
 
@@ -90,11 +90,12 @@ def _explain(model: Mapping[str, Any], error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if model["source"] == "hub":
         return (
-            f"model.location={model['location']}: this hub model cannot be loaded ({first}). Check the id; without a network "
-            "put the checkpoint into the hub cache (HF_HOME) and set HF_HUB_OFFLINE=1, or use "
+            f"model.location={model['location']}: this hub model cannot be loaded ({first}). Check the id; without a "
+            "network put the checkpoint into the hub cache (HF_HOME) and set HF_HUB_OFFLINE=1, or use "
             "model.source=folder model.location=<folder>."
         )
-    return f"model.location={model['location']}: cannot be loaded ({first}). Check that it is a transformers checkpoint in safetensors."
+    fix = "Check that it is a transformers checkpoint in safetensors."
+    return f"model.location={model['location']}: cannot be loaded ({first}). {fix}"
 
 
 def _fill_missing(loaded: Any, missing: list[str], std: float = 0.02) -> None:
@@ -129,13 +130,13 @@ def _check_facts(model: Mapping[str, Any], loaded: Any, kind: Family) -> None:
         head = loaded.get_output_embeddings().weight
         if head.data_ptr() == table.data_ptr() or loaded.config.scale_decoder_outputs:
             raise ModelError(
-                f"{model['location']}: T5 1.1 must keep its own lm_head and unscaled decoder outputs; this transformers "
-                "version loads it otherwise. Use transformers>=5.1."
+                f"{model['location']}: T5 1.1 must keep its own lm_head and unscaled decoder outputs; this version of "
+                "transformers loads it otherwise. Use transformers>=5.1."
             )
 
 
 def weights_fingerprint(loaded: Any) -> str:
-    """16 hex digits of the SHA-256 over names, shapes and a sample of every weight tensor (whole tensors up to 64 Ki numbers)."""
+    """16 hex digits of the SHA-256 over names, shapes and numbers (of a large tensor, a regular sample of 64 Ki)."""
     digest = hashlib.sha256()
     for name, tensor in sorted(loaded.state_dict().items()):
         flat = tensor.detach().flatten()

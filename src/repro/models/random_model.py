@@ -13,7 +13,7 @@ SPECIAL = ("<pad>", "</s>", "<unk>", "<s>", "[CLS]", "[SEP]")
 
 
 def byte_tokenizer(kind: str) -> Any:
-    """One token a byte after six special tokens (262 in all); an encoder adds [CLS] and [SEP], the others end in </s>."""
+    """One token a byte after six special ones (262 in all); an encoder adds [CLS] and [SEP], others end in </s>."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
     from tokenizers.models import BPE
     from transformers import PreTrainedTokenizerFast
@@ -45,7 +45,7 @@ def transformers_config(model: Mapping[str, Any], kind: Family, dropouts: Mappin
     layers, width, heads, inner = model["layers"], model["width"], model["heads"], model["feed_forward"]
     shared = {"vocab_size": model["vocabulary"], "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 3, **dropouts}
     if kind.name == "t5":
-        return transformers.T5Config(
+        return transformers.T5Config(  # type: ignore[call-arg]
             d_model=width, d_kv=model["head_dim"], d_ff=inner, num_layers=layers,
             num_decoder_layers=model.get("decoder_layers") or layers, num_heads=heads, feed_forward_proj="gated-gelu",
             tie_word_embeddings=model["tied_head"], decoder_start_token_id=0, **shared,
@@ -75,7 +75,7 @@ def transformers_config(model: Mapping[str, Any], kind: Family, dropouts: Mappin
 
 
 def build(model: Mapping[str, Any], kind: Family, dtype: torch.dtype, dropouts: Mapping[str, float]) -> Any:
-    """The family's model at these shapes, in the current default device's memory (use `torch.device("meta")` to count)."""
+    """The family's model at these shapes, on the default device (`torch.device("meta")` to count)."""
     import transformers
 
     auto = getattr(transformers, kind.auto_class)

@@ -23,7 +23,8 @@ def trial_summary(record: Record, from_store: bool) -> str:
         found = compare(group, cells, split, metric)
         line = f"  {split} {metric} {record.metrics[split][metric]:.2f}"
         if found.reported is not None:
-            line += f"   paper {found.reported.number:g} ({describe(found.reported)}), difference {found.difference:+.2f}: {found.verdict}"
+            gap = "" if found.difference is None else f", difference {found.difference:+.2f}"
+            line += f"   paper {found.reported.number:g} ({describe(found.reported)}){gap}: {found.verdict}"
         else:
             near = ", ".join(f"{cell.model} {cell.number:g}" for cell in found.nearest)
             line += f"   {found.verdict}: {found.reason}" + (f" The paper's: {near}." if near else "")

@@ -41,7 +41,7 @@ class Record:
     parameters: dict[str, int] = field(default_factory=dict)
     """trained, stored (what must be kept after training), frozen."""
     cost: dict[str, float] = field(default_factory=dict)
-    """seconds, train_seconds, evaluation_seconds, steps, examples, tokens, padded_tokens, peak_memory_bytes, flops."""
+    """seconds, train_seconds, evaluation_seconds, steps, tokens, padded_tokens, peak_memory_bytes, flops."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """git, packages, python, device, data (fingerprints), weights (fingerprint), command, started, finished."""
     deviations: list[str] = field(default_factory=list)
@@ -62,7 +62,8 @@ class Record:
         version = data.get("schema_version")
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise StoreError(
-                f"the record {data.get('key')} has schema version {version}, this program reads up to {SCHEMA_VERSION}: update repro."
+                f"the record {data.get('key')} has schema version {version}, this program reads up to "
+                f"{SCHEMA_VERSION}: update repro."
             )
         known = {f.name for f in fields(cls)}
         missing = {"key", "status", "config", "seed"} - set(data)

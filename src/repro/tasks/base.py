@@ -63,7 +63,7 @@ Rendered = TextToText | Pair | Choice | Tagged
 
 
 class Task(Protocol):
-    """A data set in one form, with its metrics. Built from `conf/task/*.yaml` by `_target_`; reads local files or the hub."""
+    """A data set in one form, with its metrics. Built from `conf/task/*.yaml` by `_target_`."""
 
     name: str
     form: str

@@ -1,4 +1,4 @@
-"""What a killed trial continues from: tensors in safetensors, the rest in json, written so that one is never without the other."""
+"""What a killed trial continues from: tensors in safetensors, the rest in json, never one without the other."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def backward(run: Fit, batches: Sequence[Batch], trials: int) -> Tensor:
 
 
 def evaluate(run: Fit, progress: Progress, checkpoints: Checkpoints) -> dict[str, Any]:
-    """Score the present parameters, keep them if they are the best so far (the first on ties), add a row to the curve."""
+    """Score the present parameters, keep them if they are the best so far (first on ties), add to the curve."""
     started = time.monotonic()
     run.adapter.backbone.model.eval()
     value, values = run.evaluate()

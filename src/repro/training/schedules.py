@@ -11,8 +11,8 @@ def schedule(
     """The factor at step t = 0, 1, ... (the first update uses t = 0).
 
     Args:
-        name: constant; linear (to 0 after `total_steps`, as transformers' Trainer); exponential (gamma once per epoch, as
-            P-Tuning v2's `ExponentialTrainer`).
+        name: constant; linear (to 0 after `total_steps`, as transformers' Trainer); exponential (gamma once per epoch,
+            as P-Tuning v2's `ExponentialTrainer`).
         warmup_steps: the factor first rises linearly from 0 over so many steps.
     """
 

@@ -1,0 +1,116 @@
+"""The K axis: rows of several trials in one batch give what each trial's rows give on their own."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import (
+    DECODERS,
+    ENCODER_DECODERS,
+    FAMILIES,
+    adapter,
+    backbone,
+    close,
+    generated_ids,
+    items,
+    leaves,
+    make_batch,
+    pick,
+    random_embeds,
+    random_head,
+    random_kv,
+    trial_of,
+)
+
+from repro.methods.base import PLACEMENTS, Injection
+from repro.models.batch import IGNORE, collate
+
+pytestmark = pytest.mark.parity
+K, P, LENGTHS, ROWS = 3, 4, (9, 3, 6, 7, 5, 4), [2, 0, 1, 0, 2, 2]
+
+
+def prompts(spec: Any) -> dict[str, Injection]:
+    head = random_head(spec, 3, trials=K)
+    made = {
+        place: Injection(embeds=random_embeds(spec, P, trials=K), placement=place, head=head) for place in PLACEMENTS
+    }
+    return made | {"kv": Injection(kv=random_kv(spec, P, trials=K), position_shift=P, head=head)}
+
+
+PROMPTS = ("kv", *PLACEMENTS)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_losses_and_gradients(name, prompt):
+    bone = backbone(name)
+    injection, batch = prompts(bone.spec)[prompt], make_batch(bone, LENGTHS, rows=ROWS)
+    tensors = [*leaves(injection.kv), *([injection.embeds] if injection.embeds is not None else [])]
+    tensors += [injection.head.weight, injection.head.bias] if injection.head else []
+    together = adapter(bone).losses(batch, injection)
+    gradients = torch.autograd.grad(together.total.sum(), tensors)
+    summed = [torch.zeros_like(tensor) for tensor in tensors]
+    for trial in range(K):
+        mine = [row for row, owner in enumerate(ROWS) if owner == trial]
+        alone = replace(pick(batch, mine), rows=torch.zeros(len(mine), dtype=torch.long))
+        losses = adapter(bone).losses(alone, trial_of(injection, trial))
+        close(together.total[mine], losses.total, 1e-12)
+        assert together.count[mine].tolist() == losses.count.tolist()
+        for total, gradient in zip(summed, torch.autograd.grad(losses.total.sum(), tensors), strict=True):
+            total += gradient
+    for got, wanted in zip(gradients, summed, strict=True):
+        close(got, wanted, 1e-12)
+    swapped = replace(batch, rows=torch.tensor([1, 1, 0, 2, 0, 1]))
+    assert ((adapter(bone).losses(swapped, injection).total - together.total).abs() > 1e-6).all()
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("name", DECODERS + ENCODER_DECODERS)
+def test_generation(name, prompt, beams):
+    bone = backbone(name)
+    injection, kind, left = prompts(bone.spec)[prompt], bone.spec.kind, name in DECODERS
+    examples = items(kind, LENGTHS, training=False)
+    together = generated_ids(adapter(bone), collate(examples, 0, rows=ROWS, left=left), injection, beams=beams)
+    assert len({tuple(row) for row in together}) > 3
+    for trial in range(K):
+        mine = [row for row, owner in enumerate(ROWS) if owner == trial]
+        batch = collate([examples[row] for row in mine], 0, left=left)
+        alone = generated_ids(adapter(bone), batch, trial_of(injection, trial), beams=beams)
+        for row, wanted in zip(mine, alone, strict=True):
+            got = together[row]  # wider than the answer of rows that all ended early
+            assert got[: len(wanted)] == wanted
+            assert set(got[len(wanted) :]) <= {0}
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("form", ["pair", "choice", "tagging"])
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_encoder_predictions(name, form, prompt):
+    bone = backbone(name)
+    injection, choices = prompts(bone.spec)[prompt], 2 if form == "choice" else 1
+    if form == "choice":
+        one = random_head(bone.spec, 1, trials=K)
+        injection = replace(injection, head=one)
+    adapted, examples = adapter(bone, form), items("encoder", LENGTHS, training=False)
+    examples = [
+        replace(
+            item,
+            label=index // 2 % 2 if form == "choice" else item.label,
+            token_types=None,
+            word_starts=(1, 2),
+            token_labels=(IGNORE, 1, 2, *(IGNORE,) * (len(item.ids) - 3)),
+        )
+        for index, item in enumerate(examples)
+    ]
+    rows = [2, 2, 0, 0, 1, 1] if form == "choice" else ROWS
+    together = adapted.predict(collate(examples, 0, rows=rows, choices=choices), injection, {})
+    losses = adapted.losses(collate(examples, 0, rows=rows, choices=choices), injection).total
+    assert len(together) == len(losses) == len(examples) // choices
+    for trial in range(K):
+        mine = [row for row, owner in enumerate(rows) if owner == trial]
+        batch = collate([examples[row] for row in mine], 0, choices=choices)
+        at = [row // choices for row in mine[::choices]]
+        assert [together[index] for index in at] == adapted.predict(batch, trial_of(injection, trial), {})
+        close(losses[at], adapted.losses(batch, trial_of(injection, trial)).total, 1e-12)
