@@ -34,13 +34,15 @@ def run(arguments: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing half a traceback and exiting with 1
     conf = str(composing.conf_dir())
     failed: list[ReproError] = []
+    stopped: list[Interrupted] = []
 
     @hydra.main(version_base="1.3", config_path=conf, config_name="config")
     def job(config: DictConfig) -> None:
         try:
             _job(config)
-        except Interrupted:
-            raise
+        except Interrupted as error:  # Hydra would note an Exception and go on to the sweep's next trial
+            stopped.append(error)
+            raise KeyboardInterrupt from error
         except ReproError as error:  # the other trials of a sweep still run
             failed.append(error)
             print(f"repro: {error}", file=sys.stderr)
@@ -54,22 +56,33 @@ def run(arguments: Sequence[str]) -> int:
         if known is None:
             raise
         raise known from error
+    except KeyboardInterrupt:
+        if stopped:
+            raise stopped[0] from None
+        raise
     finally:
         sys.argv = before
     return max((error.exit_code for error in failed), default=0)
+
+
+_PLACES = ("paths.", "paths=", "task.data_dir=")
+"""Overrides that say where files lie."""
 
 
 def _job(config: Any) -> None:
     """One trial of an invocation: run it and print its scores beside the papers'."""
     from hydra.core.hydra_config import HydraConfig
 
+    from repro.composing import chosen
     from repro.config import resolved
     from repro.runner import run as run_trial
 
     plain = resolved(config)
     hydra_config = HydraConfig.get()
-    choices = {k: v for k, v in hydra_config.runtime.choices.items() if not k.startswith("hydra") and v is not None}
-    command = ["repro", "run", *hydra_config.overrides.task]
+    choices = {k: v for k, v in chosen(hydra_config.runtime.choices).items() if not k.startswith("hydra")}
+    # Records are published: where the files lie on this machine does not belong into them.
+    overrides = [text for text in hydra_config.overrides.task if not text.lstrip("+").startswith(_PLACES)]
+    command = ["repro", "run", *overrides]
     outcome = run_trial(plain, choices, command)
     if outcome.record is None:
         print(f"trial {outcome.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from repro.errors import ConfigError, ReproError
+from repro.errors import ConfigError, ReproError, StoreError
+from repro.store.files import explained
 
 
 def conf_dir() -> Path:
@@ -19,12 +21,18 @@ def conf_dir() -> Path:
 
 
 def register() -> None:
-    """Schema nodes into Hydra's store, and the `run_key` resolver. May be called again."""
+    """Schema nodes into Hydra's store, and the resolvers that name a trial's folder. May be called again."""
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
     from repro.config import METHOD_SCHEMAS, TrialConfig
     from repro.validation import checked_key
+
+    def sweep_folder(_root_: Any) -> str:
+        try:
+            return checked_key(_root_)
+        except ConfigError:  # raised here it would end the sweep; the trial says it again and the others still run
+            return "."
 
     store = ConfigStore.instance()
     store.store(name="schema", node=TrialConfig)
@@ -32,6 +40,7 @@ def register() -> None:
         store.store(group="method", name=f"{name}_schema", node=schema)
     # `_root_` is the whole config: the key is the trial's, whichever node asks for it.
     OmegaConf.register_new_resolver("run_key", lambda _root_: checked_key(_root_), replace=True)
+    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
 
 
 def options(group: str) -> list[str]:
@@ -40,10 +49,21 @@ def options(group: str) -> list[str]:
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
+def chosen(choices: Mapping[str, str | None]) -> dict[str, str]:
+    """Which file of each of our groups was taken, without those that were looked for and are not there (recipes)."""
+    root = conf_dir()
+    return {
+        group: name
+        for group, name in choices.items()
+        if name is not None and (root / group.partition("@")[0] / f"{name}.yaml").is_file()
+    }
+
+
 def explain(error: BaseException) -> ReproError | None:
-    """A sentence for an error of Hydra or OmegaConf; None if it is neither theirs nor ours."""
+    """A sentence for an error of Hydra, OmegaConf, YAML or the file system; None if it is another and not ours."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     chain: list[BaseException] = [error]
     while (chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 10:
@@ -51,30 +71,70 @@ def explain(error: BaseException) -> ReproError | None:
     for link in chain:
         if isinstance(link, ReproError):
             return link
+    if isinstance(error, YAMLError):
+        return ConfigError(f"a config file is not YAML: {_one_line(str(error))}. Mend it there.")
+    if isinstance(error, OSError) and error.filename is not None:  # the folder that Hydra makes for a trial
+        try:
+            with explained(error.filename, "make"):
+                raise error
+        except StoreError as known:
+            return known
+    if "Config group override must be a string" in str(error):  # a plain ValueError: `model=3`
+        return ConfigError(f"a config group takes the name of a file, such as model=tiny-bert ({error}).")
     if not any(isinstance(link, HydraException | OmegaConfBaseException) for link in chain):
         return None
-    return ConfigError(_sentence(" ".join(str(link) for link in chain), str(error)))
+    return ConfigError(_sentence("\n".join(str(link) for link in chain), str(error)))
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def _sentence(text: str, first: str) -> str:
-    """Hydra's message, or a clearer one where we know the fix."""
-    missing = re.search(r"Could not find '([\w-]+)/([^']+)'", text)
+    """Hydra's message, or a clearer one where we know the fix.
+
+    Args:
+        text: the messages of all errors in the chain.
+        first: the outermost message.
+    """
+    missing = re.search(r"Could not find '([^']+)'", text)
     if missing:
-        group, name = missing.groups()
-        return f"{group}={name}: there is no such file; allowed are {', '.join(options(group))}. Choose one of these."
-    unknown = re.search(r"Could not override '([^']+)'", text)
+        return _no_such_file(missing.group(1), text)
+    key = re.search(r"full_key: (\S+)", text)
+    file = re.search(r"In '([^']+)'", first)
+    where = f" (in {file.group(1)}.yaml)" if file else ""
+    unknown = re.search(r"Key '([^']+)' (?:is )?not in (?:struct|'(\w+)')", text)
     if unknown:
-        key = unknown.group(1)
-        known = re.search(r"Key '([^']+)' (?:is )?not in (?:struct|'(\w+)')", text)
-        where = f" (no '{known.group(1)}' in {known.group(2) or 'the config'})" if known else ""
+        overridden = re.search(r"Could not override '([^']+)'", text)
+        name = overridden.group(1) if overridden else key.group(1) if key else unknown.group(1)
         return (
-            f"{key}: this key does not exist{where}. `repro run --cfg job` prints the keys that do; correct the name."
+            f"{name}{where}: this key does not exist (no '{unknown.group(1)}' in {unknown.group(2) or 'the config'}). "
+            "`repro run --cfg job` prints the keys that do; correct the name."
         )
-    wrong = re.search(r"(Value '.*?' of type .*? could not be converted to \w+)", text)
+    wrong = re.search(
+        r"(Value '(?!\$).*?' of type .*? could not be converted to \w+|\w+ is not a ListConfig|"
+        r"Cannot assign \w+ to [^\n]+)",
+        text,
+    )
     if wrong:
-        key = re.search(r"full_key: (\S+)", text)
-        return f"{key.group(1) if key else 'a key'}: {wrong.group(1)}. Give a value of that type."
-    return re.sub(r"\s+", " ", first).strip() + " (repro run --help lists groups and keys.)"
+        said = wrong.group(1).replace("ListConfig", "list")
+        return f"{key.group(1) if key else 'a key'}{where}: {said}. Give a value of that type."
+    if "is not Optional" in text and key:
+        return f"{key.group(1)}{where}: null is not allowed there. Give a value, or leave the key out for its default."
+    detail = re.search(r"(.+)\n\s+full_key: (\S+)", text)
+    said = f"{detail.group(2)}{where}: {detail.group(1)}" if detail else _one_line(first)
+    return f"{said} (`repro run --help` lists groups and keys.)"
+
+
+def _no_such_file(path: str, text: str) -> str:
+    """`path` is group/name; groups of ours are one level deep, their files may be deeper."""
+    group, _, name = path.partition("/")
+    if (conf_dir() / group).is_dir():
+        allowed = options(group)
+    else:
+        group, _, name = path.rpartition("/")
+        allowed = re.findall(r"^\t([\w./-]+)$", text, re.MULTILINE)
+    return f"{group}={name}: there is no such file; allowed are {', '.join(allowed) or 'none'}. Choose one of these."
 
 
 def compose(overrides: list[str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import shutil
@@ -85,8 +86,9 @@ def _say(key: str, owner: Any) -> None:
 def _tidy(folder: Path) -> None:
     """A trial that wrote nothing leaves no folder behind (Hydra makes one before anything of ours runs)."""
     for empty in (folder, folder.parent):
-        if empty.is_dir() and not any(empty.iterdir()):
-            empty.rmdir()
+        with contextlib.suppress(OSError):  # another trial's file came in between, or it is a mount point
+            if empty.is_dir() and not any(empty.iterdir()):
+                empty.rmdir()
 
 
 def _name(plain: Plain) -> str:
@@ -132,9 +134,21 @@ def check_selection(plain: Plain, task: Any) -> str:
 
 
 def load_examples(plain: Plain, task: Any) -> dict[str, Sequence[Any]]:
-    """Every split that the trial needs, read before the model: a missing file must not cost a model load."""
-    needed = dict.fromkeys(("train", plain["trainer"]["selection"]["split"], plain["task"]["report_split"]))
-    return {split: task.examples(split) for split in needed}
+    """Every split that the trial needs, read before the model: a missing file must not cost a model load.
+
+    Raises:
+        ConfigError: a split to score whose answers are not public.
+    """
+    scored = {"trainer.selection.split": plain["trainer"]["selection"]["split"]}
+    scored |= {"task.report_split": plain["task"]["report_split"]}
+    found = {split: task.examples(split) for split in dict.fromkeys(("train", *scored.values()))}
+    for key, split in scored.items():
+        if not all(example.references for example in found[split]):
+            raise ConfigError(
+                f"{key}={split}: the {split} split of {task.name} has no answers, so it cannot be scored. "
+                f"Set {key}=validation."
+            )
+    return found
 
 
 def pick_device(name: str) -> Any:
@@ -188,12 +202,14 @@ def _run_trial(
         finished = record
         raise
     finally:
-        if finished is not None:
-            finished.deviations = deviations(plain, task, trial.deviations)
-            finished.provenance = _circumstances(plain, trial, task, command, started)
-            finished.cost["seconds"] = round(time.monotonic() - clock, 3)
-            store.put(finished)
-        tracker.finish(finished)
+        try:
+            if finished is not None:
+                finished.deviations = deviations(plain, task, trial.deviations)
+                finished.provenance = _circumstances(plain, trial, task, command, started)
+                finished.cost["seconds"] = round(time.monotonic() - clock, 3)
+                store.put(finished)
+        finally:
+            tracker.finish(finished)
     shutil.rmtree(checkpoints.folder, ignore_errors=True)
     return record
 

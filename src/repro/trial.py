@@ -205,9 +205,8 @@ class Trial:
         record.selection["value"] = value
         record.cost |= {key: round(value, 3) for key, value in asdict(progress).items() if key.endswith("_seconds")}
         record.cost |= {"steps": progress.step, "tokens": progress.tokens, "padded_tokens": progress.padded_tokens}
-        record.cost["examples"] = min(
-            progress.step * self.trainer["batch_size"], progress.step * len(self.examples["train"])
-        )
+        epochs, steps = divmod(progress.step, self.order.steps_per_epoch)  # an epoch's last batch may be smaller
+        record.cost["examples"] = epochs * self.order.examples + steps * self.order.batch_size
         # 2 FLOPs a weight and token forward, 2 for the gradient of activations, 2 more for that of trained weights;
         # embedding tables are looked up, not multiplied.
         tables = sum(m.weight.numel() for m in self.backbone.model.modules() if isinstance(m, torch.nn.Embedding))

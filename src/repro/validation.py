@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from repro.config import resolved, run_key
+from repro.config import METHOD_SCHEMAS, TrialConfig, resolved, run_key
 from repro.errors import ConfigError
 
 Plain = Mapping[str, Any]
@@ -46,6 +50,7 @@ _AT_LEAST: dict[str, float] = {
     "task.limit.test": 1,
     "task.decoding.beams": 1,
     "task.decoding.max_new_tokens": 1,
+    "task.decoding.min_new_tokens": 0,
     "task.decoding.batch_size": 1,
     "trainer.epochs": 1,
     "trainer.steps": 1,
@@ -57,6 +62,12 @@ _AT_LEAST: dict[str, float] = {
     "trainer.threads": 1,
     "seed": 0,
 }
+_ABOVE_0 = (
+    "trainer.optimiser.learning_rate",
+    "trainer.optimiser.clip_threshold",
+    "trainer.schedule.gamma",
+    "trainer.clip_norm",
+)
 _SHARES = ("method.prefix_dropout", "trainer.backbone_dropout", "trainer.attention_dropout")
 
 
@@ -72,8 +83,33 @@ def _refuse(key: str, value: Any, allowed: str, fix: str) -> None:
     raise ConfigError(f"{key}={value}: {allowed}. {fix}")
 
 
+def _check_keys(plain: Plain, schema: type, path: str = "") -> None:
+    """Hydra refuses misspelt keys, but `+key=value` adds and `~key` removes one behind the schema's back."""
+    kinds = typing.get_type_hints(schema)
+    for key, value in plain.items():
+        if key not in kinds:
+            _refuse(
+                path + key,
+                value,
+                f"{schema.__name__} has no such key, only {', '.join(kinds)}",
+                "Correct its name, or leave it out.",
+            )
+    for key, kind in kinds.items():
+        if key not in plain:
+            raise ConfigError(f"{path}{key}: this key is missing; {schema.__name__} needs it. Do not remove it.")
+        if dataclasses.is_dataclass(kind):
+            _check_keys(plain[key], typing.cast(type, kind), f"{path}{key}.")
+
+
+@cache
+def _families() -> tuple[str, ...]:
+    """The families that `repro.models` has a module for, found without importing one (that would load torch)."""
+    modules = sorted((Path(__file__).parent / "models").glob("*.py"))
+    return tuple(path.stem for path in modules if "\nFAMILY = " in path.read_text(encoding="utf-8"))
+
+
 def _check_values(plain: Plain) -> None:
-    for key, allowed in _ALLOWED.items():
+    for key, allowed in {**_ALLOWED, "model.family": _families()}.items():
         value = lookup(plain, key)
         if value is not None and value not in allowed:
             _refuse(key, value, f"must be one of {', '.join(map(str, allowed))}", f"Set {key} to one of these.")
@@ -81,6 +117,10 @@ def _check_values(plain: Plain) -> None:
         value = lookup(plain, key)
         if value is not None and value < lowest:
             _refuse(key, value, f"must be at least {lowest:g}", f"Set {key}={lowest:g} or more.")
+    for key in _ABOVE_0:
+        value = lookup(plain, key)
+        if value is not None and value <= 0:
+            _refuse(key, value, "must be above 0", f"Set {key}=1e-3, say.")
     for key in _SHARES:
         value = lookup(plain, key)
         if value is not None and not 0 <= value < 1:
@@ -144,6 +184,13 @@ def form_of(plain: Plain) -> str:
                 f"{task['name']} can be rendered as {', '.join(task['forms'])}",
                 "Set task.form=auto.",
             )
+        if possible and task["form"] not in possible:
+            _refuse(
+                "task.form",
+                task["form"],
+                f"{model['name']} ({model['kind']}) takes {', '.join(possible)}",
+                "Set task.form=auto, or choose another model.",
+            )
         possible = [form for form in possible if form == task["form"]]
     if possible:
         return str(possible[0])
@@ -161,28 +208,40 @@ def form_of(plain: Plain) -> str:
 
 
 def _check_positions(plain: Plain) -> None:
+    """Prompt, input and target must find rows in the table of learnt positions; relative positions have no limit."""
     model, method, task = plain["model"], plain["method"], plain["task"]
-    table = model.get("max_positions")
+    table, kind = model.get("max_positions"), model["kind"]
     if table is None:
         return
-    prompt = method.get("length", 0)
-    if "shift_positions" in method and not method["shift_positions"]:
-        prompt = 0
-    source = task["max_input_length"]
+    length = method.get("length") or 0
     target = max(task["max_target_length"], task["decoding"]["max_new_tokens"])
-    needed = prompt + source + (target if model["kind"] == "decoder" else 0)
-    parts = f"method.length={prompt} + task.max_input_length={source}" + (
-        f" + target {target}" if model["kind"] == "decoder" else ""
-    )
-    if needed > table:
+
+    def prompt(site: str) -> int:
+        """Positions that the prompt takes from real tokens: a prefix only where it shifts them."""
+        if "shift_positions" in method:
+            return length if method["shift_positions"] and site in (method["sites"] or (site,)) else 0
+        return length if site == ("decoder" if kind == "decoder" else "encoder") else 0
+
+    def check(taken: int, wanted: Mapping[str, int], shorten: str) -> None:
+        needed = taken + sum(wanted.values())
+        if needed <= table:
+            return
+        parts = " + ".join(f"{name}={value}" for name, value in {"method.length": taken, **wanted}.items())
+        room = wanted[shorten] - (needed - table)
+        fix = f"Lower {shorten} to {room} or less" if room >= _AT_LEAST[shorten] else "Shorten each of them"
         raise ConfigError(
-            f"{parts} = {needed}: {model['name']} has {table} positions. Lower task.max_input_length to "
-            f"{max(table - needed + source, 0)} or less, or shorten the prompt."
+            f"{parts} makes {needed} positions: {model['name']} has {table}. {fix}"
+            + (", or shorten the prompt." if taken else ".")
         )
-    if model["kind"] == "encoder_decoder" and method.get("shift_positions") and prompt + target > table:
-        raise ConfigError(
-            f"method.length={prompt} + target {target}: {model['name']} has {table} positions. Shorten the prompt."
-        )
+
+    name = "task.max_target_length" if target == task["max_target_length"] else "task.decoding.max_new_tokens"
+    source = {"task.max_input_length": task["max_input_length"]}
+    if kind == "decoder":
+        check(prompt("decoder"), source | {name: target}, "task.max_input_length")
+    else:
+        check(prompt("encoder"), source, "task.max_input_length")
+    if kind == "encoder_decoder":
+        check(prompt("decoder"), {name: target}, name)
 
 
 def _check_trainer(plain: Plain) -> None:
@@ -190,13 +249,6 @@ def _check_trainer(plain: Plain) -> None:
     if (trainer["epochs"] is None) == (trainer["steps"] is None):
         both = f"trainer.epochs={trainer['epochs']} and trainer.steps={trainer['steps']}"
         raise ConfigError(f"{both}: exactly one must be set. Set the other to null.")
-    if trainer["optimiser"]["learning_rate"] <= 0:
-        _refuse(
-            "trainer.optimiser.learning_rate",
-            trainer["optimiser"]["learning_rate"],
-            "must be above 0",
-            "Set it to 1e-3, say.",
-        )
     every = str(trainer["evaluate_every"])
     if every != "epoch" and not (every.isdigit() and int(every) > 0):
         _refuse(
@@ -221,6 +273,9 @@ def validate(plain: Plain) -> None:
     Raises:
         ConfigError: with the key, the value, what is allowed and the fix.
     """
+    _check_keys(plain, TrialConfig)
+    if plain["method"].get("name") in METHOD_SCHEMAS:
+        _check_keys(plain["method"], METHOD_SCHEMAS[plain["method"]["name"]], "method.")
     _check_values(plain)
     form_of(plain)
     _check_method(plain)

@@ -98,7 +98,7 @@ def test_a_padded_row_generates_what_it_generates_alone(name, prompt, beams):
         (wanted,) = generated_ids(adapter(bone), alone, injection, max_new_tokens=STEPS, beams=beams)
         got = together[index]
         assert got[: len(wanted)] == wanted
-        assert set(got[len(wanted) :]) <= {0}
+        assert set(got[len(wanted) :]) <= {0, EOS}  # beam search fills with the end token where the padding id is 0
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)

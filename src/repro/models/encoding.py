@@ -21,7 +21,7 @@ def encode_pair(tokenizer: Any, first: str, second: str | None, label: int, max_
         source_length=len(ids),
         token_types=tuple(full["token_type_ids"]) if "token_type_ids" in full else None,
         label=label,
-        truncated=len(ids) >= max_length,
+        truncated=len(ids) >= max_length and len(tokenizer(first, second)["input_ids"]) > max_length,
     )
 
 
@@ -72,7 +72,8 @@ def encoder_decoder_encoding(tokenizer: Any, max_input: int, max_target: int) ->
         assert isinstance(rendered, TextToText)
         source = tokenizer(rendered.source, truncation=True, max_length=max_input)["input_ids"]
         target = tokenizer(text_target=rendered.target, truncation=True, max_length=max_target)["input_ids"]
-        return [Encoded(tuple(source), len(source), target_ids=tuple(target), truncated=len(source) >= max_input)]
+        cut = len(source) >= max_input and len(tokenizer(rendered.source)["input_ids"]) > max_input
+        return [Encoded(tuple(source), len(source), target_ids=tuple(target), truncated=cut)]
 
     return encode
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import GenerationConfig
 
 from repro.errors import ModelError
@@ -77,7 +78,7 @@ def _pretrained(model: Mapping[str, Any], kind: Family, dtype: torch.dtype, drop
         loaded, info = auto.from_pretrained(
             place, config=config, dtype=dtype, trust_remote_code=False, output_loading_info=True, **extra
         )
-    except (OSError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(_explain(model, error)) from error
     return loaded, tokenizer, sorted(info.get("missing_keys", []))
 
@@ -169,9 +170,8 @@ def load_backbone(
     _fill_missing(loaded, missing)
     _check_facts(model, loaded, kind)
     use(loaded, trainer["attention"])
-    if (
-        kind.kind != "encoder"
-    ):  # `generate` fills what our settings leave open from here: bart-large asks for n-gram blocks
+    if kind.kind != "encoder":
+        # `generate` fills whatever our settings leave open from here, and bart-large asks for n-gram blocks.
         loaded.generation_config = GenerationConfig()
     loaded.requires_grad_(False)
     loaded.eval()

@@ -12,7 +12,7 @@ from repro.models.families import Family
 SPECIAL = ("<pad>", "</s>", "<unk>", "<s>", "[CLS]", "[SEP]")
 
 
-def byte_tokenizer(kind: str) -> Any:
+def byte_tokenizer(kind: str, token_types: bool = False) -> Any:
     """One token a byte after six special ones (262 in all); an encoder adds [CLS] and [SEP], others end in </s>."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
     from tokenizers.models import BPE
@@ -31,7 +31,7 @@ def byte_tokenizer(kind: str) -> Any:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=single, pair=pair, special_tokens=[(name, vocabulary[name]) for name in names]
     )
-    names_kept = ["input_ids", "attention_mask"] + (["token_type_ids"] if kind == "encoder" else [])
+    names_kept = ["input_ids", "attention_mask"] + (["token_type_ids"] if token_types else [])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", bos_token="<s>",
         cls_token="[CLS]", sep_token="[SEP]", model_input_names=names_kept,
@@ -70,7 +70,7 @@ def transformers_config(model: Mapping[str, Any], kind: Family, dropouts: Mappin
     extra = 2 if kind.name == "roberta" else 0  # RoBERTa's table has two rows that tokens never use
     return made(
         hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner,
-        max_position_embeddings=model["max_positions"] + extra, **shared,
+        max_position_embeddings=model["max_positions"] + extra, type_vocab_size=1 if extra else 2, **shared,
     )  # fmt: skip
 
 
@@ -95,4 +95,4 @@ def random_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made = build(model, kind, dtype, dropouts)
-    return made, byte_tokenizer(kind.kind)
+    return made, byte_tokenizer(kind.kind, token_types=kind.name == "bert")

@@ -76,15 +76,26 @@ class Checkpoints:
                 raise ValueError("its checksum does not match")
             return Progress(**state["progress"]), load_file(path)
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise StoreError(
-                f"the checkpoint in {self.folder} is damaged ({error}). Delete that folder to start the trial anew."
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"the checkpoint in {self.folder} is damaged ({error}). Delete that folder to start the trial anew."
+        )
 
     def load_best(self, step: int) -> dict[str, Tensor]:
-        """Tensors of the best evaluation."""
+        """Tensors of the best evaluation.
+
+        Raises:
+            StoreError: the file is missing or damaged.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(self.folder / f"best-{step}.safetensors")
+        try:
+            return load_file(self.folder / f"best-{step}.safetensors")
+        except (SafetensorError, OSError) as error:
+            raise self._damaged(error) from error
 
     def prune_best(self, keep_step: int) -> None:
         """Drop best tensors of other steps: called once the state that names `keep_step` is on disk."""

@@ -84,7 +84,7 @@ def fit(run: Fit, checkpoints: Checkpoints, watcher: Watcher) -> Progress:
     """Train to the last step; afterwards the trained tensors are those of the chosen checkpoint.
 
     Raises:
-        TrialFailed: the loss became NaN or infinite; the last checkpoint stays on disk.
+        TrialFailed: a loss or gradient became NaN or infinite; the last checkpoint stays on disk.
         Interrupted: asked to stop; everything needed to continue is on disk.
     """
     progress = resume(run, checkpoints)
@@ -141,13 +141,15 @@ def train_step(run: Fit, progress: Progress) -> float:
     batches = run.batches(progress.step)
     rate = run.rate(progress.step)
     losses = backward(run, batches, trials=len(rate))
-    if not bool(torch.isfinite(losses).all()):
-        raise TrialFailed(
-            f"the loss became {float(losses.sum())} at step {progress.step + 1}: lower trainer.optimiser.learning_rate "
-            f"(now {float(rate.max()):g}) or use trainer.dtype=float32. The last checkpoint was kept."
-        )
     run.sync_gradients()
-    clip_by_norm(run.tensors, run.clip_norm)
+    norms = clip_by_norm(run.tensors, run.clip_norm)
+    for what, values in (("loss", losses), ("gradient", norms)):  # a finite loss may have an infinite gradient
+        if not bool(torch.isfinite(values).all()):
+            raise TrialFailed(
+                f"the {what} became {float(values.sum())} at step {progress.step + 1}: lower "
+                f"trainer.optimiser.learning_rate (now {float(rate.max()):g}) or use trainer.dtype=float32. "
+                "The last checkpoint was kept."
+            )
     run.optimiser.step(rate)
     for tensor in run.tensors.values():
         tensor.grad = None
@@ -193,7 +195,7 @@ def evaluate(run: Fit, progress: Progress, checkpoints: Checkpoints) -> dict[str
         "learning_rate": float(run.rate(max(progress.step - 1, 0))[0]),
         **values,
     }
-    if run.keep_best and not math.isnan(value) and (progress.best is None or value > progress.best["value"]):
+    if run.keep_best and math.isfinite(value) and (progress.best is None or value > progress.best["value"]):
         checkpoints.save_best(progress.step, run.tensors)
         progress.best = {"step": progress.step, "epoch": row["epoch"], "value": value}
     progress.curve.append(row)

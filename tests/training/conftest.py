@@ -1,0 +1,24 @@
+"""Offline before anything imports transformers; `tiny_training` of this folder can be imported."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Matrices of 32 columns gain nothing from threads, and on a busy machine threads that wait for each other lose."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_warn_always(True)  # else a warning that torch gives once a process fails only the test that comes first
+    yield
+    torch.set_warn_always(False)
+    torch.set_num_threads(before)

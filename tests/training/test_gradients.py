@@ -1,0 +1,161 @@
+"""The gradient of a step is that of its examples: not of how they are cut, padded, or who else is in the batch."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_training import CPU, LENGTHS, ToyTask, close, copies, load, make_fit, same_bits, toy_examples
+from torch import Tensor
+
+from repro.models.batch import IGNORE, PAD, Batch, collate
+from repro.models.loading import adapt
+from repro.training.checkpoint import Progress
+from repro.training.loop import Fit, backward, train_step
+
+KINDS = [
+    ("tiny-t5", "prompt_tuning", "text_to_text"),
+    ("tiny-gpt2", "prefix_mlp", "text_to_text"),
+    ("tiny-bert", "p_tuning_v2", "pair"),
+    ("tiny-bert", "p_tuning_v2", "tagging"),
+    ("tiny-bert", "prompt_tuning", "choice"),
+]
+
+
+def step_gradients(run: Fit, trials: int = 1) -> tuple[dict[str, Tensor], Tensor]:
+    """Gradients of step 0, and its losses [K]."""
+    losses = backward(run, run.batches(0), trials)
+    return {name: tensor.grad.clone() for name, tensor in run.tensors.items()}, losses
+
+
+def naive_gradients(run: Fit) -> tuple[dict[str, Tensor], float]:
+    """Every example alone, unpadded; its loss over what the reduction asks for, written out."""
+    total, weight = torch.zeros((), dtype=torch.float64), 0
+    for batch in run.batches(0):
+        width = batch.choices
+        for first in range(0, len(batch.ids), width):
+            some = slice(first, first + width)
+            length = int(batch.mask[some].sum(1).max())
+            cut = {n: getattr(batch, n) for n in ("ids", "mask", "order", "token_types", "token_labels")}
+            cut = {n: None if value is None else value[some, :length] for n, value in cut.items()}
+            target, labels = batch.target_ids, batch.labels
+            if target is not None:
+                target = target[some, : int((target[some] != IGNORE).sum(1).max())]
+            if labels is not None:
+                labels = labels[first // width : first // width + 1]
+            one = replace(batch, **cut, rows=batch.rows[some], labels=labels, target_ids=target)
+            loss = run.adapter.losses(one, run.method.injection(training=True))
+            total = total + loss.total.sum()
+            weight += 1 if run.example_sum else int(loss.count.sum())
+    names = list(run.tensors)
+    grads = torch.autograd.grad(total / weight, [run.tensors[name] for name in names])
+    return dict(zip(names, grads, strict=True)), float(total.detach() / weight)
+
+
+def negligible(name: str, form: str) -> bool:
+    """All choices of an example share the head's bias: the softmax over them does not see it."""
+    return form == "choice" and name == "method.head.bias"
+
+
+@pytest.mark.parametrize("example_sum", [False, True], ids=["token_mean", "example_sum"])
+@pytest.mark.parametrize(("model", "method", "form"), KINDS)
+def test_cutting_a_step_does_not_change_its_gradient(model: str, method: str, form: str, example_sum: bool) -> None:
+    options = {"count": 9, "batch_size": 7, "example_sum": example_sum}
+    expected, loss = naive_gradients(make_fit(model, method, form, **options))
+    for microbatches in (1, 2, 5, 30):
+        found, losses = step_gradients(make_fit(model, method, form, microbatches=microbatches, **options))
+        assert found.keys() == expected.keys()
+        for name, grad in found.items():
+            if negligible(name, form):
+                assert float(grad.abs().max()) < 1e-15
+            else:
+                close(grad, expected[name], 1e-12)
+        assert float(losses) == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.parametrize(("model", "method", "form"), [KINDS[0], KINDS[1], KINDS[3]])
+def test_the_two_reductions_differ_by_the_labels_an_example_has(model: str, method: str, form: str) -> None:
+    token, _ = step_gradients(make_fit(model, method, form, count=6, batch_size=6))
+    run = make_fit(model, method, form, count=6, batch_size=6, example_sum=True)
+    example, _ = step_gradients(run)
+    labels = sum(int(batch.label_counts().sum()) for batch in run.batches(0))
+    assert labels > 6
+    for name, grad in token.items():
+        close(grad * labels / 6, example[name], 1e-12)
+
+
+def padded_further(batch: Batch, by: int) -> Batch:
+    """The same rows with `by` more places of padding in the input, and 2 in the target."""
+    fills = {"ids": 0, "mask": 0, "order": PAD, "token_types": 0, "token_labels": IGNORE}
+    wider = {n: None if getattr(batch, n) is None else F.pad(getattr(batch, n), (0, by), value=v) for n, v in fills.items()}
+    target = None if batch.target_ids is None else F.pad(batch.target_ids, (0, 2), value=IGNORE)
+    return replace(batch, **wider, target_ids=target)
+
+
+@pytest.mark.parametrize(("model", "method", "form"), KINDS)
+def test_a_row_padded_further_has_the_same_loss(model: str, method: str, form: str) -> None:
+    run = make_fit(model, method, form, count=5, batch_size=5)
+    (batch,) = run.batches(0)
+    injection = run.method.injection(training=False)
+    losses = [run.adapter.losses(b, injection) for b in (batch, padded_further(batch, 1), padded_further(batch, 13))]
+    assert losses[0].total.min() > 0
+    for other in losses[1:]:
+        close(other.total, losses[0].total, 1e-12)
+        assert torch.equal(other.count, losses[0].count)
+
+
+K_AXIS = [
+    ("tiny-t5", "prompt_tuning", "text_to_text", {"name": "adafactor", "weight_decay": 1e-3}),
+    ("tiny-gpt2", "prefix_mlp", "text_to_text", {"name": "adamw", "weight_decay": 0.01}),
+    ("tiny-bert", "p_tuning_v2", "pair", {"name": "adamw"}),
+    ("tiny-bert", "p_tuning_v2", "tagging", {"name": "adamw"}),
+    ("tiny-bert", "prompt_tuning", "choice", {"name": "adamw"}),
+]
+
+
+@pytest.mark.parametrize("microbatches", [1, 2])
+@pytest.mark.parametrize(("model", "method", "form", "optimiser"), K_AXIS)
+def test_two_trials_together_are_two_trials_alone(
+    model: str, method: str, form: str, optimiser: dict, microbatches: int
+) -> None:
+    options = {"microbatches": microbatches, "clip_norm": 0.3, "steps": 4, **optimiser}
+
+    def trained(seeds: tuple[int, ...], rates: tuple[float, ...]) -> tuple[Fit, list[float]]:
+        run, progress = make_fit(model, method, form, seeds=seeds, rates=rates, **options), Progress()
+        start = copies(run.tensors)
+        for _ in range(run.steps):
+            train_step(run, progress)
+        assert all(not torch.equal(start[n], t) for n, t in run.tensors.items() if not negligible(n, form))
+        return run, progress.losses
+
+    together, losses = trained((3, 8), (0.02, 0.2))
+    alone = [trained((3,), (0.02,)), trained((8,), (0.2,))]
+    for trial, (run, _) in enumerate(alone):
+        for name, tensor in run.tensors.items():
+            ours, theirs = together.tensors[name][trial], tensor[0]
+            if negligible(name, form):
+                assert torch.allclose(ours, theirs, rtol=0, atol=1e-8)
+            else:
+                close(ours, theirs, 1e-10)
+                assert not torch.allclose(ours, together.tensors[name][1 - trial], atol=1e-3)
+    means = [sum(pair) / 2 for pair in zip(alone[0][1], alone[1][1], strict=True)]
+    assert losses == pytest.approx(means, rel=1e-6)
+
+
+def test_trials_start_as_they_would_alone() -> None:
+    together = make_fit("tiny-gpt2", "prefix_mlp", seeds=(3, 8), rates=(0.1, 0.1)).tensors
+    for trial, seed in enumerate((3, 8)):
+        same_bits({name: tensor[trial, None] for name, tensor in together.items()}, make_fit("tiny-gpt2", "prefix_mlp", seeds=(seed,)).tensors)
+
+
+def test_a_trial_without_labels_in_a_step_has_no_gradient() -> None:
+    # Both rows of trial 1 lost their words to truncation: its gradient is 0, not 0 / 0.
+    backbone, task = load("tiny-bert"), ToyTask("tagging")
+    items = [adapt(backbone, "tagging", LENGTHS).encode(task.render(e), True)[0] for e in toy_examples("tagging", 4)]
+    batch = collate(items, 0, rows=[0, 0, 1, 1])
+    batch.token_labels[2:] = IGNORE
+    run = make_fit("tiny-bert", "p_tuning_v2", "tagging", seeds=(1, 2), rates=(0.1, 0.1))
+    losses = backward(run, [batch.to(CPU)], trials=2)
+    assert losses[0] > 0 and losses[1] == 0
+    for tensor in run.tensors.values():
+        assert tensor.grad[0].abs().max() > 0 and torch.equal(tensor.grad[1], torch.zeros_like(tensor.grad[1]))

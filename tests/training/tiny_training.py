@@ -1,0 +1,224 @@
+"""Tiny models, toy examples of every form, and a `Fit` made of them: what `trial.py` wires, without a config."""
+
+import random
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from repro.config import OptimiserConfig
+from repro.errors import Interrupted
+from repro.evaluation import mean_loss, predict
+from repro.methods.fine_tuning import FineTuning
+from repro.methods.p_tuning_v2 import p_tuning_v2
+from repro.methods.prefix_tuning import prefix_tuning
+from repro.methods.prompt_tuning import PromptTuning
+from repro.models.base import Backbone
+from repro.models.loading import adapt, load_backbone
+from repro.tasks.base import Choice, Example, Pair, Rendered, Tagged, TextToText
+from repro.training.batching import DataOrder, training_batches
+from repro.training.checkpoint import Progress
+from repro.training.loop import Fit
+from repro.training.optimisers import make_optimiser
+from repro.trial import build_tensors, tuned_weights
+
+CONF = Path(__file__).parents[2] / "conf" / "model"
+LENGTHS = {"max_input_length": 64, "max_target_length": 16}
+DECODING = {"beams": 1, "max_new_tokens": 4}
+CPU = torch.device("cpu")
+
+METHODS: dict[str, Callable[[], Any]] = {
+    "prompt_tuning": lambda: PromptTuning(5, "uniform"),
+    "prefix_mlp": lambda: prefix_tuning(3, hidden=6),
+    "prefix_mlp_dropout": lambda: prefix_tuning(3, hidden=6, prefix_dropout=0.3),
+    "p_tuning_v2": lambda: p_tuning_v2(4, prefix_dropout=0.0),
+    "p_tuning_v2_dropout": lambda: p_tuning_v2(4, prefix_dropout=0.3),
+    "fine_tuning": FineTuning,
+}
+
+
+def facts(model: str) -> dict[str, Any]:
+    """`conf/model/<model>.yaml`"""
+    return yaml.safe_load((CONF / f"{model}.yaml").read_text())
+
+
+def load(model: str, dtype: str = "float64", dropout: float | None = None) -> Backbone:
+    """The tiny model as the project loads it. T5's norm computes in float32 whatever the weights are: in float64 torch's
+    own replaces it, or no comparison could be closer than 1e-7."""
+    trainer = {"dtype": dtype, "attention": "sdpa", "backbone_dropout": dropout, "attention_dropout": None}
+    loaded, _ = load_backbone(facts(model), trainer, CPU)
+    for part in list(loaded.model.modules()) if dtype == "float64" else []:
+        for name, child in list(part.named_children()):
+            if type(child).__name__ == "T5LayerNorm":
+                exact = torch.nn.RMSNorm(child.weight.shape, child.variance_epsilon)
+                exact.weight = child.weight
+                setattr(part, name, exact)
+    return loaded
+
+
+@dataclass
+class ToyTask:
+    """A task whose examples carry their own rendering; class ids and strings are their own predictions."""
+
+    form: str
+    labels: tuple[str, ...] = ("no", "yes", "maybe")
+    metrics: tuple[Any, ...] = ()
+
+    def render(self, example: Example) -> Rendered:
+        return example.fields["rendered"]
+
+    def parse(self, output: Any, example: Example) -> Any:
+        return [self.labels[tag] for tag in output] if self.form == "tagging" else output
+
+
+def _text(draw: random.Random, low: int, high: int) -> str:
+    return "".join(draw.choices(string.ascii_lowercase, k=draw.randint(low, high)))
+
+
+def toy_example(form: str, index: int, seed: int = 0) -> Example:
+    """Example `index` of a form: random letters, of very different lengths."""
+    draw = random.Random(seed * 1000 + index)
+    rendered: Rendered
+    references: tuple[Any, ...]
+    if form == "text_to_text":
+        rendered = TextToText(_text(draw, 3, 25), _text(draw, 1, 6))
+        references = (rendered.target,)
+    elif form == "pair":
+        rendered = Pair(_text(draw, 3, 20), _text(draw, 1, 9), index % 3)
+        references = (rendered.label,)
+    elif form == "choice":
+        first = _text(draw, 3, 20)
+        rendered = Choice(tuple((first, _text(draw, 1, 9)) for _ in range(2)), index % 2)
+        references = (rendered.label,)
+    else:
+        words = tuple(_text(draw, 1, 4) for _ in range(draw.randint(1, 6)))
+        rendered = Tagged(words, tuple(draw.randrange(3) for _ in words))
+        references = ([ToyTask.labels[tag] for tag in rendered.tags],)
+    return Example(str(index), {"rendered": rendered}, references)
+
+
+def toy_examples(form: str, count: int, seed: int = 0) -> list[Example]:
+    """`count` examples."""
+    return [toy_example(form, index, seed) for index in range(count)]
+
+
+def optimiser_config(**changes: Any) -> dict[str, Any]:
+    """The library's defaults, changed."""
+    return asdict(OptimiserConfig(learning_rate=0.0)) | changes
+
+
+def make_fit(
+    model: str,
+    method: str,
+    form: str = "text_to_text",
+    *,
+    seeds: Sequence[int] = (1,),
+    rates: Sequence[float] = (0.05,),
+    count: int = 7,
+    batch_size: int = 3,
+    microbatches: int = 1,
+    steps: int = 5,
+    evaluate_every: int | None = None,
+    keep_best: bool = True,
+    clip_norm: float | None = 1.0,
+    example_sum: bool = False,
+    dtype: str = "float64",
+    dropout: float | None = None,
+    **optimiser: Any,
+) -> Fit:
+    """K trials (one a seed) of fresh objects, evaluated by minus the loss, or by accuracy on encoders."""
+    backbone, task, pad = load(model, dtype, dropout), ToyTask(form), 0
+    adapter = adapt(backbone, form, LENGTHS, dropout or 0.0)
+    made = METHODS[method]()
+    build_tensors(made, backbone, task, seeds)
+    encoded = [adapter.encode(task.render(example), True) for example in toy_examples(form, count)]
+    orders = [DataOrder(count, batch_size, seed) for seed in seeds]
+    validation = toy_examples(form, 5, seed=9)
+    per_epoch = orders[0].steps_per_epoch
+
+    def evaluate() -> tuple[float, dict[str, Any]]:
+        injection = made.injection(training=False)
+        if backbone.spec.kind == "encoder":
+            found = predict(adapter, task, validation, injection, DECODING, 4, lambda count: None)
+            value = sum(p == example.references[0] for p, example in zip(found, validation, strict=True)) / 5
+        else:
+            value = -mean_loss(adapter, task, validation, injection, 4, lambda count: None)
+        return value, {"validation": {"value": value}}
+
+    tuned, sync = tuned_weights(backbone) if made.tunes_backbone else ({}, lambda: None)
+    run = Fit(
+        adapter=adapter,
+        method=made,
+        optimiser=None,  # type: ignore[arg-type]
+        rate=lambda step: torch.tensor(rates, dtype=torch.float64) / (1 + 0.1 * step),
+        batches=lambda step: training_batches([encoded] * len(orders), orders, step, pad, microbatches),
+        evaluate=evaluate,
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        evaluate_every=evaluate_every or per_epoch,
+        seed=seeds[0],
+        keep_best=keep_best,
+        clip_norm=clip_norm,
+        example_sum=example_sum,
+        tuned=tuned,
+        sync_gradients=sync,
+        train_mode=bool(dropout),
+    )
+    run.optimiser = make_optimiser(run.tensors, optimiser_config(**optimiser))
+    return run
+
+
+class Recorder:
+    """A watcher that notes what it is told; may ask to stop, save, or crash after some step."""
+
+    def __init__(self, stop_at: int | None = None, save_at: Sequence[int] = (), crash_at: int | None = None):
+        self.stop_at, self.save_at, self.crash_at = stop_at, save_at, crash_at
+        self.losses: list[float] = []
+        self.rows: list[Mapping[str, Any]] = []
+        self.now: int | None = None
+
+    def step(self, progress: Progress, loss: float) -> None:
+        self.losses.append(loss)
+        self.now = progress.step
+
+    def evaluated(self, progress: Progress, row: Mapping[str, Any]) -> None:
+        self.rows.append(row)
+
+    def stop_if_asked(self, save: Callable[[], None]) -> None:
+        if self.now in self.save_at:
+            save()
+        if self.now is not None and self.now == self.crash_at:
+            raise Crash
+        if self.now is not None and self.now == self.stop_at:
+            save()
+            raise Interrupted("asked to stop")
+
+
+class Crash(Exception):
+    """Stands for whatever ends a process without warning."""
+
+
+def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as they are now."""
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def same_bits(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    """All tensors equal to the last bit, and there are some."""
+    assert ours and set(ours) == set(theirs)
+    for name, tensor in ours.items():
+        assert tensor.dtype == theirs[name].dtype and torch.equal(tensor, theirs[name]), name
+
+
+def close(ours: Tensor, theirs: Tensor, tolerance: float) -> None:
+    """Equal within `tolerance` of the largest value, and not because both are nothing."""
+    ours, theirs = ours.detach(), theirs.detach()
+    assert ours.shape == theirs.shape and torch.isfinite(ours).all()
+    scale = float(theirs.abs().max())
+    assert scale > 1e-9, "nothing to compare"
+    assert float((ours - theirs).abs().max()) <= tolerance * scale
