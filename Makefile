@@ -9,6 +9,8 @@ RUN := HF_HUB_OFFLINE=1 $(BIN)/python -m repro
 # The folder with the data sets in their authors' formats; see docs/data.md. `make repro-offline DATA=/path`
 DATA ?= $(firstword $(wildcard $(REPRO_DATA_ROOT) ../shared/data) data)
 export REPRO_DATA_ROOT := $(DATA)
+# One thread a process: two test processes with two threads each wait for each other.
+TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 METHODS := fine_tuning prompt_tuning p_tuning_v2
 
 help: ## list the targets
@@ -40,10 +42,10 @@ types: $(VENV)/.ready ## mypy over src
 	$(BIN)/mypy
 
 test: $(VENV)/.models ## all tests that this machine can run
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -q
+	$(TESTS) -n 2 -q
 
 test-fast: $(VENV)/.ready ## tests without real data, real models or smoke runs
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -q -m "not real and not smoke"
+	$(TESTS) -n 2 -q -m "not real and not smoke"
 
 repro-offline: $(VENV)/.models ## real data and packaged models: CoNLL04 and CB with MiniLM, 3 seeds (within the hour)
 	$(MAKE) -j2 $(METHODS:%=offline-conll04-%) offline-cb

@@ -9,7 +9,7 @@ command -v "$PYTHON" >/dev/null 2>&1 || PYTHON=python3
     echo "repro needs Python 3.11 or newer; $PYTHON is $("$PYTHON" --version). Set PYTHON=python3.12, say." >&2
     exit 2
 }
-if "$PYTHON" -c 'import torch, transformers; assert torch.cuda.is_available()' >/dev/null 2>&1; then
+if "$PYTHON" -c "import torch, transformers" >/dev/null 2>&1; then
     "$PYTHON" -m venv --system-site-packages "$VENV"
     "$VENV/bin/pip" install --quiet --disable-pip-version-check -e ".[dev,offline-models]"
 else

@@ -16,7 +16,6 @@ repro: do published results on soft prompts hold?
   repro run -m GROUP=A,B seed=1,2,3        a sweep (Hydra multirun); experiment=NAME -m runs a file of conf/experiment
   repro run --cfg job                      print the config; --help lists groups and keys
   repro report [--results DIR]             write and print our results beside the papers' numbers
-  repro params METHOD.. MODEL..            see `repro params --help`
 
 `python -m repro ARGS` without a command is `repro run ARGS`.
 Exit codes: 0 done, 2 bad input or a failed trial (a sentence says what to do), 130 interrupted after a checkpoint.

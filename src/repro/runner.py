@@ -95,6 +95,14 @@ def _name(plain: Plain) -> str:
     return f"{plain['method']['name']} {plain['model']['name']} {plain['task']['name']} seed {plain['seed']}"
 
 
+def without_places(plain: Plain) -> Plain:
+    """The config as a record keeps it: no folders of this machine, which say nothing about the result."""
+    kept = {name: value for name, value in plain.items() if name != "paths"}
+    folder, root = Path(plain["task"]["data_dir"]), Path(plain["paths"]["data_root"])
+    inside = folder.relative_to(root) if folder.is_relative_to(root) else Path(folder.name)
+    return kept | {"task": plain["task"] | {"data_dir": inside.as_posix()}}
+
+
 def build_task(plain: Plain) -> Any:
     """The task in the form that fits the model; reads nothing yet."""
     from hydra.utils import get_class, instantiate
@@ -189,7 +197,7 @@ def _run_trial(
         plain, task, examples, selection, pick_device(plain["trainer"]["device"]), build_method(plain)
     )
     tracker = make_tracker(plain["tracker"], key, plain, folder)
-    record = Record(key, "done", plain, plain["seed"], choices=choices, parameters=trial.parameters)
+    record = Record(key, "done", without_places(plain), plain["seed"], choices=choices, parameters=trial.parameters)
     checkpoints = Checkpoints(folder / "checkpoint")
     finished: Record | None = None
     try:

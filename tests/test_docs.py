@@ -1,0 +1,92 @@
+"""Every command of README and docs runs: trials through one step on a tiny model of the same kind, make targets dry."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from repro.cli import main
+from repro.composing import compose
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TINY = {"encoder": "tiny-bert", "decoder": "tiny-gpt2", "encoder_decoder": "tiny-t5"}
+SMALL = [
+    "trainer.epochs=null",
+    "trainer.steps=1",
+    "trainer.evaluate_every=epoch",
+    "trainer.batch_size=2",
+    "trainer.dtype=float32",
+    "trainer.threads=1",
+    "task.check_rows=false",
+    "task.limit.train=4",
+    "task.limit.validation=4",
+    "task.limit.test=4",
+    "task.max_input_length=64",
+    "task.decoding.max_new_tokens=4",
+    "task.decoding.beams=1",
+]
+
+
+def commands() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+            found += [(page.name, line) for line in block.splitlines() if line.strip()]
+    return found
+
+
+def test_there_are_commands():
+    assert {page for page, _ in commands()} >= {"README.md", "running.md", "data.md"}
+
+
+@pytest.mark.parametrize(("page", "line"), [c for c in commands() if c[1].startswith("make ")])
+def test_make_targets_exist(page, line):
+    shown = subprocess.run([*shlex.split(line), "-n"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.strip(), f"{page}: `{line}` does nothing"
+
+
+def overrides_of(line: str) -> list[str] | None:
+    """Arguments of a `run` command; None for another one."""
+    words = shlex.split(line)
+    words = words[3:] if words[:3] == ["python", "-m", "repro"] else words[1:]
+    if words and words[0] == "run":
+        return words[1:]
+    return words if words and (words[0].startswith("-") or "=" in words[0]) else None
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("page", "line"), [c for c in commands() if not c[1].startswith("make ") and overrides_of(c[1]) is not None]
+)
+def test_run_commands_train(page, line, data_root, tmp_path, monkeypatch, capsys):
+    words = overrides_of(line)
+    assert words is not None
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPRO_DATA_ROOT", str(data_root))
+    plain = [word for word in words if "=" in word and not word.startswith(("model.", "-"))]
+    single = [re.sub(r"=([^,\[]*),.*", r"=\1", word) for word in plain]  # the first trial of a sweep tells the kind
+    kind = compose(single).model.kind
+    model = [word for word in words if word.startswith("model=")]
+    others = [word for word in words if word not in model and not word.startswith("model.")]
+    if any(word.startswith("experiment=") for word in words):
+        others = [*others, "method=p_tuning_v2", "seed=1"]  # one trial of the grid
+    swept = others if "-m" not in others or "experiment" in line else [w for w in others if "=" not in w or w in single]
+    assert main(["run", *swept, f"model={TINY[kind]}", *SMALL]) == 0, capsys.readouterr().err
+    assert list(Path("results/records").glob("*/record.json"))
+
+
+@pytest.mark.parametrize(
+    ("page", "line"), [c for c in commands() if not c[1].startswith("make ") and overrides_of(c[1]) is None]
+)
+def test_other_commands_exist(page, line, capsys):
+    """Commands that work on what trials left (`repro report`) are tested with records in test_cli; here: they parse."""
+    words = shlex.split(line)
+    assert words[0] == "repro"
+    with pytest.raises(SystemExit) as ended:
+        main([words[1], "--help"])
+    assert ended.value.code == 0
+    assert words[1] in capsys.readouterr().out

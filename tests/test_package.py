@@ -1,0 +1,56 @@
+"""The wheel carries the config tree and the papers' numbers, and works outside a checkout."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    build = (
+        "import sys; from hatchling.builders.wheel import WheelBuilder; "
+        "list(WheelBuilder(sys.argv[1]).build(directory=sys.argv[2]))"
+    )
+    subprocess.run([sys.executable, "-c", build, str(ROOT), str(out)], check=True, capture_output=True, timeout=120)
+    (made,) = out.glob("*.whl")
+    return made
+
+
+def test_every_config_file_and_every_paper_is_in_the_wheel(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        assert f"repro/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in names
+    for path in (ROOT / "src" / "repro" / "papers" / "reported").glob("*.yaml"):
+        assert f"repro/papers/reported/{path.name}" in names
+    assert not [name for name in names if name.startswith(("tests/", "conf/"))]
+
+
+def test_the_installed_command_composes_outside_a_checkout(wheel, tmp_path):
+    target = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(target)
+    shown = subprocess.run(
+        [sys.executable, "-m", "repro", "run", "--cfg", "job", "task=rte"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(target)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "name: rte" in shown.stdout
+    where = "import repro.composing as c; print(c.conf_dir())"
+    told = subprocess.run(
+        [sys.executable, "-c", where],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(target)},
+        capture_output=True,
+        text=True,
+    )
+    assert told.stdout.strip() == str(target / "repro" / "conf")

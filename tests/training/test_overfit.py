@@ -1,0 +1,58 @@
+"""Every method can learn four examples by heart through its own tensors alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tiny_training import METHODS, make_fit, optimiser_config
+
+from repro.methods.p_tuning_v2 import p_tuning_v2
+from repro.methods.prefix_tuning import prefix_tuning
+from repro.methods.prompt_tuning import PromptTuning
+from repro.training.checkpoint import Progress
+from repro.training.loop import Fit, train_step
+from repro.training.optimisers import make_optimiser
+
+
+def enlarge(run: Fit, by: float) -> None:
+    """A fresh model's weights are so small that no prompt could change its outputs; heads are made large and stay."""
+    with torch.no_grad():
+        for tensor in run.adapter.backbone.model.parameters():
+            if tensor.dim() > 1:
+                tensor.mul_(by)
+        if "head.weight" in run.method.parameters:
+            run.method.parameters["head.weight"].mul_(50)
+
+
+ADAFACTOR = {"name": "adafactor"}
+CASES: list[tuple[str, Callable[[], Any], str, float, float, float, dict[str, Any]]] = [
+    # model, method, form, weights times, rate, loss at the end over the first
+    ("tiny-t5", lambda: PromptTuning(20, "uniform"), "text_to_text", 1.5, 0.1, 0.5, {}),
+    ("tiny-t5", lambda: PromptTuning(20, "uniform"), "text_to_text", 1.5, 0.3, 0.6, ADAFACTOR),
+    ("tiny-t5", lambda: prefix_tuning(10, hidden=32), "text_to_text", 1.5, 0.02, 0.4, {}),
+    ("tiny-gpt2", lambda: prefix_tuning(10, hidden=32), "text_to_text", 10, 0.02, 0.4, {}),
+    ("tiny-gpt2", lambda: PromptTuning(20, "uniform"), "text_to_text", 10, 0.1, 0.8, {}),
+    ("tiny-bert", lambda: p_tuning_v2(10, prefix_dropout=0.0), "pair", 10, 0.03, 0.1, {}),
+    ("tiny-bert", lambda: p_tuning_v2(10, "mlp", 32, prefix_dropout=0.0), "choice", 10, 0.02, 0.1, {}),
+    ("tiny-bert", lambda: p_tuning_v2(10, prefix_dropout=0.0), "tagging", 10, 0.03, 0.1, {}),
+    ("tiny-bert", lambda: PromptTuning(10, "uniform"), "pair", 10, 0.1, 0.1, {}),
+]
+
+
+@pytest.mark.parametrize(("model", "method", "form", "times", "rate", "ratio", "optimiser"), CASES)
+def test_four_examples_are_learned_by_heart(
+    monkeypatch: pytest.MonkeyPatch, model: str, method: Callable[[], Any], form: str, times: float, rate: float,
+    ratio: float, optimiser: dict[str, Any],
+) -> None:  # fmt: skip
+    monkeypatch.setitem(METHODS, "tried", method)
+    run, progress = make_fit(model, "tried", form, count=4, batch_size=4, dtype="float32"), Progress()
+    enlarge(run, times)
+    prompt = {name: tensor for name, tensor in run.tensors.items() if "head." not in name}
+    run.optimiser = make_optimiser(prompt, optimiser_config(**optimiser))
+    run.rate = lambda step: torch.tensor([rate])
+    for _ in range(80):
+        train_step(run, progress)
+    first, last = progress.losses[0], progress.losses[-1]
+    print("RATIO", model, form, first, last / first, ratio)
+    assert first > 0.3 and last < ratio * first
