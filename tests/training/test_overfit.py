@@ -1,4 +1,4 @@
-"""Every method can learn four examples by heart through its own tensors alone."""
+"""Every method fits four examples through its prompt or prefix alone."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +30,7 @@ CASES: list[tuple[str, Callable[[], Any], str, float, float, float, dict[str, An
     # model, method, form, weights times, rate, loss at the end over the first
     ("tiny-t5", lambda: PromptTuning(20, "uniform"), "text_to_text", 1.5, 0.1, 0.5, {}),
     ("tiny-t5", lambda: PromptTuning(20, "uniform"), "text_to_text", 1.5, 0.3, 0.6, ADAFACTOR),
-    ("tiny-t5", lambda: prefix_tuning(10, hidden=32), "text_to_text", 1.5, 0.02, 0.4, {}),
+    ("tiny-t5", lambda: prefix_tuning(10, hidden=32), "text_to_text", 1.5, 0.02, 0.2, {}),
     ("tiny-gpt2", lambda: prefix_tuning(10, hidden=32), "text_to_text", 10, 0.02, 0.4, {}),
     ("tiny-gpt2", lambda: PromptTuning(20, "uniform"), "text_to_text", 10, 0.1, 0.8, {}),
     ("tiny-bert", lambda: p_tuning_v2(10, prefix_dropout=0.0), "pair", 10, 0.03, 0.1, {}),
@@ -41,7 +41,7 @@ CASES: list[tuple[str, Callable[[], Any], str, float, float, float, dict[str, An
 
 
 @pytest.mark.parametrize(("model", "method", "form", "times", "rate", "ratio", "optimiser"), CASES)
-def test_four_examples_are_learned_by_heart(
+def test_four_examples_are_learned(
     monkeypatch: pytest.MonkeyPatch, model: str, method: Callable[[], Any], form: str, times: float, rate: float,
     ratio: float, optimiser: dict[str, Any],
 ) -> None:  # fmt: skip
@@ -54,5 +54,4 @@ def test_four_examples_are_learned_by_heart(
     for _ in range(80):
         train_step(run, progress)
     first, last = progress.losses[0], progress.losses[-1]
-    print("RATIO", model, form, first, last / first, ratio)
     assert first > 0.3 and last < ratio * first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,8 @@ def _pretrained(model: Mapping[str, Any], kind: Family, dtype: torch.dtype, drop
 
     transformers.logging.set_verbosity_error()  # what a checkpoint lacks goes into the record's deviations instead
     transformers.logging.disable_progress_bar()
+    # Else transformers asks a bot on the hub, from a thread of its own, to convert a checkpoint that is a pickle.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     place, extra = _where(model)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
@@ -75,8 +78,9 @@ def _pretrained(model: Mapping[str, Any], kind: Family, dtype: torch.dtype, drop
         for name, value in dropouts.items():
             setattr(config, name, value)
         auto = getattr(transformers, kind.auto_class)
+        safe = {} if "gguf_file" in extra else {"use_safetensors": True}  # never a pickle; GGUF is none
         loaded, info = auto.from_pretrained(
-            place, config=config, dtype=dtype, trust_remote_code=False, output_loading_info=True, **extra
+            place, config=config, dtype=dtype, trust_remote_code=False, output_loading_info=True, **safe, **extra
         )
     except (OSError, ImportError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(_explain(model, error)) from error
@@ -89,6 +93,12 @@ def _tokenizer_options(kind: Family) -> dict[str, Any]:
 
 def _explain(model: Mapping[str, Any], error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "safetensors" in first:
+        return (
+            f"model.location={model['location']}: there are no safetensors weights, and pickled ones are not read. Convert "
+            "them once: python scripts/convert_checkpoint.py ID_OR_FOLDER NEW_FOLDER, then "
+            "model.source=folder model.location=NEW_FOLDER."
+        )
     if model["source"] == "hub":
         return (
             f"model.location={model['location']}: this hub model cannot be loaded ({first}). Check the id; without a "

@@ -1,0 +1,360 @@
+"""Every file of conf/ composes, validates, and says in its first line which command runs it."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from repro.config import resolved, run_key
+from repro.validation import form_of, lookup, validate
+
+ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "conf"
+TINY = {"encoder": "tiny-bert", "decoder": "tiny-gpt2", "encoder_decoder": "tiny-t5"}
+"""A model of random weights for each kind."""
+FITTING = {
+    "encoder": ("method=p_tuning_v2", "task=rte"),
+    "decoder": ("method=prefix_tuning", "task=e2e"),
+    "encoder_decoder": ("method=prompt_tuning", "task=rte"),
+}
+"""A method and a task for each kind of model."""
+WORDS = "method.initialisation=sampled_vocabulary"
+
+
+def files(group: str) -> list[str]:
+    """Names of the files of a group, as they stand on a command line."""
+    folder = CONF / group
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def each(*groups: str) -> Any:
+    """Parametrise over the files of groups, as (group, name); a group without files gives (group, None)."""
+    found = [(group, name) for group in groups for name in files(group) or [None]]
+    return pytest.mark.parametrize(("group", "name"), found, ids=[f"{group}-{name}" for group, name in found])
+
+
+@cache
+def raw(group: str, name: str) -> Any:
+    return OmegaConf.load(CONF / group / f"{name}.yaml")
+
+
+def kind_of(model: str) -> str:
+    return str(raw("model", model).kind)
+
+
+def checked(config: Any) -> dict[str, Any]:
+    """The resolved config, which must be valid."""
+    plain = resolved(config)
+    validate(plain)
+    assert re.fullmatch("[0-9a-f]{16}", run_key(plain))
+    return plain
+
+
+# First lines ---------------------------------------------------------------------------------------------------------
+
+_WORD = r"[+~]*[\w./@-]+=[^\s`;]*[^\s`;,.)]"
+_COMMAND = re.compile(rf"(?:repro run((?: +(?:-m|--multirun|{_WORD}))+)|\bmake ([a-z][\w-]*))")
+
+
+def command_of(text: str) -> tuple[list[str], str | None]:
+    """Overrides of the `repro run` in a file's first line of comment, or the target of its `make`.
+
+    The `# @package` line belongs to Hydra and does not count.
+    """
+    lines = [line for line in text.splitlines() if not line.startswith("# @package")]
+    assert lines and lines[0].startswith("# "), "the first line must be a comment"
+    found = _COMMAND.search(lines[0])
+    assert found, f"the first line names no command `repro run ...` or `make ...`: {lines[0]}"
+    return (found.group(1) or "").split(), found.group(2)
+
+
+@pytest.mark.parametrize(
+    ("line", "overrides", "target"),
+    [
+        ("# X. repro run task=rte seed=1", ["task=rte", "seed=1"], None),
+        ("# X: `repro run tracker=wandb`, or with `tracker.mode=online`", ["tracker=wandb"], None),
+        ("# X. A=/data repro run -m method=a,b seed=1,2.", ["-m", "method=a,b", "seed=1,2"], None),
+        ("# @package _global_\n# X. make repro-offline-a", [], "repro-offline-a"),
+    ],
+)
+def test_commands_are_found(line: str, overrides: list[str], target: str | None) -> None:
+    assert command_of(line) == (overrides, target)
+
+
+@pytest.mark.parametrize("text", ["task: rte\n", "# @package _global_\ntask: rte\n", "# what it is\n", "# make\n", ""])
+def test_a_file_without_a_command_is_noticed(text: str) -> None:
+    with pytest.raises(AssertionError):
+        command_of(text)
+
+
+ALL = [path.relative_to(CONF).with_suffix("").as_posix() for path in sorted(CONF.rglob("*.yaml"))]
+
+
+@pytest.fixture(scope="module")
+def commanded(composed: Callable[..., Any]) -> Callable[[str], Any]:
+    """commanded(file) -> what the `repro run` of a file's first line composes, with Hydra's node; None for a `make`."""
+
+    @cache
+    def make(file: str) -> Any:
+        overrides, target = command_of((CONF / f"{file}.yaml").read_text(encoding="utf-8"))
+        if target is not None:
+            return None
+        sweep = [word for word in overrides if word not in ("-m", "--multirun")]
+        first = next(expanded(sweep)) if len(sweep) < len(overrides) else sweep
+        return composed(*first, hydra=True)
+
+    return make
+
+
+@pytest.mark.parametrize("file", ALL)
+def test_the_first_line_says_which_command_runs_the_file(file: str, commanded: Callable[[str], Any]) -> None:
+    config = commanded(file)
+    if config is None:
+        target = command_of((CONF / f"{file}.yaml").read_text(encoding="utf-8"))[1]
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"the Makefile has no target {target}"
+        return
+    checked(config)
+    group, _, name = file.partition("/")
+    choices = config.hydra.runtime.choices
+    if group == "recipe":
+        paper, _, cell = name.partition("/")
+        method, model, task = choices["method"], choices["model"], choices["task"]
+        assert cell in (f"{method}/{model}/{task}", f"{method}/default"), "the command runs another recipe"
+        assert choices[f"recipe/{paper}@_global_"] == f"{method}/{model}/{task}"
+    elif name:
+        assert choices[group] == name, "the command runs another file"
+
+
+# Groups --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_files_are_found() -> None:
+    assert len(files("model")) >= 39 and {"tiny-t5", "minilm", "gpt2-medium"} <= set(files("model"))
+    assert set(files("method")) >= {"fine_tuning", "p_tuning_v2", "prefix_tuning", "prompt_tuning"}
+    assert set(files("task")) >= {"boolq", "cb", "conll04", "copa", "e2e", "rte", "wic", "wnut17"}
+
+
+@each("model")
+def test_every_model_fits_a_method_and_a_task(
+    group: str, name: str, composed: Callable[..., Any], commanded: Callable[[str], Any]
+) -> None:
+    plain = checked(commanded(f"model/{name}") or composed(f"model={name}", *FITTING[kind_of(name)]))
+    model = plain["model"]
+    assert model["name"] == name
+    assert model["heads"] % (model["kv_heads"] or model["heads"]) == 0
+    assert (model["decoder_layers"] is not None) == (model["kind"] == "encoder_decoder")
+    assert model["source"] == "random" or model["licence"], "a pretrained model has a licence"
+    assert model["source"] != "hub" or model["revision"], "a hub model has a revision"
+
+
+@each("task")
+def test_every_task_fits_every_kind_that_has_its_form(group: str, name: str, composed: Callable[..., Any]) -> None:
+    forms = raw("task", name).forms
+    kinds = [kind for kind in TINY if (kind == "encoder") == any(form != "text_to_text" for form in forms)]
+    kinds += [kind for kind in TINY if kind not in kinds and "text_to_text" in forms and kind != "encoder"]
+    assert kinds
+    for kind in kinds:
+        plain = checked(
+            composed("method=fine_tuning", f"model={TINY[kind]}", f"task={name}", "task.max_input_length=64")
+        )
+        assert plain["task"]["name"] == name
+        assert form_of(plain) in plain["task"]["forms"]
+        assert (form_of(plain) == "text_to_text") == (kind != "encoder")
+
+
+@each("method")
+def test_every_method_fits_every_kind_of_model(group: str, name: str, composed: Callable[..., Any]) -> None:
+    for kind, model in TINY.items():
+        task = "cb" if kind == "encoder" else "rte"
+        plain = checked(composed(f"method={name}", f"model={model}", f"task={task}"))
+        assert plain["method"]["name"] == name
+        assert plain["method"]["paper_section"]
+
+
+@each("trainer", "tracker", "paths", "ablation")
+def test_every_other_file_composes(group: str, name: str | None, composed: Callable[..., Any]) -> None:
+    if name is None:
+        return
+    config = composed(f"{group}={name}", hydra=True)
+    assert config.hydra.runtime.choices[group] == name
+    checked(config)
+
+
+# Recipes -------------------------------------------------------------------------------------------------------------
+
+
+def cell(name: str) -> tuple[str, str, str, str] | None:
+    """Paper, method, model and task of a recipe's path; None for what several recipes share."""
+    parts = name.split("/")
+    return (parts[0], parts[1], parts[2], parts[3]) if len(parts) == 4 else None
+
+
+@each("recipe")
+def test_every_recipe_is_taken_by_its_cell_and_names_its_sources(
+    group: str, name: str | None, composed: Callable[..., Any], commanded: Callable[[str], Any]
+) -> None:
+    from repro.papers import registry
+
+    if name is None:
+        return
+    found = cell(name)
+    if found is None:  # shared: some recipe must include it
+        including = [
+            other for other in files("recipe") if f"/recipe/{name}@" in str(raw("recipe", other).get("defaults"))
+        ]
+        assert including, "no recipe includes this file and no cell has its name"
+        found = cell(including[0])
+        assert found is not None
+    folder, method, model, task = found
+    assert method in files("method") and model in files("model") and task in files("task")
+    config = commanded(f"recipe/{name}")  # its choices are tested above
+    if config is None:
+        config = composed(f"method={method}", f"model={model}", f"task={task}", hydra=True)
+    assert config.hydra.runtime.choices[f"recipe/{folder}@_global_"] == f"{method}/{model}/{task}"
+    plain = checked(config)
+    recipe = plain["recipe"]
+    assert recipe["name"]
+    assert recipe["paper"] is None or recipe["paper"] in registry.papers()
+    assert recipe["paper"] == (None if folder == "offline" else folder)
+    assert recipe["sources"] and all(text.strip() for text in recipe["sources"].values())
+    for key in recipe["sources"]:
+        parent, _, last = key.rpartition(".")
+        assert last in (lookup(plain, parent) if parent else plain), f"recipe.sources names {key}, which does not exist"
+    # What the file itself says must be what the trial gets: nothing after it may undo it.
+    for key, value in values(OmegaConf.to_container(raw("recipe", name))):
+        if not key.startswith(("defaults", "recipe.")) and name.endswith(task):
+            assert lookup(plain, key) == value, key
+
+
+def values(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict) and node:
+        for key, item in node.items():
+            yield from values(item, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, node
+
+
+def test_a_recipe_changes_the_trial_and_a_cell_without_one_says_so(composed: Callable[..., Any]) -> None:
+    with_recipe = resolved(composed("method=p_tuning_v2", "model=roberta-large", "task=rte"))
+    without = resolved(composed("method=p_tuning_v2", "model=tiny-roberta", "task=rte"))
+    assert with_recipe["method"]["length"] == 128 and with_recipe["recipe"]["paper"] == "liu2022"
+    assert without["method"]["length"] == 20 and without["recipe"]["name"] is None
+    assert (
+        resolved(composed("method=p_tuning_v2", "model=roberta-large", "task=rte", "method.length=7"))["method"][
+            "length"
+        ]
+        == 7
+    ), "the command line comes last"
+
+
+# Experiments ---------------------------------------------------------------------------------------------------------
+
+
+def expanded(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """The trials of a sweep, as Hydra's basic sweeper makes them; a key given twice has its last value."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    choices: dict[str, list[str]] = {}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.get_key_element()
+        if override.is_sweep_override():
+            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            choices[key] = [f"{key}={override.get_value_element_as_str()}"]
+    for combination in itertools.product(*choices.values()):
+        yield list(combination)
+
+
+def sweep_of(name: str, composed: Callable[..., Any]) -> list[str]:
+    """`key=values` of an experiment's own sweep, empty if it has none."""
+    config = composed(f"experiment={name}", hydra=True)
+    parameters = OmegaConf.to_container(OmegaConf.select(config, "hydra.sweeper.params") or OmegaConf.create({}))
+    assert isinstance(parameters, dict)
+    return [f"{key}={value}" for key, value in parameters.items()]
+
+
+def is_group(override: str) -> bool:
+    return (CONF / override.partition("=")[0]).is_dir()
+
+
+def test_sweeps_are_expanded_as_hydra_does() -> None:
+    assert list(expanded(["method=a,b", "seed=range(1,3)", "x=[1,2]"])) == [
+        ["method=a", "seed=1", "x=[1,2]"],
+        ["method=a", "seed=2", "x=[1,2]"],
+        ["method=b", "seed=1", "x=[1,2]"],
+        ["method=b", "seed=2", "x=[1,2]"],
+    ]
+
+
+@each("experiment")
+def test_every_trial_of_every_experiment_composes_and_validates(
+    group: str, name: str | None, composed: Callable[..., Any]
+) -> None:
+    if name is None:
+        return
+    keys, trials = set(), 0
+    cached: dict[tuple[str, ...], Any] = {}
+    for trial in expanded(sweep_of(name, composed)):
+        groups = tuple(word for word in trial if is_group(word))
+        if groups not in cached:  # values are set on a composed config as Hydra does: after everything else
+            cached[groups] = composed(f"experiment={name}", *groups)
+        config = copy.deepcopy(cached[groups])
+        for word in trial:
+            if word not in groups:
+                key, _, value = word.partition("=")
+                OmegaConf.update(config, key, OmegaConf.create(f"x: {value}").x)
+        plain = checked(config)
+        assert plain["experiment_name"] == name
+        assert Path(CONF / "experiment" / f"{plain['experiment_name']}.yaml").is_file()
+        keys.add(run_key(plain))
+        trials += 1
+    assert trials == len(keys), "two trials of the sweep are the same"
+
+
+def shrunk(plain: dict[str, Any], tiny: dict[str, Any], data_dir: str, places: dict[str, str]) -> dict[str, Any]:
+    """The same trial for one step, on a tiny model of the same kind and on made-up data."""
+    small = copy.deepcopy(plain) | {"model": tiny, "paths": places}
+    small["task"] |= {"data_dir": data_dir, "source": "local", "check_rows": False}
+    small["task"]["max_input_length"] = min(48, small["task"]["max_input_length"])
+    small["task"]["max_target_length"] = min(8, small["task"]["max_target_length"])
+    small["task"]["decoding"] |= {
+        "max_new_tokens": 6,
+        "min_new_tokens": min(2, small["task"]["decoding"]["min_new_tokens"]),
+    }
+    small["trainer"] |= {"epochs": None, "steps": 1, "batch_size": 4, "evaluate_every": "1", "device": "cpu"}
+    small["trainer"] |= {"threads": None}
+    return small
+
+
+@pytest.mark.smoke
+@pytest.mark.usefixtures("one_thread")
+@each("experiment")
+def test_one_step_of_every_experiment_on_a_tiny_model(
+    group: str, name: str | None, composed: Callable[..., Any], data_root: Path, tmp_path: Path
+) -> None:
+    from repro.runner import run
+
+    if name is None:
+        return
+    first = next(expanded(sweep_of(name, composed)))
+    here = composed(f"experiment={name}", *first, f"paths.data_root={data_root}")
+    plain = resolved(here)
+    same = f"tiny-{plain['model']['family']}"
+    tiny = same if same in files("model") else TINY[plain["model"]["kind"]]
+    model: Any = OmegaConf.to_container(OmegaConf.merge(here.model, raw("model", tiny)))
+    places = {"data_root": str(data_root), "results_root": f"{tmp_path}/results", "runs_root": f"{tmp_path}/runs"}
+    small = shrunk(plain, model, plain["task"]["data_dir"], places)
+    record = run(small).record
+    assert record is not None and record.status in ("done", "collapsed")
+    assert record.cost["steps"] == 1
+    assert set(record.metrics) == {small["trainer"]["selection"]["split"], small["task"]["report_split"]}
+    assert all(0 <= value <= 100 for values in record.metrics.values() for value in values.values())
