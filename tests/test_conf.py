@@ -206,17 +206,15 @@ def test_every_recipe_is_taken_by_its_cell_and_names_its_sources(
 
     if name is None:
         return
-    found = cell(name)
+    config, found = commanded(f"recipe/{name}"), cell(name)
     if found is None:  # shared: some recipe must include it
-        including = [
-            other for other in files("recipe") if f"/recipe/{name}@" in str(raw("recipe", other).get("defaults"))
-        ]
-        assert including, "no recipe includes this file and no cell has its name"
-        found = cell(including[0])
+        taking = [other for other in files("recipe") if f"/recipe/{name}@" in str(raw("recipe", other).get("defaults"))]
+        assert taking, "no recipe includes this file and no cell has its name"
+        found = cell(taking[0])
         assert found is not None
+        config = commanded(f"recipe/{taking[0]}")
     folder, method, model, task = found
     assert method in files("method") and model in files("model") and task in files("task")
-    config = commanded(f"recipe/{name}")  # its choices are tested above
     if config is None:
         config = composed(f"method={method}", f"model={model}", f"task={task}", hydra=True)
     assert config.hydra.runtime.choices[f"recipe/{folder}@_global_"] == f"{method}/{model}/{task}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,3 +115,14 @@ def mean_loss(
         total, count = total + float(losses.total.sum()), count + int(losses.count.sum())
         between(len(chosen))
     return total / count
+
+
+def write_predictions(
+    path: Path, examples: Sequence[Any], predictions: Sequence[Any], write: Callable[[Path, str], None]
+) -> None:
+    """One json line an example: id, prediction, references."""
+    lines = [
+        json.dumps({"id": example.id, "prediction": prediction, "references": example.references}, ensure_ascii=False)
+        for example, prediction in zip(examples, predictions, strict=True)
+    ]
+    write(path, "\n".join(lines) + "\n")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -241,14 +240,3 @@ def _circumstances(plain: Plain, trial: Any, task: Any, command: list[str], star
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def write_predictions(
-    path: Path, examples: Sequence[Any], predictions: Sequence[Any], write: Callable[[Path, str], None]
-) -> None:
-    """One json line an example: id, prediction, references."""
-    lines = [
-        json.dumps({"id": example.id, "prediction": prediction, "references": example.references}, ensure_ascii=False)
-        for example, prediction in zip(examples, predictions, strict=True)
-    ]
-    write(path, "\n".join(lines) + "\n")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repro.evaluation import Evaluation, mean_loss, predict, score
+from repro.evaluation import Evaluation, mean_loss, predict, score, write_predictions
 from repro.methods.base import Context, Method
 from repro.models.base import Backbone, ModelAdapter
 from repro.models.loading import adapt, load_backbone, weights_fingerprint
@@ -218,8 +218,6 @@ class Trial:
     def report(self, record: Record, folder: Path, console: Console) -> None:
         """Score the reported and the selection split at the chosen checkpoint; write predictions and the prompt."""
         from safetensors.torch import save
-
-        from repro.runner import write_predictions
 
         started = time.monotonic()
         self.backbone.model.eval()

@@ -28,7 +28,9 @@ def test_every_example_once_an_epoch_and_a_smaller_last_batch(examples: int, bat
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
-    orders = [tuple(itertools.chain(*epoch(DataOrder(20, 6, seed), number))) for seed in (1, 2, 3) for number in (0, 1, 2)]
+    orders = [
+        tuple(itertools.chain(*epoch(DataOrder(20, 6, seed), number))) for seed in (1, 2, 3) for number in (0, 1, 2)
+    ]
     assert len(set(orders)) == 9
     assert all(order != tuple(range(20)) for order in orders)
 
@@ -64,7 +66,12 @@ def test_mixed_seed_is_splitmix64() -> None:
 
 
 def test_streams_of_a_seed_differ() -> None:
-    uses = [mixed_seed(seed, stream, index) for seed in range(20) for stream in (0x0D3, 0x57E, 0x1217) for index in range(50)]
+    uses = [
+        mixed_seed(seed, stream, index)
+        for seed in range(20)
+        for stream in (0x0D3, 0x57E, 0x1217)
+        for index in range(50)
+    ]
     assert len(set(uses)) == len(uses)
     assert all(0 <= use < 2**63 for use in uses)
     assert len({step_seed(seed, step) for seed in range(20) for step in range(50)}) == 1000
@@ -74,7 +81,11 @@ def numbered(lengths: list[int], choices: int = 1) -> list[list[Encoded]]:
     """Example i: sequences whose first id is 10 i + choice, of the given length and some less."""
     return [
         [
-            Encoded((10 * i + choice, *[7] * (length - 1 - choice)), length - choice, label=i % choices if choices > 1 else i)
+            Encoded(
+                (10 * i + choice, *[7] * (length - 1 - choice)),
+                length - choice,
+                label=i % choices if choices > 1 else i,
+            )
             for choice in range(choices)
         ]
         for i, length in enumerate(lengths)
@@ -115,7 +126,11 @@ def test_trials_share_passes_and_every_row_knows_its_trial() -> None:
     orders = [DataOrder(11, 4, seed=1), DataOrder(11, 4, seed=2)]
     for microbatches in (1, 3):
         batches = training_batches([first, second], orders, 1, 0, microbatches)
-        rows = [(int(t), int(ids[0]) // 10, int(m.sum())) for b in batches for t, ids, m in zip(b.rows, b.ids, b.mask, strict=True)]
+        rows = [
+            (int(t), int(ids[0]) // 10, int(m.sum()))
+            for b in batches
+            for t, ids, m in zip(b.rows, b.ids, b.mask, strict=True)
+        ]
         expected = [(t, i, LENGTHS_OF[i] + t) for t, order in enumerate(orders) for i in order.indices(1)]
         assert sorted(rows) == sorted(expected)
     assert orders[0].indices(1) != orders[1].indices(1)
@@ -131,7 +146,9 @@ def test_the_choices_of_an_example_stay_side_by_side() -> None:
         assert torch.equal(batch.labels, firsts[:, 0] // 10 % 2)
 
 
-@pytest.mark.parametrize(("model", "form"), [("tiny-t5", "text_to_text"), ("tiny-gpt2", "text_to_text"), ("tiny-bert", "tagging")])
+@pytest.mark.parametrize(
+    ("model", "form"), [("tiny-t5", "text_to_text"), ("tiny-gpt2", "text_to_text"), ("tiny-bert", "tagging")]
+)
 def test_counts_of_labels_and_tokens_are_those_of_the_examples(model: str, form: str) -> None:
     backbone, task = load(model), ToyTask(form)
     encoded = [adapt(backbone, form, LENGTHS).encode(task.render(e), True) for e in toy_examples(form, 6)]

@@ -154,4 +154,6 @@ def test_tied_weights_are_trained_once(optimiser: dict[str, Any]) -> None:
     names = [name for name in run.tensors if "wte" in name or "lm_head" in name]
     assert names == ["backbone.transformer.wte.weight"]
     train_step(run, Progress())
-    assert model.lm_head.weight.data_ptr() == model.transformer.wte.weight.data_ptr() == run.tensors[names[0]].data_ptr()
+    assert (
+        model.lm_head.weight.data_ptr() == model.transformer.wte.weight.data_ptr() == run.tensors[names[0]].data_ptr()
+    )

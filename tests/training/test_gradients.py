@@ -87,7 +87,9 @@ def test_the_two_reductions_differ_by_the_labels_an_example_has(model: str, meth
 def padded_further(batch: Batch, by: int) -> Batch:
     """The same rows with `by` more places of padding in the input, and 2 in the target."""
     fills = {"ids": 0, "mask": 0, "order": PAD, "token_types": 0, "token_labels": IGNORE}
-    wider = {n: None if getattr(batch, n) is None else F.pad(getattr(batch, n), (0, by), value=v) for n, v in fills.items()}
+    wider = {
+        n: None if getattr(batch, n) is None else F.pad(getattr(batch, n), (0, by), value=v) for n, v in fills.items()
+    }
     target = None if batch.target_ids is None else F.pad(batch.target_ids, (0, 2), value=IGNORE)
     return replace(batch, **wider, target_ids=target)
 
@@ -145,7 +147,8 @@ def test_two_trials_together_are_two_trials_alone(
 def test_trials_start_as_they_would_alone() -> None:
     together = make_fit("tiny-gpt2", "prefix_mlp", seeds=(3, 8), rates=(0.1, 0.1)).tensors
     for trial, seed in enumerate((3, 8)):
-        same_bits({name: tensor[trial, None] for name, tensor in together.items()}, make_fit("tiny-gpt2", "prefix_mlp", seeds=(seed,)).tensors)
+        alone = make_fit("tiny-gpt2", "prefix_mlp", seeds=(seed,)).tensors
+        same_bits({name: tensor[trial, None] for name, tensor in together.items()}, alone)
 
 
 def test_a_trial_without_labels_in_a_step_has_no_gradient() -> None:

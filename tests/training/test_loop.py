@@ -191,7 +191,7 @@ def test_a_loss_that_is_no_number_ends_the_trial(
 ) -> None:
     run = small(steps=10, microbatches=microbatches)
     state = poison(run, 5, change)
-    with pytest.raises(TrialFailed, match="trainer.optimiser.learning_rate") as caught:
+    with pytest.raises(TrialFailed, match=r"trainer\.optimiser\.learning_rate") as caught:
         fit(run, Checkpoints(tmp_path), Recorder(save_at=[3]))
     assert what in str(caught.value) and "at step 5:" in str(caught.value)
     same_bits(copies(run.snapshot()), state["before"])

@@ -67,7 +67,7 @@ def test_adamw_equals_torch_trial_by_trial(decay: float, beta1: float, beta2: fl
 
 
 def test_adamw_first_step_by_hand() -> None:
-    # The corrected moments of the first step are g and g^2, so the update is g / (|g| + epsilon), epsilon outside the root.
+    # The corrected moments of the first step are g and g^2: the update is g / (|g| + epsilon), epsilon outside the root.
     tensors = {"p": torch.tensor([[2.0], [2.0]], dtype=torch.float64)}
     given = [{"p": torch.tensor([[0.5], [-1.5]], dtype=torch.float64)}]
     rate = torch.tensor([0.1, 0.2], dtype=torch.float64)
@@ -90,7 +90,7 @@ def naive_adafactor(
     start: np.ndarray, grads: list[np.ndarray], rates: list[float], factored: bool, offset: int, decay: float,
     times_rate: bool, threshold: float,
 ) -> tuple[np.ndarray, list[bool]]:  # fmt: skip
-    """One trial's tensor, the rule of papers/lester2021 sections (a) and (e) written out; also which updates were cut."""
+    """One trial's tensor by the rule of papers/lester2021 (a) and (e) written out; also which updates were cut."""
     value, second, cut = start.copy(), np.zeros_like(start), []
     row = column = np.zeros(1)
     if factored:

@@ -103,7 +103,9 @@ class Log:
         self.rows.append((step, dict(values)))
 
 
-def prepared(model: str, method: str, form: str, metric: Any, selection: str, rate: float = 0.01, **trainer: Any) -> Trial:
+def prepared(
+    model: str, method: str, form: str, metric: Any, selection: str, rate: float = 0.01, **trainer: Any
+) -> Trial:
     settings = TrainerConfig(
         optimiser=OptimiserConfig(learning_rate=rate),
         schedule=ScheduleConfig(name="linear", warmup_steps=1),

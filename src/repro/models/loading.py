@@ -93,10 +93,10 @@ def _tokenizer_options(kind: Family) -> dict[str, Any]:
 
 def _explain(model: Mapping[str, Any], error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if "safetensors" in first:
+    if isinstance(error, OSError) and "safetensors" in first:
         return (
-            f"model.location={model['location']}: there are no safetensors weights, and pickled ones are not read. Convert "
-            "them once: python scripts/convert_checkpoint.py ID_OR_FOLDER NEW_FOLDER, then "
+            f"model.location={model['location']}: there are no safetensors weights, and pickled ones are not read. "
+            "Convert them once: python scripts/convert_checkpoint.py ID_OR_FOLDER NEW_FOLDER, then "
             "model.source=folder model.location=NEW_FOLDER."
         )
     if model["source"] == "hub":
