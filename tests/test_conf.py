@@ -272,12 +272,13 @@ def expanded(overrides: Sequence[str]) -> Iterator[list[str]]:
         yield list(combination)
 
 
-def sweep_of(name: str, composed: Callable[..., Any]) -> list[str]:
-    """`key=values` of an experiment's own sweep, empty if it has none."""
-    config = composed(f"experiment={name}", hydra=True)
+def sweep_of(base: Sequence[str], composed: Callable[..., Any]) -> list[str]:
+    """The overrides of `repro run -m <base>`: what the files' own sweep has, then the command line's, as Hydra does."""
+    single = next(expanded(base))
+    config = composed(*single, hydra=True)
     parameters = OmegaConf.to_container(OmegaConf.select(config, "hydra.sweeper.params") or OmegaConf.create({}))
     assert isinstance(parameters, dict)
-    return [f"{key}={value}" for key, value in parameters.items()]
+    return [*(f"{key}={value}" for key, value in parameters.items()), *base]
 
 
 def is_group(override: str) -> bool:
@@ -293,26 +294,32 @@ def test_sweeps_are_expanded_as_hydra_does() -> None:
     ]
 
 
-@each("experiment")
-def test_every_trial_of_every_experiment_composes_and_validates(
+@each("experiment", "ablation")
+def test_every_trial_of_every_sweep_composes_and_validates(
     group: str, name: str | None, composed: Callable[..., Any]
 ) -> None:
     if name is None:
         return
+    base = [f"experiment={name}"]
+    if group == "ablation":  # its command says of which method, model and task
+        words, _ = command_of((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
+        base = [word for word in words if word not in ("-m", "--multirun")]
+        assert f"ablation={name}" in base
+    sweep = sweep_of(base, composed)
+    assert group == "experiment" or len(sweep) > len(base), "an ablation varies something"
     keys, trials = set(), 0
     cached: dict[tuple[str, ...], Any] = {}
-    for trial in expanded(sweep_of(name, composed)):
+    for trial in expanded(sweep):
         groups = tuple(word for word in trial if is_group(word))
         if groups not in cached:  # values are set on a composed config as Hydra does: after everything else
-            cached[groups] = composed(f"experiment={name}", *groups)
+            cached[groups] = composed(*groups)
         config = copy.deepcopy(cached[groups])
         for word in trial:
             if word not in groups:
                 key, _, value = word.partition("=")
                 OmegaConf.update(config, key, OmegaConf.create(f"x: {value}").x)
         plain = checked(config)
-        assert plain["experiment_name"] == name
-        assert Path(CONF / "experiment" / f"{plain['experiment_name']}.yaml").is_file()
+        assert group == "ablation" or plain["experiment_name"] == name
         keys.add(run_key(plain))
         trials += 1
     assert trials == len(keys), "two trials of the sweep are the same"
@@ -343,8 +350,8 @@ def test_one_step_of_every_experiment_on_a_tiny_model(
 
     if name is None:
         return
-    first = next(expanded(sweep_of(name, composed)))
-    here = composed(f"experiment={name}", *first, f"paths.data_root={data_root}")
+    first = next(expanded(sweep_of([f"experiment={name}"], composed)))
+    here = composed(*first, f"paths.data_root={data_root}")
     plain = resolved(here)
     same = f"tiny-{plain['model']['family']}"
     tiny = same if same in files("model") else TINY[plain["model"]["kind"]]

@@ -262,7 +262,6 @@ def test_no_gradient_and_no_trace_of_an_evaluation() -> None:
     assert all(parameter.grad is None for parameter in adapter.backbone.model.parameters())
 
 
-@pytest.mark.xfail(strict=True, reason="EncoderAdapter.losses always drops out before the head, also in validation")
 @pytest.mark.parametrize("form", ["pair", "choice", "tagging"])
 def test_the_heads_dropout_is_off_in_evaluation(form: str) -> None:
     dropping, task, injection = ready("tiny-bert", "p_tuning_v2", form, head_dropout=0.5)

@@ -83,8 +83,8 @@ def collapse(predictions: Sequence[Any], golds: Sequence[Sequence[Any]]) -> str 
     if len({repr(gold) for gold in golds}) < 2:
         return None
     if all(isinstance(p, list) for p in predictions):
-        outside = all(tag == "O" for tags in predictions for tag in tags)
-        return "every word of the split is tagged O" if outside else None
+        tags = {tag for sentence in predictions for tag in sentence}
+        return f"every word of the split is tagged {tags.pop()}" if len(tags) == 1 else None
     distinct = {repr(p) for p in predictions}
     if len(distinct) > 1:
         return None

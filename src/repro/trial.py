@@ -232,6 +232,9 @@ class Trial:
             if split == reported and found.collapsed:
                 record.status, record.reason = "collapsed", f"{found.collapsed} ({split})"
         exported = {name: tensor.cpu().contiguous() for name, tensor in self.method.export().items()}
+        if self.method.tunes_backbone:
+            own = self.backbone.model.named_parameters()
+            exported |= {f"backbone.{name}": parameter.detach().cpu().contiguous() for name, parameter in own}
         if exported:
             write_atomic(folder / "prompt.safetensors", save(exported))
         record.cost["evaluation_seconds"] = round(

@@ -105,7 +105,9 @@ def test_labels_beyond_the_prompt_are_dropped():
 def test_words_take_the_place_of_labels_that_are_free_text():
     method = PromptTuning(3, initialisation="class_label", init_words=("x", "yz"))
     method.build(context(labels=("ab", "c")))
-    torch.testing.assert_close(method.parameters["prompt"][0, :2], torch.stack([TABLE[120], (TABLE[121] + TABLE[122]) / 2]))
+    torch.testing.assert_close(
+        method.parameters["prompt"][0, :2], torch.stack([TABLE[120], (TABLE[121] + TABLE[122]) / 2])
+    )
 
 
 def test_without_labels_the_whole_prompt_is_sampled():

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from repro.models.batch import BOS, IGNORE, PAD, SOURCE, TARGET, Encoded, collate
-from repro.models.encoding import decoder_encoding, encode_pair, encode_tagged, encoder_decoder_encoding, encoder_encoding
+from repro.models.encoding import (
+    decoder_encoding,
+    encode_pair,
+    encode_tagged,
+    encoder_decoder_encoding,
+    encoder_encoding,
+)
 from repro.models.random_model import byte_tokenizer
 from repro.tasks.base import Choice, Pair, Tagged, TextToText
 

@@ -79,9 +79,10 @@ def test_a_saved_model_comes_back(folders, name, attention):
     assert not bone.model.training
     assert not any(parameter.requires_grad for parameter in bone.model.parameters())
     assert weights_fingerprint(bone.model) == weights_fingerprint(model)
-    assert bone.tokenizer("aé")["input_ids"] == random_model(facts(f"tiny-{name}"), family(name), torch.float32, {})[1](
-        "aé"
-    )["input_ids"]
+    assert (
+        bone.tokenizer("aé")["input_ids"]
+        == random_model(facts(f"tiny-{name}"), family(name), torch.float32, {})[1]("aé")["input_ids"]
+    )
 
 
 def test_t5_keeps_its_own_head(folders):
@@ -117,7 +118,11 @@ def test_a_half_precision_checkpoint_is_loaded_in_float32(folders, tmp_path):
 
 @pytest.mark.parametrize(
     ("asked", "hidden", "attention"),
-    [({}, 0.0, 0.0), ({"backbone_dropout": 0.2}, 0.2, 0.2), ({"backbone_dropout": 0.2, "attention_dropout": 0.3}, 0.2, 0.3)],
+    [
+        ({}, 0.0, 0.0),
+        ({"backbone_dropout": 0.2}, 0.2, 0.2),
+        ({"backbone_dropout": 0.2, "attention_dropout": 0.3}, 0.2, 0.3),
+    ],
 )
 def test_dropout_of_the_backbone_is_what_was_asked_for(folders, asked, hidden, attention):
     for name in ("bert", "bart", "gpt2", "llama"):
@@ -251,7 +256,9 @@ def spoil(folder: Path, how: str) -> None:
         (folder / "tokenizer.json").unlink()
 
 
-@pytest.mark.parametrize("how", ["no weights", "cut weights", "no config", "broken config", "other shapes", "no tokenizer"])
+@pytest.mark.parametrize(
+    "how", ["no weights", "cut weights", "no config", "broken config", "other shapes", "no tokenizer"]
+)
 def test_a_damaged_folder(folders, tmp_path, how):
     copy_of(folders["bert"][0], tmp_path)
     spoil(tmp_path, how)

@@ -9,7 +9,10 @@ import yaml
 from repro.models.families import family
 from repro.models.random_model import build, transformers_config
 
-FACTS = {path.stem: yaml.safe_load(path.read_text()) for path in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml")}
+FACTS = {
+    path.stem: yaml.safe_load(path.read_text())
+    for path in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml")
+}
 COUNTED = sorted(name for name, facts in FACTS.items() if facts["parameters"])
 QWEN = {"qwen2": "Qwen2Config", "qwen3": "Qwen3Config"}
 """Llama-type, with biases on q, k, v (2) or norms on q and k (3): the random models of tests have neither."""
@@ -36,7 +39,14 @@ def test_qwen(name):
 
     facts = FACTS[name]
     llama = transformers_config(facts, family(facts["family"]), {})
-    same = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size", "head_dim")
+    same = (
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "intermediate_size",
+        "head_dim",
+    )
     kept = {key: getattr(llama, key) for key in (*same, "vocab_size", "tie_word_embeddings")}
     config = getattr(transformers, QWEN[name[:5]])(**kept)
     with torch.device("meta"):

@@ -200,7 +200,8 @@ def test_a_prompt_of_real_words_is_those_words_in_the_text(name, placement):
         return
     close(adapted.losses(collate(short, 0), injection).total, adapted.losses(collate(longer, 0), plain).total, 1e-12)
     short, longer = (
-        [replace(item, ids=item.ids[: item.source_length], token_labels=None) for item in both] for both in (short, longer)
+        [replace(item, ids=item.ids[: item.source_length], token_labels=None) for item in both]
+        for both in (short, longer)
     )
     left = name in DECODERS
     got = generated_ids(adapted, collate(short, 0, left=left), injection, beams=3)

@@ -11,6 +11,8 @@ from tiny_models import (
     adapter,
     backbone,
     close,
+    enlarge,
+    facts,
     last_hidden,
     leaves,
     make_batch,
@@ -23,7 +25,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from repro.methods.base import Injection
+from repro.models.base import Backbone, spec_of
 from repro.models.families import family
+from repro.models.injection import use
 
 pytestmark = pytest.mark.parity
 LENGTHS = (17, 5, 9)  # beyond eight, so that T5's logarithmic buckets are used
@@ -174,3 +178,40 @@ def test_left_padding_of_decoders(name):
     bone.inject(Injection(kv=kv), None)
     ours, theirs = last_hidden(bone.model, batch), last_hidden(written_out_model(name, batch, kv), batch)
     close_all([x[batch.mask.bool()] for x in ours], [x[batch.mask.bool()] for x in theirs])
+
+
+# Relatives of Llama that have biases on q, k, v (Qwen2) or norms on q and k (Qwen3).
+
+
+@pytest.mark.parametrize("attention", IMPLEMENTATIONS)
+@pytest.mark.parametrize("made", ["Qwen2Config", "Qwen3Config"])
+def test_relatives_of_llama(made, attention):
+    import transformers
+
+    config = getattr(transformers, made)(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=8, vocab_size=262, pad_token_id=0, eos_token_id=1, bos_token_id=None,
+    )  # fmt: skip
+
+    def model() -> Any:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            built = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float64)
+        enlarge(built)
+        return built.requires_grad_(False).eval()
+
+    spec, kind = spec_of(facts("llama")), family("llama")
+    bone, theirs, stock = Backbone(model(), backbone("llama").tokenizer, kind, spec), model(), model()
+    use(bone.model, attention)
+    theirs.config._attn_implementation, stock.config._attn_implementation = "written_out", attention
+    batch, kv = make_batch(bone, LENGTHS), random_kv(spec, 4)
+    bone.inject(Injection(), None)
+    assert all(map(torch.equal, last_hidden(bone.model, batch), last_hidden(stock, batch)))
+    allowed = torch.ones(batch.ids.shape[1], batch.ids.shape[1]).tril().bool() & batch.mask.bool()[:, None, :]
+    for layer, module in enumerate(kind.sites(theirs)["decoder"]):
+        module.__dict__[_SLOT] = (naive.layer_prefix(prefixes_of(kv), "decoder", layer), allowed, False)
+    bone.inject(Injection(kv=kv), None)
+    ours, wanted = last_hidden(bone.model, batch), last_hidden(theirs, batch)
+    tolerance = 1e-10 if attention == "sdpa" else 1e-5  # eager takes its softmax in float32
+    close_all(ours, wanted, tolerance)
+    close_all(gradients(ours, leaves(kv)), gradients(wanted, leaves(kv)), tolerance)

@@ -89,9 +89,7 @@ def test_generation(name, shift, beams):
     injection, steps = Injection(kv=random_kv(bone.spec, P), position_shift=shift), 4
     ids = seen(
         name,
-        lambda: generated_ids(
-            adapter(bone), batch, injection, max_new_tokens=steps, min_new_tokens=steps, beams=beams
-        ),
+        lambda: generated_ids(adapter(bone), batch, injection, max_new_tokens=steps, min_new_tokens=steps, beams=beams),
     )
     if name == "bart":
         assert ids["encoder"][0].tolist() == [[2 + shift + t for t in range(max(LENGTHS))]] * len(LENGTHS)

@@ -35,7 +35,7 @@ def facts(name: str) -> dict[str, Any]:
     return yaml.safe_load((CONF / f"tiny-{name}.yaml").read_text())
 
 
-def _enlarge(model: Any) -> None:
+def enlarge(model: Any) -> None:
     """The same stronger weights for every model of a family: larger matrices (T5's start large), and drawn vectors.
 
     The RMS norms of T5 and Llama compute in float32 whatever the weights are: in a float64 model torch's own replaces
@@ -54,7 +54,9 @@ def _enlarge(model: Any) -> None:
     if embeddings.dtype == torch.float64:
         for part in list(model.modules()):
             for name, child in list(part.named_children()):
-                if type(child).__name__ in ("T5LayerNorm", "LlamaRMSNorm"):
+                if type(child).__name__.endswith(("T5LayerNorm", "RMSNorm")) and not isinstance(
+                    child, torch.nn.RMSNorm
+                ):
                     exact = torch.nn.RMSNorm(child.weight.shape, child.variance_epsilon)
                     exact.weight = child.weight
                     setattr(part, name, exact)
@@ -65,7 +67,7 @@ def fresh_backbone(name: str, attention: str = "sdpa", dtype: str = "float64") -
     trainer = {"dtype": dtype, "attention": attention, "backbone_dropout": None, "attention_dropout": None}
     loaded, deviations = load_backbone(facts(name), trainer, torch.device("cpu"))
     assert deviations == []
-    _enlarge(loaded.model)
+    enlarge(loaded.model)
     return loaded
 
 
@@ -84,7 +86,7 @@ def plain(name: str, attention: str = "sdpa", dtype: torch.dtype = torch.float64
     for part in model.modules():
         if isinstance(part, PreTrainedModel):
             part.config._attn_implementation = attention
-    _enlarge(model)
+    enlarge(model)
     return model.requires_grad_(False).eval()
 
 

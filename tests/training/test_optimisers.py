@@ -67,7 +67,7 @@ def test_adamw_equals_torch_trial_by_trial(decay: float, beta1: float, beta2: fl
 
 
 def test_adamw_first_step_by_hand() -> None:
-    # The corrected moments of the first step are g and g^2: the update is g / (|g| + epsilon), epsilon outside the root.
+    # Corrected moments of the first step are g and g^2: the update is g / (|g| + epsilon), epsilon outside the root.
     tensors = {"p": torch.tensor([[2.0], [2.0]], dtype=torch.float64)}
     given = [{"p": torch.tensor([[0.5], [-1.5]], dtype=torch.float64)}]
     rate = torch.tensor([0.1, 0.2], dtype=torch.float64)

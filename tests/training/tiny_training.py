@@ -50,8 +50,8 @@ def facts(model: str) -> dict[str, Any]:
 def load(model: str, dtype: str = "float64", dropout: float | None = None) -> Backbone:
     """The tiny model as the project loads it.
 
-    T5's norm computes in float32 whatever the weights are: in float64 torch's own replaces it, or no comparison could be
-    closer than 1e-7.
+    T5's norm computes in float32 whatever the weights are: in float64 torch's own replaces it, or no comparison could
+    be closer than 1e-7.
     """
     trainer = {"dtype": dtype, "attention": "sdpa", "backbone_dropout": dropout, "attention_dropout": None}
     loaded, _ = load_backbone(facts(model), trainer, CPU)

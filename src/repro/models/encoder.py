@@ -52,7 +52,7 @@ class EncoderAdapter:
 
     def losses(self, batch: Batch, injection: Injection) -> RowLoss:
         """Cross-entropy of the class, or summed over the words' first sub-tokens."""
-        logits = self.logits(batch, injection, training=True)
+        logits = self.logits(batch, injection, self.backbone.model.training)  # a validation loss has no dropout
         if self.form == "tagging":
             assert batch.token_labels is not None
             each = F.cross_entropy(
