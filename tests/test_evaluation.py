@@ -179,6 +179,7 @@ def golds(*answers: Any) -> list[tuple[Any, ...]]:
         ([-1, -1], golds(0, 1), "no output names a class"),
         ([["O", "O"], ["O"]], golds(["B-X", "O"], ["O"]), "every word of the split is tagged O"),
         ([[], []], golds(["B-X"], ["O"]), "every word of the split is tagged O"),
+        ([["B-X"], ["B-X", "B-X"]], golds(["B-X"], ["O", "O"]), "every word of the split is tagged B-X"),
         ([0, 0, 0], golds(0, 0, 0), None),  # the answers are all alike too
         (["", ""], golds("", ""), None),
         ([0, 1, 0], golds(1, 0, 1), None),  # wrong, but not constant

@@ -83,7 +83,7 @@ def collapse(predictions: Sequence[Any], golds: Sequence[Sequence[Any]]) -> str 
     if len({repr(gold) for gold in golds}) < 2:
         return None
     if all(isinstance(p, list) for p in predictions):
-        tags = {tag for sentence in predictions for tag in sentence}
+        tags = {tag for sentence in predictions for tag in sentence} or {"O"}
         return f"every word of the split is tagged {tags.pop()}" if len(tags) == 1 else None
     distinct = {repr(p) for p in predictions}
     if len(distinct) > 1:
