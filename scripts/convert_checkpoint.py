@@ -34,7 +34,9 @@ def main(source: str, target: str) -> None:
     for path in [path for pattern in KEEP for path in folder.glob(pattern) if "index" not in path.name]:
         shutil.copyfile(path, out / path.name)
     # safetensors stores no tensor twice under two names, so tied ones are copied; loading ties them again.
-    save_file({name: t.clone().contiguous() for name, t in tensors.items()}, out / "model.safetensors", {"format": "pt"})
+    save_file(
+        {name: t.clone().contiguous() for name, t in tensors.items()}, out / "model.safetensors", {"format": "pt"}
+    )
     print(f"wrote {out / 'model.safetensors'}: {len(tensors)} tensors")
 
 

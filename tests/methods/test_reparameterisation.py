@@ -1,4 +1,4 @@
-"""The MLP is each trial's own Linear-Tanh-Linear, one position is laid out as [2L, H, Dh], and folding loses nothing."""
+"""The MLP is each trial's own Linear-Tanh-Linear, one position is laid out as [2L, H, Dh], folding loses nothing."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Weights from folders, packages and the hub: what is loaded is what is there, and what cannot be is said in a sentence."""
+"""Weights from folders, packages and the hub: what is loaded is what is there, what cannot be is said."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The arithmetic of the papers written out, from the weights alone: nothing of ours and nothing of transformers' layers."""
+"""The arithmetic of the papers written out from the weights alone: nothing of ours or of transformers."""
 
 import math
 from collections.abc import Mapping
@@ -116,7 +116,7 @@ def bert(model: Any, ids: Tensor, mask: Tensor, types: Tensor, prefixes: Prefixe
 
 
 def relative_bucket(distance: int, two_sided: bool) -> int:
-    """T5's bucket of `key position - query position`: 32 buckets, exact up to half of a side's, logarithmic up to 128."""
+    """T5's bucket of `key position - query position`: 32 buckets: exact, then logarithmic up to 128."""
     buckets, offset = 32, 0
     if two_sided:
         buckets, offset = 16, 16 if distance > 0 else 0

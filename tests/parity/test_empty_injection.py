@@ -1,4 +1,4 @@
-"""Without a prompt a backbone is bit-equal to transformers' own model: the mechanism costs nothing and hides nothing."""
+"""Without a prompt a backbone is bit-equal to transformers' own model: the mechanism costs nothing."""
 
 import pytest
 import torch

@@ -123,7 +123,7 @@ AttentionMaskInterface.register("written_out", ALL_MASK_ATTENTION_FUNCTIONS["eag
 
 
 def written_out_model(name: str, batch: Any, kv: dict[str, Any]) -> Any:
-    """The plain model whose attention is `naive.attention` with its own masks, made from the batch and not by the library."""
+    """The plain model whose attention is `naive.attention` with its own masks."""
     model, kind = plain(name, "written_out"), family(name)
     targets = 0 if batch.target_ids is None else batch.target_ids.shape[1]
     length = batch.ids.shape[1]

@@ -61,7 +61,7 @@ def fresh(name: str) -> Any:
 
 
 def theirs_of(made: Any, batch: Any) -> Tensor:
-    """Mean cross-entropy over all labels from peft's logits: transformers itself computes a decoder's loss in float32."""
+    """Mean cross-entropy over all labels from peft's logits: transformers' own loss is float32."""
     if batch.target_ids is not None:
         logits, labels = made(batch.ids, batch.mask, labels=batch.target_ids).logits, batch.target_ids
     else:
@@ -78,7 +78,7 @@ def ours_of(bone: Any, batch: Any, injection: Injection) -> Tensor:
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_prefix_tuning_of_decoders(name):
-    """The layout [2L, H, Dh] of one position is peft's (and the papers'), positions shift by P, heads may be grouped."""
+    """The layout [2L, H, Dh] is peft's (and the papers'), positions shift by P, heads may be grouped."""
     bone = backbone(name)
     batch, kv = make_batch(bone, LENGTHS), random_kv(bone.spec, P)
     made, injection = with_prefix(fresh(name), "CAUSAL_LM", kv["decoder"]), Injection(kv=kv, position_shift=P)
