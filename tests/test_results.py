@@ -1,6 +1,8 @@
 """What is committed under results/ is what the commands make of the committed records, and nothing else."""
 
+import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +47,15 @@ def test_the_report_is_what_the_records_give():
     made = report_files(Store(RESULTS / "records").records(), registry.cells())
     for name, text in made.items():
         assert (RESULTS / name).read_text() == text, f"results/{name} is stale: run `make report`"
+
+
+def test_the_scores_in_readme_stand_in_the_report():
+    with (RESULTS / "tables" / "comparison.csv").open() as file:
+        ours = {
+            (f"{float(row['ours']):.2f}", f"{float(row['spread']):.2f}")
+            for row in csv.DictReader(file)
+            if row["spread"]
+        }
+    quoted = re.findall(r"\| (\d+\.\d\d) ± (\d+\.\d\d) \|", (RESULTS.parent / "README.md").read_text())
+    assert quoted
+    assert set(quoted) <= ours
