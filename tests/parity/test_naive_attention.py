@@ -1,5 +1,6 @@
 """A prefix at every site equals the papers' formula written out: outputs and gradients at 1e-10."""
 
+from copy import deepcopy
 from typing import Any
 
 import naive
@@ -196,7 +197,7 @@ def test_relatives_of_llama(made, attention):
     def model() -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            built = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float64)
+            built = transformers.AutoModelForCausalLM.from_config(deepcopy(config), dtype=torch.float64)
         enlarge(built)
         return built.requires_grad_(False).eval()
 
