@@ -102,26 +102,39 @@ def without_places(plain: Plain) -> Plain:
     return kept | {"task": plain["task"] | {"data_dir": inside.as_posix()}}
 
 
+def _made(config: Plain) -> Any:
+    """What `_target_` names. A ReproError of its constructor comes out as it is, not wrapped in one of Hydra's."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    from repro.composing import explain
+
+    try:
+        return instantiate(config, _convert_="all")
+    except InstantiationException as error:
+        raise explain(error) or error from error
+
+
 def build_task(plain: Plain) -> Any:
     """The task in the form that fits the model; reads nothing yet."""
-    from hydra.utils import get_class, instantiate
+    from hydra.utils import get_class
 
     config = {**plain["task"], "form": form_of(plain)}
     accepted = inspect.signature(get_class(config["_target_"]).__init__).parameters  # type: ignore[misc]
     given = {name: value for name, value in config.items() if name in accepted or name == "_target_"}
-    return instantiate(given, _convert_="all")
+    return _made(given)
 
 
 def build_method(plain: Plain) -> Any:
     """The method, not yet built: its tensors come when the model is there."""
-    from hydra.utils import get_method, instantiate
+    from hydra.utils import get_method
 
     config = dict(plain["method"])
     if config.get("initialisation") == "class_label" and not config["init_words"]:
         config["init_words"] = plain["task"]["init_words"]
     accepted = inspect.signature(get_method(config["_target_"])).parameters
     given = {name: value for name, value in config.items() if name in accepted or name == "_target_"}
-    return instantiate(given, _convert_="all")
+    return _made(given)
 
 
 def check_selection(plain: Plain, task: Any) -> str:

@@ -142,3 +142,14 @@ def test_what_is_stored_has_no_mlp_in_it():
     exported = build(prefix_tuning(P, hidden=HIDDEN), ENCODER, outputs=3).export()
     assert set(exported) == {"encoder.prefix", "head.weight", "head.bias"}
     assert exported["encoder.prefix"].shape == (K, P, 2 * 3 * H * DH)
+
+
+@pytest.mark.parametrize("placement", ["before", "after_bos", "after"])
+def test_prompt_tuning_puts_its_prompt_where_it_was_told(placement):
+    method = build(PromptTuning(P, initialisation="uniform", placement=placement))
+    injection = method.injection(training=True)
+    assert injection.placement == placement
+    assert injection.embeds is method.parameters["prompt"]
+    assert injection.prompt_length == P
+    assert injection.position_shift == 0
+    assert injection.kv == {}

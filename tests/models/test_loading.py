@@ -289,6 +289,8 @@ def test_a_random_model_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(1)
     second, _ = load_backbone(facts("tiny-gpt2"), trainer(), CPU)
+    assert not any(part.training for part in first.model.modules())
+    assert not any(parameter.requires_grad for parameter in first.model.parameters())
     assert weights_fingerprint(first.model) == weights_fingerprint(second.model)
 
 
