@@ -20,7 +20,7 @@ from repro.store.files import write_atomic
 from repro.store.record import Record
 from repro.training.batching import DataOrder, mixed_seed, training_batches
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import Fit, fit
+from repro.training.loop import Fit, fit, trained
 from repro.training.optimisers import make_optimiser
 from repro.training.schedules import schedule
 from repro.training.watching import Console
@@ -121,10 +121,7 @@ class Trial:
         self.evaluate_every = per_epoch if every == "epoch" else int(every)
 
     def _fit(self, console: Console) -> Fit:
-        tuned: Mapping[str, Tensor] = {}
-        sync: Callable[[], None] = lambda: None  # noqa: E731
-        if self.method.tunes_backbone:
-            tuned, sync = tuned_weights(self.backbone)
+        tuned, sync = tuned_weights(self.backbone) if self.method.tunes_backbone else ({}, lambda: None)
         trainer, pad = self.trainer, self.backbone.tokenizer.pad_token_id
         encoded = [self.adapter.encode(self.task.render(example), True) for example in self.examples["train"]]
         factor = schedule(
@@ -137,10 +134,10 @@ class Trial:
         base = trainer["optimiser"]["learning_rate"]
         if trainer["gradient_checkpointing"]:
             self.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
-        run = Fit(
+        return Fit(
             adapter=self.adapter,
             method=self.method,
-            optimiser=None,  # type: ignore[arg-type]
+            optimiser=make_optimiser(trained(self.method, tuned), trainer["optimiser"]),
             rate=lambda step: torch.tensor([base * factor(step)], device=self.device),
             batches=lambda step: training_batches([encoded], [self.order], step, pad, trainer["microbatches"]),
             evaluate=lambda: self._evaluate(console),
@@ -158,8 +155,6 @@ class Trial:
                 trainer["backbone_dropout"] or trainer["attention_dropout"] or trainer["gradient_checkpointing"]
             ),
         )
-        run.optimiser = make_optimiser(run.tensors, trainer["optimiser"])
-        return run
 
     def _score(self, split: str, console: Console) -> Evaluation:
         decoding = self.plain["task"]["decoding"]

@@ -32,6 +32,11 @@ class Watcher(Protocol):
         ...
 
 
+def trained(method: Method, tuned: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Everything that training changes, by name: the method's tensors, and the backbone's if it is tuned."""
+    return {**{f"method.{name}": tensor for name, tensor in method.parameters.items()}, **tuned}
+
+
 @dataclass
 class Fit:
     """Everything the loop needs, ready to run."""
@@ -65,7 +70,7 @@ class Fit:
     @property
     def tensors(self) -> dict[str, Tensor]:
         """Everything that training changes, by name."""
-        return {**{f"method.{n}": t for n, t in self.method.parameters.items()}, **self.tuned}
+        return trained(self.method, self.tuned)
 
     def snapshot(self) -> dict[str, Tensor]:
         """Tensors that resuming needs."""
