@@ -62,10 +62,9 @@ def overrides_of(line: str) -> list[str] | None:
 @pytest.mark.parametrize(
     ("page", "line"), [c for c in commands() if not c[1].startswith("make ") and overrides_of(c[1]) is not None]
 )
-def test_run_commands_train(page, line, data_root, tmp_path, monkeypatch, capsys):
+def test_run_commands_train(page, line, data_root, cli, monkeypatch):
     words = overrides_of(line)
     assert words is not None
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REPRO_DATA_ROOT", str(data_root))
     plain = [word for word in words if "=" in word and not word.startswith(("model.", "-"))]
     single = [re.sub(r"=([^,\[]*),.*", r"=\1", word) for word in plain]  # the first trial of a sweep tells the kind
@@ -75,7 +74,8 @@ def test_run_commands_train(page, line, data_root, tmp_path, monkeypatch, capsys
     if any(word.startswith("experiment=") for word in words):
         others = [*others, "method=p_tuning_v2", "seed=1"]  # one trial of the grid
     swept = others if "-m" not in others or "experiment" in line else [w for w in others if "=" not in w or w in single]
-    assert main(["run", *swept, f"model={TINY[kind]}", *SMALL]) == 0, capsys.readouterr().err
+    done = cli("run", *swept, f"model={TINY[kind]}", *SMALL)
+    assert done.code == 0, done.err
     assert list(Path("results/records").glob("*/record.json"))
 
 
