@@ -52,7 +52,7 @@ def kind_of(model: str) -> str:
 
 def checked(config: Any) -> dict[str, Any]:
     """The resolved config, which must be valid."""
-    plain = resolved(config)
+    plain = config if isinstance(config, dict) else resolved(config)
     validate(plain)
     assert re.fullmatch("[0-9a-f]{16}", run_key(plain))
     return plain
@@ -99,32 +99,35 @@ ALL = [path.relative_to(CONF).with_suffix("").as_posix() for path in sorted(CONF
 
 
 @pytest.fixture(scope="module")
-def commanded(composed: Callable[..., Any]) -> Callable[[str], Any]:
-    """commanded(file) -> what the `repro run` of a file's first line composes, with Hydra's node; None for a `make`."""
+def commanded(composed: Callable[..., Any]) -> Callable[[str], tuple[dict[str, Any], dict[str, Any]] | None]:
+    """commanded(file) -> Hydra's choices and the valid config of the `repro run` in a file's first line.
+
+    None where the line names a `make`.
+    """
 
     @cache
-    def make(file: str) -> Any:
+    def make(file: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
         overrides, target = command_of((CONF / f"{file}.yaml").read_text(encoding="utf-8"))
         if target is not None:
             return None
         sweep = [word for word in overrides if word not in ("-m", "--multirun")]
         first = next(expanded(sweep)) if len(sweep) < len(overrides) else sweep
-        return composed(*first, hydra=True)
+        config = composed(*first, hydra=True)
+        return dict(config.hydra.runtime.choices), checked(config)
 
     return make
 
 
 @pytest.mark.parametrize("file", ALL)
 def test_the_first_line_says_which_command_runs_the_file(file: str, commanded: Callable[[str], Any]) -> None:
-    config = commanded(file)
-    if config is None:
+    found = commanded(file)
+    if found is None:
         target = command_of((CONF / f"{file}.yaml").read_text(encoding="utf-8"))[1]
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"the Makefile has no target {target}"
         return
-    checked(config)
+    choices, _ = found
     group, _, name = file.partition("/")
-    choices = config.hydra.runtime.choices
     if group == "recipe":
         paper, _, cell = name.partition("/")
         method, model, task = choices["method"], choices["model"], choices["task"]
@@ -147,7 +150,8 @@ def test_the_files_are_found() -> None:
 def test_every_model_fits_a_method_and_a_task(
     group: str, name: str, composed: Callable[..., Any], commanded: Callable[[str], Any]
 ) -> None:
-    plain = checked(commanded(f"model/{name}") or composed(f"model={name}", *FITTING[kind_of(name)]))
+    found = commanded(f"model/{name}")
+    plain = found[1] if found else checked(composed(f"model={name}", *FITTING[kind_of(name)]))
     model = plain["model"]
     assert model["name"] == name
     assert model["heads"] % (model["kv_heads"] or model["heads"]) == 0
@@ -157,14 +161,14 @@ def test_every_model_fits_a_method_and_a_task(
 
 
 @each("task")
-def test_every_task_fits_every_kind_that_has_its_form(group: str, name: str, composed: Callable[..., Any]) -> None:
+def test_every_task_fits_every_kind_that_has_its_form(group: str, name: str, altered: Callable[..., Any]) -> None:
     forms = raw("task", name).forms
     kinds = [kind for kind in TINY if (kind == "encoder") == any(form != "text_to_text" for form in forms)]
     kinds += [kind for kind in TINY if kind not in kinds and "text_to_text" in forms and kind != "encoder"]
     assert kinds
     for kind in kinds:
         plain = checked(
-            composed("method=fine_tuning", f"model={TINY[kind]}", f"task={name}", "task.max_input_length=64")
+            altered("method=fine_tuning", f"model={TINY[kind]}", f"task={name}", "task.max_input_length=64")
         )
         assert plain["task"]["name"] == name
         assert form_of(plain) in plain["task"]["forms"]
@@ -172,10 +176,10 @@ def test_every_task_fits_every_kind_that_has_its_form(group: str, name: str, com
 
 
 @each("method")
-def test_every_method_fits_every_kind_of_model(group: str, name: str, composed: Callable[..., Any]) -> None:
+def test_every_method_fits_every_kind_of_model(group: str, name: str, altered: Callable[..., Any]) -> None:
     for kind, model in TINY.items():
         task = "cb" if kind == "encoder" else "rte"
-        plain = checked(composed(f"method={name}", f"model={model}", f"task={task}"))
+        plain = checked(altered(f"method={name}", f"model={model}", f"task={task}"))
         assert plain["method"]["name"] == name
         assert plain["method"]["paper_section"]
 
@@ -206,19 +210,20 @@ def test_every_recipe_is_taken_by_its_cell_and_names_its_sources(
 
     if name is None:
         return
-    config, found = commanded(f"recipe/{name}"), cell(name)
+    trial, found = commanded(f"recipe/{name}"), cell(name)
     if found is None:  # shared: some recipe must include it
         taking = [other for other in files("recipe") if f"/recipe/{name}@" in str(raw("recipe", other).get("defaults"))]
         assert taking, "no recipe includes this file and no cell has its name"
         found = cell(taking[0])
         assert found is not None
-        config = commanded(f"recipe/{taking[0]}")
+        trial = commanded(f"recipe/{taking[0]}")
     folder, method, model, task = found
     assert method in files("method") and model in files("model") and task in files("task")
-    if config is None:
+    if trial is None:
         config = composed(f"method={method}", f"model={model}", f"task={task}", hydra=True)
-    assert config.hydra.runtime.choices[f"recipe/{folder}@_global_"] == f"{method}/{model}/{task}"
-    plain = checked(config)
+        trial = dict(config.hydra.runtime.choices), checked(config)
+    choices, plain = trial
+    assert choices[f"recipe/{folder}@_global_"] == f"{method}/{model}/{task}"
     recipe = plain["recipe"]
     assert recipe["name"]
     assert recipe["paper"] is None or recipe["paper"] in registry.papers()
@@ -313,7 +318,7 @@ def test_every_trial_of_every_sweep_composes_and_validates(
         groups = tuple(word for word in trial if is_group(word))
         if groups not in cached:  # values are set on a composed config as Hydra does: after everything else
             cached[groups] = composed(*groups)
-        config = copy.deepcopy(cached[groups])
+        config = cached[groups]  # every trial of a sweep sets the same keys
         for word in trial:
             if word not in groups:
                 key, _, value = word.partition("=")

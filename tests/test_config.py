@@ -234,6 +234,15 @@ def test_a_bad_config_file_is_named(text: str, parts: tuple[str, ...], cli: Call
         assert part in done.err
 
 
+@pytest.mark.parametrize("method", TRIALS)
+def test_the_short_cut_of_these_tests_composes_as_hydra_does(
+    method: str, altered: Callable[..., Any], composed: Callable[..., Any]
+) -> None:
+    values = ("trainer.evaluate_every=3", "trainer.optimiser.learning_rate=1", "trainer.checkpoint_seconds=1e-9")
+    trial = (*TRIALS[method], *values, "trainer.epochs=null", "trainer.steps=5", "paths.data_root=/x")
+    assert json.dumps(altered(*trial), sort_keys=True) == json.dumps(resolved(composed(*trial)), sort_keys=True)
+
+
 def test_compose_outside_of_hydra_main_gives_the_same_config(composed: Callable[..., Any]) -> None:
     from repro.composing import compose
 
