@@ -5,7 +5,9 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
-RUN := HF_HUB_OFFLINE=1 $(BIN)/python -m repro
+# Where records and tables go. The clone's own results/ holds ours already: another folder makes everything run here.
+RESULTS ?= results
+RUN := HF_HUB_OFFLINE=1 REPRO_RESULTS_ROOT=$(RESULTS) $(BIN)/python -m repro
 # The folder with the data sets in their authors' formats; see docs/data.md. `make repro-offline DATA=/path`
 DATA ?= $(firstword $(wildcard $(REPRO_DATA_ROOT) ../shared/data) data)
 export REPRO_DATA_ROOT := $(DATA)
