@@ -224,6 +224,8 @@ class Trial:
             write_predictions(
                 folder / f"predictions-{split}.jsonl", self.examples[split], found.predictions, write_atomic
             )
+            if found.cut:
+                self.deviations.append(f"{split}: {found.cut} words beyond task.max_input_length are not scored")
             if split == reported and found.collapsed:
                 record.status, record.reason = "collapsed", f"{found.collapsed} ({split})"
         exported = {name: tensor.cpu().contiguous() for name, tensor in self.method.export().items()}

@@ -153,7 +153,7 @@ def train_step(run: Fit, progress: Progress) -> float:
             raise TrialFailed(
                 f"the {what} became {float(values.sum())} at step {progress.step + 1}: lower "
                 f"trainer.optimiser.learning_rate (now {float(rate.max()):g}) or use trainer.dtype=float32. "
-                "The last checkpoint was kept."
+                "A checkpoint written before is kept."
             )
     run.optimiser.step(rate)
     for tensor in run.tensors.values():
