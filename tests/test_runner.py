@@ -661,12 +661,12 @@ def test_every_method_trains_every_family_in_every_form(
     # Only the method's tensors moved, and all of them did.
     [(trial, backbone, own)] = prepared
     moved = {n for n, tensor in trial.backbone.model.state_dict().items() if not torch.equal(tensor, backbone[n])}
-    assert bool(moved) == trial.method.tunes_backbone
+    assert bool(moved) == bool(trial.method.tuning)
     assert own or method == "fine_tuning"
     for name, tensor in trial.method.parameters.items():
         assert not torch.equal(tensor, own[name]), f"{name} did not move"
     assert record.parameters["trained"] == sum(tensor.numel() for tensor in own.values()) + (
-        sum(parameter.numel() for parameter in trial.backbone.model.parameters()) if trial.method.tunes_backbone else 0
+        sum(parameter.numel() for parameter in trial.backbone.model.parameters()) if trial.method.tuning else 0
     )
 
     # What was written, put into a fresh method of another seed, predicts what was written beside it, with equal losses.
@@ -677,7 +677,7 @@ def test_every_method_trains_every_family_in_every_form(
     )
     written = load_file(outcome.folder / "prompt.safetensors")
     weights = {name: tensor for name, tensor in written.items() if name.startswith("backbone.")}
-    assert bool(weights) == trial.method.tunes_backbone
+    assert bool(weights) == bool(trial.method.tuning)
     fresh.method.restore({name: tensor for name, tensor in written.items() if name not in weights})
     for name, parameter in fresh.backbone.model.named_parameters():
         parameter.data.copy_(weights.get(f"backbone.{name}", backbone[name]))

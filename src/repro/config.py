@@ -320,6 +320,23 @@ _NOT_IN_KEY = (
 )
 
 
+# Fields that came after records had been keyed, each with the value that means "as before". While a field has that
+# value it stays out of the key, so a record made before it existed keeps its key.
+_ADDED: dict[str, Any] = {
+    "method.layers": "all",
+    "method.embedded_twice": False,
+    "method.pooled_at_prompt": False,
+    "method.init_text": None,
+    "method.init_steps": 500,
+    "method.start_from": None,
+    "task.sentinel": False,
+    "task.task_name_prefix": False,
+    "task.parts": {},
+    "task.verbaliser": {},
+    "trainer.optimiser.backbone_learning_rate": None,
+}
+
+
 def resolved(config: DictConfig) -> dict[str, Any]:
     """The config as plain dicts and lists, interpolations resolved."""
     # Hydra's own node names the run folder by the key of this very config: resolving it here would not end.
@@ -341,5 +358,12 @@ def run_key(plain: dict[str, Any]) -> str:
         for part in path[:-1]:
             node = node.get(part) or {}
         node.pop(path[-1], None)
+    for added, before in _ADDED.items():
+        *parts, last = added.split(".")
+        node = relevant
+        for part in parts:
+            node = node.get(part) or {}
+        if last in node and node[last] == before:
+            del node[last]
     text = json.dumps({"key_version": KEY_VERSION, **relevant}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

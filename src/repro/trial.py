@@ -91,7 +91,7 @@ class Trial:
         if trial.trainer["threads"]:
             torch.set_num_threads(trial.trainer["threads"])
         trial.device, trial.method = device, method
-        trial.backbone, trial.deviations = load_backbone(plain["model"], trial.trainer, device)
+        trial.backbone, trial.deviations = load_backbone(plain["model"], trial.trainer, device, task.form)
         dropout = trial.trainer["backbone_dropout"] or 0.0
         trial.adapter = adapt(trial.backbone, task.form, plain["task"], dropout)
         build_tensors(method, trial.backbone, task, [plain["seed"]])
@@ -108,7 +108,7 @@ class Trial:
     def _count(self) -> dict[str, int]:
         backbone = sum(parameter.numel() for parameter in self.backbone.model.parameters())
         counts = self.method.parameter_counts()
-        if self.method.tunes_backbone:
+        if self.method.tuning:
             return counts | {k: counts[k] + backbone for k in ("trained", "stored")} | {"frozen": 0}
         return counts | {"frozen": backbone}
 
@@ -121,7 +121,7 @@ class Trial:
         self.evaluate_every = per_epoch if every == "epoch" else int(every)
 
     def _fit(self, console: Console) -> Fit:
-        tuned, sync = tuned_weights(self.backbone) if self.method.tunes_backbone else ({}, lambda: None)
+        tuned, sync = tuned_weights(self.backbone) if self.method.tuning else ({}, lambda: None)
         trainer, pad = self.trainer, self.backbone.tokenizer.pad_token_id
         encoded = [self.adapter.encode(self.task.render(example), True) for example in self.examples["train"]]
         factor = schedule(
@@ -206,7 +206,7 @@ class Trial:
         # embedding tables are looked up, not multiplied.
         tables = sum(m.weight.numel() for m in self.backbone.model.modules() if isinstance(m, torch.nn.Embedding))
         weights = sum(p.numel() for p in self.backbone.model.parameters()) - tables
-        per_token = (6 if self.method.tunes_backbone else 4) * weights
+        per_token = (6 if self.method.tuning else 4) * weights
         record.cost["flops"] = float(per_token * progress.padded_tokens)
 
     @torch.no_grad()
@@ -229,7 +229,7 @@ class Trial:
             if split == reported and found.collapsed:
                 record.status, record.reason = "collapsed", f"{found.collapsed} ({split})"
         exported = {name: tensor.cpu().contiguous() for name, tensor in self.method.export().items()}
-        if self.method.tunes_backbone:
+        if self.method.tuning:
             own = self.backbone.model.named_parameters()
             exported |= {f"backbone.{name}": parameter.detach().cpu().contiguous() for name, parameter in own}
         if exported:

@@ -153,7 +153,7 @@ def make_fit(
             value = -mean_loss(adapter, task, validation, injection, 4, lambda count: None)
         return value, {"validation": {"value": value}}
 
-    tuned, sync = tuned_weights(backbone) if made.tunes_backbone else ({}, lambda: None)
+    tuned, sync = tuned_weights(backbone) if made.tuning else ({}, lambda: None)
     run = Fit(
         adapter=adapter,
         method=made,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ SITES = ("encoder", "decoder", "cross")
 """Attention sites: self-attention of the encoder or the decoder, and the decoder's attention to the encoder."""
 
 PLACEMENTS = ("before", "after_bos", "after")
+"""Where an input-level prompt may stand in any model. Two more have methods of their own: `infix`, between the source
+and the separator of a decoder-only model, and `template`, in the places that the task's template leaves (P-tuning)."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class KeyValue:
 
     keys: Tensor
     values: Tensor
+    layers: tuple[int, ...] | None = None
+    """Which layers of the site have them, in the order of axis L; None: all."""
+    mask: Tensor | None = None
+    """[K, P] True where a position is the trial's own; None: all are (trials of one length)."""
 
     @property
     def length(self) -> int:
@@ -53,11 +59,45 @@ class KeyValue:
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """A bottleneck behind every block of a stack: x + up(relu(down(LN(x)))), with R units in between.
+
+    Houlsby et al. 2019, in the design of Lin et al. 2020 that Li and Liang compare with (liliang2021, "Adapters").
+    """
+
+    scale: Tensor
+    """Of the layer norm [K, L, D]."""
+    shift: Tensor
+    """[K, L, D]"""
+    down: Tensor
+    """[K, L, R, D]"""
+    down_bias: Tensor
+    """[K, L, R]"""
+    up: Tensor
+    """[K, L, D, R]"""
+    up_bias: Tensor
+    """[K, L, D]"""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Which weights a method trains inside the backbone itself (then K is 1); `models.tuning` carries it out."""
+
+    kind: str
+    """all | top (the last `blocks` blocks and the final norm) | biases | lora | ia3"""
+    blocks: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of lora and ia3: `rank`, `alpha`, `dropout`, `targets` (module names, empty: the library's choice)."""
+
+
+@dataclass(frozen=True)
 class Head:
     """A linear layer on the backbone's output: `weight` [K, C, D], `bias` [K, C]."""
 
     weight: Tensor
     bias: Tensor
+    classes: tuple[int, ...] | None = None
+    """[K] how many of C are each trial's own, where trials differ (mixed-task inference); None: all."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +107,23 @@ class Injection:
     embeds: Tensor | None = None
     """Input-level prompt [K, P, D]; in an encoder-decoder it goes to the encoder."""
     placement: str = "before"
+    embeds_mask: Tensor | None = None
+    """[K, P] True where a row of `embeds` is the trial's own; None: all are."""
+    embedded_twice: bool = False
+    """Encoders: the text's token, position and type embeddings and their norm are applied before the prompt is put in
+    front, and position embeddings and norm again after (the official "PT" of P-Tuning v2)."""
+    pooled_at_prompt: bool = False
+    """Encoders: pool position 0 of the sequence, a prompt row, instead of [CLS] (the official "PT" on COPA)."""
+    infix: KeyValue | None = None
+    """Added to the keys and values at the places of `embeds`, seen from behind them only (placement `infix`)."""
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    """{stack (encoder, decoder): bottleneck layers}"""
     kv: Mapping[str, KeyValue] = field(default_factory=dict)
     """{site: keys and values}"""
     kv_dropout: float = 0.0
     """Dropout on keys and values, drawn anew for every row of the batch; 0 outside training."""
-    position_shift: int = 0
-    """Real tokens start at this position id."""
+    position_shift: int | Tensor = 0
+    """Real tokens start at this position id; [K] where trials differ."""
     head: Head | None = None
 
     @property
@@ -95,6 +146,9 @@ class Context:
     """C of the head; None for a model that generates."""
     generators: Sequence[torch.Generator]
     """One a trial, K in all."""
+    activations: Callable[[list[int]], Mapping[str, Tensor]] | None = None
+    """Token ids to the frozen model's own keys and values, {site: [P, 2 x L x H x Dh]} in the layout of
+    `reparameterisation.split_layers`; None where only shapes are wanted."""
 
     @property
     def trials(self) -> int:
@@ -106,8 +160,8 @@ class Method(Protocol):
     """Owns the trainable tensors of K trials. Built by `_target_` from `conf/method`, with plain keywords."""
 
     name: str
-    tunes_backbone: bool
-    """True for baselines that change the backbone's own weights (then K is 1)."""
+    tuning: Tuning | None
+    """Baselines that train weights of the backbone itself say which; None: it is frozen."""
     parameters: dict[str, Tensor]
     """Trainable leaves, each with the leading trial axis K. Float32."""
 

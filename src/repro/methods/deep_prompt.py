@@ -25,7 +25,7 @@ class DeepPrompt:
         shift_positions: real tokens start at position P, as `past_key_values` did in the official code.
     """
 
-    tunes_backbone = False
+    tuning = None
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from repro.methods.base import Context, Injection
+from repro.methods.base import Context, Injection, Tuning
 from repro.methods.heads import build_head, head_of, per_trial
 
 
@@ -14,7 +14,7 @@ class FineTuning:
     """No prompt; a linear head on encoders; the backbone's own weights are in the optimiser (K is 1)."""
 
     name = "fine_tuning"
-    tunes_backbone = True
+    tuning = Tuning("all")
 
     def __init__(self, head: str = "linear"):
         self.head = head

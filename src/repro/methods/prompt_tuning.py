@@ -29,7 +29,7 @@ class PromptTuning:
     """
 
     name = "prompt_tuning"
-    tunes_backbone = False
+    tuning = None
 
     def __init__(
         self,

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from repro.methods.base import Head, Injection, ModelSpec
-from repro.models.batch import Batch
+from repro.models.batch import PAD, Batch
 from repro.models.encoding import Encode
-from repro.models.families import Family
-from repro.models.injection import Prefix, attach
+from repro.models.families import Family, PositionModule
+from repro.models.injection import Infix, Prefix, attach
 
-PLACE_KEYS = {"before": -0.5, "after_bos": 0.5, "after": 1.5}
+PLACE_KEYS = {"before": -0.5, "after_bos": 0.5, "infix": 1.2, "after": 1.5}
 """Where a prompt stands among the order keys of tokens (`models.batch`)."""
 
 
@@ -48,23 +48,51 @@ def spec_of(model: Mapping[str, Any]) -> ModelSpec:
 class Backbone:
     """The frozen model. Owns no trainable tensor; `inject` sets what the next forward passes see."""
 
-    def __init__(self, model: Any, tokenizer: Any, family: Family, spec: ModelSpec):
+    def __init__(self, model: Any, tokenizer: Any, family: Family, spec: ModelSpec, whole: Any = None):
         self.model, self.tokenizer, self.family, self.spec = model, tokenizer, family, spec
+        self.whole = model if whole is None else whole
+        """`model`, or the model with its language-model head around it (an encoder in the cloze form)."""
+        self.lm_head = None if whole is None else family.lm_head(whole) if family.lm_head else None
         self.attention: Mapping[str, list[nn.Module]] = family.sites(model)
-        self._shift = dict.fromkeys(spec.sites, 0)
+        self._shift: dict[str, int | Tensor] = dict.fromkeys(spec.sites, 0)
         for position in family.positions(model):
-            position.module.register_forward_pre_hook(self._shifter(position.site, position.argument), with_kwargs=True)
+            position.module.register_forward_pre_hook(self._shifter(position), with_kwargs=True)
+            if position.offset is not None:
+                position.module.register_forward_hook(self._row_shifter(position), with_kwargs=True)
 
-    def _shifter(self, site: str, argument: str | int) -> Any:
+    def _shifter(self, position: PositionModule) -> Any:
         """A hook that adds the site's shift to the position ids on their way to the table (or to the rotation)."""
+        site, argument = position.site, position.argument
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            shift = self._shift[site]
-            if not shift:
+            shift: Any = self._shift[site]
+            if isinstance(shift, int) and not shift:
                 return None
+            if isinstance(shift, Tensor):
+                if position.offset is not None:
+                    return None  # one row of positions for the whole batch: `_row_shifter` looks them up anew
+                given: Tensor = args[argument] if isinstance(argument, int) else kwargs[argument]
+                if len(given) > len(shift):  # beams
+                    shift = shift.repeat_interleave(len(given) // len(shift), 0)
             if isinstance(argument, int):
                 return (*args[:argument], args[argument] + shift, *args[argument + 1 :]), kwargs
-            return args, {**kwargs, argument: kwargs.get(argument, 0) + shift}
+            plain: Any = kwargs.get(argument, 0)
+            return args, {**kwargs, argument: plain + shift}
+
+        return hook
+
+    def _row_shifter(self, position: PositionModule) -> Any:
+        """A hook that looks positions up for every row, in tables that know one row of positions only (BART)."""
+
+        def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Any:
+            shift = self._shift[position.site]
+            if isinstance(shift, int):
+                return None
+            ids = args[0]
+            shift = shift.repeat_interleave(len(ids) // len(shift), 0)
+            plain = kwargs.get("position_ids")
+            plain = torch.arange(ids.shape[1], device=ids.device) if plain is None else plain
+            return nn.functional.embedding(plain[None] + shift + position.offset, module.weight)
 
         return hook
 
@@ -78,38 +106,57 @@ class Backbone:
         """Storage type of the weights."""
         return self.model.get_input_embeddings().weight.dtype
 
-    def inject(self, injection: Injection, rows: Tensor | None) -> None:
-        """Attach keys and values to every layer of the injection's sites, and none to the others.
+    def inject(self, injection: Injection, rows: Tensor | None, infix_at: Tensor | None = None) -> None:
+        """Attach keys and values to the layers of the injection's sites, and none to the others.
 
         Args:
             rows: trial index [N] of each row; None when every row takes trial 0.
+            infix_at: columns [N, P] of the prompt in the sequence, where keys and values are added (infix).
         """
         for site, modules in self.attention.items():
             kv = injection.kv.get(site)
-            self._shift[site] = injection.position_shift if kv is not None else 0
+            self._shift[site] = _shift_of(injection, rows) if kv is not None else 0
+            chosen = range(len(modules)) if kv is None or kv.layers is None else kv.layers
+            index = {layer: place for place, layer in enumerate(chosen)}
             for layer, module in enumerate(modules):
-                prefix = kv and Prefix(kv.keys[:, layer], kv.values[:, layer], rows, injection.kv_dropout)
-                attach(module, prefix or None)
+                prefix = infix = None
+                if kv is not None and layer in index:
+                    at = index[layer]
+                    prefix = Prefix(kv.keys[:, at], kv.values[:, at], rows, injection.kv_dropout, kv.mask)
+                if injection.infix is not None and infix_at is not None:
+                    infix = Infix(injection.infix.keys[:, layer], injection.infix.values[:, layer], rows, infix_at)
+                attach(module, prefix, infix)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings [N, T, D], scaled as the family scales them."""
         return self.model.get_input_embeddings()(ids)
 
 
+def _shift_of(injection: Injection, rows: Tensor | None) -> int | Tensor:
+    """The position shift of the whole batch, or of each row [N, 1]."""
+    shift = injection.position_shift
+    if isinstance(shift, int):
+        return shift
+    return int(shift[0]) if rows is None else shift[rows][:, None]
+
+
 def rows_or_none(injection: Injection, batch: Batch) -> Tensor | None:
     """The batch's trial indices, or None where a single trial makes them needless."""
     trials = [kv.keys.shape[0] for kv in injection.kv.values()]
     trials += [injection.embeds.shape[0]] if injection.embeds is not None else []
+    trials += [adapter.down.shape[0] for adapter in injection.adapters.values()]
     return batch.rows if max(trials, default=1) > 1 else None
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A sequence with its prompt: `embeds` [N, P + T, D], `mask` [N, P + T], `where` [N, T] places of real tokens."""
+    """A sequence with its prompt: `embeds` [N, P + T, D], `mask` [N, P + T], `where` [N, T] places of real tokens,
+    `prompt_at` [N, P] places of the prompt's rows."""
 
     embeds: Tensor
     mask: Tensor
     where: Tensor
+    prompt_at: Tensor
 
     def spread(self, values: Tensor, fill: int) -> Tensor:
         """Per-token values [N, T] in the places of the longer sequence [N, P + T], `fill` at the prompt."""
@@ -121,17 +168,30 @@ def place(text: Tensor, batch: Batch, injection: Injection) -> Placed:
     """Put each row's prompt where the injection says: before the input, after its first token, or after the input.
 
     Tokens carry order keys; a stable sort with the prompt's key among them gives the sequence, wherever padding is.
+    Rows of a longer prompt than the trial's own go where padding goes. With placement `template` the tokens that stand
+    for prompt rows are replaced and nothing moves.
     """
     assert injection.embeds is not None
     prompt = injection.embeds[batch.rows].to(text.dtype)  # N P D
     count = prompt.shape[1]
-    keys = torch.cat([batch.order.new_full((len(prompt), count), PLACE_KEYS[injection.placement]), batch.order], 1)
+    if injection.placement == "template":
+        assert batch.slots is not None, "the task renders no places for the prompt"
+        chosen = prompt.gather(1, batch.slots.clamp(min=0)[..., None].expand(-1, -1, text.shape[2]))
+        embeds = torch.where((batch.slots >= 0)[..., None], chosen, text)
+        where = torch.arange(text.shape[1], device=text.device).expand(len(text), -1)
+        return Placed(embeds, batch.mask, where, where[:, :0])
+    own = batch.mask.new_ones(len(prompt), count)
+    prompt_keys = batch.order.new_full((len(prompt), count), PLACE_KEYS[injection.placement])
+    if injection.embeds_mask is not None:
+        own = injection.embeds_mask[batch.rows].to(own.dtype)
+        prompt_keys = torch.where(own.bool(), prompt_keys, -PAD if batch.left else PAD)
+    keys = torch.cat([prompt_keys, batch.order], 1)
     source = keys.argsort(dim=1, stable=True)  # N P+T: which of [prompt; tokens] stands at each place
     both = torch.cat([prompt, text], 1)
-    mask = torch.cat([batch.mask.new_ones(len(prompt), count), batch.mask], 1)
+    mask = torch.cat([own, batch.mask], 1)
     places = source.argsort(dim=1)  # the inverse permutation
     embeds = both.gather(1, source[..., None].expand(-1, -1, both.shape[2]))
-    return Placed(embeds, mask.gather(1, source), places[:, count:])
+    return Placed(embeds, mask.gather(1, source), places[:, count:], places[:, :count])
 
 
 def head_logits(features: Tensor, head: Head, rows: Tensor) -> Tensor:
@@ -139,7 +199,20 @@ def head_logits(features: Tensor, head: Head, rows: Tensor) -> Tensor:
     weight, bias = head.weight[rows], head.bias[rows]  # N C D, N C
     flat = features.to(weight.dtype).flatten(1, -2) if features.dim() > 2 else features.to(weight.dtype)[:, None]
     logits = torch.baddbmm(bias[:, None], flat, weight.mT)
+    if head.classes is not None:
+        own = torch.tensor(head.classes, device=rows.device)[rows][:, None, None]
+        logits = logits.masked_fill(torch.arange(logits.shape[2], device=rows.device) >= own, float("-inf"))
     return logits.view(*features.shape[:-1], -1)
+
+
+def within_spans(logits: Tensor, spans: Tensor | None) -> Tensor:
+    """Logits [N, ..., C] with the classes of other data sets than the row's own at -infinity; `spans` [N, 2]."""
+    if spans is None:
+        return logits
+    shape = (-1, *[1] * (logits.dim() - 1))
+    classes = torch.arange(logits.shape[-1], device=logits.device)
+    outside = (classes < spans[:, 0].view(shape)) | (classes >= spans[:, 1].view(shape))
+    return logits.masked_fill(outside, float("-inf"))
 
 
 class ModelAdapter(Protocol):

@@ -11,7 +11,7 @@ from torch import Tensor
 IGNORE = -100
 """Label of a position that carries no loss."""
 
-BOS, SOURCE, TARGET, PAD = 0.0, 1.0, 2.0, 9.0
+BOS, SOURCE, SEPARATOR, TARGET, PAD = 0.0, 1.0, 1.4, 2.0, 9.0
 """Order keys of tokens: a prompt is placed by its own key between them (`models.base.place`)."""
 
 
@@ -32,6 +32,14 @@ class Encoded:
     word_starts: tuple[int, ...] = ()
     """Index in `ids` of the first sub-token of each word that survived truncation (tagging)."""
     truncated: bool = False
+    separated: bool = False
+    """The last token of the input is a separator, which an infix stands before (decoder-only)."""
+    slots: tuple[int, ...] | None = None
+    """Prompt row of each token that stands for one, -1 for a real token (placement `template`)."""
+    mask_at: int | None = None
+    """Index in `ids` of the mask token that the language-model head must fill (cloze)."""
+    label_span: tuple[int, int] | None = None
+    """First class and one past the last of the data set that the example comes from, where one head serves several."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,16 @@ class Batch:
     """[N, T]"""
     target_ids: Tensor | None = None
     """[N, U], IGNORE on padding"""
+    slots: Tensor | None = None
+    """[N, T] prompt row of a token that stands for one, -1 elsewhere"""
+    mask_at: Tensor | None = None
+    """[N] where the mask token is"""
+    label_spans: Tensor | None = None
+    """[N, 2] the classes that a row may take: first, one past the last"""
     word_starts: tuple[tuple[int, ...], ...] = ()
     choices: int = 1
+    left: bool = False
+    """Padded on the left."""
 
     @property
     def tokens(self) -> int:
@@ -94,6 +110,8 @@ def _pad(sequences: Sequence[Sequence[float]], value: float, left: bool, dtype: 
 
 def _order(item: Encoded) -> list[float]:
     keys = [BOS] + [SOURCE] * (item.source_length - 1) if item.source_length else []
+    if item.separated:
+        keys[-1] = SEPARATOR
     return keys + [TARGET] * (len(item.ids) - item.source_length)
 
 
@@ -114,6 +132,9 @@ def collate(
     token_labels = [item.token_labels for item in items if item.token_labels is not None]
     token_types = [item.token_types for item in items if item.token_types is not None]
     targets = [item.target_ids for item in items if item.target_ids is not None]
+    slots = [item.slots for item in items if item.slots is not None]
+    mask_at = [item.mask_at for item in items if item.mask_at is not None]
+    spans = [item.label_span for item in items if item.label_span is not None]
     return Batch(
         ids=_pad([item.ids for item in items], pad_id, left, long),
         mask=_pad([[1] * len(item.ids) for item in items], 0, left, long),
@@ -123,6 +144,10 @@ def collate(
         labels=torch.tensor(labels, dtype=long) if labels else None,
         token_labels=_pad(token_labels, IGNORE, left, long) if token_labels else None,
         target_ids=_pad(targets, IGNORE, False, long) if targets else None,
+        slots=_pad(slots, -1, left, long) if slots else None,
+        mask_at=torch.tensor(mask_at, dtype=long) if mask_at else None,
+        label_spans=torch.tensor(spans, dtype=long) if spans else None,
         word_starts=tuple(item.word_starts for item in items),
         choices=choices,
+        left=left,
     )

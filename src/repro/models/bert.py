@@ -20,4 +20,5 @@ FAMILY = Family(
     positions=lambda model: [PositionModule(model.embeddings.position_embeddings, "encoder", 0)],
     hidden_dropout=("hidden_dropout_prob",),
     attention_dropout=("attention_probs_dropout_prob",),
+    lm_head=lambda whole: whole.cls,
 )

@@ -26,12 +26,14 @@ class DecoderAdapter:
         """Cross-entropy summed over the target's tokens (end of sequence included)."""
         backbone, labels = self.backbone, batch.token_labels
         assert labels is not None
-        backbone.inject(injection, rows_or_none(injection, batch))
         inputs: dict[str, Any] = {"input_ids": batch.ids, "attention_mask": batch.mask}
         if injection.embeds is not None:
             placed = place(backbone.embed(batch.ids), batch, injection)
             inputs = {"inputs_embeds": placed.embeds, "attention_mask": placed.mask}
             labels = placed.spread(labels, IGNORE)
+        backbone.inject(
+            injection, rows_or_none(injection, batch), None if injection.embeds is None else placed.prompt_at
+        )
         hidden = backbone.model.base_model(**inputs, use_cache=False).last_hidden_state
         return label_losses(hidden[:, :-1], labels[:, 1:], backbone.model.get_output_embeddings())
 
@@ -39,13 +41,15 @@ class DecoderAdapter:
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[str]:
         """The generated text of each row, special tokens and the spaces that `encode` puts around a target removed."""
         backbone = self.backbone
-        backbone.inject(injection, rows_or_none(injection, batch))
+        rows = rows_or_none(injection, batch)
         config = generation_config(backbone.model, backbone.tokenizer, decoding)
         if injection.embeds is None:
+            backbone.inject(injection, rows)
             out = backbone.model.generate(batch.ids, attention_mask=batch.mask, generation_config=config)
             out = out[:, batch.ids.shape[1] :]
         else:  # given embeddings alone, `generate` returns the new tokens only
             placed = place(backbone.embed(batch.ids), batch, injection)
+            backbone.inject(injection, rows, placed.prompt_at)
             out = backbone.model.generate(
                 inputs_embeds=placed.embeds, attention_mask=placed.mask, generation_config=config
             )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repro.methods.base import Injection
-from repro.models.base import Backbone, RowLoss, head_logits, place, rows_or_none
+from repro.models.base import Backbone, Placed, RowLoss, head_logits, place, rows_or_none, within_spans
 from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
 
@@ -19,14 +19,25 @@ class EncoderAdapter:
     """`[CLS]` through the checkpoint's pooler and a linear head, or every token through a linear head.
 
     Args:
-        form: pair, choice or tagging.
+        form: pair, choice, tagging or cloze.
         head_dropout: before the head, while training (the official code: `hidden_dropout_prob`).
+        verbaliser: cloze: token id of each class's word; the class logits are the language-model head's at these.
     """
 
     pad_left = False
 
-    def __init__(self, backbone: Backbone, encode: Encode, form: str, head_dropout: float = 0.0):
+    def __init__(
+        self, backbone: Backbone, encode: Encode, form: str, head_dropout: float = 0.0, verbaliser: Sequence[int] = ()
+    ):
         self.backbone, self.encode, self.form, self.head_dropout = backbone, encode, form, head_dropout
+        self.verbaliser = tuple(verbaliser)
+
+    def _embedded(self, batch: Batch, injection: Injection) -> Placed:
+        """The text's embeddings with the prompt among them."""
+        if not injection.embedded_twice:
+            return place(self.backbone.embed(batch.ids), batch, injection)
+        text = self.backbone.model.embeddings(input_ids=batch.ids, token_type_ids=batch.token_types)
+        return place(text, batch, injection)
 
     def hidden(self, batch: Batch, injection: Injection) -> Tensor:
         """Last hidden states [N, T, D] of the real tokens: the prompt's own are dropped."""
@@ -36,19 +47,33 @@ class EncoderAdapter:
             return backbone.model(
                 input_ids=batch.ids, attention_mask=batch.mask, token_type_ids=batch.token_types
             ).last_hidden_state
-        placed = place(backbone.embed(batch.ids), batch, injection)
+        placed = self._embedded(batch, injection)
         types = None if batch.token_types is None else placed.spread(batch.token_types, 0)
         out = backbone.model(inputs_embeds=placed.embeds, attention_mask=placed.mask, token_type_ids=types)
-        return out.last_hidden_state.gather(1, placed.where[..., None].expand(-1, -1, placed.embeds.shape[2]))
+        where = placed.where
+        if injection.pooled_at_prompt:
+            where = torch.cat([torch.zeros_like(where[:, :1]), where[:, 1:]], 1)
+        return out.last_hidden_state.gather(1, where[..., None].expand(-1, -1, placed.embeds.shape[2]))
 
     def logits(self, batch: Batch, injection: Injection, training: bool = False) -> Tensor:
-        """[N, C] (pair), [N / choices, choices] (choice) or [N, T, C] (tagging), float32."""
-        assert injection.head is not None, "an encoder needs a head"
+        """[N, C] (pair, cloze), [N / choices, choices] (choice) or [N, T, C] (tagging), float32."""
         features = self.hidden(batch, injection)
+        if self.form == "cloze":
+            return self._word_logits(features, batch)
+        assert injection.head is not None, "an encoder needs a head"
         if self.form != "tagging":
             features = self.backbone.model.pooler(features)  # tanh(W [CLS] + b), frozen in every method but fine-tuning
         logits = head_logits(F.dropout(features, self.head_dropout, training), injection.head, batch.rows)
-        return logits.view(-1, batch.choices) if self.form == "choice" else logits
+        if self.form == "choice":
+            return logits.view(-1, batch.choices)
+        return within_spans(logits, batch.label_spans)
+
+    def _word_logits(self, features: Tensor, batch: Batch) -> Tensor:
+        """The language-model head's logits of the classes' words at the mask token [N, C], float32."""
+        assert batch.mask_at is not None and self.backbone.lm_head is not None
+        at_mask = features[torch.arange(len(features), device=features.device), batch.mask_at]
+        logits = self.backbone.lm_head(at_mask)[:, list(self.verbaliser)]
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def losses(self, batch: Batch, injection: Injection) -> RowLoss:
         """Cross-entropy of the class, or summed over the words' first sub-tokens."""

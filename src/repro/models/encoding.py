@@ -91,10 +91,11 @@ def decoder_encoding(tokenizer: Any, max_input: int, max_target: int) -> Encode:
         source = whole[: max_input - 1] + [tokenizer.eos_token_id]
         truncated = len(whole) > max_input - 1
         if not training:
-            return [Encoded(tuple(source), len(source), truncated=truncated)]
+            return [Encoded(tuple(source), len(source), truncated=truncated, separated=True)]
         target = tokenizer(f" {rendered.target} ", add_special_tokens=False)["input_ids"][: max_target - 1]
         target = target + [tokenizer.convert_tokens_to_ids(separator)]
         labels = [IGNORE] * len(source) + target
-        return [Encoded((*source, *target), len(source), token_labels=tuple(labels), truncated=truncated)]
+        ids = (*source, *target)
+        return [Encoded(ids, len(source), token_labels=tuple(labels), truncated=truncated, separated=True)]
 
     return encode

@@ -22,6 +22,8 @@ class PositionModule:
     module: nn.Module
     site: str
     argument: str | int
+    offset: int | None = None
+    """Set for tables that know one row of positions for the whole batch: position p is looked up in row p + offset."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Family:
     """Names in the model's config of dropout in embeddings and hidden layers."""
     attention_dropout: tuple[str, ...]
     """Names of dropout on attention probabilities (may repeat a name above, as in T5)."""
+    lm_head: Callable[[Any], Callable[[Any], Any]] | None = None
+    """Encoders: `AutoModelForMaskedLM` instance to its head, hidden states [..., D] to logits [..., V]."""
 
 
 def family(name: str) -> Family:

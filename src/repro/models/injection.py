@@ -22,7 +22,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 BASES = ("sdpa", "eager")
-_SLOT = "repro_prefix"  # kept in the module's __dict__: invisible to state_dict, parameters() and deepcopy-free
+# Kept in the module's __dict__: invisible to state_dict and parameters().
+_SLOT, _INFIX_SLOT = "repro_prefix", "repro_infix"
 
 
 @dataclass
@@ -36,6 +37,15 @@ class Prefix:
     rows: Tensor | None
     """Trial index [N] of each row; None when K is 1."""
     dropout: float
+    mask: Tensor | None = None
+    """[K, P] True on a trial's own positions; None: all are."""
+
+    def seen(self, batch: int) -> Tensor | None:
+        """Which prefix positions each row may attend to [batch, 1, 1, P]; None: all."""
+        if self.mask is None:
+            return None
+        rows = self.rows if self.rows is not None else self.mask.new_zeros(1, dtype=torch.long)
+        return self.mask[rows.repeat_interleave(batch // len(rows))][:, None, None]
 
     def expanded(self, batch: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Keys and values [batch, H, P, Dh]; a batch of N x beams rows repeats each row's prefix for its beams."""
@@ -49,9 +59,48 @@ class Prefix:
         return F.dropout(prefix, self.dropout).to(dtype) if self.dropout else prefix.to(dtype)
 
 
-def attach(module: nn.Module, prefix: Prefix | None) -> None:
+@dataclass
+class Infix:
+    """What is added to keys and values at some places of the sequence, for the queries behind those places only.
+
+    Li and Liang's infix: [x, infix] is read by the plain model; the target is read with the infix's keys and values
+    changed (liliang2021 section (a), "Infix").
+    """
+
+    keys: Tensor
+    """[K, H, P, Dh]"""
+    values: Tensor
+    """[K, H, P, Dh]"""
+    rows: Tensor | None
+    places: Tensor
+    """[N, P] columns of the keys, cached ones counted"""
+
+    def added(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [batch, H, T, Dh] with the infix added at its places."""
+        return self._add(key, self.keys), self._add(value, self.values)
+
+    def _add(self, states: Tensor, delta: Tensor) -> Tensor:
+        batch, heads, _, size = states.shape
+        rows = self.rows if self.rows is not None else self.places.new_zeros(len(self.places))
+        repeats = batch // len(rows)
+        places = self.places.repeat_interleave(repeats, 0)[:, None, :, None].expand(-1, heads, -1, size)
+        return states.scatter_add(2, places, delta[rows.repeat_interleave(repeats)].to(states.dtype))
+
+    def behind(self, batch: int, queries: int, keys: int) -> Tensor:
+        """Which queries stand behind the infix [batch, queries]."""
+        last = self.places.max(1).values.repeat_interleave(batch // len(self.places))
+        return torch.arange(keys - queries, keys, device=last.device)[None] > last[:, None]
+
+
+def attach(module: nn.Module, prefix: Prefix | None, infix: Infix | None = None) -> None:
     """Give an attention module a prefix, or none. It stays until the next call (a recomputed forward needs it too)."""
     module.__dict__[_SLOT] = prefix
+    module.__dict__[_INFIX_SLOT] = infix
+
+
+def attached(module: nn.Module) -> Prefix | None:
+    """The prefix that `attach` gave."""
+    return module.__dict__.get(_SLOT)
 
 
 def _causal_mask(query: Tensor, key: Tensor, as_bool: bool) -> Tensor:
@@ -78,9 +127,30 @@ def _attend(
     attention_mask: Tensor | None,
     **kwargs: Any,
 ) -> Any:
+    """softmax(q [Kp; k]^T) [Vp; v]; where there is an infix, queries behind it see the keys and values it changed."""
+    infix: Infix | None = module.__dict__.get(_INFIX_SLOT)
+    if infix is None:
+        return _attend_prefix(base, module, query, key, value, attention_mask, **kwargs)
+    changed, *rest = _attend_prefix(base, module, query, *infix.added(key, value), attention_mask, **kwargs)
+    behind = infix.behind(key.shape[0], query.shape[2], key.shape[2])
+    if not bool(behind.all()):
+        plain, *rest = _attend_prefix(base, module, query, key, value, attention_mask, **kwargs)
+        changed = torch.where(behind[:, :, None, None], changed, plain)
+    return changed, *rest
+
+
+def _attend_prefix(
+    base: str,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **kwargs: Any,
+) -> Any:
     """softmax(q [Kp; k]^T) [Vp; v]: every query sees every prefix position; T5's bias is zero there."""
     function = _library_function(base, module)
-    prefix: Prefix | None = module.__dict__.get(_SLOT)
+    prefix = attached(module)
     if prefix is None:
         return function(module, query, key, value, attention_mask, **kwargs)
     causal = kwargs.get("is_causal")
@@ -90,15 +160,30 @@ def _attend(
         # stands in front.
         attention_mask = _causal_mask(query, key, as_bool=base == "sdpa")
     keys, values = prefix.expanded(key.shape[0], key.dtype)
-    length = keys.shape[2]
+    length, seen = keys.shape[2], prefix.seen(key.shape[0])
+    if attention_mask is None and seen is not None:
+        shape = (key.shape[0], 1, query.shape[2], key.shape[2])
+        attention_mask = query.new_ones(shape, dtype=torch.bool) if base == "sdpa" else query.new_zeros(shape)
     key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
     if attention_mask is not None:
-        attention_mask = F.pad(attention_mask, (length, 0), value=True if attention_mask.dtype == torch.bool else 0.0)
+        attention_mask = _mask_with_prefix(attention_mask, length, seen)
     if kwargs.get("position_bias") is not None:
         kwargs["position_bias"] = F.pad(kwargs["position_bias"], (length, 0))
     if base == "sdpa":
         kwargs["is_causal"] = False
     return function(module, query, key, value, attention_mask, **kwargs)
+
+
+def _mask_with_prefix(mask: Tensor, length: int, seen: Tensor | None) -> Tensor:
+    """An attention mask [N or 1, 1, queries, keys], boolean or additive, with `length` prefix columns in front."""
+    if seen is None:
+        return F.pad(mask, (length, 0), value=True if mask.dtype == torch.bool else 0.0)
+    seen = seen.expand(-1, -1, mask.shape[2], -1)
+    if mask.dtype == torch.bool:
+        front = seen
+    else:
+        front = torch.zeros_like(seen, dtype=mask.dtype).masked_fill(~seen, torch.finfo(mask.dtype).min)
+    return torch.cat([front, mask.expand(len(seen), -1, -1, -1)], 3)
 
 
 def _register(base: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,9 @@ def _dropouts(kind: Family, hidden: float | None, attention: float | None) -> di
     return values | dict.fromkeys(kind.hidden_dropout, hidden or 0.0)
 
 
-def _pretrained(model: Mapping[str, Any], kind: Family, dtype: torch.dtype, dropouts: dict[str, float]) -> Any:
+def _pretrained(
+    model: Mapping[str, Any], kind: Family, dtype: torch.dtype, dropouts: dict[str, float], auto_class: str
+) -> Any:
     import transformers
 
     transformers.logging.set_verbosity_error()  # what a checkpoint lacks goes into the record's deviations instead
@@ -77,7 +79,7 @@ def _pretrained(model: Mapping[str, Any], kind: Family, dtype: torch.dtype, drop
         config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **extra)
         for name, value in dropouts.items():
             setattr(config, name, value)
-        auto = getattr(transformers, kind.auto_class)
+        auto = getattr(transformers, auto_class)
         safe = {} if "gguf_file" in extra else {"use_safetensors": True}  # never a pickle; GGUF is none
         loaded, info = auto.from_pretrained(
             place, config=config, dtype=dtype, trust_remote_code=False, output_loading_info=True, **safe, **extra
@@ -158,9 +160,12 @@ def weights_fingerprint(loaded: Any) -> str:
 
 
 def load_backbone(
-    model: Mapping[str, Any], trainer: Mapping[str, Any], device: torch.device
+    model: Mapping[str, Any], trainer: Mapping[str, Any], device: torch.device, form: str = "text_to_text"
 ) -> tuple[Backbone, list[str]]:
     """The frozen backbone on its device, and the deviations that loading causes.
+
+    Args:
+        form: `cloze` keeps an encoder's language-model head, which the other forms do without.
 
     Raises:
         ModelError: weights that cannot be had or do not match the config; the sentence says what to do.
@@ -169,33 +174,78 @@ def load_backbone(
     dtype = DTYPES[trainer["dtype"]]
     dropouts = _dropouts(kind, trainer.get("backbone_dropout"), trainer.get("attention_dropout"))
     missing: list[str] = []
+    auto_class = "AutoModelForMaskedLM" if form == "cloze" else kind.auto_class
+    if form == "cloze" and kind.lm_head is None:
+        raise ModelError(
+            f"task.form=cloze: models of the family {kind.name} have no language-model head. Set task.form=auto."
+        )
     if model["source"] == "random":
-        loaded, tokenizer = random_model(model, kind, dtype, dropouts)
+        loaded, tokenizer = random_model(model, kind, dtype, dropouts, auto_class)
     else:
-        loaded, tokenizer, missing = _pretrained(model, kind, dtype, dropouts)
+        loaded, tokenizer, missing = _pretrained(model, kind, dtype, dropouts, auto_class)
+    whole = loaded
+    if form == "cloze":
+        _refuse_missing_head(model, loaded, missing)
+        loaded = loaded.base_model
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if loaded.get_input_embeddings().weight.dtype != dtype:
-        loaded = loaded.to(dtype)  # a GGUF file comes in the type it was stored in
-    _fill_missing(loaded, missing)
+        whole.to(dtype)  # a GGUF file comes in the type it was stored in
+    _fill_missing(whole, missing)
     _check_facts(model, loaded, kind)
-    use(loaded, trainer["attention"])
+    use(whole, trainer["attention"])
     if kind.kind != "encoder":
         # `generate` fills whatever our settings leave open from here, and bart-large asks for n-gram blocks.
         loaded.generation_config = GenerationConfig()
-    loaded.requires_grad_(False)
-    loaded.eval()
+    whole.requires_grad_(False)
+    whole.eval()
     deviations = [
         f"the checkpoint has no {name}: drawn from N(0, 0.02^2) and kept frozen" for name in missing if "weight" in name
     ]
-    return Backbone(loaded.to(device), tokenizer, kind, spec_of(model)), deviations
+    whole.to(device)
+    return Backbone(loaded, tokenizer, kind, spec_of(model), whole if form == "cloze" else None), deviations
+
+
+def _refuse_missing_head(model: Mapping[str, Any], whole: Any, missing: list[str]) -> None:
+    """A language-model head drawn at random would answer the cloze with noise."""
+    head = [name for name in missing if not name.startswith(whole.base_model_prefix + ".")]
+    if head:
+        raise ModelError(
+            f"task.form=cloze: the checkpoint {model['location']} has no language-model head ({head[0]} is missing). "
+            "Choose a model with one (model=bert-large-cased), or set task.form=auto."
+        )
+
+
+def verbaliser_ids(tokenizer: Any, words: Mapping[str, str], labels: Sequence[str]) -> list[int]:
+    """Token id of each class's word, in the order of the labels.
+
+    Raises:
+        ModelError: a word is missing, or is more than one token for this model.
+    """
+    ids = []
+    for label in labels:
+        word = words.get(label)
+        if word is None:
+            raise ModelError(
+                f"task.verbaliser: no word for the class {label}. Give one for each of {', '.join(labels)}."
+            )
+        found = tokenizer(word, add_special_tokens=False)["input_ids"]
+        if len(found) != 1:
+            raise ModelError(
+                f"task.verbaliser: the word {word!r} of the class {label} is {len(found)} tokens for this model; the "
+                "cloze form fills one. Choose another word."
+            )
+        ids.append(found[0])
+    return ids
 
 
 def adapt(backbone: Backbone, form: str, task: Mapping[str, Any], head_dropout: float = 0.0) -> ModelAdapter:
     """The backbone in the role its kind has for this form."""
     source, target = task["max_input_length"], task["max_target_length"]
     if backbone.spec.kind == "encoder":
-        return EncoderAdapter(backbone, encoder_encoding(backbone.tokenizer, source), form, head_dropout)
+        words = task.get("verbaliser") or {}
+        ids = verbaliser_ids(backbone.tokenizer, words, task["labels"]) if form == "cloze" else ()
+        return EncoderAdapter(backbone, encoder_encoding(backbone.tokenizer, source), form, head_dropout, ids)
     if backbone.spec.kind == "decoder":
         return DecoderAdapter(backbone, decoder_encoding(backbone.tokenizer, source, target))
     return EncoderDecoderAdapter(backbone, encoder_decoder_encoding(backbone.tokenizer, source, target))

@@ -74,11 +74,17 @@ def transformers_config(model: Mapping[str, Any], kind: Family, dropouts: Mappin
     )  # fmt: skip
 
 
-def build(model: Mapping[str, Any], kind: Family, dtype: torch.dtype, dropouts: Mapping[str, float]) -> Any:
+def build(
+    model: Mapping[str, Any],
+    kind: Family,
+    dtype: torch.dtype,
+    dropouts: Mapping[str, float],
+    auto_class: str | None = None,
+) -> Any:
     """The family's model at these shapes, on the default device (`torch.device("meta")` to count)."""
     import transformers
 
-    auto = getattr(transformers, kind.auto_class)
+    auto = getattr(transformers, auto_class or kind.auto_class)
     made = auto.from_config(transformers_config(model, kind, dropouts), dtype=dtype)
     if kind.name == "t5" and not model["tied_head"]:
         # transformers 5 ties T5's head to its embeddings whenever a model is built from a config.
@@ -89,10 +95,14 @@ def build(model: Mapping[str, Any], kind: Family, dtype: torch.dtype, dropouts: 
 
 
 def random_model(
-    model: Mapping[str, Any], kind: Family, dtype: torch.dtype, dropouts: Mapping[str, float]
+    model: Mapping[str, Any],
+    kind: Family,
+    dtype: torch.dtype,
+    dropouts: Mapping[str, float],
+    auto_class: str | None = None,
 ) -> tuple[Any, Any]:
     """Weights drawn with a fixed seed (the global generator is left as it was), and the byte tokenizer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = build(model, kind, dtype, dropouts)
+        made = build(model, kind, dtype, dropouts, auto_class)
     return made, byte_tokenizer(kind.kind, token_types=kind.name == "bert")

@@ -6,4 +6,4 @@ from dataclasses import replace
 
 from repro.models.bert import FAMILY as BERT
 
-FAMILY = replace(BERT, name="roberta")
+FAMILY = replace(BERT, name="roberta", lm_head=lambda whole: whole.lm_head)
