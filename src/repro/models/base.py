@@ -92,7 +92,7 @@ class Backbone:
             shift = shift.repeat_interleave(len(ids) // len(shift), 0)
             plain = kwargs.get("position_ids")
             plain = torch.arange(ids.shape[1], device=ids.device) if plain is None else plain
-            return nn.functional.embedding(plain[None] + shift + position.offset, module.weight)
+            return nn.functional.embedding(plain[None] + shift + (position.offset or 0), module.weight)
 
         return hook
 
