@@ -19,6 +19,9 @@ TRIALS = {
     "prompt_tuning": ("method=prompt_tuning", "model=tiny-t5", "task=cb"),
     "prefix_tuning": ("method=prefix_tuning", "model=tiny-gpt2", "task=e2e"),
     "p_tuning_v2": ("method=p_tuning_v2", "model=tiny-roberta", "task=conll04"),
+    "p_tuning": ("method=p_tuning", "model=tiny-bert", "task=rte", "method.placement=before", "method.head=linear"),
+    "infix_tuning": ("method=infix_tuning", "model=tiny-gpt2", "task=e2e"),
+    "embedding_only": ("method=embedding_only", "model=tiny-gpt2", "task=e2e"),
 }
 """One trial a method, so that every field of every schema is seen."""
 
@@ -28,6 +31,7 @@ NO_RESULT = {
     *("trainer.threads", "trainer.gradient_checkpointing"),
     *("task.data_dir", "task.decoding.batch_size", "task.check_rows", "task.paper_name"),
     *("method.paper_section", "method.deviations", "model.paper_name", "model.licence", "model.note"),
+    *("method.equation", "method.stored_formula", "method.trained_formula", "method.start_from"),
 }
 """What does not change a result: where files lie, who watches, how often we save, memory and speed, remarks."""
 NO_RESULT_GROUPS = ("paths", "tracker", "recipe")
@@ -192,7 +196,7 @@ REFUSED = [
     ("method.length=null", "method.length: ", "null is not allowed", "Give a value"),
     ("model=nope", "model=nope: ", "allowed are bart-large, ", "Choose one"),
     ("task=nope", "task=nope: ", "allowed are boolq, cb, ", "Choose one"),
-    ("method=nope", "method=nope: ", "allowed are fine_tuning, p_tuning_v2, ", "Choose one"),
+    ("method=nope", "method=nope: ", "p_tuning_v2, prefix_tuning, prompt_tuning", "Choose one"),
     ("model=tiny-bert/nope", "model=tiny-bert/nope: ", "allowed are bart-large, ", "Choose one"),
     ("experiment=nope", "experiment=nope: ", "there is no such file", "Choose one"),
     ("ablation=nope", "ablation=nope: ", "there is no such file", "Choose one"),

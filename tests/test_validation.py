@@ -25,8 +25,8 @@ WORDS = "method.initialisation=sampled_vocabulary"
 
 CHOICES = {
     "method.initialisation": ("uniform", "sampled_vocabulary", "class_label"),
-    "method.placement": ("before", "after_bos", "after"),
-    "method.head": ("linear",),
+    "method.placement": ("before", "after_bos", "after", "template"),
+    "method.head": ("linear", "verbaliser"),
     "model.kind": ("encoder", "decoder", "encoder_decoder"),
     "model.family": ("bart", "bert", "gpt2", "llama", "roberta", "t5"),
     "model.source": ("hub", "folder", "package", "random"),
@@ -139,7 +139,8 @@ def test_lowest_numbers_of_the_fields_that_prompt_tuning_lacks(bases: dict[str, 
     assert said.startswith("method.hidden=0: must be at least 1")
     assert refusal(with_value(bases["deep"], "method.init_std", -0.1)).startswith("method.init_std=-0.1: must be at l")
     steps = with_value(bases["deep"], "trainer.epochs", None)
-    assert refusal(with_value(steps, "trainer.steps", 0)).startswith("trainer.steps=0: must be at least 1")
+    assert refusal(with_value(steps, "trainer.steps", -1)).startswith("trainer.steps=-1: must be at least 0")
+    validate(with_value(steps, "trainer.steps", 0))  # the starting values are scored
     said = refusal(with_value(bases["deep"], "trainer.optimiser.weight_decay", -1.0))
     assert said.startswith("trainer.optimiser.weight_decay=-1.0: must be at least 0")
 
@@ -172,7 +173,7 @@ def test_a_prompt_has_at_least_one_position(method: str, length: int, plain: Cal
 
 @pytest.mark.parametrize(
     ("method", "value", "known"),
-    [(PREFIX, "embedding", "prefix_tuning knows mlp, none"), (P2, "none", "p_tuning_v2 knows embedding, mlp")],
+    [(PREFIX, "embedding", "prefix_tuning knows mlp, none, deep"), (P2, "none", "p_tuning_v2 knows embedding, mlp")],
 )
 def test_each_method_has_its_own_reparameterisations(
     method: str, value: str, known: str, plain: Callable[..., dict[str, Any]]

@@ -10,74 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from repro.errors import ConfigError
+from repro.method_config import METHOD_SCHEMAS as METHOD_SCHEMAS
+
 KEY_VERSION = 1
 """Part of every run key: raise it when the meaning of a config changes, lest old records be taken for new ones."""
-
-
-@dataclass
-class MethodConfig:
-    """What every method says of itself. A method's own fields are in a subclass, named `<Name>Config`."""
-
-    _target_: str = MISSING
-    name: str = MISSING
-    paper_section: str = MISSING
-    """Where the method is described, for docs and records."""
-    deviations: list[str] = field(default_factory=list)
-    """Known differences from the paper: copied into every record."""
-
-
-@dataclass
-class FineTuningConfig(MethodConfig):
-    head: str = "linear"
-    """Encoder models: `linear` on the pooled or token output. Generating models ignore it."""
-
-
-@dataclass
-class PromptTuningConfig(MethodConfig):
-    length: int = 100
-    initialisation: str = "class_label"
-    """uniform | sampled_vocabulary | class_label"""
-    uniform_low: float = -0.5
-    uniform_high: float = 0.5
-    vocabulary_size: int = 5000
-    """Rows of the embedding table, from id 0, among which `sampled_vocabulary` draws without replacement."""
-    init_words: list[str] = field(default_factory=list)
-    """`class_label`: words instead of the task's label names (Lester et al., footnote 7); empty means the labels."""
-    placement: str = "before"
-    """before | after (the input) | after_bos"""
-    head: str = "linear"
-
-
-@dataclass
-class PrefixTuningConfig(MethodConfig):
-    length: int = 5
-    reparameterisation: str = "mlp"
-    """mlp | none"""
-    hidden: int = 512
-    """Width k of the MLP's hidden layer (`mid_dim`)."""
-    prefix_dropout: float = 0.0
-    sites: list[str] = field(default_factory=list)
-    """encoder, decoder, cross; empty means every site the model has."""
-    shift_positions: bool = True
-    """Real tokens start at position `length`."""
-    head: str = "linear"
-
-
-@dataclass
-class PTuningV2Config(MethodConfig):
-    length: int = 20
-    reparameterisation: str = "embedding"
-    """embedding | mlp"""
-    hidden: int = 512
-    prefix_dropout: float = 0.1
-    init_std: float = 0.02
-    shift_positions: bool = True
-    sites: list[str] = field(default_factory=list)
-    head: str = "linear"
 
 
 @dataclass
@@ -288,13 +230,6 @@ class TrialConfig:
     """Run again a trial whose record says `failed`."""
 
 
-METHOD_SCHEMAS = {
-    "fine_tuning": FineTuningConfig,
-    "prompt_tuning": PromptTuningConfig,
-    "prefix_tuning": PrefixTuningConfig,
-    "p_tuning_v2": PTuningV2Config,
-}
-
 # What does not change a result: where files lie, who watches, how often we save, which name a sweep has.
 _NOT_IN_KEY = (
     ("paths",),
@@ -312,7 +247,11 @@ _NOT_IN_KEY = (
     ("task", "decoding", "batch_size"),
     ("task", "check_rows"),
     ("method", "paper_section"),
+    ("method", "equation"),
+    ("method", "stored_formula"),
+    ("method", "trained_formula"),
     ("method", "deviations"),
+    ("method", "start_from"),
     ("model", "paper_name"),
     ("model", "licence"),
     ("model", "note"),
@@ -328,7 +267,7 @@ _ADDED: dict[str, Any] = {
     "method.pooled_at_prompt": False,
     "method.init_text": None,
     "method.init_steps": 500,
-    "method.start_from": None,
+    "method.start_sha256": None,
     "task.sentinel": False,
     "task.task_name_prefix": False,
     "task.parts": {},
@@ -343,7 +282,32 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     trial = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     plain = OmegaConf.to_container(trial, resolve=True, throw_on_missing=True, enum_to_str=True)
     assert isinstance(plain, dict)
+    _note_start(plain.get("method"))
     return plain  # type: ignore[return-value]
+
+
+def _note_start(method: Any) -> None:
+    """Put the hash of `start_from` beside it.
+
+    Raises:
+        ConfigError: the file is not there, or is another than `start_sha256` says.
+    """
+    if not isinstance(method, dict) or not method.get("start_from"):
+        return
+    path = Path(method["start_from"]).expanduser()
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise ConfigError(
+            f"method.start_from={path}: this file cannot be read ({error.strerror}). Give the prompt.safetensors of a "
+            "finished trial, or one that `repro import` wrote."
+        ) from error
+    if method.get("start_sha256") not in (None, found):
+        raise ConfigError(
+            f"method.start_sha256={method['start_sha256']}: the file {path} has {found}. Leave start_sha256 out, or "
+            "give the file it belongs to."
+        )
+    method["start_sha256"] = found
 
 
 def run_key(plain: dict[str, Any]) -> str:

@@ -97,6 +97,8 @@ def _name(plain: Plain) -> str:
 def without_places(plain: Plain) -> Plain:
     """The config as a record keeps it: no folders of this machine, which say nothing about the result."""
     kept = {name: value for name, value in plain.items() if name != "paths"}
+    if plain["method"].get("start_from"):
+        kept["method"] = plain["method"] | {"start_from": Path(plain["method"]["start_from"]).name}
     folder, root = Path(plain["task"]["data_dir"]), Path(plain["paths"]["data_root"])
     inside = folder.relative_to(root) if folder.is_relative_to(root) else Path(folder.name)
     return kept | {"task": plain["task"] | {"data_dir": inside.as_posix()}}

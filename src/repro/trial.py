@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from repro.errors import ConfigError
 from repro.evaluation import Evaluation, mean_loss, predict, score, write_predictions
 from repro.methods.base import Context, Method
+from repro.models.activations import activations
 from repro.models.base import Backbone, ModelAdapter
 from repro.models.loading import adapt, load_backbone, weights_fingerprint
 from repro.store.files import write_atomic
@@ -31,10 +33,19 @@ _INITIAL = 0x1217
 Plain = Mapping[str, Any]
 
 
-def build_tensors(method: Method, backbone: Backbone, task: Any, seeds: Sequence[int]) -> None:
-    """Draw the method's starting values, each trial's from its own seed, and move them beside the model."""
+def build_tensors(
+    method: Method, backbone: Backbone, task: Any, seeds: Sequence[int], start_from: str | None = None
+) -> None:
+    """Draw the method's starting values, each trial's from its own seed, and move them beside the model.
+
+    Args:
+        start_from: file of an exported prompt that takes the place of the drawn values.
+
+    Raises:
+        ConfigError: the file holds another method's tensors, or tensors of other shapes.
+    """
     outputs = None
-    if backbone.spec.kind == "encoder":
+    if backbone.spec.kind == "encoder" and task.form != "cloze":  # the cloze's head is the language model's own
         outputs = 1 if task.form == "choice" else len(task.labels)
     context = Context(
         spec=backbone.spec,
@@ -42,13 +53,32 @@ def build_tensors(method: Method, backbone: Backbone, task: Any, seeds: Sequence
         tokenize=lambda text: backbone.tokenizer(text, add_special_tokens=False)["input_ids"],
         labels=task.labels,
         outputs=outputs,
+        activations=lambda ids: activations(backbone, ids),
         generators=[torch.Generator().manual_seed(mixed_seed(seed, _INITIAL)) for seed in seeds],
     )
     method.build(context)
+    if start_from is not None:
+        _start(method, start_from)
     method.parameters = {
         name: tensor.detach().to(backbone.device, torch.promote_types(backbone.dtype, torch.float32)).requires_grad_()
         for name, tensor in method.parameters.items()
     }
+
+
+def _start(method: Method, file: str) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    take = getattr(method, "start", None)
+    if take is None:
+        raise ConfigError(
+            f"method.start_from={file}: {method.name} has no prompt that could start from a file. Leave it out, or set "
+            "method=prompt_tuning, prefix_tuning or p_tuning_v2."
+        )
+    try:
+        take(load_file(str(Path(file).expanduser())))
+    except (SafetensorError, ValueError) as error:
+        raise ConfigError(f"method.start_from={file}: {error}") from error
 
 
 def tuned_weights(backbone: Backbone) -> tuple[dict[str, Tensor], Callable[[], None]]:
@@ -94,7 +124,7 @@ class Trial:
         trial.backbone, trial.deviations = load_backbone(plain["model"], trial.trainer, device, task.form)
         dropout = trial.trainer["backbone_dropout"] or 0.0
         trial.adapter = adapt(trial.backbone, task.form, plain["task"], dropout)
-        build_tensors(method, trial.backbone, task, [plain["seed"]])
+        build_tensors(method, trial.backbone, task, [plain["seed"]], plain["method"].get("start_from"))
         trial.weights = {"sha256": weights_fingerprint(trial.backbone.model), "location": plain["model"]["location"]}
         trial.parameters = trial._count()
         trial._plan()
@@ -116,7 +146,8 @@ class Trial:
         """Steps in all, and after which the trial is evaluated."""
         order = DataOrder(len(self.examples["train"]), self.trainer["batch_size"], self.plain["seed"])
         self.order, per_epoch = order, order.steps_per_epoch
-        self.steps = self.trainer["steps"] or self.trainer["epochs"] * per_epoch
+        steps = self.trainer["steps"]  # 0: nothing is trained, the starting values are scored
+        self.steps = self.trainer["epochs"] * per_epoch if steps is None else steps
         every = str(self.trainer["evaluate_every"])
         self.evaluate_every = per_epoch if every == "epoch" else int(every)
 

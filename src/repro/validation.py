@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping
 from functools import cache
@@ -16,8 +17,9 @@ Plain = Mapping[str, Any]
 
 _ALLOWED: dict[str, tuple[Any, ...]] = {
     "method.initialisation": ("uniform", "sampled_vocabulary", "class_label"),
-    "method.placement": ("before", "after_bos", "after"),
-    "method.head": ("linear",),
+    "method.placement": ("before", "after_bos", "after", "template"),
+    "method.encoder": ("lstm", "mlp", "embedding"),
+    "method.head": ("linear", "verbaliser"),
     "model.kind": ("encoder", "decoder", "encoder_decoder"),
     "model.source": ("hub", "folder", "package", "random"),
     "task.source": ("local", "hub"),
@@ -36,13 +38,20 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "tracker.name": ("none", "wandb"),
     "tracker.mode": ("offline", "online", "disabled"),
 }
-_REPARAMETERISATIONS = {"prefix_tuning": ("mlp", "none"), "p_tuning_v2": ("embedding", "mlp")}
+_REPARAMETERISATIONS = {
+    "prefix_tuning": ("mlp", "none", "deep"),
+    "p_tuning_v2": ("embedding", "mlp"),
+    "embedding_only": ("mlp", "none"),
+    "infix_tuning": ("mlp", "none"),
+}
 
 # (lowest, what it is) of numbers; None in the config is always allowed
 _AT_LEAST: dict[str, float] = {
     "method.hidden": 1,
     "method.vocabulary_size": 1,
     "method.init_std": 0,
+    "method.init_steps": 1,
+    "method.lstm_hidden": 1,
     "task.max_input_length": 4,
     "task.max_target_length": 2,
     "task.limit.train": 1,
@@ -53,7 +62,7 @@ _AT_LEAST: dict[str, float] = {
     "task.decoding.min_new_tokens": 0,
     "task.decoding.batch_size": 1,
     "trainer.epochs": 1,
-    "trainer.steps": 1,
+    "trainer.steps": 0,
     "trainer.batch_size": 1,
     "trainer.microbatches": 1,
     "trainer.evaluation_batch_size": 1,
@@ -156,6 +165,8 @@ def _check_method(plain: Plain) -> None:
                 f"{plain['model']['name']} has {', '.join(sites)}",
                 f"Set method.sites=[{sites[0]}] or [] for all.",
             )
+    _check_layers(plain)
+    _check_kind(plain)
     if method.get("initialisation") == "class_label" and not (
         method.get("init_words") or plain["task"].get("init_words") or plain["task"].get("labels")
     ):
@@ -164,6 +175,62 @@ def _check_method(plain: Plain) -> None:
             "class_label",
             f"the task {plain['task']['name']} has no class labels",
             "Set method.initialisation=sampled_vocabulary, or method.init_words=[some,words].",
+        )
+
+
+def _check_layers(plain: Plain) -> None:
+    """`method.layers` is all, first:k or last:k with 1 <= k <= layers of every site."""
+    value = plain["method"].get("layers")
+    if value in (None, "all"):
+        return
+    model = plain["model"]
+    most = min(model["layers"], model.get("decoder_layers") or model["layers"])
+    found = re.fullmatch(r"(first|last):(\d+)", str(value))
+    if not found or not 1 <= int(found.group(2)) <= most:
+        _refuse(
+            "method.layers",
+            value,
+            f"must be all, first:k or last:k with k from 1 to {most} ({model['name']})",
+            f"Set method.layers=last:{most}, say.",
+        )
+
+
+_DECODER_ONLY = {
+    "embedding_only": "its prefix is what a causal model computes for the prompt before it reads anything else",
+    "infix_tuning": "its infix stands between the source and the target of one sequence",
+}
+_REASON_SWITCH = "only encoder models embed and pool the text as the official PT baseline does"
+
+
+def _check_kind(plain: Plain) -> None:
+    """Methods and switches that have a meaning for one kind of model only."""
+    method, kind = plain["method"], plain["model"]["kind"]
+    why = _DECODER_ONLY.get(method["name"])
+    if why and kind != "decoder":
+        raise ConfigError(
+            f"method={method['name']} with model={plain['model']['name']} ({kind}): {why}, so it needs a decoder-only "
+            "model. Choose one (model=gpt2-medium), or method=prompt_tuning."
+        )
+    for switch in ("embedded_twice", "pooled_at_prompt"):
+        if method.get(switch) and kind != "encoder":
+            _refuse(f"method.{switch}", True, _REASON_SWITCH, f"Set method.{switch}=false.")
+    if method.get("embedded_twice") and plain["model"]["family"] not in ("bert", "roberta"):
+        _refuse(
+            "method.embedded_twice", True, "known for the BERT and RoBERTa of the official code", "Set it to false."
+        )
+    if method.get("init_text") and kind != "decoder":
+        _refuse(
+            "method.init_text",
+            method["init_text"],
+            "only decoder-only models can start from activations (the official code has no such start for BART)",
+            "Set method.init_text=null.",
+        )
+    if method.get("placement") == "template" and form_of(plain) != "cloze":
+        _refuse(
+            "method.placement",
+            "template",
+            "only a task in the cloze form has a template with places for the prompt",
+            "Set task.form=cloze, or method.placement=before.",
         )
 
 

@@ -36,9 +36,9 @@ class ModelSpec:
     sites: Mapping[str, int]
     """{site: layers L}"""
 
-    def kv_width(self, site: str) -> int:
-        """Numbers that keys and values of one prefix position take over all layers of a site: 2 x L x H x Dh."""
-        return 2 * self.sites[site] * self.heads * self.head_dim
+    def kv_width(self, site: str, layers: int | None = None) -> int:
+        """Numbers that keys and values of one prefix position take over L layers (all of the site): 2 x L x H x Dh."""
+        return 2 * (self.sites[site] if layers is None else layers) * self.heads * self.head_dim
 
 
 @dataclass(frozen=True)

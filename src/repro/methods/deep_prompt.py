@@ -1,4 +1,4 @@
-"""What prefix-tuning and P-Tuning v2 share: a prefix of keys and values at every layer of the chosen sites."""
+"""What prefix-tuning and P-Tuning v2 share: a prefix of keys and values at the layers of the chosen sites."""
 
 from __future__ import annotations
 
@@ -6,23 +6,36 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from repro.errors import ConfigError
 from repro.methods.base import Context, Injection, ModelSpec
 from repro.methods.heads import build_head, head_of, per_trial
-from repro.methods.reparameterisation import Starts, build_direct, build_mlp, prefix_of, split_layers
+from repro.methods.reparameterisation import (
+    Starts,
+    build_direct,
+    build_mlp,
+    fit_mlp,
+    layer_indices,
+    prefix_of,
+    split_layers,
+    started,
+)
 
 
 class DeepPrompt:
-    """P positions of trainable keys and values in front of the real ones, at every layer.
+    """P positions of trainable keys and values in front of the real ones, at every layer or some of them.
 
     Args:
         name: of the method, for records.
         length: P.
-        use_mlp: train an embedding [P, D] and an MLP that makes the prefix; folded away on export.
-        hidden: the MLP's hidden width k.
+        widths: of the hidden layers of the MLP that makes the prefix from an embedding [P, D], folded away on export;
+            empty: the prefix itself is trained.
         starts: how starting values are drawn.
         dropout: on the prefix, drawn anew for every example of a batch while training.
         sites: empty means every site of the model, each with tensors of its own.
         shift_positions: real tokens start at position P, as `past_key_values` did in the official code.
+        layers: `all`, `first:k` or `last:k` of each site (Liu et al. Figure 3).
+        init_text: words whose keys and values in the frozen model are the starting prefix (Li and Liang section 7.4).
+        init_steps: updates that fit the MLP to them.
     """
 
     tuning = None
@@ -31,15 +44,18 @@ class DeepPrompt:
         self,
         name: str,
         length: int,
-        use_mlp: bool,
-        hidden: int,
+        widths: Sequence[int],
         starts: Starts,
         dropout: float,
         sites: Sequence[str],
         shift_positions: bool,
+        layers: str = "all",
+        init_text: str | None = None,
+        init_steps: int = 500,
     ):
-        self.name, self.length, self.use_mlp, self.hidden = name, length, use_mlp, hidden
+        self.name, self.length, self.widths = name, length, tuple(widths)
         self.starts, self.dropout, self.sites, self.shift_positions = starts, dropout, tuple(sites), shift_positions
+        self.layers, self.init_text, self.init_steps = layers, init_text, init_steps
         self.parameters: dict[str, Tensor] = {}
         self._spec: ModelSpec | None = None
 
@@ -47,23 +63,56 @@ class DeepPrompt:
         """Tensors of every site, then the head (encoders)."""
         self._spec = context.spec
         self.parameters = {}
-        for site in self.sites or tuple(context.spec.sites):
-            if self.use_mlp:
-                self.parameters |= build_mlp(context, site, self.length, self.hidden, self.starts)
+        for site in self._sites():
+            width = context.spec.kv_width(site, len(self._layers(site)))
+            if self.widths:
+                self.parameters |= build_mlp(context, site, self.length, self.widths, width, self.starts)
             else:
-                self.parameters |= build_direct(context, site, self.length, self.starts)
+                self.parameters |= build_direct(context, f"{site}.prefix", self.length, width, self.starts)
+        if self.init_text is not None:
+            self._start_from_text(context, self.init_text)
         self.parameters |= build_head(context)
+
+    def _sites(self) -> tuple[str, ...]:
+        assert self._spec is not None, "build() comes first"
+        return self.sites or tuple(self._spec.sites)
+
+    def _layers(self, site: str) -> tuple[int, ...]:
+        assert self._spec is not None, "build() comes first"
+        return layer_indices(self.layers, self._spec.sites[site])
+
+    def _start_from_text(self, context: Context, text: str) -> None:
+        """The prefix starts at the frozen model's own keys and values of the words (`add_prefix_space` as there)."""
+        ids = context.tokenize(f" {text}")
+        if len(ids) != self.length:
+            raise ConfigError(
+                f"method.length={self.length}: method.init_text={text!r} is {len(ids)} tokens for this model, and each "
+                f"starts one position. Set method.length={len(ids)}."
+            )
+        if context.activations is None:
+            return  # only shapes are wanted
+        found = context.activations(ids)
+        for site in self._sites():
+            target = found[site].unflatten(1, (-1, context.spec.kv_width(site, 1)))[:, list(self._layers(site))]
+            if self.widths:
+                fit_mlp(self.parameters, site, target.flatten(1), self.init_steps)
+            else:
+                start = target.flatten(1).expand(context.trials, -1, -1)
+                self.parameters[f"{site}.prefix"] = start.clone().requires_grad_()
 
     def _prefixes(self) -> dict[str, Tensor]:
         """{site: [K, P, 2 x L x H x Dh]}"""
-        assert self._spec is not None, "build() comes first"
-        return {site: prefix_of(self.parameters, site) for site in self.sites or tuple(self._spec.sites)}
+        return {site: prefix_of(self.parameters, site) for site in self._sites()}
 
     def injection(self, training: bool) -> Injection:
         """Keys and values of every site, made once a call."""
         assert self._spec is not None, "build() comes first"
+        chosen = None if self.layers == "all" else self._layers
         return Injection(
-            kv={site: split_layers(flat, self._spec, site) for site, flat in self._prefixes().items()},
+            kv={
+                site: split_layers(flat, self._spec, site, chosen(site) if chosen else None)
+                for site, flat in self._prefixes().items()
+            },
             kv_dropout=self.dropout if training else 0.0,
             position_shift=self.length if self.shift_positions else 0,
             head=head_of(self.parameters),
@@ -78,10 +127,18 @@ class DeepPrompt:
         """Takes what `export` gave; the MLP, if there was one, is gone and the prefix itself becomes the parameter."""
         self.parameters = {name: tensor.detach().clone().requires_grad_() for name, tensor in exported.items()}
 
+    def start(self, exported: Mapping[str, Tensor]) -> None:
+        """Begin training from an exported prefix.
+
+        Raises:
+            ValueError: it does not fit.
+        """
+        plain = "reparameterisation=embedding" if self.name == "p_tuning_v2" else "reparameterisation=none"
+        self.parameters = started(self.parameters, exported, plain)
+
     def parameter_counts(self) -> dict[str, int]:
         """`prompt` is P x 2 x L x H x Dh over all sites; an MLP trains more than is stored (Li and Liang, issue 17)."""
         assert self._spec is not None, "build() comes first"
-        sites = self.sites or tuple(self._spec.sites)
-        prompt = sum(self.length * self._spec.kv_width(site) for site in sites)
+        prompt = sum(self.length * self._spec.kv_width(site, len(self._layers(site))) for site in self._sites())
         head = per_trial(self.parameters, "head.")
         return {"trained": per_trial(self.parameters), "stored": prompt + head, "prompt": prompt, "head": head}

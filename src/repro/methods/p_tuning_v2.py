@@ -16,13 +16,13 @@ def p_tuning_v2(
     init_std: float = 0.02,
     sites: Sequence[str] = (),
     shift_positions: bool = True,
+    layers: str = "all",
     head: str = "linear",
 ) -> DeepPrompt:
     """Prefixes of keys and values at every layer; `reparameterisation` is `embedding` (none) or `mlp` (section 3.3).
 
     Starts at N(0, 0.02^2) and zero biases, because `from_pretrained` re-initialises new modules in the official run.
     """
-    use_mlp = reparameterisation == "mlp"
-    return DeepPrompt(
-        "p_tuning_v2", length, use_mlp, hidden, Gaussian(init_std), prefix_dropout, sites, shift_positions
-    )
+    widths = (hidden,) if reparameterisation == "mlp" else ()
+    starts = Gaussian(init_std)
+    return DeepPrompt("p_tuning_v2", length, widths, starts, prefix_dropout, sites, shift_positions, layers)

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from repro.methods.deep_prompt import DeepPrompt
 from repro.methods.reparameterisation import TorchDefaults
 
+DEPTH = {"none": 0, "mlp": 1, "deep": 2}
+"""Hidden layers of each reparameterisation."""
+
 
 def prefix_tuning(
     length: int,
@@ -15,12 +18,27 @@ def prefix_tuning(
     prefix_dropout: float = 0.0,
     sites: Sequence[str] = (),
     shift_positions: bool = True,
+    layers: str = "all",
+    init_text: str | None = None,
+    init_steps: int = 500,
     head: str = "linear",
 ) -> DeepPrompt:
     """P_theta[i, :] = MLP_theta(P'_theta[i, :]) (equation 3).
 
     As in the official code P' has D columns and `hidden` is the MLP's inner width (the paper calls k the width of P').
-    `reparameterisation: none` trains the prefix itself, drawn from N(0, 1) (`init_shallow`).
+    `reparameterisation: none` trains the prefix itself, drawn from N(0, 1) (`init_shallow`); `deep` has two hidden
+    layers (`use_deep`). `init_text` starts at the activations of real words (section 7.4).
     """
-    use_mlp = reparameterisation == "mlp"
-    return DeepPrompt("prefix_tuning", length, use_mlp, hidden, TorchDefaults(), prefix_dropout, sites, shift_positions)
+    widths = (hidden,) * DEPTH[reparameterisation]
+    return DeepPrompt(
+        "prefix_tuning",
+        length,
+        widths,
+        TorchDefaults(),
+        prefix_dropout,
+        sites,
+        shift_positions,
+        layers,
+        init_text,
+        init_steps,
+    )

@@ -14,6 +14,7 @@ from torch import Tensor
 from repro.methods.base import Context, Injection
 from repro.methods.heads import build_head, head_of, per_trial
 from repro.methods.initialisers import class_labels, sampled_vocabulary, stack, uniform
+from repro.methods.reparameterisation import started
 
 
 class PromptTuning:
@@ -26,6 +27,7 @@ class PromptTuning:
         vocabulary_size: how many rows of the table, from id 0, are candidates for sampling.
         init_words: for class_label where labels are free text; empty means the task's label names.
         placement: before the input (the paper), after its first token, or after the input.
+        embedded_twice, pooled_at_prompt: encoders, as the official "PT" baseline of P-Tuning v2 does (`Injection`).
     """
 
     name = "prompt_tuning"
@@ -40,9 +42,12 @@ class PromptTuning:
         vocabulary_size: int = 5000,
         init_words: Sequence[str] = (),
         placement: str = "before",
+        embedded_twice: bool = False,
+        pooled_at_prompt: bool = False,
         head: str = "linear",
     ):
         self.length, self.initialisation, self.placement, self.head = length, initialisation, placement, head
+        self.embedded_twice, self.pooled_at_prompt = embedded_twice, pooled_at_prompt
         self.uniform_low, self.uniform_high = uniform_low, uniform_high
         self.vocabulary_size, self.init_words = vocabulary_size, tuple(init_words)
         self.parameters: dict[str, Tensor] = {}
@@ -64,7 +69,13 @@ class PromptTuning:
 
     def injection(self, training: bool) -> Injection:
         """[P; X]"""
-        return Injection(self.parameters["prompt"], self.placement, head=head_of(self.parameters))
+        return Injection(
+            self.parameters["prompt"],
+            self.placement,
+            embedded_twice=self.embedded_twice,
+            pooled_at_prompt=self.pooled_at_prompt,
+            head=head_of(self.parameters),
+        )
 
     def export(self) -> dict[str, Tensor]:
         """`prompt` [K, P, D] and the head."""
@@ -73,6 +84,14 @@ class PromptTuning:
     def restore(self, exported: Mapping[str, Tensor]) -> None:
         """Takes what `export` gave."""
         self.parameters = {name: tensor.detach().clone().requires_grad_() for name, tensor in exported.items()}
+
+    def start(self, exported: Mapping[str, Tensor]) -> None:
+        """Begin training from an exported prompt.
+
+        Raises:
+            ValueError: it does not fit.
+        """
+        self.parameters = started(self.parameters, exported, "initialisation=uniform")
 
     def parameter_counts(self) -> dict[str, int]:
         """P x D, and the head."""

@@ -5,7 +5,8 @@ Both papers' code lays one position's numbers out as [2L, H, Dh], keys of layer 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -15,12 +16,21 @@ from repro.methods.base import Context, KeyValue, ModelSpec
 from repro.methods.initialisers import linear_default, normal, stack
 
 
-def split_layers(flat: Tensor, spec: ModelSpec, site: str) -> KeyValue:
-    """[K, P, 2 x L x H x Dh] to keys and values [K, L, H, P, Dh]."""
+def layer_indices(layers: str, total: int) -> tuple[int, ...]:
+    """`all`, `first:k` or `last:k` as indices into a site's layers (Liu et al. Figure 3: ascending and descending)."""
+    which, _, count = layers.partition(":")
+    if which == "all":
+        return tuple(range(total))
+    return tuple(range(total))[: int(count)] if which == "first" else tuple(range(total))[-int(count) :]
+
+
+def split_layers(flat: Tensor, spec: ModelSpec, site: str, layers: tuple[int, ...] | None = None) -> KeyValue:
+    """[K, P, 2 x L x H x Dh] to keys and values [K, L, H, P, Dh], L counting `layers` (None: all of the site)."""
     trials, length, _ = flat.shape
-    parts = flat.view(trials, length, spec.sites[site], 2, spec.heads, spec.head_dim)  # K P L 2 H Dh
+    count = spec.sites[site] if layers is None else len(layers)
+    parts = flat.view(trials, length, count, 2, spec.heads, spec.head_dim)  # K P L 2 H Dh
     keys, values = parts.permute(3, 0, 2, 4, 1, 5)  # each K L H P Dh
-    return KeyValue(keys, values)
+    return KeyValue(keys, values, layers)
 
 
 def join_layers(kv: KeyValue) -> Tensor:
@@ -30,14 +40,17 @@ def join_layers(kv: KeyValue) -> Tensor:
 
 
 def mlp(tensors: Mapping[str, Tensor], name: str) -> Tensor:
-    """tanh(E W1' + b1) W2' + b2 for every trial: [K, P, D] -> [K, P, 2 x L x H x Dh].
+    """tanh(E W1' + b1) W2' + b2 for every trial, or one more tanh layer between: [K, P, D] -> [K, P, outputs].
 
-    Li and Liang section 4.3 (`control_trans` of the official code); Liu et al. section 3.3 (`prefix_projection`).
+    Li and Liang section 4.3 (`control_trans` of the official code, `use_deep` the deeper one); Liu et al. section 3.3
+    (`prefix_projection`).
     """
-    hidden = torch.baddbmm(
-        tensors[f"{name}.b1"][:, None], tensors[f"{name}.embedding"], tensors[f"{name}.w1"].mT
-    ).tanh()
-    return torch.baddbmm(tensors[f"{name}.b2"][:, None], hidden, tensors[f"{name}.w2"].mT)
+    layers = sum(f"{name}.w{i}" in tensors for i in (1, 2, 3))
+    states = tensors[f"{name}.embedding"]
+    for i in range(1, layers + 1):
+        states = torch.baddbmm(tensors[f"{name}.b{i}"][:, None], states, tensors[f"{name}.w{i}"].mT)
+        states = states.tanh() if i < layers else states
+    return states
 
 
 class Starts(Protocol):
@@ -75,21 +88,72 @@ class Gaussian:
         return normal(generator, outputs, inputs, std=self.std), torch.zeros(outputs)
 
 
-def build_mlp(context: Context, site: str, length: int, hidden: int, starts: Starts) -> dict[str, Tensor]:
-    """`<site>.embedding` [K, P, D], `w1` [K, k, D], `b1` [K, k], `w2` [K, 2LHDh, k], `b2` [K, 2LHDh]."""
-    width, out = context.spec.width, context.spec.kv_width(site)
+def build_mlp(
+    context: Context, name: str, length: int, hidden: Sequence[int], outputs: int, starts: Starts
+) -> dict[str, Tensor]:
+    """`<name>.embedding` [K, P, D]; weights `w1` [K, k, D] ... and biases `b1` [K, k] ... of the layers, in order."""
+    widths = [context.spec.width, *hidden, outputs]
     drawn = []
     for generator in context.generators:
-        embedding = starts.embedding(generator, length, width)
-        (w1, b1), (w2, b2) = starts.linear(generator, hidden, width), starts.linear(generator, out, hidden)
-        drawn.append({"embedding": embedding, "w1": w1, "b1": b1, "w2": w2, "b2": b2})
-    return {f"{site}.{name}": torch.stack([d[name] for d in drawn]).requires_grad_() for name in drawn[0]}
+        trial = {"embedding": starts.embedding(generator, length, context.spec.width)}
+        for i, (inputs, units) in enumerate(itertools.pairwise(widths), 1):
+            trial[f"w{i}"], trial[f"b{i}"] = starts.linear(generator, units, inputs)
+        drawn.append(trial)
+    return {f"{name}.{part}": torch.stack([d[part] for d in drawn]).requires_grad_() for part in drawn[0]}
 
 
-def build_direct(context: Context, site: str, length: int, starts: Starts) -> dict[str, Tensor]:
-    """`<site>.prefix` [K, P, 2 x L x H x Dh]: the prefix itself is trained."""
-    width = context.spec.kv_width(site)
-    return {f"{site}.prefix": stack(lambda g: starts.embedding(g, length, width), context.generators)}
+def build_direct(context: Context, name: str, length: int, width: int, starts: Starts) -> dict[str, Tensor]:
+    """`<name>` [K, P, width]: the rows themselves are trained."""
+    return {name: stack(lambda g: starts.embedding(g, length, width), context.generators)}
+
+
+def fit_mlp(tensors: Mapping[str, Tensor], name: str, target: Tensor, steps: int) -> None:
+    """Train an MLP's layers, not its embedding, until its output is near `target` [P, outputs].
+
+    Adam at 1e-4 on the mean squared error: `lowdata_init_train3` of Li and Liang's code (liliang2021 section (a)).
+    """
+    layers = [tensor for part, tensor in tensors.items() if part.startswith(f"{name}.") and "embedding" not in part]
+    optimiser = torch.optim.Adam(layers, lr=1e-4)
+    with torch.enable_grad():
+        for _ in range(steps):
+            optimiser.zero_grad()
+            (mlp(tensors, name) - target).square().flatten(1).mean(1).sum().backward()
+            optimiser.step()
+    optimiser.zero_grad()
+
+
+def started(
+    parameters: Mapping[str, Tensor], exported: Mapping[str, Tensor], reparameterisation: str
+) -> dict[str, Tensor]:
+    """`parameters` with the values of an exported prompt; a head of another shape (another task's) stays as drawn.
+
+    Args:
+        reparameterisation: what to set where an MLP is in the way, for the error.
+
+    Raises:
+        ValueError: the file has no such tensor, or one of another shape.
+    """
+    out = dict(parameters)
+    for name, tensor in parameters.items():
+        found = exported.get(name)
+        fits = found is not None and found.shape[1:] == tensor.shape[1:]
+        if fits and found is not None:
+            out[name] = found.to(tensor.dtype).expand_as(tensor).clone().requires_grad_()
+        elif name.startswith("head."):
+            continue
+        elif name.endswith((".embedding", ".w1")):
+            raise ValueError(
+                f"a stored prompt cannot start the layers that make one. Set method.{reparameterisation}, which trains "
+                "the prompt itself."
+            )
+        elif found is None:
+            raise ValueError(f"it has no tensor {name}, only {', '.join(sorted(exported)) or 'none'}.")
+        else:
+            raise ValueError(
+                f"{name} is {tuple(found.shape[1:])} there and {tuple(tensor.shape[1:])} here: length, layers, sites "
+                "and model must agree."
+            )
+    return out
 
 
 def prefix_of(tensors: Mapping[str, Tensor], site: str) -> Tensor:
