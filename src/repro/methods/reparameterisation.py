@@ -119,7 +119,8 @@ def fit_mlp(tensors: Mapping[str, Tensor], name: str, target: Tensor, steps: int
             optimiser.zero_grad()
             (mlp(tensors, name) - target).square().flatten(1).mean(1).sum().backward()
             optimiser.step()
-    optimiser.zero_grad()
+    for tensor in tensors.values():
+        tensor.grad = None  # the embedding's too, which the fit leaves alone
 
 
 def started(
