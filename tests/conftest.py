@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gzip
 import json
 import logging
 import os
@@ -79,10 +80,33 @@ def _table_to_text(task: Mapping[str, Any], split: str, number: int) -> str:
     )
 
 
+def _question_answering(task: Mapping[str, Any], split: str, number: int) -> str:
+    options = task["options"]
+    questions: list[dict[str, Any]] = []
+    for i in range(number):
+        name = f"Ann{i}"
+        context = f"The runner {name} won {i + 3} times."
+        answers = [{"text": name, "answer_start": 11}, {"text": f"runner {name}", "answer_start": 4}]
+        if options.get("unanswerable") and i % 3 == 2:
+            answers = []
+        questions.append({"context": context, "id": f"{split}-{i}", "question": f"Who won {i}?", "answers": answers})
+    if not (options.get("files") or {}).get(split, "").endswith((".jsonl", ".jsonl.gz")):
+        paragraphs = [{"context": q.pop("context"), "qas": [q]} for q in questions]
+        return json.dumps({"version": "1", "data": [{"title": "Runs", "paragraphs": paragraphs}]})
+    lines: list[dict[str, Any]] = [{"header": {"dataset": "Made", "split": "dev"}}]
+    for q in questions:
+        texts = [answer["text"] for answer in q["answers"]]
+        detected = [{"text": texts[0], "char_spans": [[11, 10 + len(texts[0])]], "token_spans": [[2, 2]]}]
+        qas = [{"qid": q["id"], "question": q["question"], "answers": texts, "detected_answers": detected}]
+        lines.append({"context": q["context"], "qas": qas})
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
 WRITERS: dict[str, tuple[Callable[[Mapping[str, Any], str, int], str], tuple[str, str, str]]] = {
     "repro.tasks.superglue.SentencePair": (_sentence_pair, ("train.jsonl", "val.jsonl", "test.jsonl")),
     "repro.tasks.superglue.Copa": (_copa, ("train.jsonl", "val.jsonl", "test.jsonl")),
     "repro.tasks.tagging.Tagging": (_tagging, ("train.txt", "dev.txt", "test.txt")),
+    "repro.tasks.squad.QuestionAnswering": (_question_answering, ("train.json", "dev.json", "test.json")),
     "repro.tasks.table_to_text.TableToText": (_table_to_text, ("src1_train.txt", "src1_valid.txt", "src1_test.txt")),
 }
 """Task class: what writes a split of it, and the names of its three files."""
@@ -96,7 +120,9 @@ def write_data(task: Mapping[str, Any], folder: Path) -> None:
     files = dict(zip(ROWS, defaults, strict=True)) | (task["options"].get("files") or {})
     folder.mkdir(parents=True, exist_ok=True)
     for split, number in ROWS.items():
-        (folder / files[split]).write_text(write(task, split, number), encoding="utf-8")
+        path, data = folder / files[split], write(task, split, number).encode("utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
 
 
 @pytest.fixture(scope="session")

@@ -112,6 +112,8 @@ class OptimiserConfig:
     name: str = "adamw"
     """adamw | adafactor"""
     learning_rate: float = MISSING
+    backbone_learning_rate: float | None = None
+    """Tuned weights of the backbone train at this constant rate; null: as everything else."""
     weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.999

@@ -13,7 +13,8 @@ import torch
 
 from repro.methods.base import Injection
 from repro.models.base import ModelAdapter
-from repro.models.batch import Encoded, collate
+from repro.models.batch import collate
+from repro.models.span_encoding import best_answer, separated
 from repro.tasks.base import Example, Task
 
 
@@ -39,19 +40,28 @@ def predict(
     batch_size: int,
     between: Callable[[int], None],
 ) -> list[Any]:
-    """One parsed prediction an example, in order. Batches hold like lengths; `between` is called after each."""
+    """One parsed prediction an example, in order. Batches hold like lengths; `between` is called after each.
+
+    In the span form the windows of one example may be in several batches: its answer is the best of all.
+    """
     encoded = [adapter.encode(task.render(example), False) for example in examples]
-    order = sorted(range(len(examples)), key=lambda i: -max(len(item.ids) for item in encoded[i]))
-    outputs: list[Any] = [None] * len(examples)
+    owners = [index for index, items in enumerate(encoded) for _ in separated([items], task.form)]
+    units = separated(encoded, task.form)
+    order = sorted(range(len(units)), key=lambda i: -max(len(item.ids) for item in units[i]))
+    outputs: list[Any] = [None] * len(units)
     tokenizer, device = adapter.backbone.tokenizer, adapter.backbone.device
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        items: list[Encoded] = [item for index in chosen for item in encoded[index]]
-        batch = collate(items, tokenizer.pad_token_id, left=adapter.pad_left, choices=len(encoded[chosen[0]]))
+        items = [item for index in chosen for item in units[index]]
+        batch = collate(items, tokenizer.pad_token_id, left=adapter.pad_left, choices=len(units[chosen[0]]))
         for index, output in zip(chosen, adapter.predict(batch.to(device), injection, decoding), strict=True):
-            outputs[index] = task.parse(output, examples[index])
+            outputs[index] = output
         between(len(chosen))
-    return outputs
+    said: list[list[Any]] = [[] for _ in examples]
+    for owner, output in zip(owners, outputs, strict=True):
+        said[owner].append(output)
+    joined = [best_answer(own) if task.form == "span" else own[0] for own in said]
+    return [task.parse(output, example) for output, example in zip(joined, examples, strict=True)]
 
 
 def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> Evaluation:
@@ -85,10 +95,11 @@ def collapse(predictions: Sequence[Any], golds: Sequence[Sequence[Any]]) -> str 
     if all(isinstance(p, list) for p in predictions):
         tags = {tag for sentence in predictions for tag in sentence} or {"O"}
         return f"every word of the split is tagged {tags.pop()}" if len(tags) == 1 else None
-    distinct = {repr(p) for p in predictions}
+    said = [p["text"] if isinstance(p, Mapping) else p for p in predictions]
+    distinct = {repr(p) for p in said}
     if len(distinct) > 1:
         return None
-    only = predictions[0]
+    only = said[0]
     if only == "" or only == -1:
         return "every output is empty" if only == "" else "no output names a class"
     return f"every output is the same: {only!r}"
@@ -103,9 +114,9 @@ def mean_loss(
     batch_size: int,
     between: Callable[[int], None],
 ) -> float:
-    """Cross-entropy a label (token, tagged word, example) over the split, in nats; targets are first references."""
+    """Cross-entropy a label (token, tagged word, window, example) over a split, in nats; targets: first references."""
     total, count = 0.0, 0
-    encoded = [adapter.encode(task.render(example), True) for example in examples]
+    encoded = separated([adapter.encode(task.render(example), True) for example in examples], task.form)
     encoded.sort(key=lambda items: -max(len(item.ids) for item in items))
     tokenizer, device = adapter.backbone.tokenizer, adapter.backbone.device
     for start in range(0, len(encoded), batch_size):

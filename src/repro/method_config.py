@@ -36,6 +36,54 @@ class FineTuningConfig(MethodConfig):
 
 
 @dataclass
+class FtTopConfig(MethodConfig):
+    blocks: int = 2
+    """Blocks from the top that are trained, with the norm behind them."""
+    head: str = "linear"
+
+
+@dataclass
+class BitFitConfig(MethodConfig):
+    head: str = "linear"
+
+
+@dataclass
+class AdapterConfig(MethodConfig):
+    bottleneck: int = 6
+    init_std: float = 0.02
+    head: str = "linear"
+
+
+@dataclass
+class LoraConfig(MethodConfig):
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: list[str] = field(default_factory=list)
+    """Names of the modules that get a low-rank layer; empty: peft's choice for the family."""
+    head: str = "linear"
+
+
+@dataclass
+class Ia3Config(MethodConfig):
+    targets: list[str] = field(default_factory=list)
+    head: str = "linear"
+
+
+@dataclass
+class LoraPrefixConfig(MethodConfig):
+    length: int = 5
+    reparameterisation: str = "mlp"
+    """mlp | none | deep"""
+    hidden: int = 512
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: list[str] = field(default_factory=list)
+    head: str = "linear"
+
+
+@dataclass
 class PromptTuningConfig(MethodConfig):
     length: int = 100
     initialisation: str = "class_label"
@@ -127,6 +175,12 @@ class PTuningConfig(MethodConfig):
 
 METHOD_SCHEMAS = {
     "fine_tuning": FineTuningConfig,
+    "ft_top": FtTopConfig,
+    "bitfit": BitFitConfig,
+    "adapter": AdapterConfig,
+    "lora": LoraConfig,
+    "ia3": Ia3Config,
+    "lora_prefix": LoraPrefixConfig,
     "prompt_tuning": PromptTuningConfig,
     "prefix_tuning": PrefixTuningConfig,
     "p_tuning_v2": PTuningV2Config,

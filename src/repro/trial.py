@@ -18,6 +18,8 @@ from repro.methods.base import Context, Method
 from repro.models.activations import activations
 from repro.models.base import Backbone, ModelAdapter
 from repro.models.loading import adapt, load_backbone, weights_fingerprint
+from repro.models.span_encoding import separated
+from repro.models.tuning import tune
 from repro.store.files import write_atomic
 from repro.store.record import Record
 from repro.training.batching import DataOrder, mixed_seed, training_batches
@@ -27,8 +29,8 @@ from repro.training.optimisers import make_optimiser
 from repro.training.schedules import schedule
 from repro.training.watching import Console
 
-_INITIAL = 0x1217
-"""Stream of the seed that draws starting values."""
+_INITIAL, _TUNED = 0x1217, 0x70E
+"""Streams of the seed that draw starting values: the method's, and of layers added to the backbone."""
 
 Plain = Mapping[str, Any]
 
@@ -46,7 +48,7 @@ def build_tensors(
     """
     outputs = None
     if backbone.spec.kind == "encoder" and task.form != "cloze":  # the cloze's head is the language model's own
-        outputs = 1 if task.form == "choice" else len(task.labels)
+        outputs = {"choice": 1, "span": 2}.get(task.form, len(task.labels))
     context = Context(
         spec=backbone.spec,
         embeddings=backbone.model.get_input_embeddings().weight.detach().float(),
@@ -81,11 +83,8 @@ def _start(method: Method, file: str) -> None:
         raise ConfigError(f"method.start_from={file}: {error}") from error
 
 
-def tuned_weights(backbone: Backbone) -> tuple[dict[str, Tensor], Callable[[], None]]:
-    """Views [1, ...] of the backbone's own weights, for the optimiser, and what copies their gradients over."""
-    own = dict(backbone.model.named_parameters())
-    for parameter in own.values():
-        parameter.requires_grad_(True)
+def tuned_weights(own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Callable[[], None]]:
+    """Views [1, ...] of tuned weights of the backbone, for the optimiser, and what copies their gradients over."""
     views = {f"backbone.{name}": parameter.detach()[None] for name, parameter in own.items()}
 
     def sync() -> None:
@@ -105,6 +104,9 @@ class Trial:
         self.parameters: dict[str, int] = {}
         self.deviations: list[str] = []
         self.weights: dict[str, Any] = {}
+        self.own: dict[str, torch.nn.Parameter] = {}
+        """Weights of the backbone that the method trains."""
+        self.frozen = 0
 
     @classmethod
     def prepare(
@@ -124,8 +126,11 @@ class Trial:
         trial.backbone, trial.deviations = load_backbone(plain["model"], trial.trainer, device, task.form)
         dropout = trial.trainer["backbone_dropout"] or 0.0
         trial.adapter = adapt(trial.backbone, task.form, plain["task"], dropout)
-        build_tensors(method, trial.backbone, task, [plain["seed"]], plain["method"].get("start_from"))
         trial.weights = {"sha256": weights_fingerprint(trial.backbone.model), "location": plain["model"]["location"]}
+        trial.frozen = sum(parameter.numel() for parameter in trial.backbone.whole.parameters())
+        if method.tuning is not None:
+            trial.own = tune(trial.backbone, method.tuning, mixed_seed(plain["seed"], _TUNED))
+        build_tensors(method, trial.backbone, task, [plain["seed"]], plain["method"].get("start_from"))
         trial.parameters = trial._count()
         trial._plan()
         return trial
@@ -136,15 +141,18 @@ class Trial:
     adapter: ModelAdapter
 
     def _count(self) -> dict[str, int]:
-        backbone = sum(parameter.numel() for parameter in self.backbone.model.parameters())
+        """Tuned weights are trained and stored; what was there before and is not tuned is frozen."""
         counts = self.method.parameter_counts()
-        if self.method.tuning:
-            return counts | {k: counts[k] + backbone for k in ("trained", "stored")} | {"frozen": 0}
-        return counts | {"frozen": backbone}
+        tuned = sum(parameter.numel() for parameter in self.own.values())
+        now = sum(parameter.numel() for parameter in self.backbone.whole.parameters())
+        added = now - self.frozen
+        return counts | {k: counts[k] + tuned for k in ("trained", "stored")} | {"frozen": self.frozen - tuned + added}
 
     def _plan(self) -> None:
-        """Steps in all, and after which the trial is evaluated."""
-        order = DataOrder(len(self.examples["train"]), self.trainer["batch_size"], self.plain["seed"])
+        """What a step may draw from, steps in all, and after which the trial is evaluated."""
+        encoded = [self.adapter.encode(self.task.render(example), True) for example in self.examples["train"]]
+        self.encoded = separated(encoded, self.task.form)
+        order = DataOrder(len(self.encoded), self.trainer["batch_size"], self.plain["seed"])
         self.order, per_epoch = order, order.steps_per_epoch
         steps = self.trainer["steps"]  # 0: nothing is trained, the starting values are scored
         self.steps = self.trainer["epochs"] * per_epoch if steps is None else steps
@@ -152,9 +160,8 @@ class Trial:
         self.evaluate_every = per_epoch if every == "epoch" else int(every)
 
     def _fit(self, console: Console) -> Fit:
-        tuned, sync = tuned_weights(self.backbone) if self.method.tuning else ({}, lambda: None)
+        tuned, sync = tuned_weights(self.own)
         trainer, pad = self.trainer, self.backbone.tokenizer.pad_token_id
-        encoded = [self.adapter.encode(self.task.render(example), True) for example in self.examples["train"]]
         factor = schedule(
             trainer["schedule"]["name"],
             trainer["schedule"]["warmup_steps"],
@@ -170,7 +177,7 @@ class Trial:
             method=self.method,
             optimiser=make_optimiser(trained(self.method, tuned), trainer["optimiser"]),
             rate=lambda step: torch.tensor([base * factor(step)], device=self.device),
-            batches=lambda step: training_batches([encoded], [self.order], step, pad, trainer["microbatches"]),
+            batches=lambda step: training_batches([self.encoded], [self.order], step, pad, trainer["microbatches"]),
             evaluate=lambda: self._evaluate(console),
             steps=self.steps,
             steps_per_epoch=self.order.steps_per_epoch,
@@ -183,7 +190,10 @@ class Trial:
             sync_gradients=sync,
             checkpoint_seconds=trainer["checkpoint_seconds"],
             train_mode=bool(
-                trainer["backbone_dropout"] or trainer["attention_dropout"] or trainer["gradient_checkpointing"]
+                trainer["backbone_dropout"]
+                or trainer["attention_dropout"]
+                or trainer["gradient_checkpointing"]
+                or (self.method.tuning is not None and self.method.tuning.options.get("dropout"))
             ),
         )
 
@@ -260,9 +270,8 @@ class Trial:
             if split == reported and found.collapsed:
                 record.status, record.reason = "collapsed", f"{found.collapsed} ({split})"
         exported = {name: tensor.cpu().contiguous() for name, tensor in self.method.export().items()}
-        if self.method.tuning:
-            own = self.backbone.model.named_parameters()
-            exported |= {f"backbone.{name}": parameter.detach().cpu().contiguous() for name, parameter in own}
+        own = {f"backbone.{name}": parameter.detach().cpu() for name, parameter in self.own.items()}
+        exported |= {name: tensor.contiguous().clone() for name, tensor in own.items()}
         if exported:
             write_atomic(folder / "prompt.safetensors", save(exported))
         record.cost["evaluation_seconds"] = round(

@@ -23,7 +23,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "model.kind": ("encoder", "decoder", "encoder_decoder"),
     "model.source": ("hub", "folder", "package", "random"),
     "task.source": ("local", "hub"),
-    "task.form": ("auto", "text_to_text", "pair", "choice", "tagging"),
+    "task.form": ("auto", "text_to_text", "pair", "choice", "tagging", "span"),
     "task.report_split": ("validation", "test"),
     "trainer.optimiser.name": ("adamw", "adafactor"),
     "trainer.optimiser.factored": ("auto", "always", "never"),
@@ -43,7 +43,10 @@ _REPARAMETERISATIONS = {
     "p_tuning_v2": ("embedding", "mlp"),
     "embedding_only": ("mlp", "none"),
     "infix_tuning": ("mlp", "none"),
+    "lora_prefix": ("mlp", "none", "deep"),
 }
+_TUNES = ("fine_tuning", "ft_top", "bitfit", "lora", "ia3", "lora_prefix")
+"""Methods that train weights inside the backbone."""
 
 # (lowest, what it is) of numbers; None in the config is always allowed
 _AT_LEAST: dict[str, float] = {
@@ -52,6 +55,9 @@ _AT_LEAST: dict[str, float] = {
     "method.init_std": 0,
     "method.init_steps": 1,
     "method.lstm_hidden": 1,
+    "method.blocks": 1,
+    "method.bottleneck": 1,
+    "method.rank": 1,
     "task.max_input_length": 4,
     "task.max_target_length": 2,
     "task.limit.train": 1,
@@ -77,7 +83,7 @@ _ABOVE_0 = (
     "trainer.schedule.gamma",
     "trainer.clip_norm",
 )
-_SHARES = ("method.prefix_dropout", "trainer.backbone_dropout", "trainer.attention_dropout")
+_SHARES = ("method.dropout", "method.prefix_dropout", "trainer.backbone_dropout", "trainer.attention_dropout")
 
 
 def lookup(plain: Plain, path: str) -> Any:
@@ -205,6 +211,15 @@ _REASON_SWITCH = "only encoder models embed and pool the text as the official PT
 def _check_kind(plain: Plain) -> None:
     """Methods and switches that have a meaning for one kind of model only."""
     method, kind = plain["method"], plain["model"]["kind"]
+    if method["name"] == "bitfit" and plain["model"]["family"] == "t5":
+        raise ConfigError(
+            f"method=bitfit with model={plain['model']['name']}: T5 has no bias terms to train. Choose method=adapter "
+            "or method=lora, or a model with biases (model=bart-large, model=gpt2-medium)."
+        )
+    if method["name"] == "ft_top" and method["blocks"] > plain["model"]["layers"]:
+        _refuse(
+            "method.blocks", method["blocks"], f"{plain['model']['name']} has {plain['model']['layers']}", "Lower it."
+        )
     why = _DECODER_ONLY.get(method["name"])
     if why and kind != "decoder":
         raise ConfigError(
@@ -321,9 +336,10 @@ def _check_trainer(plain: Plain) -> None:
         _refuse(
             "trainer.evaluate_every", every, "must be `epoch` or a number of steps", "Set trainer.evaluate_every=epoch."
         )
-    if trainer["dtype"] == "bfloat16" and plain["method"]["name"] == "fine_tuning":
+    name, method = plain["method"]["name"], plain["method"]
+    if trainer["dtype"] == "bfloat16" and (name in _TUNES or method.get("tune_backbone")):
         raise ConfigError(
-            "trainer.dtype=bfloat16 with method=fine_tuning: weights stored in bfloat16 lose small updates; allowed is "
+            f"trainer.dtype=bfloat16 with method={name}: weights stored in bfloat16 lose small updates; allowed is "
             "float32 (prompts stay float32 in every method). Set trainer.dtype=float32."
         )
 

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from tiny_training import Recorder, close, copies, load, make_fit
 from torch import Tensor
 
+from repro.methods.base import Tuning
 from repro.models.batch import IGNORE, Batch
+from repro.models.tuning import tune
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import Fit, fit, train_step
 from repro.trial import tuned_weights
@@ -22,7 +24,7 @@ MODELS = ["tiny-t5", "tiny-bart", "tiny-gpt2", "tiny-llama", "tiny-bert", "tiny-
 @pytest.mark.parametrize("model", MODELS)
 def test_views_share_storage_with_the_model(model: str) -> None:
     backbone = load(model)
-    views, sync = tuned_weights(backbone)
+    views, sync = tuned_weights(tune(backbone, Tuning("all"), 0))
     own = dict(backbone.model.named_parameters())
     assert set(views) == {f"backbone.{name}" for name in own}
     assert all(parameter.requires_grad for parameter in own.values())

@@ -20,6 +20,7 @@ from repro.methods.prefix_tuning import prefix_tuning
 from repro.methods.prompt_tuning import PromptTuning
 from repro.models.base import Backbone
 from repro.models.loading import adapt, load_backbone
+from repro.models.tuning import tune
 from repro.tasks.base import Choice, Example, Pair, Rendered, Tagged, TextToText
 from repro.training.batching import DataOrder, training_batches
 from repro.training.checkpoint import Progress
@@ -153,7 +154,7 @@ def make_fit(
             value = -mean_loss(adapter, task, validation, injection, 4, lambda count: None)
         return value, {"validation": {"value": value}}
 
-    tuned, sync = tuned_weights(backbone) if made.tuning else ({}, lambda: None)
+    tuned, sync = tuned_weights(tune(backbone, made.tuning, 0) if made.tuning else {})
     run = Fit(
         adapter=adapter,
         method=made,

@@ -160,10 +160,13 @@ class Method(Protocol):
     """Owns the trainable tensors of K trials. Built by `_target_` from `conf/method`, with plain keywords."""
 
     name: str
-    tuning: Tuning | None
-    """Baselines that train weights of the backbone itself say which; None: it is frozen."""
     parameters: dict[str, Tensor]
     """Trainable leaves, each with the leading trial axis K. Float32."""
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """Baselines that train weights of the backbone itself say which; None: it is frozen."""
+        ...
 
     def build(self, context: Context) -> None:
         """Make and initialise `parameters`, each trial's from its own generator."""

@@ -1,8 +1,11 @@
-"""Fine-tuning: every weight of the backbone is trained. The papers' baseline ("model tuning" in Lester et al.)."""
+"""Baselines that train weights of the backbone: all of them, its top blocks, its biases, or low-rank layers in it.
+
+Fine-tuning is "model tuning" in Lester et al.; FT-top2 is Li and Liang's; BitFit, LoRA and IA3 are baselines of ours.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -11,13 +14,11 @@ from repro.methods.heads import build_head, head_of, per_trial
 
 
 class FineTuning:
-    """No prompt; a linear head on encoders; the backbone's own weights are in the optimiser (K is 1)."""
+    """No prompt; a linear head on encoders; the weights that `tuning` names are in the optimiser (K is 1)."""
 
-    name = "fine_tuning"
-    tuning = Tuning("all")
-
-    def __init__(self, head: str = "linear"):
-        self.head = head
+    def __init__(self, head: str = "linear", name: str = "fine_tuning", tuning: Tuning | None = None):
+        self.head, self.name = head, name
+        self.tuning = Tuning("all") if tuning is None else tuning
         self.parameters: dict[str, Tensor] = {}
 
     def build(self, context: Context) -> None:
@@ -29,7 +30,7 @@ class FineTuning:
         return Injection(head=head_of(self.parameters))
 
     def export(self) -> dict[str, Tensor]:
-        """The head; the runner adds the backbone's weights."""
+        """The head; the runner adds the weights that were trained."""
         return {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
 
     def restore(self, exported: Mapping[str, Tensor]) -> None:
@@ -37,6 +38,29 @@ class FineTuning:
         self.parameters = {name: tensor.detach().clone().requires_grad_() for name, tensor in exported.items()}
 
     def parameter_counts(self) -> dict[str, int]:
-        """The head only: the runner adds the backbone, which is trained and stored whole."""
+        """The head only: the runner adds the tuned weights, which are trained and stored."""
         head = per_trial(self.parameters)
         return {"trained": head, "stored": head, "prompt": 0, "head": head}
+
+
+def ft_top(blocks: int = 2, head: str = "linear") -> FineTuning:
+    """The last blocks and the final norm (Li and Liang 2021 section 5.2: FT-top2)."""
+    return FineTuning(head, "ft_top", Tuning("top", blocks=blocks))
+
+
+def bitfit(head: str = "linear") -> FineTuning:
+    """Every bias of the backbone (Zaken et al. 2022)."""
+    return FineTuning(head, "bitfit", Tuning("biases"))
+
+
+def lora(
+    rank: int = 8, alpha: float = 16, dropout: float = 0.0, targets: Sequence[str] = (), head: str = "linear"
+) -> FineTuning:
+    """W + (alpha / rank) B A with B [out, rank] zero and A [rank, in] drawn (Hu et al. 2022), by the peft library."""
+    options = {"rank": rank, "alpha": alpha, "dropout": dropout, "targets": tuple(targets)}
+    return FineTuning(head, "lora", Tuning("lora", options=options))
+
+
+def ia3(targets: Sequence[str] = (), head: str = "linear") -> FineTuning:
+    """Learnt scales of keys, values and inner activations (Liu et al. 2022, T-Few), by the peft library."""
+    return FineTuning(head, "ia3", Tuning("ia3", options={"targets": tuple(targets)}))

@@ -30,6 +30,7 @@ FAMILY = Family(
     kind="encoder_decoder",
     auto_class="AutoModelForSeq2SeqLM",
     sites=sites,
+    blocks=lambda model: {"encoder": list(model.model.encoder.layers), "decoder": list(model.model.decoder.layers)},
     positions=positions,
     hidden_dropout=("dropout", "activation_dropout"),
     attention_dropout=("attention_dropout",),

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from repro.errors import ModelError
 from repro.methods.base import Head, Injection, ModelSpec
+from repro.models.adapters import Adapters
 from repro.models.batch import PAD, Batch
 from repro.models.encoding import Encode
 from repro.models.families import Family, PositionModule
@@ -54,6 +56,7 @@ class Backbone:
         """`model`, or the model with its language-model head around it (an encoder in the cloze form)."""
         self.lm_head = None if whole is None else family.lm_head(whole) if family.lm_head else None
         self.attention: Mapping[str, list[nn.Module]] = family.sites(model)
+        self._adapters = Adapters(family.blocks(model))
         self._shift: dict[str, int | Tensor] = dict.fromkeys(spec.sites, 0)
         for position in family.positions(model):
             position.module.register_forward_pre_hook(self._shifter(position), with_kwargs=True)
@@ -113,6 +116,11 @@ class Backbone:
             rows: trial index [N] of each row; None when every row takes trial 0.
             infix_at: columns [N, P] of the prompt in the sequence, where keys and values are added (infix).
         """
+        if injection.adapters and not self.family.blocks(self.model):
+            raise ModelError(
+                f"method=adapter: adapters are not known for {self.family.name} models. Choose another method."
+            )
+        self._adapters.adapters, self._adapters.rows = injection.adapters, rows
         for site, modules in self.attention.items():
             kv = injection.kv.get(site)
             self._shift[site] = _shift_of(injection, rows) if kv is not None else 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,6 +41,10 @@ class Encoded:
     """Index in `ids` of the mask token that the language-model head must fill (cloze)."""
     label_span: tuple[int, int] | None = None
     """First class and one past the last of the data set that the example comes from, where one head serves several."""
+    answer: tuple[int, int] | None = None
+    """First and last token of the answer; both 0, the [CLS], where this window holds none (span)."""
+    offsets: np.ndarray | None = field(default=None, compare=False)
+    """[T, 2] first character of the context and one past the last of each token, -1 outside the context (span)."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,10 @@ class Batch:
     label_spans: Tensor | None = None
     """[N, 2] the classes that a row may take: first, one past the last"""
     word_starts: tuple[tuple[int, ...], ...] = ()
+    answers: Tensor | None = None
+    """[N, 2] first and last token of the answer (span)"""
+    offsets: tuple[np.ndarray | None, ...] = ()
+    """Each row's characters of its tokens, as in `Encoded`"""
     choices: int = 1
     left: bool = False
     """Padded on the left."""
@@ -135,6 +144,7 @@ def collate(
     slots = [item.slots for item in items if item.slots is not None]
     mask_at = [item.mask_at for item in items if item.mask_at is not None]
     spans = [item.label_span for item in items if item.label_span is not None]
+    answers = [item.answer for item in items if item.answer is not None]
     return Batch(
         ids=_pad([item.ids for item in items], pad_id, left, long),
         mask=_pad([[1] * len(item.ids) for item in items], 0, left, long),
@@ -148,6 +158,8 @@ def collate(
         mask_at=torch.tensor(mask_at, dtype=long) if mask_at else None,
         label_spans=torch.tensor(spans, dtype=long) if spans else None,
         word_starts=tuple(item.word_starts for item in items),
+        answers=torch.tensor(answers, dtype=long) if answers else None,
+        offsets=tuple(item.offsets for item in items),
         choices=choices,
         left=left,
     )

@@ -17,6 +17,7 @@ FAMILY = Family(
     kind="encoder",
     auto_class="AutoModel",
     sites=sites,
+    blocks=lambda model: {"encoder": list(model.encoder.layer)},
     positions=lambda model: [PositionModule(model.embeddings.position_embeddings, "encoder", 0)],
     hidden_dropout=("hidden_dropout_prob",),
     attention_dropout=("attention_probs_dropout_prob",),

@@ -13,24 +13,33 @@ from repro.methods.base import Injection
 from repro.models.base import Backbone, Placed, RowLoss, head_logits, place, rows_or_none, within_spans
 from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
+from repro.models.span_encoding import SpanOptions, WindowAnswer, window_answer
 
 
 class EncoderAdapter:
     """`[CLS]` through the checkpoint's pooler and a linear head, or every token through a linear head.
 
     Args:
-        form: pair, choice, tagging or cloze.
-        head_dropout: before the head, while training (the official code: `hidden_dropout_prob`).
+        form: pair, choice, tagging, span or cloze.
+        head_dropout: before the head, while training (the official code: `hidden_dropout_prob`; spans have none).
         verbaliser: cloze: token id of each class's word; the class logits are the language-model head's at these.
+        spans: span: how an answer is found in the logits.
     """
 
     pad_left = False
 
     def __init__(
-        self, backbone: Backbone, encode: Encode, form: str, head_dropout: float = 0.0, verbaliser: Sequence[int] = ()
+        self,
+        backbone: Backbone,
+        encode: Encode,
+        form: str,
+        head_dropout: float = 0.0,
+        verbaliser: Sequence[int] = (),
+        spans: SpanOptions | None = None,
     ):
         self.backbone, self.encode, self.form, self.head_dropout = backbone, encode, form, head_dropout
         self.verbaliser = tuple(verbaliser)
+        self.spans = spans or SpanOptions()
 
     def _embedded(self, batch: Batch, injection: Injection) -> Placed:
         """The text's embeddings with the prompt among them."""
@@ -56,11 +65,13 @@ class EncoderAdapter:
         return out.last_hidden_state.gather(1, where[..., None].expand(-1, -1, placed.embeds.shape[2]))
 
     def logits(self, batch: Batch, injection: Injection, training: bool = False) -> Tensor:
-        """[N, C] (pair, cloze), [N / choices, choices] (choice) or [N, T, C] (tagging), float32."""
+        """[N, C] (pair, cloze), [N / choices, choices] (choice), [N, T, C] (tagging) or [N, T, 2] (span), float32."""
         features = self.hidden(batch, injection)
         if self.form == "cloze":
             return self._word_logits(features, batch)
         assert injection.head is not None, "an encoder needs a head"
+        if self.form == "span":  # no dropout; padding is no place for an answer
+            return head_logits(features, injection.head, batch.rows).masked_fill(batch.mask[..., None] == 0, -torch.inf)
         if self.form != "tagging":
             features = self.backbone.model.pooler(features)  # tanh(W [CLS] + b), frozen in every method but fine-tuning
         logits = head_logits(F.dropout(features, self.head_dropout, training), injection.head, batch.rows)
@@ -76,7 +87,10 @@ class EncoderAdapter:
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def losses(self, batch: Batch, injection: Injection) -> RowLoss:
-        """Cross-entropy of the class, or summed over the words' first sub-tokens."""
+        """Cross-entropy of the class, summed over the words' first sub-tokens, or the mean of start's and end's.
+
+        Deviation: the softmax over places leaves padding out; the official code's is over 384 places, padding included.
+        """
         logits = self.logits(batch, injection, self.backbone.model.training)  # a validation loss has no dropout
         if self.form == "tagging":
             assert batch.token_labels is not None
@@ -84,14 +98,30 @@ class EncoderAdapter:
                 logits.flatten(0, 1), batch.token_labels.flatten(), ignore_index=IGNORE, reduction="none"
             )
             return RowLoss(each.view(len(batch.ids), -1).sum(1), (batch.token_labels != IGNORE).sum(1))
+        if self.form == "span":
+            assert batch.answers is not None
+            both = F.cross_entropy(logits, batch.answers, reduction="none")  # N 2: T are the classes
+            return RowLoss(both.mean(1), torch.ones_like(batch.rows))
         assert batch.labels is not None
         each = F.cross_entropy(logits, batch.labels, reduction="none")
         return RowLoss(each, torch.ones_like(batch.labels))
 
     @torch.no_grad()
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[Any]:
-        """Class ids, or the tag ids of each word that survived truncation."""
-        best = self.logits(batch, injection).argmax(-1).tolist()
+        """Class ids, the tag ids of each word that survived truncation, or a `WindowAnswer` a window."""
+        logits = self.logits(batch, injection)
+        if self.form == "span":
+            return self._window_answers(logits, batch)
+        best = logits.argmax(-1).tolist()
         if self.form == "tagging":
             return [[tags[index] for index in starts] for tags, starts in zip(best, batch.word_starts, strict=True)]
         return best
+
+    def _window_answers(self, logits: Tensor, batch: Batch) -> list[WindowAnswer]:
+        """The best piece of every row's window; logits [N, T, 2]."""
+        rows = zip(logits.cpu().numpy(), batch.offsets, strict=True)
+        return [
+            window_answer(row[: len(offsets), 0], row[: len(offsets), 1], offsets, self.spans)
+            for row, offsets in rows
+            if offsets is not None
+        ]

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from repro.models.batch import IGNORE, Encoded
-from repro.tasks.base import Choice, Pair, Rendered, Tagged, TextToText
+from repro.models.span_encoding import SpanOptions, encode_span
+from repro.tasks.base import Choice, Pair, Rendered, Span, Tagged, TextToText
 
 Encode = Callable[[Rendered, bool], list[Encoded]]
-"""(rendered example, training?) -> one sequence, or one a choice. Training sequences of a decoder carry the target."""
+"""(rendered example, training?) -> one sequence, or one a choice or window. A decoder's training one has the target."""
 
 
 def encode_pair(tokenizer: Any, first: str, second: str | None, label: int, max_length: int) -> Encoded:
@@ -49,8 +50,9 @@ def encode_tagged(tokenizer: Any, example: Tagged, max_length: int) -> Encoded:
     )
 
 
-def encoder_encoding(tokenizer: Any, max_input: int) -> Encode:
-    """For models with a head: pair, choice and tagging forms."""
+def encoder_encoding(tokenizer: Any, max_input: int, spans: SpanOptions | None = None) -> Encode:
+    """For models with a head: pair, choice, tagging and span forms."""
+    stride = (spans or SpanOptions()).stride
 
     def encode(rendered: Rendered, training: bool) -> list[Encoded]:
         if isinstance(rendered, Pair):
@@ -59,6 +61,8 @@ def encoder_encoding(tokenizer: Any, max_input: int) -> Encode:
             return [
                 encode_pair(tokenizer, first, second, rendered.label, max_input) for first, second in rendered.pairs
             ]
+        if isinstance(rendered, Span):
+            return encode_span(tokenizer, rendered, max_input, stride, training)
         assert isinstance(rendered, Tagged)
         return [encode_tagged(tokenizer, rendered, max_input)]
 

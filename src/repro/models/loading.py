@@ -22,6 +22,7 @@ from repro.models.encoding import decoder_encoding, encoder_decoder_encoding, en
 from repro.models.families import Family, family
 from repro.models.injection import use
 from repro.models.random_model import random_model
+from repro.models.span_encoding import SpanOptions
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -245,7 +246,9 @@ def adapt(backbone: Backbone, form: str, task: Mapping[str, Any], head_dropout: 
     if backbone.spec.kind == "encoder":
         words = task.get("verbaliser") or {}
         ids = verbaliser_ids(backbone.tokenizer, words, task["labels"]) if form == "cloze" else ()
-        return EncoderAdapter(backbone, encoder_encoding(backbone.tokenizer, source), form, head_dropout, ids)
+        spans = SpanOptions.of(task.get("options"))
+        encode = encoder_encoding(backbone.tokenizer, source, spans)
+        return EncoderAdapter(backbone, encode, form, head_dropout, ids, spans)
     if backbone.spec.kind == "decoder":
         return DecoderAdapter(backbone, decoder_encoding(backbone.tokenizer, source, target))
     return EncoderDecoderAdapter(backbone, encoder_decoder_encoding(backbone.tokenizer, source, target))

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from repro.metrics.base import Metric
 
 SPLITS = ("train", "validation", "test")
-FORMS = ("text_to_text", "pair", "choice", "tagging")
+FORMS = ("text_to_text", "pair", "choice", "tagging", "span")
 """Forms of rendering: `text_to_text` for models that generate; the others are read by a head on an encoder."""
 
 
@@ -59,7 +59,27 @@ class Tagged:
     tags: tuple[int, ...]
 
 
-Rendered = TextToText | Pair | Choice | Tagged
+@dataclass(frozen=True)
+class Span:
+    """A question whose answer is a piece of the context: `[CLS] question [SEP] window of the context [SEP]`."""
+
+    question: str
+    context: str
+    answer: tuple[int, int] | None
+    """First character of the answer in `context` and one past its last; None: it has no answer."""
+
+
+@dataclass(frozen=True)
+class SpanAnswer:
+    """What a model says to a `Span`, over all windows of the context."""
+
+    place: tuple[int, int] | None
+    """First character of the best piece of the context and one past its last; None: no piece was possible."""
+    null_odds: float
+    """Score of "no answer" minus the score of the best piece (sums of start and end logits)."""
+
+
+Rendered = TextToText | Pair | Choice | Tagged | Span
 
 
 class Task(Protocol):

@@ -8,9 +8,11 @@ remembers a hash of the content. Every fault is a `DataError` with the file and 
 from __future__ import annotations
 
 import codecs
+import gzip
 import hashlib
 import json
 import reprlib
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,21 @@ def checked_options(options: Mapping[str, Any] | None, allowed: Iterable[str]) -
 # Lines and values --------------------------------------------------------------------------------------------------
 
 
+def file_bytes(path: Path) -> bytes:
+    """The content of a file, unpacked if its name ends in .gz.
+
+    Raises:
+        DataError: the file cannot be read or unpacked.
+    """
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is no whole gzip file ({error}): get the file again.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
 def read_lines(path: Path) -> list[tuple[str, str]]:
     """Lines of a UTF-8 file without their ends, each with its place `path:line` (1-based).
 
@@ -60,10 +77,7 @@ def read_lines(path: Path) -> list[tuple[str, str]]:
     Raises:
         DataError: the file cannot be read, is empty, or a line is not UTF-8.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    data = file_bytes(path)
     if not data.removeprefix(codecs.BOM_UTF8).strip():
         raise DataError(f"{path} is empty: get the file again.")
     pieces = data.removeprefix(codecs.BOM_UTF8).split(b"\n")

@@ -31,6 +31,15 @@ class Optimiser(Protocol):
         ...
 
 
+TUNED = "backbone."
+"""How the names of tuned weights of the backbone begin."""
+
+
+def rate_of(name: str, rate: Tensor, backbone_rate: float | None) -> Tensor:
+    """Learning rates [K] of a tensor: tuned weights may have one of their own, which no schedule changes."""
+    return torch.full_like(rate, backbone_rate) if backbone_rate is not None and name.startswith(TUNED) else rate
+
+
 def over(rate: Tensor, like: Tensor) -> Tensor:
     """Per-trial numbers [K] shaped to multiply a tensor [K, ...]."""
     return rate.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
@@ -51,7 +60,16 @@ def clip_by_norm(tensors: Mapping[str, Tensor], limit: float | None) -> Tensor:
 class AdamW:
     """Adam with decoupled weight decay (the defaults are transformers': betas 0.9, 0.999, epsilon 1e-8, decay 0)."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], beta1: float, beta2: float, epsilon: float, weight_decay: float):
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        beta1: float,
+        beta2: float,
+        epsilon: float,
+        weight_decay: float,
+        backbone_rate: float | None = None,
+    ):
+        self.backbone_rate = backbone_rate
         self.tensors, self.beta1, self.beta2, self.epsilon, self.weight_decay = (
             tensors,
             beta1,
@@ -74,7 +92,7 @@ class AdamW:
             first, second = self.state[f"first.{name}"], self.state[f"second.{name}"]
             first.lerp_(grad, 1 - self.beta1)
             second.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
-            lr = over(rate, tensor)
+            lr = over(rate_of(name, rate, self.backbone_rate), tensor)
             if self.weight_decay:
                 tensor.mul_(1 - lr * self.weight_decay)
             tensor.sub_(lr * (first / scale1) / ((second / scale2).sqrt_().add_(self.epsilon)))
@@ -102,7 +120,9 @@ class Adafactor:
         factored: str,
         step_offset: int,
         epsilon: float = 1e-30,
+        backbone_rate: float | None = None,
     ):
+        self.backbone_rate = backbone_rate
         self.tensors, self.decay_rate, self.clip_threshold, self.epsilon = tensors, decay_rate, clip_threshold, epsilon
         self.weight_decay, self.weight_decay_form = weight_decay, weight_decay_form
         self.factored, self.step_offset, self.count = factored, step_offset, 0
@@ -142,15 +162,17 @@ class Adafactor:
             update = self._scaled(name, tensor.grad, beta2)
             rms = update.flatten(1).square().mean(1).sqrt()  # each trial's own
             update = update / over((rms / self.clip_threshold).clamp(min=1.0), update)
-            lr = over(rate, tensor)
+            lr = over(rate_of(name, rate, self.backbone_rate), tensor)
             decay = self.weight_decay * (lr if self.weight_decay_form == "times_learning_rate" else 1.0)
             tensor.mul_(1 - decay).sub_(lr * update)
 
 
 def make_optimiser(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Optimiser:
     """The optimiser that `trainer.optimiser` names."""
+    backbone_rate = config.get("backbone_learning_rate")
     if config["name"] == "adamw":
-        return AdamW(tensors, config["beta1"], config["beta2"], config["epsilon"], config["weight_decay"])
+        betas = config["beta1"], config["beta2"]
+        return AdamW(tensors, *betas, config["epsilon"], config["weight_decay"], backbone_rate)
     return Adafactor(
         tensors,
         decay_rate=config["decay_rate"],
@@ -159,4 +181,5 @@ def make_optimiser(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> 
         weight_decay_form=config["weight_decay_form"],
         factored=config["factored"],
         step_offset=config["step_offset"],
+        backbone_rate=backbone_rate,
     )

@@ -1,0 +1,115 @@
+"""Baselines that train weights of the backbone itself: which ones, and what is added to it (`methods.base.Tuning`)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from repro.errors import ModelError
+from repro.methods.base import Tuning
+from repro.models.base import Backbone
+
+
+def tune(backbone: Backbone, tuning: Tuning, seed: int) -> dict[str, nn.Parameter]:
+    """Make a method's share of the weights trainable and leave the rest frozen; returns them by name.
+
+    LoRA and IA3 put layers of the peft library into the model, where prefixes and position shifts stay as they are.
+
+    Args:
+        seed: of the starting values that are drawn here (LoRA's).
+
+    Raises:
+        ModelError: the model has no such weights.
+    """
+    if tuning.kind in ("lora", "ia3"):
+        return _added(backbone, tuning, seed)
+    chosen = _CHOICES[tuning.kind](backbone, tuning)
+    if not chosen:
+        raise ModelError(
+            f"method: {backbone.family.name} models such as this one have no {tuning.kind} to train. Choose "
+            "method=fine_tuning or method=adapter."
+        )
+    for parameter in chosen.values():
+        parameter.requires_grad_(True)
+    return chosen
+
+
+def _all(backbone: Backbone, tuning: Tuning) -> dict[str, nn.Parameter]:
+    return dict(backbone.whole.named_parameters())
+
+
+def _biases(backbone: Backbone, tuning: Tuning) -> dict[str, nn.Parameter]:
+    """Every bias term and nothing else (BitFit, Zaken et al. 2022)."""
+    named = backbone.whole.named_parameters()
+    return {name: parameter for name, parameter in named if name.rpartition(".")[2] in ("bias", "q_bias", "v_bias")}
+
+
+def _top(backbone: Backbone, tuning: Tuning) -> dict[str, nn.Parameter]:
+    """The last blocks and the norm behind them, never the embeddings (liliang2021 section (a), "FT-top2").
+
+    The paper has it for GPT-2 only; in a model with a decoder it is the decoder's top here.
+    """
+    stacks = backbone.family.blocks(backbone.model)
+    blocks = stacks.get("decoder") or stacks["encoder"]
+    if tuning.blocks > len(blocks):
+        raise ModelError(f"method.blocks={tuning.blocks}: the model has {len(blocks)}. Set method.blocks lower.")
+    modules = [*blocks[-tuning.blocks :], *backbone.family.final_norms(backbone.model)]
+    wanted = {id(parameter) for module in modules for parameter in module.parameters()}
+    return {name: p for name, p in backbone.whole.named_parameters() if id(p) in wanted}
+
+
+_CHOICES = {"all": _all, "biases": _biases, "top": _top}
+
+
+def _added(backbone: Backbone, tuning: Tuning, seed: int) -> dict[str, nn.Parameter]:
+    """LoRA's or IA3's own parameters, in float32 or better."""
+    import peft
+
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # GPT-2's Conv1D stores its weight transposed; peft says that it sets its flag
+        torch.manual_seed(seed)
+        peft.inject_adapter_in_model(_peft_config(backbone, tuning), backbone.whole)
+    backbone.whole.requires_grad_(False)
+    marks = ("lora_", "ia3_")
+    chosen = {n: p for n, p in backbone.whole.named_parameters() if any(mark in n for mark in marks)}
+    wanted = torch.promote_types(backbone.dtype, torch.float32)
+    for parameter in chosen.values():
+        parameter.data = parameter.data.to(backbone.device, wanted)
+        parameter.requires_grad_(True)
+    return chosen
+
+
+def _peft_config(backbone: Backbone, tuning: Tuning) -> Any:
+    import peft
+    from peft.utils import constants
+
+    options, family = tuning.options, backbone.model.config.model_type
+    lora = tuning.kind == "lora"
+    known: Mapping[str, Any] = (
+        constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+        if lora
+        else constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING
+    )
+    targets = list(options.get("targets") or known.get(family) or ())
+    if not targets:
+        raise ModelError(
+            f"method.targets=[]: peft knows no default modules for {family}. Name them: method.targets=[query,value]."
+        )
+    try:
+        if lora:
+            return peft.LoraConfig(
+                r=options["rank"],
+                lora_alpha=options["alpha"],
+                lora_dropout=options["dropout"],
+                target_modules=targets,
+                fan_in_fan_out=family == "gpt2",
+            )
+        feed_forward = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(family, [])
+        inner = [name for name in targets if name in feed_forward]
+        return peft.IA3Config(target_modules=targets, feedforward_modules=inner, fan_in_fan_out=family == "gpt2")
+    except ValueError as error:
+        raise ModelError(f"method.targets={targets}: {error}") from error

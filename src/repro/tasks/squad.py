@@ -1,0 +1,198 @@
+"""Extractive question answering: SQuAD 1.1 and 2.0, data of one's own in that format, and the MRQA sets.
+
+P-Tuning v2 marks the answer in the context (form `span`; papers/liu2022 sections (c) and (d)); Lester et al. 2021,
+section 5, have it written out (form `text_to_text`; papers/lester2021 section (c)), train on SQuAD 1.1, choose the
+checkpoint on its development set and test on six development sets of MRQA from other domains. Such a task has SQuAD's
+`train` and `validation`, and the other domain's set as `test`.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from repro.config import SplitLimits
+from repro.errors import ConfigError
+from repro.metrics.base import Metric
+from repro.tasks.base import Example, Span, SpanAnswer, TextToText
+from repro.tasks.files import Loaded, Source, Splits, checked_options, require_one_of
+from repro.tasks.squad_files import Question, hub_mrqa_question, hub_question, read_questions
+
+FILES = {"train": "train.json", "validation": "dev.json", "test": "test.json"}
+OBTAIN = (
+    "SQuAD is at rajpurkar.github.io/SQuAD-explorer, the out-of-domain sets at github.com/mrqa/MRQA-Shared-Task-2019; "
+    "task.source=hub loads them from the hub."
+)
+OPTIONS = (
+    *("files", "unanswerable", "no_answer_text", "null_threshold", "stride", "n_best", "max_answer_tokens"),
+    *("hub_test", "train_task"),
+)
+STAND_IN = "empty"
+"""What the official decoding answers where no piece of the context is possible."""
+
+_PUNCTUATION = re.compile(f"([{re.escape(string.punctuation)}])")
+_SPACES = re.compile(r"[\t\n\f\r ]+")
+
+SPAN_DEVIATIONS = (
+    "the softmax over answer places and the n-best lists leave padding out; the official code pads every window to "
+    "384 tokens and counts the padding.",
+    "an answer that starts in the last token of a window is labelled with that token; the official code labels the "
+    "last place of the padding.",
+)
+TEXT_V2_DEVIATION = "no paper has SQuAD 2.0 as text: the target of a question without an answer is {!r}."
+
+
+class QuestionAnswering:
+    """A question, a context and the answer in it. A data set in SQuAD's json or MRQA's jsonl needs only a yaml file.
+
+    `task.options`:
+        files: {split: file in data_dir}; `.json` is SQuAD's format, `.jsonl` and `.jsonl.gz` MRQA's.
+        unanswerable: questions may have no answer (SQuAD 2.0).
+        no_answer_text: text_to_text: the target that says so.
+        null_threshold: span: "no answer" must score higher by more than this (P-Tuning v2: 0).
+        stride, n_best, max_answer_tokens: span: see `repro.models.span_encoding` (128, 20, 30).
+        hub_test: {id, config, revision, subset}: the test split on the hub, where it is another data set.
+        train_task: what the training set is called in the paper's table.
+
+    Only the first gold answer is trained on, in both forms; all of them are scored against.
+    """
+
+    forms = ("text_to_text", "span")
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        form: str,
+        data_dir: str,
+        metrics: Sequence[Metric],
+        labels: Sequence[str] = (),
+        source: str = "local",
+        hub_id: str | None = None,
+        hub_config: str | None = None,
+        hub_revision: str | None = None,
+        rows: Mapping[str, int] | None = None,
+        check_rows: bool = True,
+        limit: SplitLimits | Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Nothing is read here. The arguments are the fields of `TaskConfig`; `rows` counts questions.
+
+        Raises:
+            ConfigError: an unknown form, source or option, an option out of range, or labels.
+        """
+        chosen = checked_options(options, OPTIONS)
+        require_one_of("task.form", form, self.forms)
+        require_one_of("task.labels", list(labels), [[]])
+        _check_numbers(chosen)
+        self.name, self.form, self.metrics = name, form, tuple(metrics)
+        self.labels: tuple[str, ...] = ()
+        self._unanswerable = bool(chosen.get("unanswerable", False))
+        self._no_answer = str(chosen.get("no_answer_text", "unanswerable"))
+        self._threshold = float(chosen.get("null_threshold", 0.0))
+        files = {**FILES, **(chosen.get("files") or {})}
+        self._source = Source(name, source, data_dir, files, OBTAIN, hub_id, hub_config, hub_revision)
+        self._subset, self._hub_test = _hub_test(name, chosen.get("hub_test"), self._source)
+        self._splits = Splits(self._source, self._load, rows=rows, check_rows=check_rows, limit=limit)
+
+    def _load(self, split: str) -> Loaded:
+        questions = self._questions(split)
+        moved = sum(question.misplaced for question in questions)
+        said = (f"{split}: {moved} first answers do not stand where the file says; the file's place is used.",)
+        rows = [question.row() for question in questions]
+        return Loaded(rows, [self._example(question) for question in questions], said if moved else ())
+
+    def _questions(self, split: str) -> list[Question]:
+        need_answer = not self._unanswerable and split != "test"
+        if self._source.kind == "local":
+            return read_questions(self._source.file(split), need_answer)
+        if split == "test" and self._hub_test is not None:
+            rows = self._hub_test.hub_rows(split)
+            kept = [(where, row) for where, row in rows if row.get("subset") == self._subset]
+            return [hub_mrqa_question(row, where, need_answer) for where, row in kept]
+        return [hub_question(row, where, need_answer) for where, row in self._source.hub_rows(split)]
+
+    def _example(self, question: Question) -> Example:
+        references = question.answers
+        if references is not None and not references:
+            references = ("",) if self._unanswerable else ()
+        if self.form == "text_to_text":
+            references = tuple(map(padded, references or ()))
+        fields = {"question": question.question, "context": question.context, "place": question.place}
+        return Example(question.id, fields, tuple(references or ()), cluster=question.context)
+
+    def examples(self, split: str) -> tuple[Example, ...]:
+        """See `Task.examples`: `references` holds every gold answer, the empty text alone where there is none; in the
+        text_to_text form they are padded as the target is (T5 scores against these)."""
+        return self._splits.examples(split)
+
+    def render(self, example: Example) -> TextToText | Span:
+        """T5's `question: ... context: ...` with padded punctuation, or the question without leading spaces, the
+        context and the place of the first gold answer."""
+        question, context = example.fields["question"], example.fields["context"]
+        if self.form == "span":
+            return Span(question.lstrip(), context, example.fields["place"])
+        source = _SPACES.sub(" ", f"question: {padded(question)} context: {padded(context)}")
+        target = example.references[0] if example.references else ""
+        return TextToText(source, self._no_answer if self._unanswerable and not target else target)
+
+    def parse(self, output: Any, example: Example) -> str | dict[str, Any]:
+        """A generated text (stripped), or a `SpanAnswer` as a piece of the context.
+
+        Where questions may have no answer, the empty text says so; a span's best piece and its odds stand beside it.
+        """
+        if not isinstance(output, SpanAnswer):
+            text = str(output).strip()
+            return "" if self._unanswerable and text == self._no_answer else text
+        start, end = output.place or (0, 0)
+        piece = example.fields["context"][start:end] or STAND_IN
+        if not self._unanswerable:
+            return piece
+        text = "" if output.null_odds > self._threshold else piece
+        return {"text": text, "answer": piece, "null_odds": output.null_odds}
+
+    def fingerprint(self) -> dict[str, dict[str, Any]]:
+        """See `Task.fingerprint`: rows are questions."""
+        return self._splits.fingerprint()
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """See `Task.deviations`."""
+        own: tuple[str, ...] = SPAN_DEVIATIONS if self.form == "span" else ()
+        if self.form == "text_to_text" and self._unanswerable:
+            own = (TEXT_V2_DEVIATION.format(self._no_answer),)
+        return (*own, *self._splits.deviations())
+
+
+def _check_numbers(options: Mapping[str, Any]) -> None:
+    for key, least in (("stride", 0), ("n_best", 1), ("max_answer_tokens", 1)):
+        value = options.get(key, least)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"task.options.{key}={value}: give a whole number of at least {least}.")
+    threshold = options.get("null_threshold", 0.0)
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        raise ConfigError(f"task.options.null_threshold={threshold}: give a number, 0 as in P-Tuning v2.")
+
+
+def _hub_test(name: str, given: Any, source: Source) -> tuple[str | None, Source | None]:
+    """The subset and the place of a test split that is a data set of its own on the hub."""
+    if given is None:
+        return None, None
+    if not isinstance(given, Mapping) or not given.get("id") or not given.get("subset"):
+        raise ConfigError(
+            f"task.options.hub_test={given}: give the test set's place on the hub as {{id, config, revision, subset}}; "
+            "id and subset are needed."
+        )
+    place = Source(
+        name, source.kind, source.data_dir, source.files, OBTAIN, given["id"], given.get("config"),
+        given.get("revision"),
+    )  # fmt: skip
+    return str(given["subset"]), place
+
+
+def padded(text: str) -> str:
+    """A space on both sides of every ASCII punctuation mark, then runs of white space as one space (T5's
+    `_pad_punctuation`): an answer at a mark begins or ends with a space, as in T5."""
+    return _SPACES.sub(" ", _PUNCTUATION.sub(r" \1 ", text))
