@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "errors",
             "methods_page",
             "params",
+            "prompts",
             "papers",
             "report",
             "runner",
@@ -59,6 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         ),
         "validation",
     },
+    "prompts": {ANY},
     # `repro params`: what a method would train on a model, counted without weights.
     "params": {ANY},
 }
@@ -66,8 +68,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_IN: dict[str, set[str]] = {
     "transformers": {"models"},
     "tokenizers": {"models"},
-    "torch": {"methods", "models", "training", "evaluation", "trial", "runner", "params"},
-    "safetensors": {"models", "training", "trial", "params"},
+    "torch": {"methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts"},
+    "safetensors": {"models", "training", "trial", "params", "prompts"},
     "datasets": {"tasks"},
     "hydra": {"cli", "composing", "runner", "sweeps", "params"},
     "omegaconf": {"cli", "composing", "config", "method_config", "methods_page", "sweeps", "params"},

@@ -16,6 +16,10 @@ repro: do published results on soft prompts hold?
   repro run -m GROUP=A,B seed=1,2,3        a sweep (Hydra multirun); experiment=NAME -m runs a file of conf/experiment
   repro run --cfg job                      print the config; --help lists groups and keys
   repro report [--results DIR]             write and print our results beside the papers' numbers
+  repro methods [--write FILE]             every method: equation, source, switches, parameter counts
+  repro predict --prompt KEY --inputs FILE answer inputs with trained prompts, several tasks in one batch
+  repro ensemble KEY KEY ...               let several prompts of one cell vote
+  repro neighbours KEY                     the words nearest to a trained prompt
 
 `python -m repro ARGS` without a command is `repro run ARGS`.
 Exit codes: 0 done, 2 bad input or a failed trial (a sentence says what to do), 130 interrupted after a checkpoint.
@@ -122,7 +126,41 @@ def report(arguments: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"run": run, "report": report}
+def methods(arguments: Sequence[str]) -> int:
+    """Print the page of methods, or write it."""
+    import argparse
+    from pathlib import Path
+
+    parser = argparse.ArgumentParser(prog="repro methods", description=methods.__doc__)
+    parser.add_argument("--write", type=Path, default=None, help="file (docs/methods.md)")
+    options = parser.parse_args(arguments)
+    from repro.methods_page import page
+
+    if options.write is None:
+        print(page(), end="")
+    else:
+        options.write.write_text(page(), encoding="utf-8")
+        print(f"wrote {options.write}")
+    return 0
+
+
+def _of_prompts(name: str) -> Callable[[Sequence[str]], int]:
+    """A command of `repro.prompts`, imported when it is called."""
+
+    def command(arguments: Sequence[str]) -> int:
+        from repro.prompts import commands
+
+        return int(getattr(commands, name)(arguments))
+
+    return command
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "run": run,
+    "report": report,
+    "methods": methods,
+    **{name: _of_prompts(name) for name in ("predict", "ensemble", "neighbours")},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

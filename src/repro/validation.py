@@ -280,7 +280,7 @@ def form_of(plain: Plain) -> str:
         raise ConfigError(
             f"task={task['name']} with model={model['name']}: this task is generated as text and {model['name']} is "
             "encoder-only, it cannot generate. Choose a model that generates (model=gpt2-medium, "
-            "model=t5-base-lm-adapt), or a task with a head form (pair, choice, tagging), such as task=rte."
+            "model=t5-base-lm-adapt), or a task with a head form (pair, choice, tagging, span), such as task=rte."
         )
     raise ConfigError(
         f"task={task['name']} with model={model['name']}: this task needs an output for every token and "

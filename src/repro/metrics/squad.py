@@ -122,14 +122,14 @@ class SquadV2EmF1:
         return row + (row if _answerable(references) else [0.0, 0.0, 0.0])
 
     def reduce(self, statistics: np.ndarray) -> dict[str, float]:
-        """In percent, from statistics [N, 6]. (An unanswerable question's F1 is its exact match.)"""
+        """In percent, from statistics [N, 6]."""
         f1, exact, total, own_f1, own_exact, own = np.asarray(statistics, dtype=float).reshape(-1, 6).sum(axis=0)
         return {
             "f1": _percent(f1, total),
             "exact_match": _percent(exact, total),
             "f1_answerable": _percent(own_f1, own),
             "exact_match_answerable": _percent(own_exact, own),
-            "f1_unanswerable": _percent(f1 - own_f1, total - own),
+            "f1_unanswerable": _percent(exact - own_exact, total - own),  # its F1 is its exact match
         }
 
 

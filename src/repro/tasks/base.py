@@ -96,6 +96,10 @@ class Task(Protocol):
         """Known differences from the paper, as configured and as found in the splits read so far: for the record."""
         ...
 
+    inputs: tuple[str, ...]
+    """Fields that an unlabelled example must have (`repro predict`). A task may have `blank(fields)`, the reference of
+    an unlabelled example, and `hidden`, fields that such an example has with these values."""
+
     def examples(self, split: str) -> Sequence[Example]:
         """All examples of `train`, `validation` or `test`, in file order.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from repro.config import SplitLimits
@@ -137,6 +138,9 @@ class QuestionAnswering:
         source = _SPACES.sub(" ", f"question: {padded(question)} context: {padded(context)}")
         target = example.references[0] if example.references else ""
         return TextToText(source, self._no_answer if self._unanswerable and not target else target)
+
+    inputs = ("question", "context")
+    hidden = MappingProxyType({"place": None})
 
     def parse(self, output: Any, example: Example) -> str | dict[str, Any]:
         """A generated text (stripped), or a `SpanAnswer` as a piece of the context.

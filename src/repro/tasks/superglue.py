@@ -97,6 +97,11 @@ class SentencePair:
         segments = [template.format(**example.fields) for template in self._template]
         return Pair(segments[0], segments[1] if len(segments) > 1 else None, _label(example))
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See `Task.inputs`."""
+        return self._fields
+
     def parse(self, output: Any, example: Example) -> int:
         """A class id; -1 where generated text is not exactly a label."""
         return _class_of(output, self.form, self.labels)
@@ -164,6 +169,8 @@ class Copa:
             return _text_to_text(example, COPA_FIELDS, self.labels)
         first = f"{example.fields['premise']} {COPA_JOINERS[example.fields['question']]}"
         return Choice(tuple((first, example.fields[choice]) for choice in self.labels), _label(example))
+
+    inputs = tuple(COPA_FIELDS)
 
     def parse(self, output: Any, example: Example) -> int:
         """The index of the chosen sentence; -1 where generated text is not exactly a label."""

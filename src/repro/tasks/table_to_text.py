@@ -98,6 +98,12 @@ class TableToText:
         """The linearised table and its first reference."""
         return TextToText(example.fields["source"], example.references[0])
 
+    inputs = ("source",)
+
+    def blank(self, fields: Mapping[str, Any]) -> str:
+        """No text."""
+        return ""
+
     def parse(self, output: Any, example: Example) -> str:
         """The generated text, stripped."""
         return str(output).strip()

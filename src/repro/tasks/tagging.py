@@ -106,6 +106,12 @@ class Tagging:
         """The words and their tag ids; sub-words are the collator's business (the first one carries the tag)."""
         return Tagged(example.fields["words"], tuple(self.labels.index(tag) for tag in example.references[0]))
 
+    inputs = ("words",)
+
+    def blank(self, fields: Mapping[str, Any]) -> list[str]:
+        """The tags of words that nobody has tagged."""
+        return [OUTSIDE] * len(fields["words"])
+
     def parse(self, output: Any, example: Example) -> list[str]:
         """Tag ids, one a word that the model saw, to tag names. Words cut off by the input limit have none: as in
         P-Tuning v2 they are left out of the score, and the evaluation counts them.
