@@ -102,9 +102,14 @@ def _question_answering(task: Mapping[str, Any], split: str, number: int) -> str
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
+def _running_text(task: Mapping[str, Any], split: str, number: int) -> str:
+    return "".join(f"Ann walked to the inn number {i} and back again.\n" for i in range(number * 20))
+
+
 WRITERS: dict[str, tuple[Callable[[Mapping[str, Any], str, int], str], tuple[str, str, str]]] = {
     "repro.tasks.superglue.SentencePair": (_sentence_pair, ("train.jsonl", "val.jsonl", "test.jsonl")),
     "repro.tasks.superglue.Copa": (_copa, ("train.jsonl", "val.jsonl", "test.jsonl")),
+    "repro.tasks.prefix_lm.PrefixLm": (_running_text, ("train/a.txt", "validation/a.txt", "test/a.txt")),
     "repro.tasks.tagging.Tagging": (_tagging, ("train.txt", "dev.txt", "test.txt")),
     "repro.tasks.squad.QuestionAnswering": (_question_answering, ("train.json", "dev.json", "test.json")),
     "repro.tasks.table_to_text.TableToText": (_table_to_text, ("src1_train.txt", "src1_valid.txt", "src1_test.txt")),
@@ -134,6 +139,8 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("data")
     for path in sorted((ROOT / "conf" / "task").glob("*.yaml")):
+        if "defaults" in OmegaConf.load(path):
+            continue  # a mixture: its parts have files of their own
         node = {"paths": {"data_root": str(root)}, "task": OmegaConf.merge(TaskConfig, OmegaConf.load(path))}
         task: Any = OmegaConf.to_container(OmegaConf.create(node), resolve=True)
         write_data(task["task"], Path(task["task"]["data_dir"]))
@@ -202,12 +209,10 @@ def altered(composed: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
             for parent in parents:
                 node = node[parent]
             node[last] = as_before(yaml.safe_load(text), node[last])
-        plain["task"]["data_dir"] = plain["task"]["data_dir"].replace(root, plain["paths"]["data_root"])
         if plain["paths"]["data_root"] == root:
-            plain["paths"]["data_root"], plain["task"]["data_dir"] = (
-                "data",
-                plain["task"]["data_dir"].replace(root, "data"),
-            )
+            plain["paths"]["data_root"] = "data"
+        for task in (plain["task"], *plain["task"]["parts"].values()):
+            task["data_dir"] = task["data_dir"].replace(root, plain["paths"]["data_root"])
         return plain
 
     return make

@@ -103,6 +103,16 @@ class TaskConfig:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     options: dict[str, Any] = field(default_factory=dict)
     """The task class's own switches (a template id, say)."""
+    cloze: list[str] = field(default_factory=list)
+    """Pieces of the cloze form: [MASK] once, [P:n] places for prompt rows, texts over the example's fields."""
+    verbaliser: dict[str, str] = field(default_factory=dict)
+    """cloze: {class: its word}."""
+    sentinel: bool = False
+    """T5: targets begin with <extra_id_0>, which is taken off predictions (Lester et al. Figure 3c)."""
+    task_name_prefix: bool = False
+    """Text to text: the task's name in front of the source, as in T5's mixtures."""
+    parts: dict[str, Any] = field(default_factory=dict)
+    """A mixture's tasks, each as its own file has it. Their form and limits are the mixture's."""
     init_words: list[str] = field(default_factory=list)
     """Words for class-label initialisation where the labels are free text (Lester et al., footnote 7)."""
 
@@ -273,7 +283,6 @@ _ADDED: dict[str, Any] = {
     "task.sentinel": False,
     "task.task_name_prefix": False,
     "task.parts": {},
-    "task.verbaliser": {},
     "trainer.optimiser.backbone_learning_rate": None,
 }
 
@@ -324,6 +333,13 @@ def run_key(plain: dict[str, Any]) -> str:
         for part in path[:-1]:
             node = node.get(part) or {}
         node.pop(path[-1], None)
+    mixed = (relevant["task"].get("parts") or {}).values()
+    for one in (one for one in mixed if isinstance(one, dict)):
+        for name in ("data_dir", "paper_name", "check_rows", "cloze", "verbaliser"):
+            one.pop(name, None)
+    if relevant["method"].get("head") != "verbaliser":  # in the other forms nobody reads these
+        for name in ("cloze", "verbaliser"):
+            relevant["task"].pop(name, None)
     for added, before in _ADDED.items():
         *parts, last = added.split(".")
         node = relevant

@@ -65,7 +65,9 @@ def predict(
 
 
 def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> Evaluation:
-    """Every metric of the task over the split."""
+    """Every metric of the task over the split; of a mixture, each part's own over its examples, and their average."""
+    if hasattr(task, "parts"):
+        return _score_parts(task, examples, predictions)
     golds = [_gold(example, prediction) for example, prediction in zip(examples, predictions, strict=True)]
     values: dict[str, float] = {}
     statistics: dict[str, list[list[float]]] = {}
@@ -75,6 +77,23 @@ def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -
         values |= metric.reduce(np.asarray(rows))
     cut = sum(_length(e.references[0]) - _length(g[0]) for e, g in zip(examples, golds, strict=True))
     return Evaluation(values, statistics, list(predictions), collapse(predictions, golds), cut)
+
+
+def _score_parts(task: Any, examples: Sequence[Example], predictions: Sequence[Any]) -> Evaluation:
+    values: dict[str, float] = {}
+    statistics: dict[str, list[list[float]]] = {}
+    means, collapsed, cut = [], [], 0
+    for part, own in task.parts.items():
+        chosen = [index for index, example in enumerate(examples) if example.meta["part"] == part]
+        found = score(own, [examples[index] for index in chosen], [predictions[index] for index in chosen])
+        values |= {f"{part}.{name}": value for name, value in found.values.items()}
+        statistics |= {f"{part}.{name}": rows for name, rows in found.statistics.items()}
+        main = [found.values[metric.outputs[0]] for metric in own.metrics]
+        means.append(sum(main) / len(main))
+        collapsed += [f"{part}: {found.collapsed}"] if found.collapsed else []
+        cut += found.cut
+    values = {"average": sum(means) / len(means), **values}
+    return Evaluation(values, statistics, list(predictions), "; ".join(collapsed) or None, cut)
 
 
 def _length(gold: Any) -> int:

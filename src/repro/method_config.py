@@ -36,6 +36,14 @@ class FineTuningConfig(MethodConfig):
 
 
 @dataclass
+class PromptDesignConfig(MethodConfig):
+    text: str = ""
+    """In front of the input; with {source} in it, around it."""
+    shots: int = 0
+    """Training examples shown, drawn with the seed."""
+
+
+@dataclass
 class FtTopConfig(MethodConfig):
     blocks: int = 2
     """Blocks from the top that are trained, with the norm behind them."""
@@ -174,6 +182,7 @@ class PTuningConfig(MethodConfig):
 
 
 METHOD_SCHEMAS = {
+    "prompt_design": PromptDesignConfig,
     "fine_tuning": FineTuningConfig,
     "ft_top": FtTopConfig,
     "bitfit": BitFitConfig,

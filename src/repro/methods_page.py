@@ -18,7 +18,7 @@ LETTERS = {
     "S": "sum over the sites of a model of its layers: L for one stack, encoder + 2 x decoder layers for three sites",
     "H": "key/value heads",
     "Dh": "size of a head",
-    "B": "blocks of all stacks",
+    "B": "blocks of all stacks (encoder and decoder)",
     "k": "hidden width of the MLP (`method.hidden`)",
     "R": "bottleneck of an adapter (`method.bottleneck`)",
     "sites": "number of attention sites",
@@ -64,7 +64,7 @@ def _method(name: str) -> dict[str, Any]:
     """The method's part of a config composed with a model that every method fits or not: nothing is validated."""
     from omegaconf import OmegaConf
 
-    raw = compose([f"method={name}", "model=tiny-gpt2", "task=e2e", "recipe/offline@_global_=null"]).method
+    raw = compose([f"method={name}", "model=tiny-gpt2", "task=e2e"]).method
     plain = OmegaConf.to_container(raw, resolve=True)
     assert isinstance(plain, dict)
     return plain  # type: ignore[return-value]

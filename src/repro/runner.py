@@ -18,6 +18,8 @@ from repro.errors import ConfigError, TrialFailed
 from repro.store.lock import Lock
 from repro.store.record import Record
 from repro.store.store import Store
+from repro.tasks.mixture import Mixture
+from repro.tasks.wording import worded
 from repro.validation import form_of, validate
 
 Plain = dict[str, Any]
@@ -99,9 +101,15 @@ def without_places(plain: Plain) -> Plain:
     kept = {name: value for name, value in plain.items() if name != "paths"}
     if plain["method"].get("start_from"):
         kept["method"] = plain["method"] | {"start_from": Path(plain["method"]["start_from"]).name}
-    folder, root = Path(plain["task"]["data_dir"]), Path(plain["paths"]["data_root"])
-    inside = folder.relative_to(root) if folder.is_relative_to(root) else Path(folder.name)
-    return kept | {"task": plain["task"] | {"data_dir": inside.as_posix()}}
+    root = Path(plain["paths"]["data_root"])
+
+    def moved(task: Plain) -> Plain:
+        folder = Path(task["data_dir"])
+        inside = folder.relative_to(root) if folder.is_relative_to(root) else Path(folder.name)
+        return task | {"data_dir": inside.as_posix()}
+
+    parts = {name: moved(part) for name, part in (plain["task"].get("parts") or {}).items()}
+    return kept | {"task": moved(plain["task"]) | ({"parts": parts} if parts else {})}
 
 
 def _made(config: Plain) -> Any:
@@ -121,10 +129,24 @@ def build_task(plain: Plain) -> Any:
     """The task in the form that fits the model; reads nothing yet."""
     from hydra.utils import get_class
 
-    config = {**plain["task"], "form": form_of(plain)}
+    form = form_of(plain)
+    if plain["task"].get("parts"):
+        return _mixture(plain, form)
+    config = {**plain["task"], "form": "pair" if form == "cloze" else form}
     accepted = inspect.signature(get_class(config["_target_"]).__init__).parameters  # type: ignore[misc]
     given = {name: value for name, value in config.items() if name in accepted or name == "_target_"}
-    return _made(given)
+    return worded(_made(given), plain, form)
+
+
+def _mixture(plain: Plain, form: str) -> Mixture:
+    """Every part as it would be alone, but in the mixture's form, with its switches, source and limits."""
+    config = plain["task"]
+    switches = {name: config[name] for name in ("sentinel", "task_name_prefix", "source", "check_rows", "limit")}
+    parts = {}
+    for name, part in config["parts"].items():
+        own = {"limit": part["limit"]} if part.get("limit") else {}
+        parts[name] = build_task({**plain, "task": {**part, **switches, **own, "form": form}})
+    return Mixture(config["name"], form, parts, config["options"])
 
 
 def build_method(plain: Plain) -> Any:
@@ -146,7 +168,7 @@ def check_selection(plain: Plain, task: Any) -> str:
         ConfigError: the task has no such value.
     """
     names = [name for metric in task.metrics for name in metric.outputs]
-    wanted = plain["trainer"]["selection"]["metric"] or names[0]
+    wanted = plain["trainer"]["selection"]["metric"] or (names[0] if names else "loss")
     if wanted != "loss" and wanted not in names:
         raise ConfigError(
             f"trainer.selection.metric={wanted}: {task.name} has {', '.join(names)}, and loss. Set one of these, or "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from repro.models.span_encoding import separated
 from repro.models.tuning import tune
 from repro.store.files import write_atomic
 from repro.store.record import Record
+from repro.tasks.mixture import groups
 from repro.training.batching import DataOrder, mixed_seed, training_batches
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import Fit, fit, trained
@@ -152,7 +154,8 @@ class Trial:
         """What a step may draw from, steps in all, and after which the trial is evaluated."""
         encoded = [self.adapter.encode(self.task.render(example), True) for example in self.examples["train"]]
         self.encoded = separated(encoded, self.task.form)
-        order = DataOrder(len(self.encoded), self.trainer["batch_size"], self.plain["seed"])
+        kinds = groups(self.task, self.examples["train"])
+        order = DataOrder(len(self.encoded), self.trainer["batch_size"], self.plain["seed"], kinds)
         self.order, per_epoch = order, order.steps_per_epoch
         steps = self.trainer["steps"]  # 0: nothing is trained, the starting values are scored
         self.steps = self.trainer["epochs"] * per_epoch if steps is None else steps
@@ -201,6 +204,9 @@ class Trial:
         decoding = self.plain["task"]["decoding"]
         size = decoding["batch_size"] if self.task.form == "text_to_text" else self.trainer["evaluation_batch_size"]
         examples, injection = self.examples[split], self.method.injection(training=False)
+        if not self.task.metrics:  # language modelling: there is nothing to decode
+            loss = mean_loss(self.adapter, self.task, examples, injection, size, console.between)
+            return Evaluation({"loss": loss, "perplexity": math.exp(loss)}, {}, [], None, 0)
         outputs = predict(self.adapter, self.task, examples, injection, decoding, size, console.between)
         return score(self.task, examples, outputs)
 
@@ -262,9 +268,9 @@ class Trial:
             found = self._score(split, console)
             record.metrics[split] = found.values
             record.statistics[split] = found.statistics
-            write_predictions(
-                folder / f"predictions-{split}.jsonl", self.examples[split], found.predictions, write_atomic
-            )
+            if found.predictions:
+                file = folder / f"predictions-{split}.jsonl"
+                write_predictions(file, self.examples[split], found.predictions, write_atomic)
             if found.cut:
                 self.deviations.append(f"{split}: {found.cut} words beyond task.max_input_length are not scored")
             if split == reported and found.collapsed:

@@ -12,6 +12,8 @@ from typing import Any
 
 from repro.config import METHOD_SCHEMAS, TrialConfig, resolved, run_key
 from repro.errors import ConfigError
+from repro.task_checks import check_parts, check_sources, check_words, refuse
+from repro.task_checks import form_of as form_of
 
 Plain = Mapping[str, Any]
 
@@ -23,7 +25,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "model.kind": ("encoder", "decoder", "encoder_decoder"),
     "model.source": ("hub", "folder", "package", "random"),
     "task.source": ("local", "hub"),
-    "task.form": ("auto", "text_to_text", "pair", "choice", "tagging", "span"),
+    "task.form": ("auto", "cloze", "text_to_text", "pair", "choice", "tagging", "span"),
     "task.report_split": ("validation", "test"),
     "trainer.optimiser.name": ("adamw", "adafactor"),
     "trainer.optimiser.factored": ("auto", "always", "never"),
@@ -56,6 +58,7 @@ _AT_LEAST: dict[str, float] = {
     "method.init_steps": 1,
     "method.lstm_hidden": 1,
     "method.blocks": 1,
+    "method.shots": 0,
     "method.bottleneck": 1,
     "method.rank": 1,
     "task.max_input_length": 4,
@@ -94,16 +97,12 @@ def lookup(plain: Plain, path: str) -> Any:
     return node
 
 
-def _refuse(key: str, value: Any, allowed: str, fix: str) -> None:
-    raise ConfigError(f"{key}={value}: {allowed}. {fix}")
-
-
 def _check_keys(plain: Plain, schema: type, path: str = "") -> None:
     """Hydra refuses misspelt keys, but `+key=value` adds and `~key` removes one behind the schema's back."""
     kinds = typing.get_type_hints(schema)
     for key, value in plain.items():
         if key not in kinds:
-            _refuse(
+            refuse(
                 path + key,
                 value,
                 f"{schema.__name__} has no such key, only {', '.join(kinds)}",
@@ -127,26 +126,26 @@ def _check_values(plain: Plain) -> None:
     for key, allowed in {**_ALLOWED, "model.family": _families()}.items():
         value = lookup(plain, key)
         if value is not None and value not in allowed:
-            _refuse(key, value, f"must be one of {', '.join(map(str, allowed))}", f"Set {key} to one of these.")
+            refuse(key, value, f"must be one of {', '.join(map(str, allowed))}", f"Set {key} to one of these.")
     for key, lowest in _AT_LEAST.items():
         value = lookup(plain, key)
         if value is not None and value < lowest:
-            _refuse(key, value, f"must be at least {lowest:g}", f"Set {key}={lowest:g} or more.")
+            refuse(key, value, f"must be at least {lowest:g}", f"Set {key}={lowest:g} or more.")
     for key in _ABOVE_0:
         value = lookup(plain, key)
         if value is not None and value <= 0:
-            _refuse(key, value, "must be above 0", f"Set {key}=1e-3, say.")
+            refuse(key, value, "must be above 0", f"Set {key}=1e-3, say.")
     for key in _SHARES:
         value = lookup(plain, key)
         if value is not None and not 0 <= value < 1:
-            _refuse(key, value, "must be at least 0 and below 1", f"Set {key}=0.1, say.")
+            refuse(key, value, "must be at least 0 and below 1", f"Set {key}=0.1, say.")
 
 
 def _check_method(plain: Plain) -> None:
     method = plain["method"]
     name, length = method["name"], method.get("length")
     if length is not None and length < 1:
-        _refuse(
+        refuse(
             "method.length",
             length,
             f"{name} needs at least 1 position",
@@ -154,7 +153,7 @@ def _check_method(plain: Plain) -> None:
         )
     wanted = _REPARAMETERISATIONS.get(name)
     if wanted and method["reparameterisation"] not in wanted:
-        _refuse(
+        refuse(
             "method.reparameterisation",
             method["reparameterisation"],
             f"{name} knows {', '.join(wanted)}",
@@ -165,7 +164,7 @@ def _check_method(plain: Plain) -> None:
     ]
     for site in method.get("sites") or ():
         if site not in sites:
-            _refuse(
+            refuse(
                 "method.sites",
                 method["sites"],
                 f"{plain['model']['name']} has {', '.join(sites)}",
@@ -176,7 +175,7 @@ def _check_method(plain: Plain) -> None:
     if method.get("initialisation") == "class_label" and not (
         method.get("init_words") or plain["task"].get("init_words") or plain["task"].get("labels")
     ):
-        _refuse(
+        refuse(
             "method.initialisation",
             "class_label",
             f"the task {plain['task']['name']} has no class labels",
@@ -193,7 +192,7 @@ def _check_layers(plain: Plain) -> None:
     most = min(model["layers"], model.get("decoder_layers") or model["layers"])
     found = re.fullmatch(r"(first|last):(\d+)", str(value))
     if not found or not 1 <= int(found.group(2)) <= most:
-        _refuse(
+        refuse(
             "method.layers",
             value,
             f"must be all, first:k or last:k with k from 1 to {most} ({model['name']})",
@@ -217,7 +216,7 @@ def _check_kind(plain: Plain) -> None:
             "or method=lora, or a model with biases (model=bart-large, model=gpt2-medium)."
         )
     if method["name"] == "ft_top" and method["blocks"] > plain["model"]["layers"]:
-        _refuse(
+        refuse(
             "method.blocks", method["blocks"], f"{plain['model']['name']} has {plain['model']['layers']}", "Lower it."
         )
     why = _DECODER_ONLY.get(method["name"])
@@ -228,65 +227,23 @@ def _check_kind(plain: Plain) -> None:
         )
     for switch in ("embedded_twice", "pooled_at_prompt"):
         if method.get(switch) and kind != "encoder":
-            _refuse(f"method.{switch}", True, _REASON_SWITCH, f"Set method.{switch}=false.")
+            refuse(f"method.{switch}", True, _REASON_SWITCH, f"Set method.{switch}=false.")
     if method.get("embedded_twice") and plain["model"]["family"] not in ("bert", "roberta"):
-        _refuse(
-            "method.embedded_twice", True, "known for the BERT and RoBERTa of the official code", "Set it to false."
-        )
+        refuse("method.embedded_twice", True, "known for the BERT and RoBERTa of the official code", "Set it to false.")
     if method.get("init_text") and kind != "decoder":
-        _refuse(
+        refuse(
             "method.init_text",
             method["init_text"],
             "only decoder-only models can start from activations (the official code has no such start for BART)",
             "Set method.init_text=null.",
         )
     if method.get("placement") == "template" and form_of(plain) != "cloze":
-        _refuse(
+        refuse(
             "method.placement",
             "template",
             "only a task in the cloze form has a template with places for the prompt",
             "Set task.form=cloze, or method.placement=before.",
         )
-
-
-def form_of(plain: Plain) -> str:
-    """The form in which this model sees this task.
-
-    Raises:
-        ConfigError: there is none (a tagging task on a model that generates, a generation task on an encoder).
-    """
-    task, model = plain["task"], plain["model"]
-    encoder = model["kind"] == "encoder"
-    possible = [form for form in task["forms"] if (form != "text_to_text") == encoder]
-    if task["form"] != "auto":
-        if task["form"] not in task["forms"]:
-            _refuse(
-                "task.form",
-                task["form"],
-                f"{task['name']} can be rendered as {', '.join(task['forms'])}",
-                "Set task.form=auto.",
-            )
-        if possible and task["form"] not in possible:
-            _refuse(
-                "task.form",
-                task["form"],
-                f"{model['name']} ({model['kind']}) takes {', '.join(possible)}",
-                "Set task.form=auto, or choose another model.",
-            )
-        possible = [form for form in possible if form == task["form"]]
-    if possible:
-        return str(possible[0])
-    if encoder:
-        raise ConfigError(
-            f"task={task['name']} with model={model['name']}: this task is generated as text and {model['name']} is "
-            "encoder-only, it cannot generate. Choose a model that generates (model=gpt2-medium, "
-            "model=t5-base-lm-adapt), or a task with a head form (pair, choice, tagging, span), such as task=rte."
-        )
-    raise ConfigError(
-        f"task={task['name']} with model={model['name']}: this task needs an output for every token and "
-        f"{model['name']} ({model['kind']}) has none, it generates text. Choose an encoder (model=bert-large-cased, "
-        "model=minilm), or a task with a text_to_text form, such as task=rte."
-    )
 
 
 def _check_positions(plain: Plain) -> None:
@@ -300,6 +257,8 @@ def _check_positions(plain: Plain) -> None:
 
     def prompt(site: str) -> int:
         """Positions that the prompt takes from real tokens: a prefix only where it shifts them."""
+        if method.get("placement") == "template":
+            return 0  # its rows stand in the input's own places
         if "shift_positions" in method:
             return length if method["shift_positions"] and site in (method["sites"] or (site,)) else 0
         return length if site == ("decoder" if kind == "decoder" else "encoder") else 0
@@ -333,7 +292,7 @@ def _check_trainer(plain: Plain) -> None:
         raise ConfigError(f"{both}: exactly one must be set. Set the other to null.")
     every = str(trainer["evaluate_every"])
     if every != "epoch" and not (every.isdigit() and int(every) > 0):
-        _refuse(
+        refuse(
             "trainer.evaluate_every", every, "must be `epoch` or a number of steps", "Set trainer.evaluate_every=epoch."
         )
     name, method = plain["method"]["name"], plain["method"]
@@ -342,12 +301,6 @@ def _check_trainer(plain: Plain) -> None:
             f"trainer.dtype=bfloat16 with method={name}: weights stored in bfloat16 lose small updates; allowed is "
             "float32 (prompts stay float32 in every method). Set trainer.dtype=float32."
         )
-
-
-def _check_sources(plain: Plain) -> None:
-    task = plain["task"]
-    if task["source"] == "hub" and not task.get("hub_id"):
-        _refuse("task.source", "hub", f"{task['name']} has no hub id", "Set task.source=local, or task.hub_id=<id>.")
 
 
 def validate(plain: Plain) -> None:
@@ -363,7 +316,9 @@ def validate(plain: Plain) -> None:
     form_of(plain)
     _check_method(plain)
     _check_trainer(plain)
-    _check_sources(plain)
+    check_words(plain)
+    check_parts(plain)
+    check_sources(plain)
     _check_positions(plain)
 
 

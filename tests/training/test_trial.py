@@ -115,7 +115,7 @@ def prepared(
     )
     decoding = {**DECODING, "batch_size": 2}
     task_config = {**LENGTHS, "decoding": decoding, "report_split": "test"}
-    plain = {"seed": 4, "model": facts(model), "trainer": asdict(settings), "task": task_config}
+    plain = {"seed": 4, "model": facts(model), "trainer": asdict(settings), "task": task_config, "method": {}}
     examples = {split: toy_examples(form, count, seed) for seed, (split, count) in enumerate(SPLITS.items())}
     return Trial.prepare(plain, ToyTask(form, metrics=(metric,)), examples, selection, CPU, METHODS[method]())
 

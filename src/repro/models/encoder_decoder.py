@@ -62,9 +62,24 @@ class EncoderDecoderAdapter:
 
     @torch.no_grad()
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[str]:
-        """The generated text of each row, special tokens removed."""
+        """The generated text of each row, special tokens removed but T5's sentinels."""
         backbone = self.backbone
         backbone.inject(injection, rows_or_none(injection, batch))
         config = generation_config(backbone.model, backbone.tokenizer, decoding)
         out = backbone.model.generate(**self._encoder_inputs(batch, injection), generation_config=config)
-        return backbone.tokenizer.batch_decode(out, skip_special_tokens=True)
+        return texts(backbone.tokenizer, out)
+
+
+def texts(tokenizer: Any, out: Tensor) -> list[str]:
+    """Generated ids [N, U] as text, without special tokens other than T5's sentinels.
+
+    Sentinels stay, as in the official decoding: `<extra_id_0> True` names no class, which is how span-corruption
+    checkpoints come to score 0 (Lester et al., Figure 3c). A task that asks for a sentinel takes it off itself.
+    """
+    special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    sentinels = {id for id, token in special.items() if token.startswith("<extra_id_")}
+    found: list[str] = tokenizer.batch_decode(out, skip_special_tokens=True)
+    for row, ids in enumerate(out.tolist()):
+        if sentinels.intersection(ids):
+            found[row] = tokenizer.decode([id for id in ids if id in sentinels or id not in special])
+    return found

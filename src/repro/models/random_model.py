@@ -13,13 +13,17 @@ SPECIAL = ("<pad>", "</s>", "<unk>", "<s>", "[CLS]", "[SEP]")
 
 
 def byte_tokenizer(kind: str, token_types: bool = False) -> Any:
-    """One token a byte after six special ones (262 in all); an encoder adds [CLS] and [SEP], others end in </s>."""
+    """One token a byte after six special ones (262 in all); an encoder adds [CLS] and [SEP], others end in </s>.
+
+    The mask token is <unk>, which no byte is; an encoder-decoder has <extra_id_0>, T5's first sentinel, for [CLS].
+    """
     from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
     from tokenizers.models import BPE
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate((*SPECIAL, *alphabet))}
+    special = ["<extra_id_0>" if token == "[CLS]" and kind == "encoder_decoder" else token for token in SPECIAL]
+    vocabulary = {token: index for index, token in enumerate((*special, *alphabet))}
     tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -34,7 +38,7 @@ def byte_tokenizer(kind: str, token_types: bool = False) -> Any:
     names_kept = ["input_ids", "attention_mask"] + (["token_type_ids"] if token_types else [])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", bos_token="<s>",
-        cls_token="[CLS]", sep_token="[SEP]", model_input_names=names_kept,
+        cls_token=special[4], sep_token="[SEP]", mask_token="<unk>", model_input_names=names_kept,
     )  # fmt: skip
 
 

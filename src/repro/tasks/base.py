@@ -1,4 +1,4 @@
-"""The nouns of a task: an example, the four forms in which a model can see it, and the Task protocol."""
+"""The nouns of a task: an example, the forms in which a model can see it, and the Task protocol."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from repro.metrics.base import Metric
 
 SPLITS = ("train", "validation", "test")
-FORMS = ("text_to_text", "pair", "choice", "tagging", "span")
-"""Forms of rendering: `text_to_text` for models that generate; the others are read by a head on an encoder."""
+FORMS = ("text_to_text", "pair", "choice", "tagging", "span", "cloze")
+"""Forms of rendering: `text_to_text` for models that generate; the others are read by a head on an encoder, `cloze` by
+its own language-model head."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class TextToText:
 
     source: str
     target: str
+    asked: bool = False
+    """The source is a text prompt that ends in what is asked: too long, it loses its beginning, and a decoder-only
+    model goes on where it ends, without a separator."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Pair:
     first: str
     second: str | None
     label: int
+    classes: tuple[int, int] | None = None
+    """First class id and one past the last of the example's own data set, where one head serves several."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,16 @@ class Tagged:
 
     words: tuple[str, ...]
     tags: tuple[int, ...]
+    classes: tuple[int, int] | None = None
+    """As in `Pair`, of tag ids."""
+
+
+@dataclass(frozen=True)
+class Cloze:
+    """A text with a gap: pieces in order, a string, a number of prompt rows, or None for the mask token; a class id."""
+
+    pieces: tuple[str | int | None, ...]
+    label: int
 
 
 @dataclass(frozen=True)
@@ -79,7 +95,7 @@ class SpanAnswer:
     """Score of "no answer" minus the score of the best piece (sums of start and end logits)."""
 
 
-Rendered = TextToText | Pair | Choice | Tagged | Span
+Rendered = TextToText | Pair | Choice | Tagged | Span | Cloze
 
 
 class Task(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -27,20 +28,41 @@ def step_seed(seed: int, step: int) -> int:
 
 
 class DataOrder:
-    """A fresh permutation every epoch, cut into batches; the last batch of an epoch may be smaller."""
+    """A fresh permutation every epoch, cut into batches; the last batch of an epoch may be smaller.
 
-    def __init__(self, examples: int, batch_size: int, seed: int):
-        self.examples, self.batch_size, self.seed = examples, batch_size, seed
-        self.steps_per_epoch = math.ceil(examples / batch_size)
-        self._cached: tuple[int, list[int]] = (-1, [])
+    Args:
+        groups: the group of each example, where a batch may hold one group only (P-Tuning v2's multi-task training).
+            Then every group is cut by itself, its last batch may be smaller, and the batches of all are shuffled.
+    """
+
+    def __init__(self, examples: int, batch_size: int, seed: int, groups: Sequence[int] | None = None):
+        self.examples, self.batch_size, self.seed, self.groups = examples, batch_size, seed, groups
+        counts = [examples] if groups is None else list(Counter(groups).values())
+        self.steps_per_epoch = sum(math.ceil(count / batch_size) for count in counts)
+        self._cached: tuple[int, list[list[int]]] = (-1, [])
 
     def indices(self, step: int) -> list[int]:
         """Examples of step 0, 1, ..."""
         epoch, within = divmod(step, self.steps_per_epoch)
         if self._cached[0] != epoch:
             generator = torch.Generator().manual_seed(mixed_seed(self.seed, _ORDER, epoch))
-            self._cached = (epoch, torch.randperm(self.examples, generator=generator).tolist())
-        return self._cached[1][within * self.batch_size : (within + 1) * self.batch_size]
+            self._cached = (epoch, self._batches(generator))
+        return self._cached[1][within]
+
+    def _batches(self, generator: torch.Generator) -> list[list[int]]:
+        """One epoch's batches."""
+        order = torch.randperm(self.examples, generator=generator).tolist()
+        if self.groups is None:
+            return self._cut(order)
+        cut = [
+            batch
+            for group in sorted(set(self.groups))
+            for batch in self._cut([index for index in order if self.groups[index] == group])
+        ]
+        return [cut[place] for place in torch.randperm(len(cut), generator=generator).tolist()]
+
+    def _cut(self, order: Sequence[int]) -> list[list[int]]:
+        return [list(order[start : start + self.batch_size]) for start in range(0, len(order), self.batch_size)]
 
 
 def training_batches(

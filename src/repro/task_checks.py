@@ -1,0 +1,147 @@
+"""The form in which a model sees a task, and what a task's config must satisfy; part of `repro.validation`."""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from repro.config import TaskConfig
+from repro.errors import ConfigError
+
+Plain = Mapping[str, Any]
+
+
+def refuse(key: str, value: Any, allowed: str, fix: str) -> None:
+    """Raises ConfigError: the key with its value, what is allowed, and the fix."""
+    raise ConfigError(f"{key}={value}: {allowed}. {fix}")
+
+
+def form_of(plain: Plain) -> str:
+    """The form in which this model sees this task.
+
+    Raises:
+        ConfigError: there is none (a tagging task on a model that generates, a generation task on an encoder).
+    """
+    task, model = plain["task"], plain["model"]
+    encoder = model["kind"] == "encoder"
+    if encoder and (task["form"] == "cloze" or plain["method"].get("head") == "verbaliser"):
+        return _cloze(plain)
+    possible = [form for form in task["forms"] if (form != "text_to_text") == encoder]
+    if task["form"] != "auto":
+        if task["form"] not in task["forms"]:
+            refuse(
+                "task.form",
+                task["form"],
+                f"{task['name']} can be rendered as {', '.join(task['forms'])}",
+                "Set task.form=auto.",
+            )
+        if possible and task["form"] not in possible:
+            refuse(
+                "task.form",
+                task["form"],
+                f"{model['name']} ({model['kind']}) takes {', '.join(possible)}",
+                "Set task.form=auto, or choose another model.",
+            )
+        possible = [form for form in possible if form == task["form"]]
+    if possible:
+        return str(possible[0])
+    if encoder:
+        raise ConfigError(
+            f"task={task['name']} with model={model['name']}: this task is generated as text and {model['name']} is "
+            "encoder-only, it cannot generate. Choose a model that generates (model=gpt2-medium, "
+            "model=t5-base-lm-adapt), or a task with a head form (pair, choice, tagging, span), such as task=rte."
+        )
+    raise ConfigError(
+        f"task={task['name']} with model={model['name']}: this task needs an output for every token and "
+        f"{model['name']} ({model['kind']}) has none, it generates text. Choose an encoder (model=bert-large-cased, "
+        "model=minilm), or a task with a text_to_text form, such as task=rte."
+    )
+
+
+def _cloze(plain: Plain) -> str:
+    """The form `cloze`, chosen by `method.head=verbaliser`."""
+    task, method = plain["task"], plain["method"]
+    if method.get("head") != "verbaliser":
+        fix = "Set method.head=verbaliser." if "head" in method else "Choose another method, or task.form=auto."
+        refuse("task.form", "cloze", f"{method['name']} would train a linear head, which a cloze has not", fix)
+    if not task.get("cloze") or task["form"] not in ("auto", "cloze"):
+        refuse(
+            "method.head",
+            "verbaliser",
+            f"{task['name']} has no cloze template (task.cloze, task.verbaliser)"
+            if not task.get("cloze")
+            else "the form is " + task["form"],
+            "Set method.head=linear, or choose a task with one, such as task=rte with task.form=auto.",
+        )
+    missing = [label for label in task["labels"] if label not in task["verbaliser"]]
+    if missing:
+        refuse("task.verbaliser", task["verbaliser"], f"no word for the class {missing[0]}", "Give one for each.")
+    rows = sum(int(n) for piece in task["cloze"] for n in re.findall(r"^\[P:(\d+)\]$", piece))
+    if method.get("placement") == "template" and rows != method["length"]:
+        refuse(
+            "method.length",
+            method["length"],
+            f"the cloze template of {task['name']} has places for {rows} prompt rows",
+            f"Set method.length={rows}, or change task.cloze.",
+        )
+    return "cloze"
+
+
+def check_words(plain: Plain) -> None:
+    """Switches that put words around a text, and the method that is nothing else."""
+    task, trainer, method = plain["task"], plain["trainer"], plain["method"]
+    for switch in ("sentinel", "task_name_prefix"):
+        if task.get(switch) and form_of(plain) != "text_to_text":
+            refuse(f"task.{switch}", True, "only models that generate read and write it", f"Set task.{switch}=false.")
+    if task.get("sentinel") and plain["model"]["family"] != "t5":
+        refuse("task.sentinel", True, f"{plain['model']['name']} has no sentinels, T5 has", "Set task.sentinel=false.")
+    if method["name"] == "prompt_design":
+        if form_of(plain) != "text_to_text":
+            raise ConfigError(
+                f"method=prompt_design with model={plain['model']['name']}: words can only ask a model that generates. "
+                "Choose model=t5-base-lm-adapt or model=gpt2-medium, or another method."
+            )
+        if trainer["steps"] != 0:
+            refuse(
+                "trainer.steps",
+                trainer["steps"],
+                "prompt_design trains nothing",
+                "Set trainer.epochs=null trainer.steps=0.",
+            )
+    if not task["metrics"] and not task.get("parts") and trainer["selection"]["metric"] not in (None, "loss"):
+        refuse(
+            "trainer.selection.metric",
+            trainer["selection"]["metric"],
+            f"{task['name']} is scored by its loss alone",
+            "Set trainer.selection.metric=loss.",
+        )
+
+
+def check_parts(plain: Plain) -> None:
+    """The tasks of a mixture: keys that a task has, and the mixture's form among their forms."""
+    task = plain["task"]
+    known = typing.get_type_hints(TaskConfig)
+    for name, part in task["parts"].items():
+        if not isinstance(part, Mapping) or "_target_" not in part:
+            refuse(f"task.parts.{name}", part, "must be a whole task", "Take a file of conf/task.")
+        for key in part:
+            if key not in known:
+                refuse(f"task.parts.{name}.{key}", part[key], "a task has no such key", "Correct its name.")
+        if form_of(plain) not in part["forms"]:
+            refuse(
+                f"task.parts.{name}",
+                part["name"],
+                f"it can be rendered as {', '.join(part['forms'])}, the mixture is {form_of(plain)}",
+                "Leave it out, or choose another form.",
+            )
+
+
+def check_sources(plain: Plain) -> None:
+    task = plain["task"]
+    for key, config in [(f"task.parts.{name}.hub_id", part) for name, part in task["parts"].items()] or [
+        ("task.hub_id", task)
+    ]:
+        if task["source"] == "hub" and not config.get("hub_id"):
+            refuse("task.source", "hub", f"{config['name']} has no hub id", f"Set task.source=local, or {key}=<id>.")

@@ -1,0 +1,156 @@
+"""LM adaptation: T5 continues text, a chunk's first part given (Lester et al. 2021, section 2.2).
+
+The paper trains the span-corruption checkpoints on with the prefix-LM objective of Raffel et al. (2020): a chunk of
+text is split at a uniformly random point, the encoder reads the first part and the decoder produces the rest. Trained
+with `method=fine_tuning` this makes the checkpoints of 10K and 50K steps that were never released (Figure 3d).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repro.config import SplitLimits
+from repro.errors import ConfigError, DataError
+from repro.metrics.base import Metric
+from repro.tasks.base import SPLITS, Example, TextToText
+from repro.tasks.files import Loaded, Source, Splits, checked_options, read_lines, require_one_of
+
+OBTAIN = "any folder of UTF-8 *.txt files will do: books, or articles one a line."
+DEVIATIONS = (
+    "the text is not C4, the paper's; see the data fingerprint.",
+    "chunks are cut and split between words, not tokens, and line breaks become spaces.",
+    "each chunk is split at one point in every epoch; a task that draws anew each time sees it at many.",
+)
+
+
+class PrefixLm:
+    """Chunks of `words` words, each split between two of its words; no metric, the loss is the result.
+
+    With n words, the source has k of them and the target n - k, k uniform on 1 to n - 1: a function of
+    (`split_seed`, split, number of the chunk) alone.
+
+    `task.options`:
+        files: {split: pattern of file names under `task.data_dir`}; `train/*.txt` and so on by default.
+        document: file (default) or line: what one document is; a chunk never spans two.
+        words: words of a chunk; the last of a document may be shorter, a single word is left out.
+        held_out: where validation has the same pattern as training, every so-many-th document is kept for it.
+        split_seed: seed of the split points.
+
+    Deviation: not C4; words instead of tokens; split points are fixed over epochs.
+    """
+
+    forms = ("text_to_text",)
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        form: str,
+        data_dir: str,
+        metrics: Sequence[Metric] = (),
+        labels: Sequence[str] = (),
+        source: str = "local",
+        rows: Mapping[str, int] | None = None,
+        check_rows: bool = True,
+        limit: SplitLimits | Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Nothing is read here. The arguments are the fields of `TaskConfig`; `rows` counts chunks.
+
+        Raises:
+            ConfigError: an unknown form or option, a number that is too small, labels or metrics.
+        """
+        known = ("files", "document", "words", "held_out", "split_seed")
+        chosen = checked_options(options, known)
+        require_one_of("task.form", form, self.forms)
+        require_one_of("task.source", source, ("local",))
+        require_one_of("task.labels", list(labels), [[]])
+        require_one_of("task.metrics", list(metrics), [[]])
+        self.name, self.form = name, form
+        self.labels: tuple[str, ...] = ()
+        self.metrics: tuple[Metric, ...] = ()
+        self._by_line = chosen.get("document", "file") == "line"
+        require_one_of("task.options.document", chosen.get("document", "file"), ("file", "line"))
+        self._chunk = _at_least(chosen, "words", 350, 2)
+        self._held_out = _at_least(chosen, "held_out", 20, 2)
+        self._seed = _at_least(chosen, "split_seed", 0, 0)
+        self._files = {split: f"{split}/*.txt" for split in SPLITS} | dict(chosen.get("files") or {})
+        self._source = Source(name, source, data_dir, self._files, OBTAIN)
+        self._splits = Splits(self._source, self._load, rows=rows, check_rows=check_rows, limit=limit)
+
+    def _load(self, split: str) -> Loaded:
+        documents = self._documents(split)
+        if self._files["validation"] == self._files["train"]:
+            kept = split == "validation"
+            documents = [text for number, text in enumerate(documents) if (number % self._held_out == 0) == kept]
+        pieces = [chunk for text in documents for chunk in chunks(text.split(), self._chunk)]
+        return Loaded([" ".join(words) for words in pieces], [self._example(split, *at) for at in enumerate(pieces)])
+
+    def _documents(self, split: str) -> list[str]:
+        """Texts of the split's files, sorted by name."""
+        folder = Path(self._source.data_dir)
+        paths = sorted(path for path in folder.glob(self._files[split]) if path.is_file())
+        if not paths:
+            raise DataError(
+                f"{folder} has no file {self._files[split]} ({self.name}, {split}): set task.data_dir to a folder of "
+                f"text, or task.options.files.{split}; {OBTAIN}"
+            )
+        read = [[line for _, line in read_lines(path)] for path in paths]
+        return (
+            [line for lines in read for line in lines if line.strip()] if self._by_line else list(map(" ".join, read))
+        )
+
+    def _example(self, split: str, number: int, words: Sequence[str]) -> Example:
+        place = split_point(len(words), self._seed, split, number)
+        source, target = " ".join(words[:place]), " ".join(words[place:])
+        return Example(f"{split}-{number}", {"source": source}, (target,))
+
+    def examples(self, split: str) -> tuple[Example, ...]:
+        """See `Task.examples`: one a chunk, its reference the rest of the chunk."""
+        return self._splits.examples(split)
+
+    def render(self, example: Example) -> TextToText:
+        """First part and rest."""
+        return TextToText(example.fields["source"], example.references[0])
+
+    inputs = ("source",)
+
+    def blank(self, fields: Mapping[str, Any]) -> str:
+        """No text."""
+        return ""
+
+    def parse(self, output: Any, example: Example) -> str:
+        """The generated text."""
+        return str(output).strip()
+
+    def fingerprint(self) -> dict[str, dict[str, Any]]:
+        """See `Task.fingerprint`; rows are chunks."""
+        return self._splits.fingerprint()
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """See `Task.deviations`."""
+        return (*DEVIATIONS, *self._splits.deviations())
+
+
+def chunks(words: Sequence[str], size: int) -> list[Sequence[str]]:
+    """Consecutive pieces of `size` words; the last may be shorter, but one word cannot be split and is left out."""
+    cut = (words[start : start + size] for start in range(0, len(words), size))
+    return [piece for piece in cut if len(piece) > 1]
+
+
+def split_point(words: int, seed: int, split: str, number: int) -> int:
+    """How many of a chunk's words are its source: uniform on 1 to words - 1, from (seed, split, number) alone."""
+    generator = np.random.Generator(np.random.PCG64([seed, SPLITS.index(split), number]))
+    return int(generator.integers(1, words))
+
+
+def _at_least(options: Mapping[str, Any], key: str, default: int, lowest: int) -> int:
+    value = options.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+        raise ConfigError(f"task.options.{key} is {value!r}: give a whole number of at least {lowest}.")
+    return value

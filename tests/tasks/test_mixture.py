@@ -1,0 +1,158 @@
+"""Mixtures of made-up tasks: what each part's rows become, and whose metrics score them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from repro.errors import ConfigError
+from repro.evaluation import score
+from repro.metrics.accuracy import Accuracy
+from repro.metrics.macro_f1 import MacroF1
+from repro.metrics.spans import SpanF1
+from repro.tasks.base import Pair, Tagged, TextToText
+from repro.tasks.mixture import Mixture, groups
+from repro.tasks.superglue import SentencePair
+from repro.tasks.tagging import Tagging
+from repro.tasks.wording import Worded
+
+PAIR = {"text_fields": ["a", "b"], "templates": [["{a}", "{b}"]]}
+
+
+def nli(folder: Path, name: str, labels: list[str], rows: int, form: str = "pair", **options) -> SentencePair:
+    folder = folder / name
+    folder.mkdir()
+    for file, split in (("train", "t"), ("val", "v"), ("test", "x")):
+        lines = [{"a": f"{split}{name}{i}", "b": "b", "label": labels[i % len(labels)]} for i in range(rows)]
+        (folder / f"{file}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    metrics = [Accuracy(), MacroF1(classes=3)] if len(labels) == 3 else [Accuracy()]
+    return SentencePair(
+        name=name, form=form, data_dir=str(folder), labels=labels, metrics=metrics, options={**PAIR, **options}
+    )
+
+
+def ner(folder: Path, name: str, kind: str, rows: int) -> Tagging:
+    folder = folder / name
+    folder.mkdir()
+    for file in ("train", "dev", "test"):
+        (folder / f"{file}.txt").write_text("".join(f"Ann B-{kind}\nran{i} O\n\n" for i in range(rows)))
+    options = {"files": {"train": "train.txt", "validation": "dev.txt", "test": "test.txt"}}
+    labels = ["O", f"B-{kind}", f"I-{kind}"]
+    return Tagging(name=name, form="tagging", data_dir=str(folder), labels=labels, metrics=[SpanF1()], options=options)
+
+
+@pytest.fixture
+def pairs(tmp_path) -> Mixture:
+    parts = {"two": nli(tmp_path, "two", ["n", "y"], 4), "three": nli(tmp_path, "three", ["a", "b", "c"], 6)}
+    return Mixture("both", "pair", parts)
+
+
+def test_the_examples_are_those_of_the_parts_one_after_the_other(pairs):
+    examples = pairs.examples("train")
+    assert [example.id for example in examples] == [f"two/train-{i}" for i in range(4)] + [
+        f"three/train-{i}" for i in range(6)
+    ]
+    assert [pairs.part_of(example) for example in examples] == ["two"] * 4 + ["three"] * 6
+    assert [example.references for example in examples] == [(i % 2,) for i in range(4)] + [(i % 3,) for i in range(6)]
+
+
+def test_the_classes_of_the_parts_stand_side_by_side(pairs):
+    assert pairs.labels == ("n", "y", "a", "b", "c")
+    assert pairs.label_spans == {"two": (0, 2), "three": (2, 5)}
+    rendered = [pairs.render(example) for example in pairs.examples("train")]
+    assert rendered[1] == Pair("ttwo1", "b", 1, classes=(0, 2))
+    assert rendered[9] == Pair("tthree5", "b", 4, classes=(2, 5))
+    # What the head says among all classes is, for the part, one of its own.
+    assert [pairs.parse(4, pairs.examples("train")[9]), pairs.parse(1, pairs.examples("train")[1])] == [2, 1]
+
+
+def test_tags(tmp_path):
+    mixture = Mixture("ner", "tagging", {"x": ner(tmp_path, "x", "X", 2), "y": ner(tmp_path, "y", "Y", 3)})
+    assert mixture.labels == ("O", "B-X", "I-X", "O", "B-Y", "I-Y")
+    examples = mixture.examples("validation")
+    assert [mixture.render(example) for example in examples[1:3]] == [
+        Tagged(("Ann", "ran1"), (1, 0), classes=(0, 3)),
+        Tagged(("Ann", "ran0"), (4, 3), classes=(3, 6)),
+    ]
+    assert mixture.parse([1, 0], examples[0]) == ["B-X", "O"]
+    assert mixture.parse([4], examples[2]) == ["B-Y"]
+    found = score(mixture, examples, [["B-X", "O"], ["O", "O"], *[["B-Y", "O"]] * 3])
+    # Recall 1/2 and precision 1 in x, all right in y.
+    assert found.values["x.span_f1"] == pytest.approx(200 / 3) and found.values["y.span_f1"] == 100
+    assert found.values["average"] == pytest.approx((200 / 3 + 100) / 2)
+    assert len(found.statistics["x.span_f1"]) == 2 and len(found.statistics["y.span_f1"]) == 3
+
+
+def test_text_to_text_with_task_names(tmp_path):
+    parts = {
+        "two": Worded(nli(tmp_path, "two", ["n", "y"], 2, "text_to_text"), named=True, sentinel=False),
+        "more": Worded(nli(tmp_path, "more", ["y", "z"], 2, "text_to_text"), named=True, sentinel=False),
+    }
+    mixture = Mixture("both", "text_to_text", parts)
+    assert mixture.labels == ("n", "y", "z")
+    assert [mixture.render(example) for example in mixture.examples("train")[1:3]] == [
+        TextToText("two a: ttwo1 b: b", "y"),
+        TextToText("more a: tmore0 b: b", "y"),
+    ]
+    examples = mixture.examples("train")
+    assert [mixture.parse("y", example) for example in examples] == [1, 1, 0, 0]
+    assert mixture.parse("n", examples[2]) == -1, "a label of another part"
+
+
+def test_each_part_is_scored_by_its_own_metrics_and_the_average_weighs_parts_alike(pairs):
+    examples = pairs.examples("validation")
+    predictions = [0, 0, 0, 1, *(0, 1, 2, 0, 0, 0)]
+    found = score(pairs, examples, predictions)
+    three = MacroF1(classes=3)
+    f1 = three.reduce([three.score(p, [g]) for p, g in zip(predictions[4:], [0, 1, 2] * 2, strict=True)])["f1_macro"]
+    assert found.values == {
+        "average": pytest.approx((75 + (400 / 6 + f1) / 2) / 2),
+        "two.accuracy": 75.0,
+        "three.accuracy": pytest.approx(400 / 6),
+        "three.f1_macro": pytest.approx(f1),
+    }
+    assert list(found.values) == list(pairs.metrics[0].outputs)
+    assert {name: len(rows) for name, rows in found.statistics.items()} == {
+        "two.accuracy": 4,
+        "three.accuracy": 6,
+        "three.f1_macro": 6,
+    }
+    assert found.predictions == predictions and found.collapsed is None
+
+
+def test_a_part_that_says_one_thing_only_is_named(pairs):
+    found = score(pairs, pairs.examples("validation"), [1] * 4 + [0, 1, 2] * 2)
+    assert found.collapsed == "two: every output is the same: 1"
+
+
+def test_order_of_examples_does_not_matter_to_the_score(pairs):
+    examples, predictions = pairs.examples("validation"), [0, 0, 0, 1, *(0, 1, 2, 0, 0, 0)]
+    turned = score(pairs, examples[::-1], predictions[::-1])
+    assert turned.values == pytest.approx(score(pairs, examples, predictions).values)
+
+
+def test_fingerprint_and_deviations_say_whose_they_are(tmp_path):
+    parts = {"two": nli(tmp_path, "two", ["n", "y"], 4), "three": nli(tmp_path, "three", ["a", "b", "c"], 6)}
+    mixture = Mixture("both", "pair", parts, {"deviations": ["it lacks WSC."]})
+    mixture.examples("train")
+    assert {name: facts["rows"] for name, facts in mixture.fingerprint().items()} == {"two/train": 4, "three/train": 6}
+    assert mixture.deviations == ("it lacks WSC.",)
+
+
+def test_groups_are_given_where_they_are_asked_for(pairs):
+    examples = pairs.examples("train")
+    assert groups(pairs, examples) is None
+    apart = Mixture("both", "pair", pairs.parts, {"one_dataset_batches": True})
+    assert groups(apart, apart.examples("train")) == [0] * 4 + [1] * 6
+    assert groups(pairs.parts["two"], pairs.parts["two"].examples("train")) is None
+
+
+def test_bad_mixtures_are_refused(pairs, tmp_path):
+    with pytest.raises(ConfigError, match="needs two or more"):
+        Mixture("one", "pair", {"two": pairs.parts["two"]})
+    with pytest.raises(ConfigError, match=r"task\.parts\.x"):
+        Mixture("both", "pair", {**pairs.parts, "x": ner(tmp_path, "x", "X", 2)})
+    with pytest.raises(ConfigError, match=r"task\.form"):
+        Mixture("both", "choice", pairs.parts)
+    with pytest.raises(ConfigError, match=r"task\.options"):
+        Mixture("both", "pair", pairs.parts, {"nope": 1})

@@ -1,0 +1,232 @@
+"""Clozes, mixtures, LM adaptation and text prompts through the runner, and the sentences that refuse what cannot be."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repro.config import run_key
+from repro.errors import ConfigError
+from repro.validation import form_of, validate
+
+WORDS = "task.verbaliser={entailment: y, not_entailment: n}"
+BERT = ("model=tiny-bert", "task=rte")
+T5 = ("model=tiny-t5", "task=rte")
+CLOZE = ("method=p_tuning", *BERT, WORDS)
+UNTRAINED = ("trainer.steps=0",)
+Quick = Callable[..., dict[str, Any]]
+
+
+def finished(plain: dict[str, Any]) -> Any:
+    from repro.runner import run
+
+    outcome = run(plain)
+    assert outcome.record is not None and outcome.record.status in ("done", "collapsed")
+    return outcome
+
+
+def refusal(plain: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as error:
+        validate(plain)
+    return str(error.value)
+
+
+# Which form a model sees -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "form"),
+    [
+        (CLOZE, "cloze"),
+        (("method=p_tuning_v2", "method.head=verbaliser", *BERT), "cloze"),
+        (("method=p_tuning_v2", "method.head=verbaliser", "task.form=cloze", *BERT), "cloze"),
+        (("method=p_tuning_v2", *BERT), "pair"),
+        (("method=prompt_tuning", "method.head=verbaliser", *T5), "text_to_text"),
+        (("method=p_tuning_v2", "model=tiny-bert", "task=mpt_ner"), "tagging"),
+        (("method=p_tuning_v2", "model=tiny-bert", "task=mpt_superglue"), "pair"),
+        (("method=fine_tuning", "model=tiny-t5", "task=lester_mixture"), "text_to_text"),
+    ],
+)
+def test_the_form(overrides: tuple[str, ...], form: str, quick: Quick) -> None:
+    plain = quick(*overrides)
+    validate(plain)
+    assert form_of(plain) == form
+
+
+REFUSED = [
+    (("method=p_tuning", "method.length=4", *BERT), "method.length=4: the cloze template of rte has places for 3"),
+    (("method=p_tuning", *BERT, "task.verbaliser={entailment: y}"), "no word for the class not_entailment"),
+    (("method=p_tuning", "model=tiny-bert", "task=conll04"), "conll04 has no cloze template"),
+    (("method=p_tuning_v2", "task.form=cloze", *BERT), "task.form=cloze: p_tuning_v2 would train a linear head"),
+    (("method=p_tuning_v2", "method.head=verbaliser", "task.form=pair", *BERT), "method.head=verbaliser: the form is"),
+    (("method=p_tuning_v2", *BERT, "task.sentinel=true"), "task.sentinel=True: only models that generate"),
+    (("method=p_tuning_v2", *BERT, "task.task_name_prefix=true"), "task.task_name_prefix=True: only models"),
+    (("method=prefix_tuning", "model=tiny-gpt2", "task=rte", "task.sentinel=true"), "tiny-gpt2 has no sentinels"),
+    (("method=prompt_design", *BERT, *UNTRAINED), "words can only ask a model that generates"),
+    (("method=prompt_design", *T5), "trainer.steps=2: prompt_design trains nothing"),
+    (("method=prompt_design", *T5, *UNTRAINED, "method.shots=-1"), "method.shots=-1: must be at least 0"),
+    (
+        ("method=fine_tuning", "model=tiny-t5", "task=prefix_lm", "trainer.selection.metric=accuracy"),
+        "prefix_lm is scored by its loss alone",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "said"), REFUSED, ids=[said[:40] for _, said in REFUSED])
+def test_what_cannot_be_is_refused_in_one_sentence(overrides: tuple[str, ...], said: str, quick: Quick) -> None:
+    sentence = refusal(quick(*overrides))
+    assert said in sentence and "\n" not in sentence
+
+
+def test_parts_of_a_mixture_are_checked(quick: Quick) -> None:
+    plain = quick("method=p_tuning_v2", "model=tiny-bert", "task=mpt_superglue")
+    validate(plain)
+    wrong = copy.deepcopy(plain)
+    wrong["task"]["parts"]["rte"]["lables"] = []
+    assert "task.parts.rte.lables=[]: a task has no such key" in refusal(wrong)
+    wrong = copy.deepcopy(plain)
+    wrong["task"]["parts"]["rte"]["forms"] = ["text_to_text"]
+    assert "task.parts.rte=rte: it can be rendered as text_to_text, the mixture is pair" in refusal(wrong)
+    wrong = copy.deepcopy(plain)
+    wrong["task"]["source"] = "hub"
+    validate(wrong)
+    wrong["task"]["parts"]["rte"]["hub_id"] = None
+    assert "task.source=hub: rte has no hub id" in refusal(wrong)
+
+
+def test_the_key_of_a_mixture_ignores_places_but_not_parts(quick: Quick) -> None:
+    plain = quick("method=p_tuning_v2", "model=tiny-bert", "task=mpt_superglue")
+    moved = copy.deepcopy(plain)
+    for part in moved["task"]["parts"].values():
+        part["data_dir"] = "/elsewhere"
+    assert run_key(moved) == run_key(plain)
+    fewer = copy.deepcopy(plain)
+    del fewer["task"]["parts"]["wic"]
+    assert run_key(fewer) != run_key(plain)
+    fewer = copy.deepcopy(plain)
+    fewer["task"]["parts"]["rte"]["labels"].reverse()
+    assert run_key(fewer) != run_key(plain)
+
+
+def test_a_template_takes_places_of_the_input_not_of_the_prompt(quick: Quick, altered: Callable[..., Any]) -> None:
+    table = altered("method=p_tuning_v2", *BERT)["model"]["max_positions"]
+    validate(quick(*CLOZE, f"task.max_input_length={table}"))
+    before = ("method.placement=before", "method.head=linear")
+    assert "makes" in refusal(quick(*CLOZE, *before, f"task.max_input_length={table}"))
+
+
+# Through the runner ------------------------------------------------------------------------------------------------
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("method", ["p_tuning", "p_tuning_v2", "prompt_tuning"])
+def test_a_cloze_trains_without_a_head(method: str, quick: Quick) -> None:
+    more = [] if method == "p_tuning" else ["method.head=verbaliser", "method.length=3"]
+    more += ["method.initialisation=sampled_vocabulary"] if method == "prompt_tuning" else []
+    outcome = finished(quick(f"method={method}", *BERT, WORDS, *more))
+    assert outcome.record.parameters["head"] == 0
+    assert any("cloze template and words are ours" in said for said in outcome.record.deviations)
+    lines = (outcome.folder / "predictions-validation.jsonl").read_text().splitlines()
+    assert {json.loads(line)["prediction"] for line in lines} <= {0, 1}
+
+
+@pytest.mark.smoke
+def test_words_that_are_several_tokens_are_refused(quick: Quick) -> None:
+    from repro.errors import ModelError
+    from repro.runner import run
+
+    with pytest.raises(ModelError, match=r"the word ' yes' of the class entailment is 4 tokens"):
+        run(quick("method=p_tuning", *BERT))
+
+
+@pytest.mark.smoke
+def test_first_and_second_stage_of_multi_task_prompts(quick: Quick) -> None:
+    from safetensors.torch import load_file
+
+    p_tuning = ("method=p_tuning_v2", "method.length=3", "model=tiny-bert")
+    first = finished(quick(*p_tuning, "task=mpt_ner"))
+    metrics = first.record.metrics["test"]
+    assert metrics["average"] == pytest.approx((metrics["conll04.span_f1"] + metrics["wnut17.span_f1"]) / 2)
+    assert first.record.selection["metric"] == "average"
+    assert set(first.record.statistics["test"]) == {"conll04.span_f1", "wnut17.span_f1"}
+    assert "conll04/train" in first.record.provenance["data"]
+    assert any("OntoNotes" in said for said in first.record.deviations)
+    folders = {name: part["data_dir"] for name, part in first.record.config["task"]["parts"].items()}
+    assert folders == {"conll04": "conll04", "wnut17": "wnut17"}, "no folder of this machine in a record"
+    prompt = first.folder / "prompt.safetensors"
+    labels = {name: len(part["labels"]) for name, part in first.record.config["task"]["parts"].items()}
+    assert load_file(prompt)["head.weight"].shape[1] == sum(labels.values())
+    second = finished(quick(*p_tuning, "task=conll04", f"method.start_from={prompt}", *UNTRAINED))
+    before, after = load_file(prompt), load_file(second.folder / "prompt.safetensors")
+    assert after["head.weight"].shape[1] == labels["conll04"]
+    same = [name for name in after if not name.startswith("head.")]
+    assert same and all(bool((after[name] == before[name]).all()) for name in same)
+
+
+@pytest.mark.smoke
+def test_a_limit_of_a_mixture_holds_for_every_part(quick: Quick) -> None:
+    plain = quick(
+        "method=p_tuning_v2", "method.length=3", "model=tiny-bert", "task=mpt_superglue", "task.limit.train=2"
+    )
+    outcome = finished(plain)
+    assert sum("train: 2 of 8 examples" in said for said in outcome.record.deviations) == 4
+    assert set(outcome.record.metrics["validation"]) == {
+        *("average", "boolq.accuracy", "cb.accuracy", "cb.f1_macro", "rte.accuracy", "wic.accuracy")
+    }
+
+
+@pytest.mark.smoke
+def test_multi_task_model_tuning(quick: Quick) -> None:
+    from repro.runner import build_task
+
+    plain = quick("method=fine_tuning", "model=tiny-t5", "task=lester_mixture")
+    task = build_task(plain)
+    first = {task.part_of(e): task.render(e).source.split()[0] for e in task.examples("train")}
+    assert first == {name: name for name in ("boolq", "cb", "copa", "rte", "wic")}
+    outcome = finished(plain)
+    assert set(outcome.record.metrics["validation"]) >= {"average", "copa.accuracy", "cb.f1_macro"}
+    assert any("MultiRC, ReCoRD, WSC and DPR" in said for said in outcome.record.deviations)
+
+
+@pytest.mark.smoke
+def test_lm_adaptation_reports_loss_and_perplexity(quick: Quick) -> None:
+    outcome = finished(quick("method=fine_tuning", "model=tiny-t5", "task=prefix_lm", "task.options.words=12"))
+    found = outcome.record.metrics["validation"]
+    assert set(found) == {"loss", "perplexity"}
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
+    assert 3 < found["loss"] < 8, "a fresh model of 262 tokens is near log 262 = 5.6"
+    assert outcome.record.selection["metric"] == "loss"
+    assert outcome.record.selection["value"] == pytest.approx(found["loss"], rel=1e-4)
+    assert not list(outcome.folder.glob("predictions-*"))
+
+
+@pytest.mark.smoke
+def test_a_sentinel_through_the_runner(quick: Quick) -> None:
+    from repro.runner import build_task
+
+    plain = quick("method=prompt_tuning", "method.length=3", *T5, "task.sentinel=true", "task.max_target_length=16")
+    task = build_task(plain)
+    assert task.render(task.examples("train")[0]).target.startswith("<extra_id_0> ")
+    assert run_key(plain) != run_key({**plain, "task": {**plain["task"], "sentinel": False}})
+    finished(plain)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("model", ["tiny-t5", "tiny-bart", "tiny-gpt2", "tiny-llama"])
+@pytest.mark.parametrize("shots", [0, 2])
+def test_prompt_design(model: str, shots: int, quick: Quick) -> None:
+    words = ("method.text=Is it so?", f"method.shots={shots}")
+    outcome = finished(quick("method=prompt_design", *words, f"model={model}", "task=rte", *UNTRAINED))
+    record = outcome.record
+    assert record.parameters["trained"] == record.parameters["stored"] == 0 and record.parameters["frozen"] > 0
+    assert record.cost["steps"] == 0 and "accuracy" in record.metrics["validation"]
+    assert not (Path(outcome.folder) / "prompt.safetensors").exists()
+    assert any("layout" in said for said in record.deviations)
