@@ -66,7 +66,7 @@ def refused(method: str, name: str, form: str) -> str | None:
         return "no bias"
     if method == "p_tuning" and form == "choice":
         return None
-    if form == "cloze" and name in ("glm",):
+    if form == "cloze" and name in ("deberta", "deberta-v2", "glm"):
         return "no language-model head"
     if method == "prompt_ensemble":
         return "member"

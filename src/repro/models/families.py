@@ -52,6 +52,8 @@ class Family:
     """Loaded model to {stack (encoder, decoder): its blocks, first first}: where adapters hook in."""
     final_norms: Callable[[Any], list[nn.Module]] = lambda model: []
     """Norms behind the last block of the top stack, where the family has one."""
+    prepare: Callable[[Any], list[str]] = lambda model: []
+    """Changes a loaded model whose attention is its own so that it takes prefixes; returns the deviations it causes."""
     lm_head: Callable[[Any], Callable[[Any], Any]] | None = None
     """Encoders: `AutoModelForMaskedLM` instance to its head, hidden states [..., D] to logits [..., V]."""
 

@@ -195,6 +195,7 @@ def load_backbone(
     _fill_missing(whole, missing)
     _check_facts(model, loaded, kind)
     use(whole, trainer["attention"])
+    prepared = kind.prepare(loaded)
     if kind.kind != "encoder":
         # `generate` fills whatever our settings leave open from here, and bart-large asks for n-gram blocks.
         loaded.generation_config = GenerationConfig()
@@ -203,6 +204,7 @@ def load_backbone(
     deviations = [
         f"the checkpoint has no {name}: drawn from N(0, 0.02^2) and kept frozen" for name in missing if "weight" in name
     ]
+    deviations += prepared
     whole.to(device)
     return Backbone(loaded, tokenizer, kind, spec_of(model), whole if form == "cloze" else None), deviations
 

@@ -70,6 +70,21 @@ def transformers_config(model: Mapping[str, Any], kind: Family, dropouts: Mappin
             num_key_value_heads=model.get("kv_heads") or heads, head_dim=model["head_dim"],
             max_position_embeddings=model["max_positions"] or 2048, tie_word_embeddings=model["tied_head"], **shared,
         )  # fmt: skip
+    if kind.name in ("deberta", "deberta_v2"):
+        second: dict[str, Any] = {
+            "position_buckets": 256,
+            "share_att_key": True,
+            "norm_rel_ebd": "layer_norm",
+            "conv_kernel_size": 3,
+        }
+        first = kind.name == "deberta"
+        of_version = transformers.DebertaConfig if first else transformers.DebertaV2Config
+        return of_version(
+            hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner,
+            max_position_embeddings=model["max_positions"] or 512, type_vocab_size=0, relative_attention=True,
+            max_relative_positions=-1, pos_att_type=["c2p", "p2c"], position_biased_input=False,
+            **({} if first else second), **shared,
+        )  # fmt: skip
     made = transformers.RobertaConfig if kind.name == "roberta" else transformers.BertConfig
     extra = 2 if kind.name == "roberta" else 0  # RoBERTa's table has two rows that tokens never use
     return made(
