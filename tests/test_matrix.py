@@ -24,7 +24,6 @@ TASKS = {
     "encoder_decoder": (("labels", "copa"), ("text", "e2e")),
 }
 """A task of each form; text_to_text with labels and with free text."""
-WITHOUT_SPANS = ("glm",)
 
 
 def kind_of(name: str) -> str:
@@ -66,7 +65,7 @@ def refused(method: str, name: str, form: str) -> str | None:
         return "no bias"
     if method == "p_tuning" and form == "choice":
         return None
-    if form == "cloze" and name in ("deberta", "deberta-v2", "glm"):
+    if form == "cloze" and name in ("deberta", "deberta-v2"):
         return "no language-model head"
     if method == "prompt_ensemble":
         return "member"

@@ -70,6 +70,13 @@ def transformers_config(model: Mapping[str, Any], kind: Family, dropouts: Mappin
             num_key_value_heads=model.get("kv_heads") or heads, head_dim=model["head_dim"],
             max_position_embeddings=model["max_positions"] or 2048, tie_word_embeddings=model["tied_head"], **shared,
         )  # fmt: skip
+    if kind.name == "glm":
+        from repro.models.glm import GlmBlockConfig
+
+        return GlmBlockConfig(
+            hidden_size=width, num_layers=layers, num_attention_heads=heads,
+            max_sequence_length=model["max_positions"], **shared,
+        )  # fmt: skip
     if kind.name in ("deberta", "deberta_v2"):
         second: dict[str, Any] = {
             "position_buckets": 256,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -83,6 +83,12 @@ def _added(backbone: Backbone, tuning: Tuning, seed: int) -> dict[str, nn.Parame
     return chosen
 
 
+_UNKNOWN_TO_PEFT: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "glm_blocklm": {"lora": ["query_key_value"], "ia3": ["query_key_value", "dense_4h_to_h"]}
+}
+"""Modules of families that peft has no choice for, as it chooses for models built alike."""
+
+
 def _peft_config(backbone: Backbone, tuning: Tuning) -> Any:
     import peft
     from peft.utils import constants
@@ -94,7 +100,7 @@ def _peft_config(backbone: Backbone, tuning: Tuning) -> Any:
         if lora
         else constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING
     )
-    targets = list(options.get("targets") or known.get(family) or ())
+    targets = list(options.get("targets") or known.get(family) or _UNKNOWN_TO_PEFT.get(family, {}).get(tuning.kind, ()))
     if not targets:
         raise ModelError(
             f"method.targets=[]: peft knows no default modules for {family}. Name them: method.targets=[query,value]."
@@ -108,7 +114,7 @@ def _peft_config(backbone: Backbone, tuning: Tuning) -> Any:
                 target_modules=targets,
                 fan_in_fan_out=family == "gpt2",
             )
-        feed_forward = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(family, [])
+        feed_forward = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(family, ["dense_4h_to_h"])
         inner = [name for name in targets if name in feed_forward]
         return peft.IA3Config(target_modules=targets, feedforward_modules=inner, fan_in_fan_out=family == "gpt2")
     except ValueError as error:
