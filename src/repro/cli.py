@@ -20,6 +20,8 @@ repro: do published results on soft prompts hold?
   repro predict --prompt KEY --inputs FILE answer inputs with trained prompts, several tasks in one batch
   repro ensemble KEY KEY ...               let several prompts of one cell vote
   repro neighbours KEY                     the words nearest to a trained prompt
+  repro export KEY --format F --out DIR    a trained prompt as safetensors or for peft, a tuned model for transformers
+  repro import FILE --out FILE             a numpy or peft prompt as a file for method.start_from
 
 `python -m repro ARGS` without a command is `repro run ARGS`.
 Exit codes: 0 done, 2 bad input or a failed trial (a sentence says what to do), 130 interrupted after a checkpoint.
@@ -159,7 +161,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": run,
     "report": report,
     "methods": methods,
-    **{name: _of_prompts(name) for name in ("predict", "ensemble", "neighbours")},
+    **{name: _of_prompts(name) for name in ("predict", "ensemble", "neighbours", "export")},
+    "import": _of_prompts("import_prompt"),
 }
 
 

@@ -293,11 +293,11 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     trial = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     plain = OmegaConf.to_container(trial, resolve=True, throw_on_missing=True, enum_to_str=True)
     assert isinstance(plain, dict)
-    _note_start(plain.get("method"))
+    note_start(plain.get("method"))
     return plain  # type: ignore[return-value]
 
 
-def _note_start(method: Any) -> None:
+def note_start(method: Any) -> None:
     """Put the hash of `start_from` beside it.
 
     Raises:

@@ -71,3 +71,34 @@ def neighbours(arguments: Sequence[str]) -> int:
 
     print(look(find(options.trial, options.results, options.runs), options.top, _device(options.device)).table())
     return 0
+
+
+def export(arguments: Sequence[str]) -> int:
+    """Write a trained prompt (or a tuned model) for other programs."""
+    parser = _parser("export", export.__doc__ or "")
+    parser.add_argument("trial", help="run key or folder")
+    parser.add_argument("--format", default="safetensors", help="safetensors, peft or transformers")
+    parser.add_argument("--out", type=Path, required=True, help="a new folder")
+    options = parser.parse_args(arguments)
+    from repro.prompts.exporting import export as write
+    from repro.prompts.opening import find
+
+    trial = find(options.trial, options.results, options.runs)
+    for path in write(trial, options.format, options.out, _device(options.device)):
+        print(f"wrote {path}")
+    return 0
+
+
+def import_prompt(arguments: Sequence[str]) -> int:
+    """Turn a numpy prompt or a peft checkpoint into a file for method.start_from."""
+    parser = argparse.ArgumentParser(prog="repro import", description=import_prompt.__doc__)
+    parser.add_argument("source", type=Path, help="a .npy file, or a peft checkpoint's folder")
+    parser.add_argument("--method", default="prompt_tuning", help="prompt_tuning, prefix_tuning or p_tuning_v2")
+    parser.add_argument("--site", choices=("decoder", "encoder"), default="decoder", help="of a prefix")
+    parser.add_argument("--out", type=Path, required=True, help="a new .safetensors file")
+    options = parser.parse_args(arguments)
+    from repro.prompts.importing import import_prompt as take
+
+    for name, shape in take(options.source, options.method, options.out, options.site).items():
+        print(f"wrote {name} {list(shape)} to {options.out}: use it with method.start_from={options.out}")
+    return 0

@@ -1,0 +1,91 @@
+"""`repro import`: prompts from elsewhere as a file for `method.start_from`: numpy arrays and peft checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from repro.errors import ConfigError, DataError
+from repro.store.files import write_atomic
+
+METHODS = ("prompt_tuning", "prefix_tuning", "p_tuning_v2")
+
+
+def import_prompt(source: Path, method: str, out: Path, site: str) -> dict[str, tuple[int, ...]]:
+    """Write `out`, a safetensors file with `prompt` [1, P, D] or `<site>.prefix` [1, P, 2 x L x H x Dh].
+
+    Args:
+        source: a `.npy` file ([P, D], as the authors of prompt tuning released theirs), a peft checkpoint's folder, or
+            its adapter_model.safetensors.
+        site: of a prefix: decoder (GPT-2, Llama) or encoder (BERT).
+
+    Returns:
+        Names and shapes.
+
+    Raises:
+        ConfigError: an unknown method, or `out` is there already.
+        DataError: a file that is not such a prompt; a pickle is never read.
+    """
+    from safetensors.torch import save
+
+    if method not in METHODS:
+        raise ConfigError(f"--method={method}: must be one of {', '.join(METHODS)}.")
+    if out.exists():
+        raise ConfigError(f"--out={out}: this file is there already. Name another.")
+    rows = _numpy(source) if source.suffix == ".npy" else _peft(source, method)
+    name = "prompt" if method == "prompt_tuning" else f"{site}.prefix"
+    tensors = {name: rows[None].contiguous()}
+    write_atomic(out, save(tensors))
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+
+
+def _numpy(source: Path) -> Any:
+    import numpy as np
+    import torch
+
+    try:
+        array = np.load(source, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{source}: not a plain numpy array ({error}). Save it with numpy.save, no objects.") from error
+    if array.ndim != 2 or array.dtype.kind != "f" or not np.isfinite(array).all():
+        raise DataError(
+            f"{source}: shape {array.shape} and type {array.dtype}: a prompt is finite numbers [length, width]."
+        )
+    return torch.from_numpy(array.astype("float32"))
+
+
+def _peft(source: Path, method: str) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = source / "adapter_model.safetensors" if source.is_dir() else source
+    try:
+        tensors = load_file(str(file))
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"{file}: no safetensors file ({error}). Give a .npy file, or a peft checkpoint saved as safetensors."
+        ) from error
+    found = [tensor for name, tensor in tensors.items() if name.endswith("prompt_embeddings")]
+    if len(found) != 1 or found[0].dim() != 2:
+        raise DataError(f"{file}: its tensors are {', '.join(tensors)}: a peft prompt has prompt_embeddings [P, D].")
+    rows = found[0].float()
+    about = _config_beside(file)
+    wanted = "PROMPT_TUNING" if method == "prompt_tuning" else "PREFIX_TUNING"
+    if about.get("peft_type") not in (None, wanted):
+        raise DataError(f"{file}: its peft_type is {about['peft_type']}, for {method} it must be {wanted}.")
+    if about.get("prefix_projection"):
+        raise DataError(f"{file}: it goes through peft's MLP (prefix_projection). Save the prefix that the MLP makes.")
+    twice = about.get("task_type") == "SEQ_2_SEQ_LM" and about.get("num_transformer_submodules", 2) == 2
+    return rows[: len(rows) // 2] if twice and method == "prompt_tuning" else rows  # the rest is never read
+
+
+def _config_beside(file: Path) -> dict[str, Any]:
+    path = file.parent / "adapter_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}).") from error
+    return found if isinstance(found, dict) else {}
