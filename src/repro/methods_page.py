@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ _OWN = {field.name for field in dataclasses.fields(METHOD_SCHEMAS["fine_tuning"]
 """Fields that every method has: they are columns of the page, or no switches."""
 
 PLACES = (
-    ("encoder", "tiny-bert", (("pair", "rte"), ("choice", "copa"), ("tagging", "conll04"), ("cloze", "rte"))),
+    (
+        "encoder",
+        "tiny-bert",
+        (("pair", "rte"), ("choice", "copa"), ("tagging", "conll04"), ("span", "squad"), ("cloze", "rte")),
+    ),
     ("decoder-only", "tiny-gpt2", (("text", "e2e"),)),
     ("encoder-decoder", "tiny-t5", (("text", "rte"),)),
 )
@@ -55,11 +60,11 @@ the reason."""
 
 def _letters() -> str:
     lines = [f"`{letter}` {meaning}" for letter, meaning in LETTERS.items()]
-    return "Letters of the parameter counts, all of one trial and without the linear head of an encoder: " + (
-        "; ".join(lines) + "."
-    )
+    head = "Letters of the parameter counts, which are one trial's, without the linear head of an encoder and without"
+    return f"{head} weights that are tuned in the backbone:\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
+@cache
 def _method(name: str) -> dict[str, Any]:
     """The method's part of a config composed with a model that every method fits or not: nothing is validated."""
     from omegaconf import OmegaConf
@@ -80,22 +85,32 @@ def _overview() -> str:
 
 def refusal(name: str, model: str, task: str, form: str) -> str | None:
     """Why a method cannot run on a model in a form, as the validator says it; None where it can."""
-    extra = ["task.form=cloze"] if form == "cloze" else []
+    method = _method(name) | _fitting(name, form)
+    plain = {**_trial(model, task), "method": method}
+    if name == "prompt_design":
+        plain["trainer"] = plain["trainer"] | {"epochs": None, "steps": 0}
     try:
-        plain = resolved(compose([f"method={name}", f"model={model}", f"task={task}", *extra, *_fitting(name)]))
         validate(plain)
     except ConfigError as error:
         return str(error)
     return None
 
 
-def _fitting(name: str) -> list[str]:
-    """Overrides that make a method fit a task without class labels or a tiny table of positions."""
+@cache
+def _trial(model: str, task: str) -> dict[str, Any]:
+    """A whole trial on a small model; its method is replaced."""
+    return resolved(compose([f"model={model}", f"task={task}", "task.max_input_length=48"]))
+
+
+def _fitting(name: str, form: str) -> dict[str, Any]:
+    """Values that make a method fit a task without class labels, a small table of positions, or a form."""
     fields = {field.name for field in dataclasses.fields(METHOD_SCHEMAS[name])}  # type: ignore[arg-type]
-    found = ["method.length=3"] if "length" in fields else []
-    found += ["method.initialisation=sampled_vocabulary"] if "initialisation" in fields else []
-    found += ["method.members=[a,b]"] if "members" in fields else []
-    return [*found, "task.max_input_length=48"]
+    found: dict[str, Any] = {"length": 3, "initialisation": "sampled_vocabulary", "head": "linear"}
+    if form == "cloze":
+        found["head"] = "verbaliser"
+    elif name == "p_tuning":
+        found["placement"] = "before"
+    return {key: value for key, value in found.items() if key in fields or key == "placement"}
 
 
 def _where(name: str, model: str, forms: Sequence[tuple[str, str]]) -> str:
