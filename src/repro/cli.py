@@ -17,6 +17,7 @@ repro: do published results on soft prompts hold?
   repro run --cfg job                      print the config; --help lists groups and keys
   repro report [--results DIR]             write and print our results beside the papers' numbers
   repro methods [--write FILE]             every method: equation, source, switches, parameter counts
+  repro params [--paper P] | OVERRIDES     parameters trained and stored, beside the papers' counts
   repro predict --prompt KEY --inputs FILE answer inputs with trained prompts, several tasks in one batch
   repro ensemble KEY KEY ...               let several prompts of one cell vote
   repro neighbours KEY                     the words nearest to a trained prompt
@@ -146,6 +147,13 @@ def methods(arguments: Sequence[str]) -> int:
     return 0
 
 
+def params(arguments: Sequence[str]) -> int:
+    """What methods train and store, beside the papers' numbers."""
+    from repro.params import main as count
+
+    return count(arguments)
+
+
 def _of_prompts(name: str) -> Callable[[Sequence[str]], int]:
     """A command of `repro.prompts`, imported when it is called."""
 
@@ -161,6 +169,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": run,
     "report": report,
     "methods": methods,
+    "params": params,
     **{name: _of_prompts(name) for name in ("predict", "ensemble", "neighbours", "export")},
     "import": _of_prompts("import_prompt"),
 }

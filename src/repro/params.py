@@ -1,0 +1,197 @@
+"""`repro params`: what a method trains and stores, counted on meta tensors, beside what the papers print.
+
+No weights and no downloads: shapes come from conf/model, and weights inside a backbone from the model built without
+storage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from repro.errors import ConfigError
+
+PAPERS = ("lester2021", "liliang2021", "liu2022")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number: ours, the paper's, and whether they agree."""
+
+    paper: str
+    what: str
+    quantity: str
+    ours: float
+    theirs: float
+    verdict: str
+    """equal | differs, or `erratum` where the printed number is not what its own arithmetic gives and ours is."""
+    source: str
+
+
+def counts(plain: Mapping[str, Any]) -> dict[str, int]:
+    """`trained`, `stored`, `prompt`, `head` and `frozen` of a resolved config, as its record would say."""
+    import torch
+
+    from repro.methods.base import Context
+    from repro.models.base import spec_of
+    from repro.runner import build_method
+    from repro.validation import form_of, validate
+
+    validate(plain)
+    spec, form = spec_of(plain["model"]), form_of(dict(plain))
+    outputs = None
+    if spec.kind == "encoder" and form != "cloze":
+        outputs = {"choice": 1, "span": 2}.get(form, len(plain["task"]["labels"]))
+    method = build_method(dict(plain) | {"method": {**plain["method"], "init_text": None}})
+    with torch.device("meta"):
+        table = torch.empty(spec.vocabulary, spec.width)
+        method.build(Context(spec, table, lambda text: [1], plain["task"]["labels"], outputs, [torch.Generator()]))
+    found: dict[str, int] = dict(method.parameter_counts())
+    if method.tuning is None:
+        return found | {"frozen": plain["model"]["parameters"] or 0}
+    tuned, before, added = _tuned(plain, method.tuning)
+    return found | {k: found[k] + tuned for k in ("trained", "stored")} | {"frozen": before - tuned + added}
+
+
+def _tuned(plain: Mapping[str, Any], tuning: Any) -> tuple[int, int, int]:
+    """Numbers in tuned weights, in the backbone before, and in what was added to it."""
+    import torch
+
+    from repro.models.base import Backbone, spec_of
+    from repro.models.families import family
+    from repro.models.random_model import build
+    from repro.models.tuning import tune
+
+    kind = family(plain["model"]["family"])
+    with torch.device("meta"):
+        model = build(plain["model"], kind, torch.float32, {})
+        backbone = Backbone(model, None, kind, spec_of(plain["model"]))
+        before = sum(parameter.numel() for parameter in model.parameters())
+        own = tune(backbone, tuning, seed=0)
+    after = sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in own.values()), before, after - before
+
+
+def of(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, int]]:
+    """A config composed as `repro run` does it, and its counts."""
+    from repro.composing import compose, explain
+    from repro.config import resolved
+
+    try:
+        plain = resolved(compose(list(overrides)))
+    except Exception as error:
+        known = explain(error)
+        if known is None:
+            raise
+        raise known from error
+    return plain, counts(plain)
+
+
+def lester_rows(cells: Sequence[Any]) -> list[Row]:
+    """Table 4: trainable and total parameters and their share, for every size and length."""
+    rows, seen = [], {}
+    for cell in cells:
+        length = cell.vars["prompt_length"]
+        key = (cell.model, length)
+        if key not in seen:
+            fixed = ["task=rte", "method=prompt_tuning", "method.initialisation=sampled_vocabulary"]
+            seen[key] = of([*fixed, f"model={cell.model}", f"method.length={length}"])[1]
+        found = seen[key]
+        total = found["frozen"] + found["stored"]
+        share = 100 * found["trained"] / total
+        ours = {"trainable_parameters": found["trained"], "total_parameters": total, "percent_trainable": share}[
+            cell.metric
+        ]
+        erratum = re.search(r"arithmetic value\s+([\d.]+)", cell.caveat or "")
+        what = f"{cell.model} P={length}"
+        rows.append(_row("lester2021", what, cell.metric, ours, cell.value, erratum and erratum.group(1), "Table 4"))
+    return rows
+
+
+def _row(paper: str, what: str, quantity: str, ours: float, printed: Any, arithmetic: str | None, source: str) -> Row:
+    verdict = "equal" if _agree(ours, str(printed)) else "differs"
+    if verdict == "differs" and arithmetic is not None and _agree(ours, arithmetic):
+        verdict = f"erratum: the paper's own arithmetic gives {arithmetic}"
+    return Row(paper, what, quantity, ours, float(printed), verdict, source)
+
+
+def _agree(ours: float, printed: str) -> bool:
+    """Equal, or (a share) within one unit of the last printed digit: some shares are cut, others rounded."""
+    if isinstance(ours, int):
+        return ours == float(printed)
+    digits = len(printed.partition(".")[2])
+    return abs(ours - float(printed)) < 10.0**-digits
+
+
+def other_rows() -> list[Row]:
+    """What Li and Liang, Liu et al. and others state, from `papers/parameter_counts.yaml`."""
+    import yaml
+
+    text = files("repro.papers").joinpath("parameter_counts.yaml").read_text(encoding="utf-8")
+    rows = []
+    for item in yaml.safe_load(text):
+        plain, found = of(item["overrides"])
+        share = 100 * found["prompt"] / plain["model"]["parameters"]
+        ours = share if item["quantity"] == "percent" else found[item["quantity"]]
+        agree = abs(ours - item["value"]) <= item["within"] * item["value"]
+        what = f"{plain['model']['name']}: {item['what']}"
+        if plain["method"].get("length"):
+            what += f", P={plain['method']['length']}"
+        verdict = ("equal" if not item["within"] else f"within {100 * item['within']:g} %") if agree else "differs"
+        rows.append(Row(item["paper"], what, item["quantity"], ours, item["value"], verdict, item["source"]))
+    return rows
+
+
+def rows_of(paper: str | None) -> list[Row]:
+    """All rows, or a paper's."""
+    from repro.papers import registry
+
+    rows = lester_rows(registry.cells(paper="lester2021", kind="parameters")) if paper in (None, "lester2021") else []
+    return rows + [row for row in other_rows() if paper in (None, row.paper)]
+
+
+def table(rows: Sequence[Row], csv: bool) -> str:
+    """Lines to print."""
+    head = ("paper", "what", "quantity", "ours", "paper's", "verdict", "source")
+    cells = [(r.paper, r.what, r.quantity, _shown(r.ours), _shown(r.theirs), r.verdict, r.source) for r in rows]
+    if csv:
+        import csv as writer
+        import io
+
+        out = io.StringIO()
+        writer.writer(out, lineterminator="\n").writerows([head, *cells])
+        return out.getvalue().rstrip("\n")
+    widths = [max(len(row[i]) for row in (head, *cells)) for i in range(len(head))]
+    lines = [zip(row, widths, strict=True) for row in (head, *cells)]
+    return "\n".join("  ".join(text.ljust(width) for text, width in line).rstrip() for line in lines)
+
+
+def _shown(number: float) -> str:
+    return f"{number:,.0f}" if number == int(number) and number >= 10 else f"{number:.5g}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Count what methods train and store, beside the papers' numbers; or one config's, from overrides."""
+    parser = argparse.ArgumentParser(prog="repro params", description=main.__doc__)
+    parser.add_argument("overrides", nargs="*", help="method=NAME model=NAME task=NAME ...: one config's counts")
+    parser.add_argument("--paper", choices=PAPERS, default=None)
+    parser.add_argument("--csv", action="store_true")
+    options = parser.parse_args(arguments)
+    if options.overrides and (options.paper or options.csv):
+        raise ConfigError("repro params: give overrides of one config, or --paper and --csv for the papers' tables.")
+    if not options.overrides:
+        print(table(rows_of(options.paper), options.csv))
+        return 0
+    plain, found = of(options.overrides)
+    print(f"{plain['method']['name']} on {plain['model']['name']} ({plain['task']['name']})")
+    for name in ("trained", "stored", "prompt", "head", "frozen"):
+        print(f"  {name:8} {found[name]:>16,}")
+    whole = found["frozen"] + found["stored"]
+    print(
+        f"  trained {100 * found['trained'] / whole:.4g} % and stored {100 * found['stored'] / whole:.4g} % of the whole"
+    )
+    return 0
