@@ -192,6 +192,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"  {name:8} {found[name]:>16,}")
     whole = found["frozen"] + found["stored"]
     print(
-        f"  trained {100 * found['trained'] / whole:.4g} % and stored {100 * found['stored'] / whole:.4g} % of the whole"
+    trained, stored = (100 * found[name] / whole for name in ("trained", "stored"))
+    print(f"  trained {trained:.4g} % and stored {stored:.4g} % of the whole")
     )
     return 0
