@@ -191,8 +191,6 @@ def main(arguments: Sequence[str]) -> int:
     for name in ("trained", "stored", "prompt", "head", "frozen"):
         print(f"  {name:8} {found[name]:>16,}")
     whole = found["frozen"] + found["stored"]
-    print(
     trained, stored = (100 * found[name] / whole for name in ("trained", "stored"))
     print(f"  trained {trained:.4g} % and stored {stored:.4g} % of the whole")
-    )
     return 0
