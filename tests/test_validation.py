@@ -28,7 +28,7 @@ CHOICES = {
     "method.placement": ("before", "after_bos", "after", "template"),
     "method.head": ("linear", "verbaliser"),
     "model.kind": ("encoder", "decoder", "encoder_decoder"),
-    "model.family": ("bart", "bert", "gpt2", "llama", "roberta", "t5"),
+    "model.family": ("bart", "bert", "deberta", "deberta_v2", "glm", "gpt2", "llama", "roberta", "t5"),
     "model.source": ("hub", "folder", "package", "random"),
     "task.source": ("local", "hub"),
     "task.form": ("auto", "cloze", "text_to_text", "pair", "choice", "tagging", "span"),
