@@ -135,3 +135,25 @@ def test_real_books():
         share = np.mean([len(example.fields["source"].split()) for example in examples]) / (words / len(examples))
         assert 0.45 < share < 0.55, "half of the words are source, on average"
     assert sizes[0] > 3 * sizes[1] > 0
+
+
+def test_a_hub_corpus_is_its_rows(monkeypatch):
+    """Rows are documents; the column is named; a row without it is refused with its place."""
+    from repro.tasks.files import Source
+
+    rows = [("corpus row 0", {"body": "one two three four"}), ("corpus row 1", {"body": "five six seven"})]
+    monkeypatch.setattr(Source, "hub_rows", lambda self, split: rows)
+    hub = PrefixLm(
+        name="lm",
+        form="text_to_text",
+        data_dir="nowhere",
+        source="hub",
+        hub_id="someone/corpus",
+        options={"words": 3, "column": "body"},
+    )
+    assert whole(hub, "train") == ["one two three", "five six seven"]
+    wrong = PrefixLm(
+        name="lm", form="text_to_text", data_dir="nowhere", source="hub", hub_id="someone/corpus", options={"words": 3}
+    )
+    with pytest.raises(DataError, match="corpus row 0"):
+        wrong.examples("train")

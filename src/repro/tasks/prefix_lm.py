@@ -17,7 +17,7 @@ from repro.config import SplitLimits
 from repro.errors import ConfigError, DataError
 from repro.metrics.base import Metric
 from repro.tasks.base import SPLITS, Example, TextToText
-from repro.tasks.files import Loaded, Source, Splits, checked_options, read_lines, require_one_of
+from repro.tasks.files import Loaded, Source, Splits, checked_options, read_lines, require_one_of, text_field
 
 OBTAIN = "any folder of UTF-8 *.txt files will do: books, or articles one a line."
 DEVIATIONS = (
@@ -39,6 +39,7 @@ class PrefixLm:
         words: words of a chunk; the last of a document may be shorter, a single word is left out.
         held_out: where validation has the same pattern as training, every so-many-th document is kept for it.
         split_seed: seed of the split points.
+        column: of a hub corpus (task.source=hub, task.hub_id), whose rows are documents.
 
     Deviation: not C4; words instead of tokens; split points are fixed over epochs.
     """
@@ -54,6 +55,9 @@ class PrefixLm:
         metrics: Sequence[Metric] = (),
         labels: Sequence[str] = (),
         source: str = "local",
+        hub_id: str | None = None,
+        hub_config: str | None = None,
+        hub_revision: str | None = None,
         rows: Mapping[str, int] | None = None,
         check_rows: bool = True,
         limit: SplitLimits | Mapping[str, Any] | None = None,
@@ -64,10 +68,9 @@ class PrefixLm:
         Raises:
             ConfigError: an unknown form or option, a number that is too small, labels or metrics.
         """
-        known = ("files", "document", "words", "held_out", "split_seed")
+        known = ("files", "document", "words", "held_out", "split_seed", "column")
         chosen = checked_options(options, known)
         require_one_of("task.form", form, self.forms)
-        require_one_of("task.source", source, ("local",))
         require_one_of("task.labels", list(labels), [[]])
         require_one_of("task.metrics", list(metrics), [[]])
         self.name, self.form = name, form
@@ -79,7 +82,8 @@ class PrefixLm:
         self._held_out = _at_least(chosen, "held_out", 20, 2)
         self._seed = _at_least(chosen, "split_seed", 0, 0)
         self._files = {split: f"{split}/*.txt" for split in SPLITS} | dict(chosen.get("files") or {})
-        self._source = Source(name, source, data_dir, self._files, OBTAIN)
+        self._column = str(chosen.get("column", "text"))
+        self._source = Source(name, source, data_dir, self._files, OBTAIN, hub_id, hub_config, hub_revision)
         self._splits = Splits(self._source, self._load, rows=rows, check_rows=check_rows, limit=limit)
 
     def _load(self, split: str) -> Loaded:
@@ -91,7 +95,9 @@ class PrefixLm:
         return Loaded([" ".join(words) for words in pieces], [self._example(split, *at) for at in enumerate(pieces)])
 
     def _documents(self, split: str) -> list[str]:
-        """Texts of the split's files, sorted by name."""
+        """Texts of the split's files, sorted by name, or of the hub's rows."""
+        if self._source.kind == "hub":
+            return [text_field(row, self._column, where) for where, row in self._source.hub_rows(split)]
         folder = Path(self._source.data_dir)
         paths = sorted(path for path in folder.glob(self._files[split]) if path.is_file())
         if not paths:
