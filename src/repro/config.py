@@ -273,7 +273,7 @@ _NOT_IN_KEY = (
 
 # Fields that came after records had been keyed, each with the value that means "as before". While a field has that
 # value it stays out of the key, so a record made before it existed keeps its key.
-_ADDED: dict[str, Any] = {
+ADDED: dict[str, Any] = {
     "method.layers": "all",
     "method.embedded_twice": False,
     "method.pooled_at_prompt": False,
@@ -340,7 +340,7 @@ def run_key(plain: dict[str, Any]) -> str:
     if relevant["method"].get("head") != "verbaliser":  # in the other forms nobody reads these
         for name in ("cloze", "verbaliser"):
             relevant["task"].pop(name, None)
-    for added, before in _ADDED.items():
+    for added, before in ADDED.items():
         *parts, last = added.split(".")
         node = relevant
         for part in parts:

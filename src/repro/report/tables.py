@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from repro.config import ADDED
 from repro.papers import registry
 from repro.papers.registry import Reported, canonical_metric
 from repro.report.compare import Comparison, Group, compare, describe, groups, lookup
@@ -30,6 +31,7 @@ _PARTS = ("method", "model", "task", "trainer")
 _NOISE = {
     *("paper_section", "deviations", "paper_name", "licence", "note", "data_dir", "check_rows"),
     *("checkpoint_seconds", "if_running", "evaluation_batch_size", "gradient_checkpointing"),
+    *("equation", "stored_formula", "trained_formula", "start_from", "cloze", "verbaliser"),
 }
 """Fields that do not change a result."""
 _COUNTS = ("trained", "stored", "frozen")
@@ -164,7 +166,8 @@ def _method_names(found: Sequence[Group]) -> dict[str, str]:
         places[tuple(group.names[name] for name in ("task_name", "model_name", "method"))].append(group)
     names = {}
     for (_, _, method), members in places.items():
-        flat = {group.key: dict(_flat({part: group.config.get(part) for part in _PARTS})) for group in members}
+        # A record made before a field existed has it at the value that means "as before".
+        flat = {g.key: ADDED | dict(_flat({part: g.config.get(part) for part in _PARTS})) for g in members}
         paths = sorted({path for fields in flat.values() for path in fields})
         differing = [path for path in paths if len({repr(fields.get(path)) for fields in flat.values()}) > 1]
         for key, fields in flat.items():
