@@ -182,7 +182,7 @@ def altered(composed: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
     """
     import yaml
 
-    from repro.config import resolved
+    from repro.config import note_start, resolved
 
     neutral = {"method": "p_tuning_v2", "model": "tiny-bert", "task": "rte"}  # no recipe is for a tiny model
     root = "<data_root>"
@@ -213,6 +213,7 @@ def altered(composed: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
             plain["paths"]["data_root"] = "data"
         for task in (plain["task"], *plain["task"]["parts"].values()):
             task["data_dir"] = task["data_dir"].replace(root, plain["paths"]["data_root"])
+        note_start(plain["method"])
         return plain
 
     return make

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "config": {"errors", "method_config"},
     "method_config": set(),
-    "methods_page": {"composing", "config", "errors", "validation"},
+    "methods_page": {"composing", "config", "errors", "method_config", "validation"},
     "stats": {"config", "errors"},
     "methods": {"config", "errors"},
     "metrics": {"config", "errors"},

@@ -38,6 +38,9 @@ def test_a_wrong_number_differs() -> None:
     [cell] = [c for c in registry.cells(kind="parameters") if c.id == "lester2021/T4.base.p100.trainable_parameters"]
     [good], [bad] = (params.lester_rows([c]) for c in (cell, replace(cell, value=76_801)))
     assert (good.verdict, good.ours) == ("equal", 76_800) and bad.verdict == "differs"
+    [share] = [c for c in registry.cells(kind="parameters") if c.id == "lester2021/T4.xxl.p1.percent_trainable"]
+    for value, verdict in ((share.value, "equal"), (float(share.value) * 2, "differs")):
+        assert params.lester_rows([replace(share, value=value)])[0].verdict == verdict, "a share in 1e-05 notation"
 
 
 def test_the_other_papers() -> None:

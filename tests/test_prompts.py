@@ -78,8 +78,6 @@ def test_a_batch_of_two_tasks_equals_each_task_alone(
     tasks = PAIRS[model]
     trials = [trained(quick, model, task, method, length) for task, length in zip(tasks, (3, 5), strict=True)]
     lines = [line for pair in zip(*(inputs_of(task, 3) for task in tasks), strict=True) for line in pair]
-    if "copa" in tasks and model in ("tiny-bert", "tiny-roberta"):
-        pytest.fail("choose two tasks of one form")
     file = tmp_path / "inputs.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     mixed = predict(trials, file, 16, torch.device("cpu"))
@@ -189,6 +187,22 @@ def test_prompts_of_two_models_are_refused(quick: Callable[..., Any], tmp_path: 
     (tmp_path / "inputs.jsonl").write_text("{}\n")
     with pytest.raises(ConfigError, match=r"model\.name is 'tiny-bert' in .* and 'tiny-roberta' in"):
         predict(trials, tmp_path / "inputs.jsonl", 4, torch.device("cpu"))
+
+
+def test_a_mixtures_prompt_is_refused(quick: Callable[..., Any], tmp_path: Path) -> None:
+    """A line names one task, a mixture's prompt has the heads of several."""
+    import torch
+
+    from repro.errors import ConfigError
+    from repro.prompts.opening import Finished
+    from repro.prompts.predicting import predict
+    from repro.runner import run
+
+    outcome = run(quick("model=tiny-bert", "task=mpt_ner", "method=p_tuning_v2", "method.length=2"))
+    assert outcome.record is not None
+    (tmp_path / "inputs.jsonl").write_text('{"task": "mpt_ner"}\n')
+    with pytest.raises(ConfigError, match="mpt_ner is a mixture of conll04, wnut17"):
+        predict([Finished(outcome.record, outcome.folder)], tmp_path / "inputs.jsonl", 4, torch.device("cpu"))
 
 
 # Votes ---------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import torch
 
 from repro.methods.base import Injection
 from repro.models.base import ModelAdapter
-from repro.models.batch import collate
+from repro.models.batch import Encoded, collate
 from repro.models.span_encoding import best_answer, separated
 from repro.tasks.base import Example, Task
 
@@ -40,28 +40,48 @@ def predict(
     batch_size: int,
     between: Callable[[int], None],
 ) -> list[Any]:
-    """One parsed prediction an example, in order. Batches hold like lengths; `between` is called after each.
+    """One parsed prediction an example, in order; `between` is called after each batch."""
+    encoded = [adapter.encode(task.render(example), False) for example in examples]
+    said = decoded(adapter, encoded, task.form, injection, decoding, batch_size, between=between)
+    return [task.parse(output, example) for output, example in zip(said, examples, strict=True)]
+
+
+@torch.no_grad()
+def decoded(
+    adapter: ModelAdapter,
+    encoded: Sequence[Sequence[Encoded]],
+    form: str,
+    injection: Injection,
+    decoding: Mapping[str, Any],
+    batch_size: int,
+    trials: Sequence[int] | None = None,
+    between: Callable[[int], None] = lambda count: None,
+) -> list[Any]:
+    """What the model says to each example, in order. Batches hold like lengths, and one number of choices.
 
     In the span form the windows of one example may be in several batches: its answer is the best of all.
+
+    Args:
+        encoded: the sequences of each example.
+        trials: which prompt (index on axis K) each example takes; None: the first.
     """
-    encoded = [adapter.encode(task.render(example), False) for example in examples]
-    owners = [index for index, items in enumerate(encoded) for _ in separated([items], task.form)]
-    units = separated(encoded, task.form)
-    order = sorted(range(len(units)), key=lambda i: -max(len(item.ids) for item in units[i]))
-    outputs: list[Any] = [None] * len(units)
+    owners = [index for index, items in enumerate(encoded) for _ in separated([items], form)]
+    units = separated(encoded, form)
+    order = sorted(range(len(units)), key=lambda i: (len(units[i]), -max(len(item.ids) for item in units[i])))
+    said: list[list[tuple[int, Any]]] = [[] for _ in encoded]
     tokenizer, device = adapter.backbone.tokenizer, adapter.backbone.device
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    while order:
+        choices = len(units[order[0]])
+        chosen = [index for index in order[:batch_size] if len(units[index]) == choices]
+        order = order[len(chosen) :]
         items = [item for index in chosen for item in units[index]]
-        batch = collate(items, tokenizer.pad_token_id, left=adapter.pad_left, choices=len(units[chosen[0]]))
+        rows = None if trials is None else [trials[owners[index]] for index in chosen for _ in units[index]]
+        batch = collate(items, tokenizer.pad_token_id, rows, left=adapter.pad_left, choices=choices)
         for index, output in zip(chosen, adapter.predict(batch.to(device), injection, decoding), strict=True):
-            outputs[index] = output
+            said[owners[index]].append((index, output))
         between(len(chosen))
-    said: list[list[Any]] = [[] for _ in examples]
-    for owner, output in zip(owners, outputs, strict=True):
-        said[owner].append(output)
-    joined = [best_answer(own) if task.form == "span" else own[0] for own in said]
-    return [task.parse(output, example) for output, example in zip(joined, examples, strict=True)]
+    in_order = [[output for _, output in sorted(own, key=lambda pair: pair[0])] for own in said]
+    return [best_answer(own) if form == "span" else own[0] for own in in_order]
 
 
 def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> Evaluation:

@@ -11,6 +11,7 @@ from typing import Any
 from repro.composing import compose, conf_dir, options
 from repro.config import METHOD_SCHEMAS, resolved
 from repro.errors import ConfigError
+from repro.method_config import MethodConfig
 from repro.validation import validate
 
 LETTERS = {
@@ -26,7 +27,7 @@ LETTERS = {
 }
 """Letters of the parameter formulas."""
 
-_OWN = {field.name for field in dataclasses.fields(METHOD_SCHEMAS["fine_tuning"].__mro__[1])}  # type: ignore[arg-type]
+_OWN = {field.name for field in dataclasses.fields(MethodConfig)}
 """Fields that every method has: they are columns of the page, or no switches."""
 
 PLACES = (

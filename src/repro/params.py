@@ -10,6 +10,7 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from importlib.resources import files
 from typing import Any
 
@@ -120,11 +121,11 @@ def _row(paper: str, what: str, quantity: str, ours: float, printed: Any, arithm
 
 
 def _agree(ours: float, printed: str) -> bool:
-    """Equal, or (a share) within one unit of the last printed digit: some shares are cut, others rounded."""
+    """Equal, or a share that is the printed one when it is rounded or cut to as many digits: the table has both."""
     if isinstance(ours, int):
         return ours == float(printed)
-    digits = len(printed.partition(".")[2])
-    return abs(ours - float(printed)) < 10.0**-digits
+    unit = Decimal(1).scaleb(int(Decimal(printed).as_tuple().exponent))  # 4e-05 has five decimals
+    return Decimal(printed) in {Decimal(ours).quantize(unit, rounding) for rounding in (ROUND_HALF_UP, ROUND_DOWN)}
 
 
 def other_rows() -> list[Row]:

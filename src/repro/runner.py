@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from repro.config import note_start, run_key
+from repro.config import run_key
 from repro.errors import ConfigError, TrialFailed
 from repro.store.lock import Lock
 from repro.store.record import Record
@@ -45,8 +45,6 @@ def run(plain: Plain, choices: Mapping[str, Any] | None = None, command: Sequenc
     Raises:
         ReproError: bad config, data or weights (nothing is written), a failed trial (its record says why), Ctrl-C.
     """
-    plain = {**plain, "method": dict(plain["method"])}
-    note_start(plain["method"])
     validate(plain)
     key = run_key(plain)
     store = Store(Path(plain["paths"]["results_root"]) / "records")

@@ -25,8 +25,8 @@ class AdapterTuning:
     name = "adapter"
     tuning = None
 
-    def __init__(self, bottleneck: int = 6, init_std: float = 0.02, head: str = "linear"):
-        self.bottleneck, self.init_std, self.head = bottleneck, init_std, head
+    def __init__(self, bottleneck: int = 6, init_std: float = 0.02):
+        self.bottleneck, self.init_std = bottleneck, init_std
         self.parameters: dict[str, Tensor] = {}
 
     def build(self, context: Context) -> None:

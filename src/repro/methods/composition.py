@@ -84,7 +84,6 @@ def lora_prefix(
     alpha: float = 16,
     dropout: float = 0.0,
     targets: Sequence[str] = (),
-    head: str = "linear",
 ) -> Composition:
     """Prefix-tuning with LoRA in the backbone's matrices."""
     parts: dict[str, Method] = {

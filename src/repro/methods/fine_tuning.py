@@ -16,8 +16,8 @@ from repro.methods.heads import build_head, head_of, per_trial
 class FineTuning:
     """No prompt; a linear head on encoders; the weights that `tuning` names are in the optimiser (K is 1)."""
 
-    def __init__(self, head: str = "linear", name: str = "fine_tuning", tuning: Tuning | None = None):
-        self.head, self.name = head, name
+    def __init__(self, name: str = "fine_tuning", tuning: Tuning | None = None):
+        self.name = name
         self.tuning = Tuning("all") if tuning is None else tuning
         self.parameters: dict[str, Tensor] = {}
 
@@ -43,24 +43,22 @@ class FineTuning:
         return {"trained": head, "stored": head, "prompt": 0, "head": head}
 
 
-def ft_top(blocks: int = 2, head: str = "linear") -> FineTuning:
+def ft_top(blocks: int = 2) -> FineTuning:
     """The last blocks and the final norm (Li and Liang 2021 section 5.2: FT-top2)."""
-    return FineTuning(head, "ft_top", Tuning("top", blocks=blocks))
+    return FineTuning("ft_top", Tuning("top", blocks=blocks))
 
 
-def bitfit(head: str = "linear") -> FineTuning:
+def bitfit() -> FineTuning:
     """Every bias of the backbone (Zaken et al. 2022)."""
-    return FineTuning(head, "bitfit", Tuning("biases"))
+    return FineTuning("bitfit", Tuning("biases"))
 
 
-def lora(
-    rank: int = 8, alpha: float = 16, dropout: float = 0.0, targets: Sequence[str] = (), head: str = "linear"
-) -> FineTuning:
+def lora(rank: int = 8, alpha: float = 16, dropout: float = 0.0, targets: Sequence[str] = ()) -> FineTuning:
     """W + (alpha / rank) B A with B [out, rank] zero and A [rank, in] drawn (Hu et al. 2022), by the peft library."""
     options = {"rank": rank, "alpha": alpha, "dropout": dropout, "targets": tuple(targets)}
-    return FineTuning(head, "lora", Tuning("lora", options=options))
+    return FineTuning("lora", Tuning("lora", options=options))
 
 
-def ia3(targets: Sequence[str] = (), head: str = "linear") -> FineTuning:
+def ia3(targets: Sequence[str] = ()) -> FineTuning:
     """Learnt scales of keys, values and inner activations (Liu et al. 2022, T-Few), by the peft library."""
-    return FineTuning(head, "ia3", Tuning("ia3", options={"targets": tuple(targets)}))
+    return FineTuning("ia3", Tuning("ia3", options={"targets": tuple(targets)}))

@@ -70,7 +70,6 @@ class PTuning:
         lstm_hidden: int | None = None,
         tune_backbone: bool = False,
         placement: str = "template",
-        head: str = "verbaliser",
     ):
         self.length, self.encoder, self.lstm_hidden = length, encoder, lstm_hidden
         self.placement = placement
@@ -94,8 +93,8 @@ class PTuning:
             for layer in range(LAYERS):
                 inputs = width if layer == 0 else 2 * hidden
                 for direction in ("forward", "backward"):
-                    shapes = {"wi": (4 * hidden, inputs), "wh": (4 * hidden, hidden)}
-                    shapes |= {"bi": (4 * hidden,), "bh": (4 * hidden,)}  # type: ignore[dict-item]
+                    shapes: dict[str, tuple[int, ...]] = {"wi": (4 * hidden, inputs), "wh": (4 * hidden, hidden)}
+                    shapes |= {"bi": (4 * hidden,), "bh": (4 * hidden,)}
                     out |= {
                         f"lstm.{layer}.{direction}.{name}": uniform(generator, *shape, low=-bound, high=bound)
                         for name, shape in shapes.items()

@@ -17,7 +17,6 @@ def p_tuning_v2(
     sites: Sequence[str] = (),
     shift_positions: bool = True,
     layers: str = "all",
-    head: str = "linear",
 ) -> DeepPrompt:
     """Prefixes of keys and values at every layer; `reparameterisation` is `embedding` (none) or `mlp` (section 3.3).
 

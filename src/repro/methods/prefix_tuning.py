@@ -21,7 +21,6 @@ def prefix_tuning(
     layers: str = "all",
     init_text: str | None = None,
     init_steps: int = 500,
-    head: str = "linear",
 ) -> DeepPrompt:
     """P_theta[i, :] = MLP_theta(P'_theta[i, :]) (equation 3).
 

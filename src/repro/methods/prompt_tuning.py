@@ -44,9 +44,8 @@ class PromptTuning:
         placement: str = "before",
         embedded_twice: bool = False,
         pooled_at_prompt: bool = False,
-        head: str = "linear",
     ):
-        self.length, self.initialisation, self.placement, self.head = length, initialisation, placement, head
+        self.length, self.initialisation, self.placement = length, initialisation, placement
         self.embedded_twice, self.pooled_at_prompt = embedded_twice, pooled_at_prompt
         self.uniform_low, self.uniform_high = uniform_low, uniform_high
         self.vocabulary_size, self.init_words = vocabulary_size, tuple(init_words)

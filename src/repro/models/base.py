@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from repro.errors import ModelError
 from repro.methods.base import Head, Injection, ModelSpec
 from repro.models.adapters import Adapters
 from repro.models.batch import PAD, Batch
@@ -116,10 +115,6 @@ class Backbone:
             rows: trial index [N] of each row; None when every row takes trial 0.
             infix_at: columns [N, P] of the prompt in the sequence, where keys and values are added (infix).
         """
-        if injection.adapters and not self.family.blocks(self.model):
-            raise ModelError(
-                f"method=adapter: adapters are not known for {self.family.name} models. Choose another method."
-            )
         self._adapters.adapters, self._adapters.rows = injection.adapters, rows
         for site, modules in self.attention.items():
             kv = injection.kv.get(site)

@@ -26,11 +26,6 @@ class PositionModule:
     """Set for tables that know one row of positions for the whole batch: position p is looked up in row p + offset."""
 
 
-def _no_blocks(model: Any) -> Mapping[str, list[nn.Module]]:
-    """A family that does not say where its blocks are has none for adapters and FT-top."""
-    return {}
-
-
 @dataclass(frozen=True)
 class Family:
     """Structure of one family of transformers models."""
@@ -44,12 +39,12 @@ class Family:
     """Loaded model to {site: attention modules, first layer first}."""
     positions: Callable[[Any], list[PositionModule]]
     """Where position ids are looked up; empty for relative positions."""
+    blocks: Callable[[Any], Mapping[str, list[nn.Module]]]
+    """Loaded model to {stack (encoder, decoder): its blocks, first first}: where adapters hook in."""
     hidden_dropout: tuple[str, ...]
     """Names in the model's config of dropout in embeddings and hidden layers."""
     attention_dropout: tuple[str, ...]
     """Names of dropout on attention probabilities (may repeat a name above, as in T5)."""
-    blocks: Callable[[Any], Mapping[str, list[nn.Module]]] = _no_blocks
-    """Loaded model to {stack (encoder, decoder): its blocks, first first}: where adapters hook in."""
     final_norms: Callable[[Any], list[nn.Module]] = lambda model: []
     """Norms behind the last block of the top stack, where the family has one."""
     prepare: Callable[[Any], list[str]] = lambda model: []

@@ -84,7 +84,11 @@ def _added(backbone: Backbone, tuning: Tuning, seed: int) -> dict[str, nn.Parame
 
 
 _UNKNOWN_TO_PEFT: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "glm_blocklm": {"lora": ["query_key_value"], "ia3": ["query_key_value", "dense_4h_to_h"]}
+    "glm_blocklm": {
+        "lora": ["query_key_value"],
+        "ia3": ["query_key_value", "dense_4h_to_h"],
+        "feed_forward": ["dense_4h_to_h"],
+    }
 }
 """Modules of families that peft has no choice for, as it chooses for models built alike."""
 
@@ -114,7 +118,8 @@ def _peft_config(backbone: Backbone, tuning: Tuning) -> Any:
                 target_modules=targets,
                 fan_in_fan_out=family == "gpt2",
             )
-        feed_forward = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(family, ["dense_4h_to_h"])
+        own = _UNKNOWN_TO_PEFT.get(family, {}).get("feed_forward", [])
+        feed_forward = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(family, own)
         inner = [name for name in targets if name in feed_forward]
         return peft.IA3Config(target_modules=targets, feedforward_modules=inner, fan_in_fan_out=family == "gpt2")
     except ValueError as error:

@@ -15,6 +15,7 @@ from typing import Any
 from repro.config import run_key
 from repro.errors import ConfigError
 from repro.prompts.opening import SHARED, Finished, backbone_of, method_of, refuse_others, refuse_tuned, task_of
+from repro.provenance import provenance
 from repro.store.record import Record
 
 
@@ -45,39 +46,29 @@ def ensemble(trials: Sequence[Finished], data_root: Path, batch_size: int, devic
     split = first.plain["task"]["report_split"]
     examples = task.examples(split)
     answers = _answers(trials, task, examples, batch_size, device)
-    return _record(trials, task, split, examples, answers, command)
+    return _record(trials, task, split, examples, answers, provenance(command, device.type))
 
 
 def _answers(
     trials: Sequence[Finished], task: Any, examples: Sequence[Any], batch_size: int, device: Any
 ) -> list[list[Any]]:
     """Parsed answers [member][example]: every example stands in the batch once for each member."""
+    from repro.evaluation import decoded
     from repro.methods.joining import joined
     from repro.models.loading import adapt
-    from repro.models.span_encoding import best_answer, separated
-    from repro.prompts.batches import outputs
 
     backbone = backbone_of(trials[0], device)
     try:
         injection = joined([method_of(trial, backbone, task).injection(training=False) for trial in trials])
     except ValueError as error:
         raise ConfigError(f"these trials cannot share a batch: {error}. Choose trials of one method.") from error
-    adapter = adapt(backbone, task.form, trials[0].plain["task"])
-    encoded = [separated([adapter.encode(task.render(example), False)], task.form) for example in examples]
-    places = [(i, member) for i, windows in enumerate(encoded) for _ in windows for member in range(len(trials))]
-    units = [unit for windows in encoded for unit in windows for _ in trials]
+    adapter, count = adapt(backbone, task.form, trials[0].plain["task"]), len(trials)
+    encoded = [items for example in examples for items in [adapter.encode(task.render(example), False)] * count]
+    rows = list(range(count)) * len(examples)
     decoding = trials[0].plain["task"]["decoding"]
-    found = outputs(adapter, units, [member for _, member in places], injection, decoding, batch_size)
-    said: list[list[list[Any]]] = [[[] for _ in examples] for _ in trials]
-    for (index, member), output in zip(places, found, strict=True):
-        said[member][index].append(output)
-    return [
-        [
-            task.parse(best_answer(own) if task.form == "span" else own[0], example)
-            for own, example in zip(of_member, examples, strict=True)
-        ]
-        for of_member in said
-    ]
+    said = decoded(adapter, encoded, task.form, injection, decoding, batch_size, rows)
+    members = (said[member::count] for member in range(count))
+    return [[task.parse(output, example) for output, example in zip(own, examples, strict=True)] for own in members]
 
 
 def _record(
@@ -86,10 +77,9 @@ def _record(
     split: str,
     examples: Sequence[Any],
     answers: Sequence[Sequence[Any]],
-    command: list[str],
+    circumstances: dict[str, Any],
 ) -> Record:
     from repro.evaluation import score
-    from repro.provenance import provenance
 
     voted = score(task, examples, [vote(one) for one in zip(*answers, strict=True)])
     members = [score(task, examples, own).values for own in answers]
@@ -114,13 +104,9 @@ def _record(
         statistics={split: voted.statistics},
         selection=selection,
         parameters=counts | {k: sum(t.record.parameters[k] for t in trials) for k in ("trained", "stored", "prompt")},
-        provenance=provenance(command, "cpu") | {"data": task.fingerprint(), "weights": _weights(trials)},
+        provenance=circumstances | {"data": task.fingerprint(), "weights": trials[0].record.provenance.get("weights")},
         deviations=[*trials[0].record.deviations, "the paper does not state how ties are broken"],
     )
-
-
-def _weights(trials: Sequence[Finished]) -> Any:
-    return trials[0].record.provenance.get("weights")
 
 
 def shown(record: Record) -> str:

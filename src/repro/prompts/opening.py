@@ -53,7 +53,6 @@ def find(name: str, results: Path, runs: Path) -> Finished:
     """
     given = Path(name)
     key = given.name if given.is_dir() else name
-    folder = given if given.is_dir() else runs / key
     store = Store(results / "records")
     found = [record for record in store.records() if record.key.startswith(key)]
     if len(found) != 1:
@@ -63,7 +62,7 @@ def find(name: str, results: Path, runs: Path) -> Finished:
             "and every trial's last line print them), or name the results folder with --results."
         )
     record = found[0]
-    folder = folder if given.is_dir() else runs / record.key
+    folder = given if given.is_dir() else runs / record.key
     if not (folder / FILE).is_file():
         raise StoreError(
             f"{name}: its record is there, but not {folder / FILE}, which only the machine that trained it has. Copy "

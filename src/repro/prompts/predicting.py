@@ -40,6 +40,12 @@ def predict(trials: Sequence[Finished], file: Path, batch_size: int, device: Any
     refuse_others(trials, SHARED)
     refuse_tuned(trials)
     tasks = [task_of(trial) for trial in trials]
+    for task in tasks:
+        if hasattr(task, "parts"):
+            raise ConfigError(
+                f"--prompt: {task.name} is a mixture of {', '.join(task.parts)}, and a line names one task. Tune its "
+                "prompt on each (method.start_from), and give those."
+            )
     lines = read_inputs(file, tasks)
     backbone = backbone_of(trials[0], device)
     injections = [
@@ -85,26 +91,16 @@ def _answer(
     batch_size: int,
 ) -> list[Any]:
     """Parsed answers of one group's lines."""
+    from repro.evaluation import decoded
     from repro.models.loading import adapt
-    from repro.models.span_encoding import best_answer, separated
-    from repro.prompts.batches import outputs
 
     form = tasks[group[0]].form
     adapters = {trial: adapt(backbone, form, trials[trial].plain["task"]) for trial in group}
-    owners, units = [], []
-    for index, line in enumerate(lines):
-        encoded = adapters[line.trial].encode(tasks[line.trial].render(line.example), False)
-        for unit in separated([encoded], form):
-            owners.append(index)
-            units.append(unit)
-    rows = [group.index(lines[owner].trial) for owner in owners]
+    encoded = [adapters[line.trial].encode(tasks[line.trial].render(line.example), False) for line in lines]
+    rows = [group.index(line.trial) for line in lines]
     decoding = trials[group[0]].plain["task"]["decoding"]
-    said: list[list[Any]] = [[] for _ in lines]
-    found = outputs(adapters[group[0]], units, rows, injection, decoding, batch_size)
-    for owner, output in zip(owners, found, strict=True):
-        said[owner].append(output)
-    joined = [best_answer(own) if form == "span" else own[0] for own in said]
-    return [tasks[line.trial].parse(output, line.example) for line, output in zip(lines, joined, strict=True)]
+    said = decoded(adapters[group[0]], encoded, form, injection, decoding, batch_size, rows)
+    return [tasks[line.trial].parse(output, line.example) for line, output in zip(lines, said, strict=True)]
 
 
 def in_words(answer: Any, task: Any) -> Any:

@@ -54,6 +54,20 @@ def checked_options(options: Mapping[str, Any] | None, allowed: Iterable[str]) -
 # Lines and values --------------------------------------------------------------------------------------------------
 
 
+def try_format(what: str, text: str, fields: Sequence[str]) -> None:
+    """Try a format string on empty fields.
+
+    Raises:
+        ConfigError: it uses a field that is not there, or is no format string; the sentence begins with `what`.
+    """
+    try:
+        text.format(**dict.fromkeys(fields, ""))
+    except (LookupError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"{what} {text!r} ({type(error).__name__}: {error}): it may use the fields {list(fields)}, each in braces."
+        ) from error
+
+
 def file_bytes(path: Path) -> bytes:
     """The content of a file, unpacked if its name ends in .gz.
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from repro.config import SplitLimits
 from repro.errors import ConfigError, DataError
-from repro.metrics.base import Metric
 from repro.tasks.base import SPLITS, Example, TextToText
-from repro.tasks.files import Loaded, Source, Splits, checked_options, read_lines, require_one_of, text_field
+from repro.tasks.file_task import FileTask
+from repro.tasks.files import Loaded, read_lines, require_one_of, text_field
 
+FILES = {split: f"{split}/*.txt" for split in SPLITS}
 OBTAIN = "any folder of UTF-8 *.txt files will do: books, or articles one a line."
 DEVIATIONS = (
     "the text is not C4, the paper's; see the data fingerprint.",
@@ -27,7 +27,7 @@ DEVIATIONS = (
 )
 
 
-class PrefixLm:
+class PrefixLm(FileTask):
     """Chunks of `words` words, each split between two of its words; no metric, the loss is the result.
 
     With n words, the source has k of them and the target n - k, k uniform on 1 to n - 1: a function of
@@ -45,50 +45,24 @@ class PrefixLm:
     """
 
     forms = ("text_to_text",)
+    files = FILES
+    obtain = OBTAIN
+    options = ("document", "words", "held_out", "split_seed", "column")
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        form: str,
-        data_dir: str,
-        metrics: Sequence[Metric] = (),
-        labels: Sequence[str] = (),
-        source: str = "local",
-        hub_id: str | None = None,
-        hub_config: str | None = None,
-        hub_revision: str | None = None,
-        rows: Mapping[str, int] | None = None,
-        check_rows: bool = True,
-        limit: SplitLimits | Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Nothing is read here. The arguments are the fields of `TaskConfig`; `rows` counts chunks.
-
-        Raises:
-            ConfigError: an unknown form or option, a number that is too small, labels or metrics.
-        """
-        known = ("files", "document", "words", "held_out", "split_seed", "column")
-        chosen = checked_options(options, known)
-        require_one_of("task.form", form, self.forms)
-        require_one_of("task.labels", list(labels), [[]])
-        require_one_of("task.metrics", list(metrics), [[]])
-        self.name, self.form = name, form
-        self.labels: tuple[str, ...] = ()
-        self.metrics: tuple[Metric, ...] = ()
-        self._by_line = chosen.get("document", "file") == "line"
-        require_one_of("task.options.document", chosen.get("document", "file"), ("file", "line"))
-        self._chunk = _at_least(chosen, "words", 350, 2)
-        self._held_out = _at_least(chosen, "held_out", 20, 2)
-        self._seed = _at_least(chosen, "split_seed", 0, 0)
-        self._files = {split: f"{split}/*.txt" for split in SPLITS} | dict(chosen.get("files") or {})
-        self._column = str(chosen.get("column", "text"))
-        self._source = Source(name, source, data_dir, self._files, OBTAIN, hub_id, hub_config, hub_revision)
-        self._splits = Splits(self._source, self._load, rows=rows, check_rows=check_rows, limit=limit)
+    def _set_up(self, options: dict[str, Any]) -> None:
+        """Raises ConfigError: a number that is too small, labels or metrics."""
+        require_one_of("task.labels", list(self.labels), [[]])
+        require_one_of("task.metrics", list(self.metrics), [[]])
+        self._by_line = options.get("document", "file") == "line"
+        require_one_of("task.options.document", options.get("document", "file"), ("file", "line"))
+        self._chunk = _at_least(options, "words", 350, 2)
+        self._held_out = _at_least(options, "held_out", 20, 2)
+        self._seed = _at_least(options, "split_seed", 0, 0)
+        self._column = str(options.get("column", "text"))
 
     def _load(self, split: str) -> Loaded:
         documents = self._documents(split)
-        if self._files["validation"] == self._files["train"]:
+        if self._source.files["validation"] == self._source.files["train"]:
             kept = split == "validation"
             documents = [text for number, text in enumerate(documents) if (number % self._held_out == 0) == kept]
         pieces = [chunk for text in documents for chunk in chunks(text.split(), self._chunk)]
@@ -99,11 +73,11 @@ class PrefixLm:
         if self._source.kind == "hub":
             return [text_field(row, self._column, where) for where, row in self._source.hub_rows(split)]
         folder = Path(self._source.data_dir)
-        paths = sorted(path for path in folder.glob(self._files[split]) if path.is_file())
+        paths = sorted(path for path in folder.glob(self._source.files[split]) if path.is_file())
         if not paths:
             raise DataError(
-                f"{folder} has no file {self._files[split]} ({self.name}, {split}): set task.data_dir to a folder of "
-                f"text, or task.options.files.{split}; {OBTAIN}"
+                f"{folder} has no file {self._source.files[split]} ({self.name}, {split}): set task.data_dir to a "
+                f"folder of text, or task.options.files.{split}; {OBTAIN}"
             )
         read = [[line for _, line in read_lines(path)] for path in paths]
         return (
@@ -114,10 +88,6 @@ class PrefixLm:
         place = split_point(len(words), self._seed, split, number)
         source, target = " ".join(words[:place]), " ".join(words[place:])
         return Example(f"{split}-{number}", {"source": source}, (target,))
-
-    def examples(self, split: str) -> tuple[Example, ...]:
-        """See `Task.examples`: one a chunk, its reference the rest of the chunk."""
-        return self._splits.examples(split)
 
     def render(self, example: Example) -> TextToText:
         """First part and rest."""
@@ -133,14 +103,8 @@ class PrefixLm:
         """The generated text."""
         return str(output).strip()
 
-    def fingerprint(self) -> dict[str, dict[str, Any]]:
-        """See `Task.fingerprint`; rows are chunks."""
-        return self._splits.fingerprint()
-
-    @property
-    def deviations(self) -> tuple[str, ...]:
-        """See `Task.deviations`."""
-        return (*DEVIATIONS, *self._splits.deviations())
+    def _own_deviations(self) -> tuple[str, ...]:
+        return DEVIATIONS
 
 
 def chunks(words: Sequence[str], size: int) -> list[Sequence[str]]:

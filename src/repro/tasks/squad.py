@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from repro.config import SplitLimits
 from repro.errors import ConfigError
-from repro.metrics.base import Metric
 from repro.tasks.base import Example, Span, SpanAnswer, TextToText
-from repro.tasks.files import Loaded, Source, Splits, checked_options, require_one_of
+from repro.tasks.file_task import FileTask
+from repro.tasks.files import Loaded, Source, require_one_of
 from repro.tasks.squad_files import Question, hub_mrqa_question, hub_question, read_questions
 
 FILES = {"train": "train.json", "validation": "dev.json", "test": "test.json"}
@@ -27,7 +26,7 @@ OBTAIN = (
     "task.source=hub loads them from the hub."
 )
 OPTIONS = (
-    *("files", "unanswerable", "no_answer_text", "null_threshold", "stride", "n_best", "max_answer_tokens"),
+    *("unanswerable", "no_answer_text", "null_threshold", "stride", "n_best", "max_answer_tokens"),
     *("hub_test", "train_task"),
 )
 STAND_IN = "empty"
@@ -45,7 +44,7 @@ SPAN_DEVIATIONS = (
 TEXT_V2_DEVIATION = "no paper has SQuAD 2.0 as text: the target of a question without an answer is {!r}."
 
 
-class QuestionAnswering:
+class QuestionAnswering(FileTask):
     """A question, a context and the answer in it. A data set in SQuAD's json or MRQA's jsonl needs only a yaml file.
 
     `task.options`:
@@ -61,42 +60,18 @@ class QuestionAnswering:
     """
 
     forms = ("text_to_text", "span")
+    files = FILES
+    obtain = OBTAIN
+    options = OPTIONS
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        form: str,
-        data_dir: str,
-        metrics: Sequence[Metric],
-        labels: Sequence[str] = (),
-        source: str = "local",
-        hub_id: str | None = None,
-        hub_config: str | None = None,
-        hub_revision: str | None = None,
-        rows: Mapping[str, int] | None = None,
-        check_rows: bool = True,
-        limit: SplitLimits | Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Nothing is read here. The arguments are the fields of `TaskConfig`; `rows` counts questions.
-
-        Raises:
-            ConfigError: an unknown form, source or option, an option out of range, or labels.
-        """
-        chosen = checked_options(options, OPTIONS)
-        require_one_of("task.form", form, self.forms)
-        require_one_of("task.labels", list(labels), [[]])
-        _check_numbers(chosen)
-        self.name, self.form, self.metrics = name, form, tuple(metrics)
-        self.labels: tuple[str, ...] = ()
-        self._unanswerable = bool(chosen.get("unanswerable", False))
-        self._no_answer = str(chosen.get("no_answer_text", "unanswerable"))
-        self._threshold = float(chosen.get("null_threshold", 0.0))
-        files = {**FILES, **(chosen.get("files") or {})}
-        self._source = Source(name, source, data_dir, files, OBTAIN, hub_id, hub_config, hub_revision)
-        self._subset, self._hub_test = _hub_test(name, chosen.get("hub_test"), self._source)
-        self._splits = Splits(self._source, self._load, rows=rows, check_rows=check_rows, limit=limit)
+    def _set_up(self, options: dict[str, Any]) -> None:
+        """Raises ConfigError: an option out of range, or labels."""
+        require_one_of("task.labels", list(self.labels), [[]])
+        _check_numbers(options)
+        self._unanswerable = bool(options.get("unanswerable", False))
+        self._no_answer = str(options.get("no_answer_text", "unanswerable"))
+        self._threshold = float(options.get("null_threshold", 0.0))
+        self._subset, self._hub_test = _hub_test(self.name, options.get("hub_test"), self._source)
 
     def _load(self, split: str) -> Loaded:
         questions = self._questions(split)
@@ -123,11 +98,6 @@ class QuestionAnswering:
             references = tuple(map(padded, references or ()))
         fields = {"question": question.question, "context": question.context, "place": question.place}
         return Example(question.id, fields, tuple(references or ()), cluster=question.context)
-
-    def examples(self, split: str) -> tuple[Example, ...]:
-        """See `Task.examples`: `references` holds every gold answer, the empty text alone where there is none; in the
-        text_to_text form they are padded as the target is (T5 scores against these)."""
-        return self._splits.examples(split)
 
     def render(self, example: Example) -> TextToText | Span:
         """T5's `question: ... context: ...` with padded punctuation, or the question without leading spaces, the
@@ -157,17 +127,11 @@ class QuestionAnswering:
         text = "" if output.null_odds > self._threshold else piece
         return {"text": text, "answer": piece, "null_odds": output.null_odds}
 
-    def fingerprint(self) -> dict[str, dict[str, Any]]:
-        """See `Task.fingerprint`: rows are questions."""
-        return self._splits.fingerprint()
-
-    @property
-    def deviations(self) -> tuple[str, ...]:
-        """See `Task.deviations`."""
+    def _own_deviations(self) -> tuple[str, ...]:
         own: tuple[str, ...] = SPAN_DEVIATIONS if self.form == "span" else ()
         if self.form == "text_to_text" and self._unanswerable:
             own = (TEXT_V2_DEVIATION.format(self._no_answer),)
-        return (*own, *self._splits.deviations())
+        return own
 
 
 def _check_numbers(options: Mapping[str, Any]) -> None:

@@ -12,11 +12,10 @@ import reprlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from repro.config import SplitLimits
 from repro.errors import ConfigError, DataError
-from repro.metrics.base import Metric
 from repro.tasks.base import Choice, Example, Pair, TextToText
-from repro.tasks.files import Loaded, Source, Splits, checked_options, read_jsonl, require_one_of, text_field
+from repro.tasks.file_task import FileTask
+from repro.tasks.files import Loaded, Source, read_jsonl, require_one_of, text_field, try_format
 
 FILES = {"train": "train.jsonl", "validation": "val.jsonl", "test": "test.jsonl"}
 OBTAIN = (
@@ -30,7 +29,7 @@ COPA_FIELDS = ("choice1", "choice2", "premise", "question")
 COPA_JOINERS = {"cause": "because", "effect": "so"}
 
 
-class SentencePair:
+class SentencePair(FileTask):
     """One class for one or two texts. A new data set of this kind needs only a yaml file.
 
     `task.options`:
@@ -43,52 +42,24 @@ class SentencePair:
     """
 
     forms = ("text_to_text", "pair")
+    files = FILES
+    obtain = OBTAIN
+    options = ("text_fields", "templates", "template_id", "label_type", "cluster")
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        form: str,
-        data_dir: str,
-        labels: Sequence[str],
-        metrics: Sequence[Metric],
-        source: str = "local",
-        hub_id: str | None = None,
-        hub_config: str | None = None,
-        hub_revision: str | None = None,
-        rows: Mapping[str, int] | None = None,
-        check_rows: bool = True,
-        limit: SplitLimits | Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Nothing is read here. The arguments are the fields of `TaskConfig`.
-
-        Raises:
-            ConfigError: an unknown form, source or option, too few labels, or a template over unknown fields.
-        """
-        known = ("text_fields", "templates", "template_id", "label_type", "cluster", "files")
-        chosen = checked_options(options, known)
-        require_one_of("task.form", form, self.forms)
-        self.name, self.form, self.metrics = name, form, tuple(metrics)
-        self.labels = _checked_labels(labels, name)
-        self._fields = tuple(chosen.get("text_fields") or ())
+    def _set_up(self, options: dict[str, Any]) -> None:
+        """Raises ConfigError: too few labels, no text fields, or a template over unknown fields."""
+        _check_labels(self.labels, self.name)
+        self._fields = tuple(options.get("text_fields") or ())
         if not self._fields:
             raise ConfigError("task.options.text_fields is empty: name the fields of a row, in T5's order.")
-        self._template = _checked_template(chosen, self._fields) if form == "pair" else ()
-        self._cluster = chosen.get("cluster")
+        self._template = _checked_template(options, self._fields) if self.form == "pair" else ()
+        self._cluster = options.get("cluster")
         require_one_of("task.options.cluster", self._cluster, (None, *self._fields))
-        self._label_type = chosen.get("label_type", "name")
+        self._label_type = options.get("label_type", "name")
         require_one_of("task.options.label_type", self._label_type, LABEL_TYPES)
-        files = {**FILES, **(chosen.get("files") or {})}
-        self._source = Source(name, source, data_dir, files, OBTAIN, hub_id, hub_config, hub_revision)
-        self._splits = Splits(self._source, self._load, rows=rows, check_rows=check_rows, limit=limit)
 
     def _load(self, split: str) -> Loaded:
         return _load(self._source, split, self._fields, self.labels, self._label_type, cluster=self._cluster)
-
-    def examples(self, split: str) -> tuple[Example, ...]:
-        """See `Task.examples`; on the unlabelled test split `references` is empty."""
-        return self._splits.examples(split)
 
     def render(self, example: Example) -> TextToText | Pair:
         """T5's string and the label's name, or P-Tuning v2's segments and the class id (-1: unlabelled)."""
@@ -106,17 +77,11 @@ class SentencePair:
         """A class id; -1 where generated text is not exactly a label."""
         return _class_of(output, self.form, self.labels)
 
-    def fingerprint(self) -> dict[str, dict[str, Any]]:
-        """See `Task.fingerprint`."""
-        return self._splits.fingerprint()
-
-    @property
-    def deviations(self) -> tuple[str, ...]:
-        """See `Task.deviations`."""
+    def _own_deviations(self) -> tuple[str, ...]:
         return self._splits.deviations()
 
 
-class Copa:
+class Copa(FileTask):
     """COPA: which of two sentences is the premise's cause, or its effect.
 
     As a choice (P-Tuning v2) the premise keeps its full stop and a joiner follows: `He fell. because` with each choice.
@@ -124,44 +89,16 @@ class Copa:
     """
 
     forms = ("text_to_text", "choice")
+    files = FILES
+    obtain = OBTAIN
+    options = ()
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        form: str,
-        data_dir: str,
-        labels: Sequence[str],
-        metrics: Sequence[Metric],
-        source: str = "local",
-        hub_id: str | None = None,
-        hub_config: str | None = None,
-        hub_revision: str | None = None,
-        rows: Mapping[str, int] | None = None,
-        check_rows: bool = True,
-        limit: SplitLimits | Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Nothing is read here. The arguments are the fields of `TaskConfig`.
-
-        Raises:
-            ConfigError: an unknown form, source or option, or labels other than choice1, choice2.
-        """
-        chosen = checked_options(options, ("files",))
-        require_one_of("task.form", form, self.forms)
-        require_one_of("task.labels", list(labels), [["choice1", "choice2"]])
-        self.name, self.form, self.metrics = name, form, tuple(metrics)
-        self.labels = tuple(labels)
-        files = {**FILES, **(chosen.get("files") or {})}
-        self._source = Source(name, source, data_dir, files, OBTAIN, hub_id, hub_config, hub_revision)
-        self._splits = Splits(self._source, self._load, rows=rows, check_rows=check_rows, limit=limit)
+    def _set_up(self, options: dict[str, Any]) -> None:
+        """Raises ConfigError: labels other than choice1, choice2."""
+        require_one_of("task.labels", list(self.labels), [["choice1", "choice2"]])
 
     def _load(self, split: str) -> Loaded:
         return _load(self._source, split, COPA_FIELDS, self.labels, "index", allowed={"question": COPA_JOINERS})
-
-    def examples(self, split: str) -> tuple[Example, ...]:
-        """See `Task.examples`; on the unlabelled test split `references` is empty."""
-        return self._splits.examples(split)
 
     def render(self, example: Example) -> TextToText | Choice:
         """T5's string and `choice1` or `choice2`, or P-Tuning v2's two pairs and the index of the right one."""
@@ -176,22 +113,15 @@ class Copa:
         """The index of the chosen sentence; -1 where generated text is not exactly a label."""
         return _class_of(output, self.form, self.labels)
 
-    def fingerprint(self) -> dict[str, dict[str, Any]]:
-        """See `Task.fingerprint`."""
-        return self._splits.fingerprint()
-
-    @property
-    def deviations(self) -> tuple[str, ...]:
-        """See `Task.deviations`."""
+    def _own_deviations(self) -> tuple[str, ...]:
         return self._splits.deviations()
 
 
-def _checked_labels(labels: Sequence[str], name: str) -> tuple[str, ...]:
+def _check_labels(labels: Sequence[str], name: str) -> None:
     if len(labels) < 2 or len(set(labels)) < len(labels):
         raise ConfigError(
             f"task.labels of {name} is {list(labels)}: name at least two classes, each once, in id order."
         )
-    return tuple(labels)
 
 
 def _checked_template(options: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[str, ...]:
@@ -202,13 +132,7 @@ def _checked_template(options: Mapping[str, Any], fields: tuple[str, ...]) -> tu
     template = tuple(templates[number])
     require_one_of(f"the number of segments in task.options.templates[{number}]", len(template), (1, 2))
     for segment in template:
-        try:
-            segment.format(**dict.fromkeys(fields, ""))
-        except (LookupError, ValueError, AttributeError) as error:
-            raise ConfigError(
-                f"task.options.templates[{number}] has the segment {segment!r} ({type(error).__name__}: {error}): "
-                f"it may use the fields {list(fields)}, each in braces."
-            ) from error
+        try_format(f"task.options.templates[{number}] has the segment", segment, fields)
     return template
 
 

@@ -12,11 +12,10 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from repro.config import SplitLimits
 from repro.errors import DataError
-from repro.metrics.base import Metric
 from repro.tasks.base import Example, TextToText
-from repro.tasks.files import Loaded, Source, Splits, checked_options, read_lines, require_one_of, text_field
+from repro.tasks.file_task import FileTask
+from repro.tasks.files import Loaded, read_lines, require_one_of, text_field
 
 FILES = {"train": "src1_train.txt", "validation": "src1_valid.txt", "test": "src1_test.txt"}
 OBTAIN = (
@@ -36,7 +35,7 @@ DEVIATIONS = (
 HUB_DEVIATION = "the hub's references are not tokenised, the authors' are: training targets and references differ."
 
 
-class TableToText:
+class TableToText(FileTask):
     """One text for one table: an example a line in training, an example a distinct input elsewhere.
 
     Grouping over the whole split, as the authors' `read_e2e_files` does, gives 547 validation and 630 test inputs. Its
@@ -50,37 +49,13 @@ class TableToText:
     """
 
     forms = ("text_to_text",)
+    files = FILES
+    obtain = OBTAIN
+    options = ()
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        form: str,
-        data_dir: str,
-        metrics: Sequence[Metric],
-        labels: Sequence[str] = (),
-        source: str = "local",
-        hub_id: str | None = None,
-        hub_config: str | None = None,
-        hub_revision: str | None = None,
-        rows: Mapping[str, int] | None = None,
-        check_rows: bool = True,
-        limit: SplitLimits | Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Nothing is read here. The arguments are the fields of `TaskConfig`; `rows` counts lines, `limit` examples.
-
-        Raises:
-            ConfigError: an unknown form, source or option, or labels (the answer is free text).
-        """
-        chosen = checked_options(options, ("files",))
-        require_one_of("task.form", form, self.forms)
-        require_one_of("task.labels", list(labels), [[]])
-        self.name, self.form, self.metrics = name, form, tuple(metrics)
-        self.labels: tuple[str, ...] = ()
-        files = {**FILES, **(chosen.get("files") or {})}
-        self._source = Source(name, source, data_dir, files, OBTAIN, hub_id, hub_config, hub_revision)
-        self._splits = Splits(self._source, self._load, rows=rows, check_rows=check_rows, limit=limit)
+    def _set_up(self, options: dict[str, Any]) -> None:
+        """Raises ConfigError: labels (the answer is free text)."""
+        require_one_of("task.labels", list(self.labels), [[]])
 
     def _load(self, split: str) -> Loaded:
         if self._source.kind == "hub":
@@ -89,10 +64,6 @@ class TableToText:
             lines = read_lines(self._source.file(split))
             pairs = [source_and_target(line, where) for where, line in lines if line.strip()]
         return Loaded([list(pair) for pair in pairs], _examples(split, pairs))
-
-    def examples(self, split: str) -> tuple[Example, ...]:
-        """See `Task.examples`: `references` holds every text of the input, one in training."""
-        return self._splits.examples(split)
 
     def render(self, example: Example) -> TextToText:
         """The linearised table and its first reference."""
@@ -108,15 +79,9 @@ class TableToText:
         """The generated text, stripped."""
         return str(output).strip()
 
-    def fingerprint(self) -> dict[str, dict[str, Any]]:
-        """See `Task.fingerprint`: rows are lines."""
-        return self._splits.fingerprint()
-
-    @property
-    def deviations(self) -> tuple[str, ...]:
-        """See `Task.deviations`."""
+    def _own_deviations(self) -> tuple[str, ...]:
         hub = (HUB_DEVIATION,) if self._source.kind == "hub" else ()
-        return (*DEVIATIONS, *hub, *self._splits.deviations())
+        return (*DEVIATIONS, *hub)
 
 
 def _examples(split: str, pairs: Sequence[tuple[str, str]]) -> list[Example]:

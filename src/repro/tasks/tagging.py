@@ -10,11 +10,10 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from repro.config import SplitLimits
 from repro.errors import ConfigError, DataError
-from repro.metrics.base import Metric
 from repro.tasks.base import Example, Tagged
-from repro.tasks.files import Loaded, Source, Splits, checked_options, read_lines, require_one_of
+from repro.tasks.file_task import FileTask
+from repro.tasks.files import Loaded, read_lines
 
 FILES = {"train": "train.txt", "validation": "dev.txt", "test": "test.txt"}
 OBTAIN = (
@@ -28,7 +27,7 @@ Sentence = tuple[list[str], list[str]]
 """Words, and as many tags."""
 
 
-class Tagging:
+class Tagging(FileTask):
     """One tag a word. A new data set in a column format needs only a yaml file.
 
     `task.options`:
@@ -41,46 +40,22 @@ class Tagging:
     """
 
     forms = ("tagging",)
+    files = FILES
+    obtain = OBTAIN
+    options = ("separator", "token_column", "tag_column", "hub_tags")
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        form: str,
-        data_dir: str,
-        labels: Sequence[str],
-        metrics: Sequence[Metric],
-        source: str = "local",
-        hub_id: str | None = None,
-        hub_config: str | None = None,
-        hub_revision: str | None = None,
-        rows: Mapping[str, int] | None = None,
-        check_rows: bool = True,
-        limit: SplitLimits | Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Nothing is read here. The arguments are the fields of `TaskConfig`.
-
-        Raises:
-            ConfigError: an unknown form, source or option, or labels without O or with repeats.
-        """
-        chosen = checked_options(options, ("files", "separator", "token_column", "tag_column", "hub_tags"))
-        require_one_of("task.form", form, self.forms)
-        if OUTSIDE not in labels or len(set(labels)) < len(labels):
-            raise ConfigError(f"task.labels of {name} is {list(labels)}: name every tag once, O among them.")
-        self.name, self.form, self.metrics = name, form, tuple(metrics)
-        self.labels = tuple(labels)
-        self._separator = chosen.get("separator", " ")
-        self._columns = (chosen.get("token_column", 0), chosen.get("tag_column", -1))
+    def _set_up(self, options: dict[str, Any]) -> None:
+        """Raises ConfigError: labels without O or with repeats, or columns that are no numbers."""
+        if OUTSIDE not in self.labels or len(set(self.labels)) < len(self.labels):
+            raise ConfigError(f"task.labels of {self.name} is {list(self.labels)}: name every tag once, O among them.")
+        self._separator = options.get("separator", " ")
+        self._columns = (options.get("token_column", 0), options.get("tag_column", -1))
         if not self._separator or not all(isinstance(column, int) for column in self._columns):
             raise ConfigError(
                 f"task.options.separator is {self._separator!r} and the columns are {self._columns}: give the text "
                 "between two columns (a space, say), and their numbers."
             )
-        self._hub_tags = tuple(chosen.get("hub_tags") or labels)
-        files = {**FILES, **(chosen.get("files") or {})}
-        self._source = Source(name, source, data_dir, files, OBTAIN, hub_id, hub_config, hub_revision)
-        self._splits = Splits(self._source, self._load, rows=rows, check_rows=check_rows, limit=limit)
+        self._hub_tags = tuple(options.get("hub_tags") or self.labels)
 
     def _load(self, split: str) -> Loaded:
         deviations: tuple[str, ...] = ()
@@ -97,10 +72,6 @@ class Tagging:
             for position, (words, tags) in enumerate(sentences)
         ]
         return Loaded(sentences, examples, deviations)
-
-    def examples(self, split: str) -> tuple[Example, ...]:
-        """See `Task.examples`: one a sentence, its reference the list of its tags."""
-        return self._splits.examples(split)
 
     def render(self, example: Example) -> Tagged:
         """The words and their tag ids; sub-words are the collator's business (the first one carries the tag)."""
@@ -124,15 +95,6 @@ class Tagging:
         if len(tags) > words:
             raise ValueError(f"{example.id} has {words} words, but {len(tags)} tags were predicted.")
         return tags
-
-    def fingerprint(self) -> dict[str, dict[str, Any]]:
-        """See `Task.fingerprint`."""
-        return self._splits.fingerprint()
-
-    @property
-    def deviations(self) -> tuple[str, ...]:
-        """See `Task.deviations`."""
-        return tuple(self._splits.deviations())
 
 
 def _ends_sentence(line: str) -> bool:

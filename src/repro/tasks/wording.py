@@ -13,6 +13,7 @@ from typing import Any
 
 from repro.errors import ConfigError
 from repro.tasks.base import Cloze, Example, TextToText
+from repro.tasks.files import try_format
 
 SENTINEL = "<extra_id_0>"
 """T5's first sentinel: pre-trained to begin every target (Lester et al. section 3.3, "Span Corruption + Sentinel")."""
@@ -89,13 +90,7 @@ def checked_cloze(pieces: Sequence[str], fields: Sequence[str]) -> tuple[str, ..
     for piece in pieces:
         if piece == MASK or _SLOT.fullmatch(piece):
             continue
-        try:
-            piece.format(**dict.fromkeys(fields, ""))
-        except (LookupError, ValueError, AttributeError) as error:
-            raise ConfigError(
-                f"task.cloze has the piece {piece!r} ({type(error).__name__}: {error}): it may use the fields "
-                f"{list(fields)}, each in braces."
-            ) from error
+        try_format("task.cloze has the piece", piece, fields)
     return tuple(pieces)
 
 
