@@ -281,6 +281,7 @@ def test_two_processes_with_one_key_train_it_once(
     arguments = trial_arguments("trainer.steps=60", "trainer.evaluate_every=4")
     first = start("run", *arguments)
     first.wait_for(lambda: first.printed("epoch 2 "))
+    os.kill(first.pid, signal.SIGSTOP)  # however slow this machine is, it has not ended when the others look
     second, third = start("run", *arguments), start("run", *arguments, "trainer.if_running=skip")
 
     aside = third.end()
@@ -288,6 +289,8 @@ def test_two_processes_with_one_key_train_it_once(
     assert re.fullmatch(r"trial [0-9a-f]{16}: another process runs it, stepped aside \(.*skip\)\n", aside.out)
     assert record_files(tmp_path) == [], "it stepped aside while the first was running"
 
+    second.wait_for(lambda: second.printed("is being run by process"))
+    os.kill(first.pid, signal.SIGCONT)
     trained = first.end()
     record = only_record(tmp_path)
     before = record_files(tmp_path)[0].read_bytes()

@@ -18,9 +18,9 @@ def sites(model: Any) -> Sites:
 
 
 def positions(model: Any) -> list[PositionModule]:
-    """The encoder counts from `past_key_values_length`, the decoder is given its ids."""
+    """The encoder's table counts by itself, the decoder's is given its ids."""
     return [
-        PositionModule(model.model.encoder.embed_positions, "encoder", "past_key_values_length", offset=2),
+        PositionModule(model.model.encoder.embed_positions, "encoder", "position_ids", offset=2),
         PositionModule(model.model.decoder.embed_positions, "decoder", "position_ids", offset=2),
     ]
 

@@ -58,8 +58,9 @@ class Backbone:
         self._adapters = Adapters(family.blocks(model))
         self._shift: dict[str, int | Tensor] = dict.fromkeys(spec.sites, 0)
         for position in family.positions(model):
-            position.module.register_forward_pre_hook(self._shifter(position), with_kwargs=True)
-            if position.offset is not None:
+            if position.offset is None:
+                position.module.register_forward_pre_hook(self._shifter(position), with_kwargs=True)
+            else:
                 position.module.register_forward_hook(self._row_shifter(position), with_kwargs=True)
 
     def _shifter(self, position: PositionModule) -> Any:
@@ -71,30 +72,31 @@ class Backbone:
             if isinstance(shift, int) and not shift:
                 return None
             if isinstance(shift, Tensor):
-                if position.offset is not None:
-                    return None  # one row of positions for the whole batch: `_row_shifter` looks them up anew
                 given: Tensor = args[argument] if isinstance(argument, int) else kwargs[argument]
                 if len(given) > len(shift):  # beams
                     shift = shift.repeat_interleave(len(given) // len(shift), 0)
             if isinstance(argument, int):
                 return (*args[:argument], args[argument] + shift, *args[argument + 1 :]), kwargs
-            plain: Any = kwargs.get(argument, 0)
-            return args, {**kwargs, argument: plain + shift}
+            return args, {**kwargs, argument: kwargs[argument] + shift}
 
         return hook
 
     def _row_shifter(self, position: PositionModule) -> Any:
-        """A hook that looks positions up for every row, in tables that know one row of positions only (BART)."""
+        """A hook that looks positions up anew, in tables that know one row of them or count by themselves (BART)."""
 
         def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Any:
             shift = self._shift[position.site]
-            if isinstance(shift, int):
+            if isinstance(shift, int) and not shift:
                 return None
             ids = args[0]
-            shift = shift.repeat_interleave(len(ids) // len(shift), 0)
-            plain = kwargs.get("position_ids")
-            plain = torch.arange(ids.shape[1], device=ids.device) if plain is None else plain
-            return nn.functional.embedding(plain[None] + shift + (position.offset or 0), module.weight)
+            if isinstance(shift, Tensor):
+                shift = shift.repeat_interleave(len(ids) // len(shift), 0)
+            plain = kwargs.get(position.argument)
+            if plain is None:
+                plain = torch.arange(ids.shape[1], device=ids.device).expand(len(ids), -1)
+            else:
+                plain = plain[None]
+            return nn.functional.embedding(plain + shift + (position.offset or 0), module.weight)
 
         return hook
 

@@ -23,7 +23,8 @@ class PositionModule:
     site: str
     argument: str | int
     offset: int | None = None
-    """Set for tables that know one row of positions for the whole batch: position p is looked up in row p + offset."""
+    """Set for tables that know one row of positions for the whole batch, or count by themselves where `argument` is not
+    given: position p is looked up in row p + offset."""
 
 
 @dataclass(frozen=True)
