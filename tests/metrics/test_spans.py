@@ -6,9 +6,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
+from seqeval.scheme import IOB2, Entities
 
 from repro.metrics.base import Metric
-from repro.metrics.spans import SpanF1, spans
+from repro.metrics.spans import SpanF1, StrictSpanF1, spans, strict_spans
 
 Sentence = tuple[list[str], list[str]]
 
@@ -30,8 +31,8 @@ def corpora(draw: st.DrawFn, prefixes: str) -> list[Sentence]:
     return corpus
 
 
-def ours(corpus: list[Sentence]) -> dict[str, float]:
-    metric: Metric = SpanF1()
+def ours(corpus: list[Sentence], metric: Metric | None = None) -> dict[str, float]:
+    metric = metric or SpanF1()
     return metric.reduce(np.array([metric.score(predicted, [gold]) for predicted, gold in corpus]))
 
 
@@ -107,3 +108,52 @@ def test_it_names_itself_and_its_reference_scorer() -> None:
     assert metric.outputs == ("span_f1", "span_precision", "span_recall")
     assert metric.higher_is_better
     assert metric.equals == "seqeval 1.2.2, default mode"
+
+
+# Strict --------------------------------------------------------------------------------------------------------------
+
+
+def typed(corpus: list[Sentence]) -> list[Sentence]:
+    """seqeval's strict mode knows no tag without a type (`B` alone)."""
+    return [([f"{tag}-X" if tag in "BI" else tag for tag in side] for side in pair) for pair in corpus]  # type: ignore[misc]
+
+
+@given(corpora("BI").map(typed).map(lambda corpus: [(list(p), list(g)) for p, g in corpus]))
+@example([(["I-PER"], ["I-PER"])])
+@example([(["O", "O"], ["O", "O"])])
+def test_strict_equals_seqeval(corpus: list[Sentence]) -> None:
+    predicted, gold = [list(side) for side in zip(*corpus, strict=True)]
+    scorers = {"strict_span_f1": f1_score, "strict_span_precision": precision_score, "strict_span_recall": recall_score}
+    wanted = {}
+    for name, scorer in scorers.items():
+        if any(Entities(gold, IOB2).entities) or any(Entities(predicted, IOB2).entities):
+            wanted[name] = 100 * scorer(gold, predicted, mode="strict", scheme=IOB2, zero_division=0)
+        else:
+            wanted[name] = 0.0  # seqeval divides by nothing at all there
+    assert ours(corpus, StrictSpanF1()) == pytest.approx(wanted, abs=1e-10)
+
+
+def test_strict_reads_only_what_iob2_allows() -> None:
+    assert strict_spans(["O", "I-PER", "B-PER", "I-PER", "I-LOC", "I-LOC", "B-LOC"]) == {("PER", 2, 3), ("LOC", 6, 6)}
+    assert strict_spans(["B-A", "I-B", "I-A"]) == {("A", 0, 0)}
+    with pytest.raises(ValueError, match="no tag of IOB2"):
+        StrictSpanF1().score(["S-PER"], [["B-PER"]])
+    with pytest.raises(ValueError, match="strict_span_f1: 2 predicted tags for 1 gold"):
+        StrictSpanF1().score(["O", "O"], [["O"]])
+
+
+@pytest.mark.parametrize(
+    ("predicted", "gold", "f1"),
+    [  # hub notes 4.5
+        ("I-PER I-PER O B-LOC", "B-PER I-PER O B-LOC", 66.7),
+        ("I-PER I-PER", "B-PER I-PER", 0.0),
+        ("B-PER I-PER I-LOC", "B-PER I-PER B-LOC", 66.7),
+    ],
+)
+def test_strict_cases(predicted: str, gold: str, f1: float) -> None:
+    assert round(ours([(predicted.split(), gold.split())], StrictSpanF1())["strict_span_f1"], 1) == f1
+
+
+def test_strict_and_default_have_names_of_their_own() -> None:
+    assert not set(StrictSpanF1().outputs) & set(SpanF1().outputs)
+    assert StrictSpanF1().name == "strict_span_f1" and "strict" in StrictSpanF1().equals

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,7 @@ def _split(tag: str) -> tuple[str, str]:
         return "O", ""
     if tag[:1] and tag[0] in _PREFIXES and tag[1:2] in ("", "-"):
         return tag[0], tag[2:]
-    raise ValueError(f"span_f1: {tag!r} is no tag; a tag is O, or B-, I-, E- or S- followed by a type.")
+    raise ValueError(f"{tag!r} is no tag; a tag is O, or B-, I-, E- or S- followed by a type.")
 
 
 def spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
@@ -47,6 +49,28 @@ def spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
     return set(found)
 
 
+def strict_spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """The spans that strict IOB2 reads, as (type, first token, last token): B-, then I- of the same type.
+
+    Raises:
+        ValueError: a tag that is none, or that IOB2 does not have.
+    """
+    found: list[tuple[str, int, int]] = []
+    open_type: str | None = None
+    for position, tag in enumerate(tags):
+        prefix, kind = _split(tag)
+        if prefix in "ES":
+            raise ValueError(f"strict_span_f1: {tag!r} is no tag of IOB2, which has O, B- and I-.")
+        if prefix == "B":
+            found.append((kind, position, position))
+            open_type = kind
+        elif prefix == "I" and kind == open_type:
+            found[-1] = (kind, found[-1][1], position)
+        else:
+            open_type = None
+    return set(found)
+
+
 class SpanF1:
     """Precision, recall and F1 in percent over the spans of all sentences; a span counts if type and both ends agree.
 
@@ -70,23 +94,63 @@ class SpanF1:
         Raises:
             ValueError: not exactly one reference, lists of unequal length, or a tag that is none.
         """
-        if len(references) != 1:
-            raise ValueError(f"span_f1: a sentence has {len(references)} references; it takes exactly one tag list.")
-        if len(prediction) != len(references[0]):
-            raise ValueError(
-                f"span_f1: {len(prediction)} predicted tags for {len(references[0])} gold tags; give one tag a token."
-            )
-        predicted, gold = spans(prediction), spans(references[0])
-        return [len(predicted & gold), len(predicted), len(gold)]
+        return counts(self.name, spans, prediction, references)
 
     def reduce(self, statistics: np.ndarray) -> dict[str, float]:
         """F1, precision and recall in percent from statistics [N, 3]."""
-        correct, predicted, gold = np.asarray(statistics, dtype=float).reshape(-1, 3).sum(axis=0)
-        return {
-            "span_f1": _percent(2 * correct, predicted + gold),
-            "span_precision": _percent(correct, predicted),
-            "span_recall": _percent(correct, gold),
-        }
+        return dict(zip(self.outputs, f1_precision_recall(statistics), strict=True))
+
+
+class StrictSpanF1:
+    """As `SpanF1`, but a span must be tagged as IOB2 demands: a B-, then I- of the same type.
+
+    No paper here reports it. It shows what the default mode forgives: an I- without a B- before it names no span, in
+    the prediction and in the gold tags alike. Data tagged in IOB1 (CoNLL03's own files) must be rewritten first
+    (`task.options.scheme=IOB2`).
+    """
+
+    name: str = "strict_span_f1"
+    equals: str = "seqeval 1.2.2, mode='strict', scheme=IOB2"
+    outputs: tuple[str, ...] = ("strict_span_f1", "strict_span_precision", "strict_span_recall")
+    higher_is_better: bool = True
+
+    def score(self, prediction: Sequence[str], references: Sequence[Sequence[str]]) -> list[int]:
+        """Statistics [correct, predicted, gold] of one sentence, in spans; see `SpanF1.score`.
+
+        Raises:
+            ValueError: as there; an E- or S- tag, which IOB2 does not have.
+        """
+        return counts(self.name, strict_spans, prediction, references)
+
+    def reduce(self, statistics: np.ndarray) -> dict[str, float]:
+        """F1, precision and recall in percent from statistics [N, 3]."""
+        return dict(zip(self.outputs, f1_precision_recall(statistics), strict=True))
+
+
+Read = Callable[[Sequence[str]], AbstractSet[Any]]
+"""Tags of a sentence to what is counted in them."""
+
+
+def counts(name: str, read: Read, prediction: Sequence[str], references: Sequence[Sequence[str]]) -> list[int]:
+    """[correct, predicted, gold]: how much of what `read` finds in the predicted tags it finds in the gold tags.
+
+    Raises:
+        ValueError: not exactly one reference, lists of unequal length, or a tag that is none; `name` is the metric's.
+    """
+    if len(references) != 1:
+        raise ValueError(f"{name}: a sentence has {len(references)} references; it takes exactly one tag list.")
+    if len(prediction) != len(references[0]):
+        raise ValueError(
+            f"{name}: {len(prediction)} predicted tags for {len(references[0])} gold tags; give one tag a token."
+        )
+    predicted, gold = read(prediction), read(references[0])
+    return [len(predicted & gold), len(predicted), len(gold)]
+
+
+def f1_precision_recall(statistics: np.ndarray) -> tuple[float, float, float]:
+    """In percent, from statistics [N, 3] as `counts` gives them."""
+    correct, predicted, gold = np.asarray(statistics, dtype=float).reshape(-1, 3).sum(axis=0)
+    return _percent(2 * correct, predicted + gold), _percent(correct, predicted), _percent(correct, gold)
 
 
 def _percent(part: float, whole: float) -> float:
