@@ -63,14 +63,28 @@ def _copa(task: Mapping[str, Any], split: str, number: int) -> str:
 
 
 def _tagging(task: Mapping[str, Any], split: str, number: int) -> str:
-    separator = task["options"].get("separator", " ")
-    starts = [tag for tag in task["labels"] if tag.startswith("B-")]
+    options = task["options"]
+    separator, column = options.get("separator", " "), options.get("token_column", 0)
+    starts = [tag for tag in task["labels"] if tag.startswith("B-")] or ["B-One", "B-Two"]
     sentences = []
     for i in range(number):
         start = starts[i % len(starts)]
-        tags = [("Ann", start), ("Lee", start.replace("B-", "I-")), (f"ran{i}", "O"), ("home", "O")]
-        sentences.append("".join(f"{word}{separator}{tag}\n" for word, tag in tags) + "\n")
+        inside = start.replace("B-", "I-")
+        pairs = [("Ann", start), ("Lee", inside), (f"ran{i}", "O"), ("home", "O")]
+        if task["labels"] and inside not in task["labels"]:
+            pairs = [(word, tag if tag != inside else "O") for word, tag in pairs]
+        rows = [["-"] * column + [word, "-", tag] for word, tag in pairs]
+        sentences.append("".join(separator.join(row) + "\n" for row in rows) + "\n")
     return "".join(sentences)
+
+
+def _semantic_roles(task: Mapping[str, Any], split: str, number: int) -> str:
+    roles = ("A0", "A1") if not task["labels"] or "B-A0" in task["labels"] else ("ARG0", "ARG1")
+    lines = []
+    for i in range(number):
+        role = roles[i % 2]
+        lines.append(f"2 Ann Lee ran home{i} ||| B-{role} I-{role} B-V O\n")
+    return "".join(lines)
 
 
 def _table_to_text(task: Mapping[str, Any], split: str, number: int) -> str:
@@ -111,6 +125,7 @@ WRITERS: dict[str, tuple[Callable[[Mapping[str, Any], str, int], str], tuple[str
     "repro.tasks.superglue.Copa": (_copa, ("train.jsonl", "val.jsonl", "test.jsonl")),
     "repro.tasks.prefix_lm.PrefixLm": (_running_text, ("train/a.txt", "validation/a.txt", "test/a.txt")),
     "repro.tasks.tagging.Tagging": (_tagging, ("train.txt", "dev.txt", "test.txt")),
+    "repro.tasks.srl.SemanticRoles": (_semantic_roles, ("train.txt", "dev.txt", "test.txt")),
     "repro.tasks.squad.QuestionAnswering": (_question_answering, ("train.json", "dev.json", "test.json")),
     "repro.tasks.table_to_text.TableToText": (_table_to_text, ("src1_train.txt", "src1_valid.txt", "src1_test.txt")),
 }

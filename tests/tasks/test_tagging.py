@@ -7,8 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from repro.errors import ConfigError, DataError
+from repro.metrics.spans import spans, strict_spans
 from repro.tasks.base import Tagged
 from repro.tasks.tagging import Tagging, bio_tags, hub_sentence, read_sentences
+from repro.tasks.tags import iob2, to_iob2
 
 # The machine may be busy: no deadline.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
@@ -239,3 +241,80 @@ def test_spans_come_back_or_are_refused(length, entities):
         assert {i for i, tag in enumerate(tags) if tag == "B-Loc"} == {entity["start"] for entity in entities}
         inside = sum(entity["end"] - entity["start"] for entity in entities)
         assert sum(tag != "O" for tag in tags) == inside
+
+
+# Schemes, ends of files, labels from the training file ----------------------------------------------------------------
+
+
+def test_iob1_is_read_as_it_stands_or_rewritten(tmp_path):
+    write(tmp_path, "Ann I-Peop\nLee I-Peop\nPeter B-Peop\nParis I-Loc\n\nRome B-Loc\n\n")
+    assert tagging(tmp_path).examples("train")[0].references == (["I-Peop", "I-Peop", "B-Peop", "I-Loc"],)
+    task = tagging(tmp_path, options={"scheme": "IOB2"})
+    first, second = task.examples("train")
+    assert first.references == (["B-Peop", "I-Peop", "B-Peop", "B-Loc"],) and second.references == (["B-Loc"],)
+    assert task.deviations == ("train: 1 sentences rewritten to IOB2 (task.options.scheme).",)
+    with pytest.raises(ConfigError, match=r"task\.options\.scheme is 'IOB1'"):
+        tagging(tmp_path, options={"scheme": "IOB1"})
+
+
+@UNHURRIED
+@given(st.lists(st.sampled_from(LABELS), max_size=9))
+def test_rewriting_keeps_the_spans_and_makes_them_strict(tags):
+    rewritten = to_iob2(tags)
+    assert spans(rewritten) == spans(tags) == strict_spans(rewritten)
+    assert iob2(rewritten) and iob2(tags) == (rewritten == tags)
+
+
+def test_the_official_loaders_end_can_be_had(tmp_path):
+    write(tmp_path, TEXT + "Rome B-Loc\n")
+    task = tagging(tmp_path, options={"drop_unclosed": True})
+    assert [example.fields["words"][0] for example in task.examples("train")] == ["Ann", "Paris"]
+    said = "train: the last sentence, after which no blank line stands, is left out, as by the official loader."
+    assert task.deviations == (said,)
+    write(tmp_path, TEXT)
+    task = tagging(tmp_path, options={"drop_unclosed": True})
+    assert len(task.examples("train")) == 2 and task.deviations == ()
+
+
+def test_labels_from_the_training_file(tmp_path):
+    write(tmp_path, TEXT)
+    write(tmp_path, "Lee I-Peop\nHarz B-Hill\n\n", "dev.txt")
+    task = tagging(tmp_path, labels=[], options={"labels_from": "train"})
+    assert task.labels == ("O", "B-Loc", "B-Peop", "I-Peop")
+    example = task.examples("validation")[0]
+    assert task.render(example) == Tagged(("Lee", "Harz"), (3, None))
+    assert task.parse([0, 3], example) == ["O", "I-Peop"]
+    rewritten = tagging(tmp_path, labels=[], options={"labels_from": "train", "scheme": "IOB2"})
+    assert rewritten.examples("validation")[0].references == (["B-Peop", "B-Hill"],)
+
+
+def test_a_hub_order_of_another_data_set_is_noticed(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    rows = [{"tokens": ["Ann", "Lee", "left"], "ner": [1, 2, 0]}]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.Dataset.from_list(rows))
+    options = {"hub_column": "ner", "hub_iob2": True}
+
+    def from_hub(tags):
+        return tagging("", source="hub", hub_id="o/n", options={**options, "hub_tags": tags})
+
+    right = ["O", "B-Peop", "I-Peop", "B-Loc", "I-Loc"]
+    assert from_hub(right).examples("train")[0].references == (["B-Peop", "I-Peop", "O"],)
+    with pytest.raises(DataError, match=r"row 1: .*is not IOB2.*task\.options\.hub_tags"):
+        from_hub(["O", "B-Peop", "B-Loc", "I-Peop", "I-Loc"][::-1]).examples("train")
+    with pytest.raises(DataError, match=r"tags in 'tags'.*task\.options\.hub_column"):
+        tagging("", source="hub", hub_id="o/n").examples("train")
+
+
+@UNHURRIED
+@given(st.binary(max_size=60) | st.text("aO \n\tB-Loc\r\u2028\ufeff", max_size=60).map(str.encode))
+def test_any_bytes_are_read_or_refused_with_their_place(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("bytes")
+    (folder / "train.txt").write_bytes(data)
+    for arguments in ({}, {"labels": [], "options": {"labels_from": "train", "scheme": "IOB2"}}):
+        task = tagging(folder, **arguments)
+        try:
+            examples = task.examples("train")
+        except DataError as error:
+            assert "train.txt" in str(error)
+            continue
+        assert all(len(task.render(example).tags) == len(example.fields["words"]) > 0 for example in examples)

@@ -29,14 +29,20 @@ def encode_pair(tokenizer: Any, first: str, second: str | None, label: int, max_
 
 
 def encode_tagged(tokenizer: Any, example: Tagged, max_length: int) -> Encoded:
-    """A word's first sub-token carries its tag, the others IGNORE (papers/liu2022 section (c))."""
-    full = tokenizer(list(example.words), is_split_into_words=True, truncation=True, max_length=max_length)
+    """A word's first sub-token carries its tag, the others IGNORE (papers/liu2022 section (c)).
+
+    Words behind the tagged ones are read like them, and a special token's name among them becomes that token where the
+    vocabulary has it: `[SEP]` is one token of BERT and several of RoBERTa, as in the official code.
+    """
+    read = [*example.words, *example.behind]
+    full = tokenizer(read, is_split_into_words=True, truncation=True, max_length=max_length)
     ids, words = full["input_ids"], full.word_ids()
     labels, starts = [IGNORE] * len(ids), {}
     for index, word in enumerate(words):
-        if word is not None and word not in starts:
+        if word is not None and word < len(example.words) and word not in starts:
             starts[word] = index
-            labels[index] = example.tags[word]
+            tag = example.tags[word]
+            labels[index] = IGNORE if tag is None else tag
     missing = [word for word in range(len(example.words)) if word not in starts]
     # A word that the tokenizer drops altogether (a lone control character, say) has no sub-token: it keeps its place by
     # pointing at [CLS], whose prediction is then taken for it; words cut off at the end are left out.
@@ -48,7 +54,7 @@ def encode_tagged(tokenizer: Any, example: Tagged, max_length: int) -> Encoded:
         token_types=tuple(full["token_type_ids"]) if "token_type_ids" in full else None,
         token_labels=tuple(labels),
         word_starts=tuple(positions),
-        truncated=any(word > last for word in missing),
+        truncated=any(word > last for word in missing) or (bool(example.behind) and len(read) - 1 not in words),
     )
 
 

@@ -62,9 +62,12 @@ class Tagged:
     """Words and one tag id a word."""
 
     words: tuple[str, ...]
-    tags: tuple[int, ...]
+    tags: tuple[int | None, ...]
+    """None: a gold tag that the task's labels lack. It carries no loss, and cannot be predicted."""
     classes: tuple[int, int] | None = None
     """As in `Pair`, of tag ids."""
+    behind: tuple[str, ...] = ()
+    """Words that the model reads after these, without tags (semantic roles: a mark and the predicate)."""
 
 
 @dataclass(frozen=True)

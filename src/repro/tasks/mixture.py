@@ -101,7 +101,8 @@ class Mixture:
             label = rendered.label + first if rendered.label >= 0 else rendered.label
             return replace(rendered, label=label, classes=(first, end))
         if isinstance(rendered, Tagged):
-            return replace(rendered, tags=tuple(tag + first for tag in rendered.tags), classes=(first, end))
+            tags = tuple(None if tag is None else tag + first for tag in rendered.tags)
+            return replace(rendered, tags=tags, classes=(first, end))
         return rendered
 
     inputs: tuple[str, ...] = ()

@@ -1,26 +1,28 @@
-"""Named entities as one tag a word (Liu et al. 2022, section 4.1; P-Tuning v2's tasks/ner): CoNLL04, WNUT17, others.
+"""One tag a word: named entities (Liu et al. 2022, section 4.1; P-Tuning v2's tasks/ner), and data of one's own.
 
-A file holds one word a line with its BIO tag, and a blank line after each sentence. The local files are the authors'
-own layout; the hub's CoNLL04 has entity spans, from which the tags are written here.
+A file holds one word a line with its tag, and a blank line after each sentence: CoNLL03, CoNLL04, OntoNotes and WNUT17
+in their authors' own layout. The hub's CoNLL04 has entity spans, from which the tags are written here; its other sets
+have ids of tags, in an order of the hub's own.
 """
 
 from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Example, Tagged
 from repro.tasks.file_task import FileTask
-from repro.tasks.files import Loaded, read_lines
+from repro.tasks.files import Loaded, read_lines, require_one_of
+from repro.tasks.tags import OUTSIDE, iob2, known_tag, missing_tags, tags_in, to_iob2
 
 FILES = {"train": "train.txt", "validation": "dev.txt", "test": "test.txt"}
 OBTAIN = (
     "CoNLL04 as used in the paper is in the data archive that github.com/THUDM/P-tuning-v2 links, WNUT17 at "
-    "github.com/leondz/emerging_entities_17; task.source=hub loads them from the hub."
+    "github.com/leondz/emerging_entities_17; CoNLL03 (Reuters text, an agreement with NIST) and OntoNotes 5.0 "
+    "(LDC2013T19) are licensed; task.source=hub loads them from the hub."
 )
-OUTSIDE = "O"
 DOCUMENT_START = "-DOCSTART-"
 
 Sentence = tuple[list[str], list[str]]
@@ -30,24 +32,47 @@ Sentence = tuple[list[str], list[str]]
 class Tagging(FileTask):
     """One tag a word. A new data set in a column format needs only a yaml file.
 
+    `task.labels` names the tags in id order; empty with `task.options.labels_from=train`, they are read from the
+    training file: O, then all others in alphabetical order.
+
     `task.options`:
         files: {split: file name} (default: train.txt, dev.txt, test.txt).
         separator: between the columns of a line (default: one space).
         token_column, tag_column: from 0, or negative from the end (default: first and last).
-        hub_tags: the tag names of an integer `tags` column on the hub, in the hub's own order.
-
-    Deviation: P-Tuning v2's loader loses the last sentence of a file without a final blank line; here it is kept.
+        labels_from: train, where the config lists no labels.
+        scheme: IOB2 rewrites tags in which an I- may begin a span (IOB1) as IOB2; null (default) keeps the file's.
+        drop_unclosed: leave out the last sentence where no blank line follows it, as P-Tuning v2's loaders of CoNLL04
+            and OntoNotes do (default: it is kept, and the record says so).
+        hub_column: the column of tags on the hub (default: tags).
+        hub_tags: the tag names of an integer column on the hub, in the hub's own order.
+        hub_iob2: the hub's tags are known to be IOB2: refuse others, as a wrong `hub_tags` would make them.
     """
 
     forms = ("tagging",)
     files = FILES
     obtain = OBTAIN
-    options = ("separator", "token_column", "tag_column", "hub_tags")
+    options: ClassVar[tuple[str, ...]] = (
+        *("separator", "token_column", "tag_column", "labels_from", "scheme", "drop_unclosed"),
+        *("hub_column", "hub_tags", "hub_iob2"),
+    )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Tag names, index = id; with `labels_from`, the training split is read for them."""
+        if not self._labels:
+            self.examples("train")
+        return self._labels
+
+    @labels.setter
+    def labels(self, given: tuple[str, ...]) -> None:
+        self._labels = given
 
     def _set_up(self, options: dict[str, Any]) -> None:
-        """Raises ConfigError: labels without O or with repeats, or columns that are no numbers."""
-        if OUTSIDE not in self.labels or len(set(self.labels)) < len(self.labels):
-            raise ConfigError(f"task.labels of {self.name} is {list(self.labels)}: name every tag once, O among them.")
+        """Raises ConfigError: labels without O or with repeats, an unknown scheme, or columns that are no numbers."""
+        self._take_labels(options)
+        self._scheme = options.get("scheme")
+        require_one_of("task.options.scheme", self._scheme, (None, "IOB2"))
+        self._drop_unclosed = bool(options.get("drop_unclosed", False))
         self._separator = options.get("separator", " ")
         self._columns = (options.get("token_column", 0), options.get("tag_column", -1))
         if not self._separator or not all(isinstance(column, int) for column in self._columns):
@@ -55,29 +80,73 @@ class Tagging(FileTask):
                 f"task.options.separator is {self._separator!r} and the columns are {self._columns}: give the text "
                 "between two columns (a space, say), and their numbers."
             )
-        self._hub_tags = tuple(options.get("hub_tags") or self.labels)
+        self._hub = (options.get("hub_column", "tags"), tuple(options.get("hub_tags") or self._labels))
+        self._hub_iob2 = bool(options.get("hub_iob2", False))
+
+    def _take_labels(self, options: Mapping[str, Any]) -> None:
+        source = options.get("labels_from")
+        require_one_of("task.options.labels_from", source, (None, "train"))
+        if source and self._labels:
+            raise ConfigError(
+                f"task.labels of {self.name} lists {len(self._labels)} tags and task.options.labels_from={source}: "
+                "give one of the two (task.labels=[], or task.options.labels_from=null)."
+            )
+        self._listed = self._labels
+        """Tags that a file may hold; empty: any."""
+        if not source and (OUTSIDE not in self._labels or len(set(self._labels)) < len(self._labels)):
+            raise ConfigError(
+                f"task.labels of {self.name} is {list(self._labels)}: name every tag once, O among them, or set "
+                "task.labels=[] task.options.labels_from=train."
+            )
 
     def _load(self, split: str) -> Loaded:
-        deviations: tuple[str, ...] = ()
-        if self._source.kind == "hub":
-            rows = self._source.hub_rows(split)
-            sentences = [hub_sentence(row, where, self.labels, self._hub_tags) for where, row in rows]
-        else:
-            lines = read_lines(self._source.file(split))
-            sentences = read_sentences(lines, self.labels, self._separator, *self._columns)
-            if not _ends_sentence(lines[-1][1]):
-                deviations = (f"{split}: the last sentence, after which no blank line stands, is kept.",)
+        sentences, said = self._hub_sentences(split) if self._source.kind == "hub" else self._file_sentences(split)
+        if self._scheme:
+            before = [tags for _, tags in sentences]
+            sentences = [(words, to_iob2(tags)) for words, tags in sentences]
+            changed = sum(old != new for old, (_, new) in zip(before, sentences, strict=True))
+            said += [f"{split}: {changed} sentences rewritten to IOB2 (task.options.scheme)."] if changed else []
+        said += self._know_tags(split, [tags for _, tags in sentences])
         examples = [
             Example(f"{split}-{position}", {"words": tuple(words)}, (tags,))
             for position, (words, tags) in enumerate(sentences)
         ]
-        return Loaded(sentences, examples, deviations)
+        return Loaded(sentences, examples, tuple(said))
+
+    def _know_tags(self, split: str, tags: Sequence[Sequence[str]]) -> list[str]:
+        """Take the labels from the training split where there are none; what the record says of tags beyond them."""
+        if not self._labels and split == "train":
+            self._labels = tags_in(tags)
+        return missing_tags(split, tags, self.labels)
+
+    def _hub_sentences(self, split: str) -> tuple[list[Sentence], list[str]]:
+        column, names = self._hub
+        found = []
+        for where, row in self._source.hub_rows(split):
+            found.append(hub_sentence(row, where, self._listed, names, column))
+            if self._hub_iob2:
+                _require_iob2(found[-1][1], where)
+        return found, []
+
+    def _file_sentences(self, split: str) -> tuple[list[Sentence], list[str]]:
+        """And what the official loader does otherwise at the end of the file."""
+        lines = read_lines(self._source.file(split))
+        sentences = read_sentences(lines, self._listed, self._separator, *self._columns)
+        if not sentences or _ends_sentence(lines[-1][1]):
+            return sentences, []
+        what = "left out, as by the official loader" if self._drop_unclosed else "kept"
+        said = [f"{split}: the last sentence, after which no blank line stands, is {what}."]
+        return sentences[:-1] if self._drop_unclosed else sentences, said
 
     def render(self, example: Example) -> Tagged:
         """The words and their tag ids; sub-words are the collator's business (the first one carries the tag)."""
-        return Tagged(example.fields["words"], tuple(self.labels.index(tag) for tag in example.references[0]))
+        return Tagged(example.fields["words"], self._ids(example))
 
-    inputs = ("words",)
+    def _ids(self, example: Example) -> tuple[int | None, ...]:
+        ids = {tag: number for number, tag in enumerate(self.labels)}
+        return tuple(ids.get(tag) for tag in example.references[0])
+
+    inputs: tuple[str, ...] = ("words",)
 
     def blank(self, fields: Mapping[str, Any]) -> list[str]:
         """The tags of words that nobody has tagged."""
@@ -97,6 +166,14 @@ class Tagging(FileTask):
         return tags
 
 
+def _require_iob2(tags: Sequence[str], where: str) -> None:
+    if not iob2(tags):
+        raise DataError(
+            f"{where}: {reprlib.repr(list(tags))} is not IOB2, which this hub data set is known to be: the order of "
+            "task.options.hub_tags is another data set's. Correct it, or set task.options.hub_iob2=false."
+        )
+
+
 def _ends_sentence(line: str) -> bool:
     return not line.strip() or line.startswith(DOCUMENT_START)
 
@@ -112,6 +189,7 @@ def read_sentences(
 
     Args:
         lines: lines with their places, as `read_lines` gives them.
+        labels: the tags that may occur; empty: any tag of the BIO kind.
 
     Raises:
         DataError: a line without both columns, with an empty word, or with a tag outside `labels`.
@@ -127,7 +205,7 @@ def read_sentences(
             sentences.append(([], []))
             open_sentence = True
         sentences[-1][0].append(word)
-        sentences[-1][1].append(_known_tag(tag, labels, where))
+        sentences[-1][1].append(known_tag(tag, labels, where))
     return sentences
 
 
@@ -145,14 +223,10 @@ def _columns(line: str, where: str, separator: str, token_column: int, tag_colum
     return word, tag
 
 
-def _known_tag(tag: str, labels: Sequence[str], where: str) -> str:
-    if tag not in labels:
-        raise DataError(f"{where}: the tag {reprlib.repr(tag)} is not one of {list(labels)} (task.labels).")
-    return tag
-
-
-def hub_sentence(row: Mapping[str, Any], where: str, labels: Sequence[str], hub_tags: Sequence[str]) -> Sentence:
-    """A hub row with `tokens`, and either `entities` (spans) or `tags` (names, or ids of `hub_tags`).
+def hub_sentence(
+    row: Mapping[str, Any], where: str, labels: Sequence[str], hub_tags: Sequence[str], column: str = "tags"
+) -> Sentence:
+    """A hub row with `tokens`, and either `entities` (spans) or a column of tags (names, or ids of `hub_tags`).
 
     Raises:
         DataError: neither column, or values that do not fit the tokens.
@@ -163,10 +237,13 @@ def hub_sentence(row: Mapping[str, Any], where: str, labels: Sequence[str], hub_
     if "entities" in row:
         tags = bio_tags(len(tokens), row["entities"], where)
     else:
-        tags = [_tag_name(tag, hub_tags, where) for tag in row.get("tags") or []]
+        tags = [_tag_name(tag, hub_tags, where) for tag in row.get(column) or []]
     if len(tags) != len(tokens):
-        raise DataError(f"{where} has {len(tokens)} tokens and {len(tags)} tags: one tag a token is needed.")
-    return tokens, [_known_tag(tag, labels, where) for tag in tags]
+        raise DataError(
+            f"{where} has {len(tokens)} tokens and {len(tags)} tags in {column!r}: one tag a token is needed "
+            "(task.options.hub_column)."
+        )
+    return tokens, [known_tag(tag, labels, where) for tag in tags]
 
 
 def _tag_name(tag: Any, hub_tags: Sequence[str], where: str) -> str:
