@@ -38,6 +38,12 @@ def commands() -> list[tuple[str, str]]:
     return found
 
 
+def files_of(page: str) -> dict[str, str]:
+    """{path: content} of the files that a page shows: the path in backquotes and a colon, then a block."""
+    text = (ROOT / "docs" / page).read_text() if (ROOT / "docs" / page).is_file() else ""
+    return dict(re.findall(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)```$", text, re.DOTALL | re.MULTILINE))
+
+
 def test_there_are_commands():
     assert {page for page, _ in commands()} >= {"README.md", "running.md", "data.md"}
 
@@ -68,6 +74,11 @@ def test_run_commands_train(page, line, data_root, cli, monkeypatch):
     monkeypatch.setenv("REPRO_DATA_ROOT", str(data_root))
     plain = [word for word in words if "=" in word and not word.startswith(("model.", "-"))]
     single = [re.sub(r"=([^,\[]*),.*", r"=\1", word) for word in plain]  # the first trial of a sweep tells the kind
+    for name, text in files_of(page).items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    if "--config-dir" in words:
+        single.append(f"hydra.searchpath=[file://{Path.cwd()}/{words[words.index('--config-dir') + 1]}]")
     kind = compose(single).model.kind
     model = [word for word in words if word.startswith("model=")]
     others = [word for word in words if word not in model and not word.startswith("model.")]

@@ -54,3 +54,22 @@ def test_the_installed_command_composes_outside_a_checkout(wheel, tmp_path):
         text=True,
     )
     assert told.stdout.strip() == str(target / "repro" / "conf")
+
+
+def test_the_installed_command_takes_a_task_of_the_users_own(wheel, tmp_path):
+    target = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(target)
+    (tmp_path / "my-conf" / "task").mkdir(parents=True)
+    ours = (ROOT / "conf" / "task" / "wnut17.yaml").read_text(encoding="utf-8")
+    mine = ours.replace("name: wnut17", "name: mine").replace("${paths.data_root}/wnut17", "my-data")
+    (tmp_path / "my-conf" / "task" / "mine.yaml").write_text(mine, encoding="utf-8")
+    shown = subprocess.run(
+        [sys.executable, "-m", "repro", "run", "--config-dir", "my-conf", "--cfg", "job", "task=mine"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(target)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "name: mine" in shown.stdout and "data_dir: my-data" in shown.stdout

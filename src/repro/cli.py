@@ -15,6 +15,7 @@ repro: do published results on soft prompts hold?
   repro run GROUP=NAME KEY=VALUE ...       train and score one trial, or return it from the store
   repro run -m GROUP=A,B seed=1,2,3        a sweep (Hydra multirun); experiment=NAME -m runs a file of conf/experiment
   repro run --cfg job                      print the config; --help lists groups and keys
+  repro run --config-dir DIR task=NAME     a task of your own in DIR/task/NAME.yaml (docs/own-data.md)
   repro report [--results DIR]             write and print our results beside the papers' numbers
   repro methods [--write FILE]             every method: equation, source, switches, parameter counts
   repro params [--paper P] | OVERRIDES     parameters trained and stored, beside the papers' counts
@@ -85,7 +86,8 @@ def _job(config: Any) -> None:
 
     plain = resolved(config)
     hydra_config = HydraConfig.get()
-    choices = {k: v for k, v in chosen(hydra_config.runtime.choices).items() if not k.startswith("hydra")}
+    folders = [source.path for source in hydra_config.runtime.config_sources if source.schema == "file"]
+    choices = {k: v for k, v in chosen(hydra_config.runtime.choices, folders).items() if not k.startswith("hydra")}
     # Records are published: where the files lie on this machine does not belong into them.
     overrides = [text for text in hydra_config.overrides.task if not text.lstrip("+").startswith(_PLACES)]
     command = ["repro", "run", *overrides]

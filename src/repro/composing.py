@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,17 @@ def options(group: str) -> list[str]:
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
-def chosen(choices: Mapping[str, str | None]) -> dict[str, str]:
-    """Which file of each of our groups was taken, without those that were looked for and are not there (recipes)."""
-    root = conf_dir()
+def chosen(choices: Mapping[str, str | None], folders: Sequence[str] = ()) -> dict[str, str]:
+    """Which file of each group was taken, without those that were looked for and are not there (recipes).
+
+    Args:
+        folders: config folders of the user's own (`--config-dir`).
+    """
+    roots = [conf_dir(), *map(Path, folders)]
     return {
         group: name
         for group, name in choices.items()
-        if name is not None and (root / group.partition("@")[0] / f"{name}.yaml").is_file()
+        if name is not None and any((root / group.partition("@")[0] / f"{name}.yaml").is_file() for root in roots)
     }
 
 
@@ -129,11 +133,11 @@ def _sentence(text: str, first: str) -> str:
 def _no_such_file(path: str, text: str) -> str:
     """`path` is group/name; groups of ours are one level deep, their files may be deeper."""
     group, _, name = path.partition("/")
+    allowed = re.findall(r"^\t([\w./-]+)$", text, re.MULTILINE)  # Hydra lists folders of the user's own too
     if (conf_dir() / group).is_dir():
-        allowed = options(group)
+        allowed = sorted({*allowed, *options(group)})
     else:
         group, _, name = path.rpartition("/")
-        allowed = re.findall(r"^\t([\w./-]+)$", text, re.MULTILINE)
     return f"{group}={name}: there is no such file; allowed are {', '.join(allowed) or 'none'}. Choose one of these."
 
 

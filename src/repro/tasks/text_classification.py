@@ -1,0 +1,160 @@
+"""A class for one or several texts, out of a table with named columns: a data set of one's own needs only a yaml file.
+
+A row has the form of the papers' sentence pairs (`repro.tasks.superglue`): `column: text column: text` for models that
+generate (T5; Lester et al. 2021), one or two segments for an encoder (P-Tuning v2; Liu et al. 2022).
+"""
+
+from __future__ import annotations
+
+import csv
+import reprlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from repro.errors import ConfigError, DataError
+from repro.tasks.base import Example, Pair, TextToText
+from repro.tasks.file_task import FileTask
+from repro.tasks.files import Loaded, read_jsonl, read_lines, require_one_of, text_field, try_format
+
+FILES = {"train": "train.csv", "validation": "dev.csv", "test": "test.csv"}
+ENDINGS = (".csv", ".tsv", ".jsonl", ".csv.gz", ".tsv.gz", ".jsonl.gz")
+
+
+class TextClassification(FileTask):
+    """The rows of csv, tsv or jsonl files (by their ending), or of a hub data set.
+
+    A csv or tsv file begins with a line of column names; csv cells may be quoted, tsv cells are as they stand. Labels
+    are compared as text with `task.labels`: 1 in a jsonl file is the label "1". The test split may have none.
+
+    `task.options`:
+        columns: the text columns, in the order in which a model that generates reads them.
+        label_column: the column of the class (default: label).
+        template: an encoder's one or two segments, format strings over the columns (default: the first two columns).
+        cluster: a column whose text dependent rows share, for the standard error (default: none).
+        files: {split: file} (default: train.csv, dev.csv, test.csv).
+    """
+
+    forms = ("text_to_text", "pair")
+    files = FILES
+    obtain = "it is a data set of your own."
+    options = ("columns", "label_column", "template", "cluster")
+
+    def _set_up(self, options: dict[str, Any]) -> None:
+        """Raises ConfigError: no columns, fewer than two labels, a file of another ending, or a template that fails."""
+        columns = options.get("columns") or []
+        if isinstance(columns, str) or not columns or len(set(columns)) < len(columns):
+            raise ConfigError(f"task.options.columns is {columns!r}: list the text columns, each once.")
+        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
+            raise ConfigError(f"task.labels is {list(self.labels)}: name at least two classes, each once, in id order.")
+        if self._source.kind == "local":
+            for name in self._source.files.values():
+                if not name.endswith(ENDINGS):
+                    raise ConfigError(f"task.options.files names {name}: allowed endings are {', '.join(ENDINGS)}.")
+        self._columns = tuple(columns)
+        self._label_column = str(options.get("label_column", "label"))
+        self._cluster = options.get("cluster")
+        require_one_of("task.options.cluster", self._cluster, (None, *self._columns))
+        self._template = tuple(options.get("template") or (f"{{{column}}}" for column in self._columns[:2]))
+        require_one_of("the number of segments in task.options.template", len(self._template), (1, 2))
+        for segment in self._template:
+            try_format("task.options.template has the segment", segment, self._columns)
+
+    def _load(self, split: str) -> Loaded:
+        rows, examples = [], []
+        for position, (where, row) in enumerate(self._rows(split)):
+            texts = {name: text_field(row, name, where) for name in self._columns}
+            label = self._label(row, where, required=split != "test")
+            rows.append({**texts, "label": None if label is None else self.labels[label]})
+            examples.append(
+                Example(
+                    f"{split}-{position}",
+                    texts,
+                    () if label is None else (label,),
+                    cluster=texts[self._cluster] if self._cluster else None,
+                )
+            )
+        return Loaded(rows, examples)
+
+    def _rows(self, split: str) -> list[tuple[str, dict[str, Any]]]:
+        if self._source.kind == "hub":
+            return self._source.hub_rows(split)
+        return read_table(self._source.file(split))
+
+    def _label(self, row: Mapping[str, Any], where: str, *, required: bool) -> int | None:
+        """The class id; None where the test split has no label (no column, an empty cell, null or -1)."""
+        value = row.get(self._label_column)
+        if not required and value in (None, "", -1) and str(value) not in self.labels:
+            return None
+        if self._label_column not in row:
+            raise DataError(
+                f"{where} lacks the column {self._label_column!r} (task.options.label_column): it has "
+                f"{reprlib.repr(sorted(row))}."
+            )
+        if not isinstance(value, str | int) or str(value) not in self.labels:
+            raise DataError(
+                f"{where}: the label is {reprlib.repr(value)}: task.labels has {', '.join(map(repr, self.labels))}."
+            )
+        return self.labels.index(str(value))
+
+    def render(self, example: Example) -> TextToText | Pair:
+        """`column: text column: text` and the label's name, or the template's segments and the class id (-1: none)."""
+        label = int(example.references[0]) if example.references else -1
+        if self.form == "text_to_text":
+            source = " ".join(f"{name}: {example.fields[name]}" for name in self._columns)
+            return TextToText(source, "" if label < 0 else self.labels[label])
+        segments = [segment.format(**example.fields) for segment in self._template]
+        return Pair(segments[0], segments[1] if len(segments) > 1 else None, label)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See `Task.inputs`."""
+        return self._columns
+
+    def parse(self, output: Any, example: Example) -> int:
+        """A class id; -1 where generated text is not exactly a label."""
+        if self.form != "text_to_text":
+            return int(output)
+        return self.labels.index(output) if output in self.labels else -1
+
+
+def read_table(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of a csv, tsv or jsonl file as {column: value}, each with its place `path:line`.
+
+    Raises:
+        DataError: the file cannot be read, or a row has other cells than the first line has columns.
+    """
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".jsonl"):
+        return list(read_jsonl(path))
+    tab = name.endswith(".tsv")
+    lines = read_lines(path)
+    reader = csv.reader(
+        (f"{line}\n" for _, line in lines),
+        delimiter="\t" if tab else ",",
+        quoting=csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL,
+        strict=True,
+    )
+    columns: Sequence[str] = ()
+    rows: list[tuple[str, dict[str, Any]]] = []
+    try:
+        for cells in reader:
+            where = f"{path}:{reader.line_num}"
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not columns:
+                columns = _column_names(cells, where)
+            elif len(cells) != len(columns):
+                raise DataError(f"{where} has {len(cells)} cells, the first line names {len(columns)} columns.")
+            else:
+                rows.append((where, dict(zip(columns, cells, strict=True))))
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num} is no row of a table ({error}): mend the line.") from error
+    return rows
+
+
+def _column_names(cells: Sequence[str], where: str) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    if len(set(names)) < len(names) or not all(names):
+        raise DataError(f"{where} must name the columns, each once: it has {reprlib.repr(names)}.")
+    return names
