@@ -116,6 +116,10 @@ def _question_answering(task: Mapping[str, Any], split: str, number: int) -> str
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
+def _facts(task: Mapping[str, Any], split: str, number: int) -> str:
+    return "".join(json.dumps({"sub_label": f"Ann {i}", "obj_label": "ny"[i % 2]}) + "\n" for i in range(number))
+
+
 def _running_text(task: Mapping[str, Any], split: str, number: int) -> str:
     return "".join(f"Ann walked to the inn number {i} and back again.\n" for i in range(number * 20))
 
@@ -126,6 +130,7 @@ WRITERS: dict[str, tuple[Callable[[Mapping[str, Any], str, int], str], tuple[str
     "repro.tasks.prefix_lm.PrefixLm": (_running_text, ("train/a.txt", "validation/a.txt", "test/a.txt")),
     "repro.tasks.tagging.Tagging": (_tagging, ("train.txt", "dev.txt", "test.txt")),
     "repro.tasks.srl.SemanticRoles": (_semantic_roles, ("train.txt", "dev.txt", "test.txt")),
+    "repro.tasks.lama.Lama": (_facts, ("train.jsonl", "dev.jsonl", "test.jsonl")),
     "repro.tasks.squad.QuestionAnswering": (_question_answering, ("train.json", "dev.json", "test.json")),
     "repro.tasks.table_to_text.TableToText": (_table_to_text, ("src1_train.txt", "src1_valid.txt", "src1_test.txt")),
 }
@@ -139,6 +144,9 @@ def write_data(task: Mapping[str, Any], folder: Path) -> None:
     write, defaults = WRITERS[task["_target_"]]
     files = dict(zip(ROWS, defaults, strict=True)) | (task["options"].get("files") or {})
     folder.mkdir(parents=True, exist_ok=True)
+    if "vocabulary" in task["options"]:  # LAMA's, beside its facts
+        tokens = {task["options"]["vocabulary_name"]: ["n", "y", "z"]}
+        (folder / task["options"]["vocabulary"]).write_text(json.dumps(tokens), encoding="utf-8")
     for split, number in ROWS.items():
         path, data = folder / files[split], write(task, split, number).encode("utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -168,8 +168,9 @@ def test_every_task_fits_every_kind_that_has_its_form(group: str, name: str, alt
     kinds = [kind for kind in TINY if (kind == "encoder") == any(form != "text_to_text" for form in forms)]
     kinds += [kind for kind in TINY if kind not in kinds and "text_to_text" in forms and kind != "encoder"]
     assert kinds
+    method = ("method=fine_tuning", "method.head=verbaliser") if forms == ["cloze"] else ("method=fine_tuning",)
     for kind in kinds:
-        plain = checked(altered("method=fine_tuning", f"model={TINY[kind]}", f"task={name}", *SHORT))
+        plain = checked(altered(*method, f"model={TINY[kind]}", f"task={name}", *SHORT))
         assert plain["task"]["name"] == name
         assert form_of(plain) in plain["task"]["forms"]
         assert (form_of(plain) == "text_to_text") == (kind != "encoder")

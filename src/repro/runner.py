@@ -132,7 +132,8 @@ def build_task(plain: Plain) -> Any:
     form = form_of(plain)
     if plain["task"].get("parts"):
         return _mixture(plain, form)
-    config = {**plain["task"], "form": "pair" if form == "cloze" else form}
+    inner = "pair" if form == "cloze" and "pair" in plain["task"]["forms"] else form  # a class task in cloze words
+    config = {**plain["task"], "form": inner}
     accepted = inspect.signature(get_class(config["_target_"]).__init__).parameters  # type: ignore[misc]
     given = {name: value for name, value in config.items() if name in accepted or name == "_target_"}
     return worded(_made(given), plain, form)

@@ -26,8 +26,15 @@ def form_of(plain: Plain) -> str:
     """
     task, model = plain["task"], plain["model"]
     encoder = model["kind"] == "encoder"
-    if encoder and (task["form"] == "cloze" or plain["method"].get("head") == "verbaliser"):
+    alone = task["forms"] == ["cloze"]
+    if encoder and (alone or task["form"] == "cloze" or plain["method"].get("head") == "verbaliser"):
         return _cloze(plain)
+    if alone:
+        raise ConfigError(
+            f"task={task['name']} with model={model['name']} ({model['kind']}): the gap is filled by the masked "
+            "language-model head of an encoder; the template of the paper's GPT rows, with the object at the end, is "
+            "not built. Choose model=bert-base-cased, bert-large-cased or roberta-large."
+        )
     possible = [form for form in task["forms"] if (form != "text_to_text") == encoder]
     if task["form"] != "auto":
         if task["form"] not in task["forms"]:

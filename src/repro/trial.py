@@ -127,7 +127,7 @@ class Trial:
         trial.device, trial.method = device, method
         trial.backbone, trial.deviations = load_backbone(plain["model"], trial.trainer, device, task.form)
         dropout = trial.trainer["backbone_dropout"] or 0.0
-        trial.adapter = adapt(trial.backbone, task.form, plain["task"], dropout)
+        trial.adapter = adapt(trial.backbone, task.form, plain["task"], dropout, getattr(task, "vocabulary", ()))
         trial.weights = {"sha256": weights_fingerprint(trial.backbone.model), "location": plain["model"]["location"]}
         trial.frozen = sum(parameter.numel() for parameter in trial.backbone.whole.parameters())
         if method.tuning is not None:

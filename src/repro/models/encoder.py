@@ -14,6 +14,7 @@ from repro.models.base import Backbone, Placed, RowLoss, head_logits, place, row
 from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
 from repro.models.span_encoding import SpanOptions, WindowAnswer, window_answer
+from repro.models.vocabulary import likeliest
 
 
 class EncoderAdapter:
@@ -23,6 +24,8 @@ class EncoderAdapter:
         form: pair, choice, tagging, span or cloze.
         head_dropout: before the head, while training (the official code: `hidden_dropout_prob`; spans have none).
         verbaliser: cloze: token id of each class's word; the class logits are the language-model head's at these.
+            Empty: any token may be right.
+        allowed: cloze without a verbaliser: the token ids that may be answered.
         spans: span: how an answer is found in the logits.
     """
 
@@ -36,9 +39,10 @@ class EncoderAdapter:
         head_dropout: float = 0.0,
         verbaliser: Sequence[int] = (),
         spans: SpanOptions | None = None,
+        allowed: Sequence[int] = (),
     ):
         self.backbone, self.encode, self.form, self.head_dropout = backbone, encode, form, head_dropout
-        self.verbaliser = tuple(verbaliser)
+        self.verbaliser, self.allowed = tuple(verbaliser), tuple(allowed)
         self.spans = spans or SpanOptions()
 
     def _embedded(self, batch: Batch, injection: Injection) -> Placed:
@@ -80,10 +84,11 @@ class EncoderAdapter:
         return within_spans(logits, batch.label_spans)
 
     def _word_logits(self, features: Tensor, batch: Batch) -> Tensor:
-        """The language-model head's logits of the classes' words at the mask token [N, C], float32."""
+        """The language-model head's logits at the mask token: the classes' words' [N, C] or all [N, V], float32."""
         assert batch.mask_at is not None and self.backbone.lm_head is not None
         at_mask = features[torch.arange(len(features), device=features.device), batch.mask_at]
-        logits = self.backbone.lm_head(at_mask)[:, list(self.verbaliser)]
+        logits = self.backbone.lm_head(at_mask)
+        logits = logits[:, list(self.verbaliser)] if self.verbaliser else logits
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def losses(self, batch: Batch, injection: Injection) -> RowLoss:
@@ -108,10 +113,12 @@ class EncoderAdapter:
 
     @torch.no_grad()
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[Any]:
-        """Class ids, the tag ids of each word that survived truncation, or a `WindowAnswer` a window."""
+        """Class ids, the tag ids of each word that survived truncation, `WindowAnswer`s, or tokens (open cloze)."""
         logits = self.logits(batch, injection)
         if self.form == "span":
             return self._window_answers(logits, batch)
+        if self.form == "cloze" and not self.verbaliser:
+            return self.backbone.tokenizer.convert_ids_to_tokens(likeliest(logits, self.allowed))
         best = logits.argmax(-1).tolist()
         if self.form == "tagging":
             return [[tags[index] for index in starts] for tags, starts in zip(best, batch.word_starts, strict=True)]

@@ -9,6 +9,7 @@ from typing import Any
 from repro.errors import DataError, ModelError
 from repro.models.batch import IGNORE, Encoded
 from repro.models.span_encoding import SpanOptions, encode_span
+from repro.models.vocabulary import token_ids
 from repro.tasks.base import Choice, Cloze, Pair, Rendered, Span, Tagged, TextToText
 
 Encode = Callable[[Rendered, bool], list[Encoded]]
@@ -65,7 +66,7 @@ def encode_cloze(tokenizer: Any, cloze: Cloze, max_length: int) -> Encoded:
     and prompt rows always stay. What stands in for a prompt row has no meaning: its embedding is replaced.
 
     Raises:
-        ModelError: the tokenizer has no mask token.
+        ModelError: the tokenizer has no mask token, or not the token that fills the gap.
         DataError: gap and prompt rows alone are too many.
     """
     if tokenizer.mask_token_id is None:
@@ -100,7 +101,7 @@ def encode_cloze(tokenizer: Any, cloze: Cloze, max_length: int) -> Encoded:
         ids=tuple(ids),
         source_length=len(ids),
         token_types=(0,) * len(ids) if has_types else None,
-        label=cloze.label,
+        label=cloze.label if cloze.token is None else token_ids(tokenizer, [cloze.token])[0],
         slots=tuple(slots) if row else None,
         mask_at=mask_at,
         truncated=truncated,

@@ -23,6 +23,7 @@ from repro.models.families import Family, family
 from repro.models.injection import use
 from repro.models.random_model import random_model
 from repro.models.span_encoding import SpanOptions
+from repro.models.vocabulary import token_ids
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -242,15 +243,26 @@ def verbaliser_ids(tokenizer: Any, words: Mapping[str, str], labels: Sequence[st
     return ids
 
 
-def adapt(backbone: Backbone, form: str, task: Mapping[str, Any], head_dropout: float = 0.0) -> ModelAdapter:
-    """The backbone in the role its kind has for this form."""
+def adapt(
+    backbone: Backbone,
+    form: str,
+    task: Mapping[str, Any],
+    head_dropout: float = 0.0,
+    vocabulary: Sequence[str] = (),
+) -> ModelAdapter:
+    """The backbone in the role its kind has for this form.
+
+    Args:
+        vocabulary: the tokens that may fill the gap of a cloze without classes.
+    """
     source, target = task["max_input_length"], task["max_target_length"]
     if backbone.spec.kind == "encoder":
         words = task.get("verbaliser") or {}
         ids = verbaliser_ids(backbone.tokenizer, words, task["labels"]) if form == "cloze" else ()
         spans = SpanOptions.of(task.get("options"))
         encode = encoder_encoding(backbone.tokenizer, source, spans)
-        return EncoderAdapter(backbone, encode, form, head_dropout, ids, spans)
+        allowed = token_ids(backbone.tokenizer, vocabulary)
+        return EncoderAdapter(backbone, encode, form, head_dropout, ids, spans, allowed)
     if backbone.spec.kind == "decoder":
         return DecoderAdapter(backbone, decoder_encoding(backbone.tokenizer, source, target))
     return EncoderDecoderAdapter(backbone, encoder_decoder_encoding(backbone.tokenizer, source, target))

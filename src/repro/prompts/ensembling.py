@@ -62,7 +62,8 @@ def _answers(
         injection = joined([method_of(trial, backbone, task).injection(training=False) for trial in trials])
     except ValueError as error:
         raise ConfigError(f"these trials cannot share a batch: {error}. Choose trials of one method.") from error
-    adapter, count = adapt(backbone, task.form, trials[0].plain["task"]), len(trials)
+    words, count = getattr(task, "vocabulary", ()), len(trials)
+    adapter = adapt(backbone, task.form, trials[0].plain["task"], vocabulary=words)
     encoded = [items for example in examples for items in [adapter.encode(task.render(example), False)] * count]
     rows = list(range(count)) * len(examples)
     decoding = trials[0].plain["task"]["decoding"]

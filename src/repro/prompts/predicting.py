@@ -95,7 +95,10 @@ def _answer(
     from repro.models.loading import adapt
 
     form = tasks[group[0]].form
-    adapters = {trial: adapt(backbone, form, trials[trial].plain["task"]) for trial in group}
+    adapters = {
+        trial: adapt(backbone, form, trials[trial].plain["task"], vocabulary=getattr(tasks[trial], "vocabulary", ()))
+        for trial in group
+    }
     encoded = [adapters[line.trial].encode(tasks[line.trial].render(line.example), False) for line in lines]
     rows = [group.index(line.trial) for line in lines]
     decoding = trials[group[0]].plain["task"]["decoding"]

@@ -76,6 +76,8 @@ class Cloze:
 
     pieces: tuple[str | int | None, ...]
     label: int
+    token: str | None = None
+    """What fills the gap, in place of a class: a token of the task's vocabulary, any of which may."""
 
 
 @dataclass(frozen=True)

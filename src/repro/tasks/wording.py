@@ -62,16 +62,19 @@ class Clozed(Around):
                 made += [int(found.group(1))] if self._slots else []
             else:
                 made.append(piece.format(**example.fields))
-        return Cloze(tuple(made), int(example.references[0]) if example.references else -1)
+        gold = example.references[0] if example.references else -1
+        if isinstance(gold, str):
+            return Cloze(tuple(made), -1, token=self.inside.token(gold))
+        return Cloze(tuple(made), int(gold))
 
-    def parse(self, output: Any, example: Example) -> int:
-        """A class id."""
-        return int(output)
+    def parse(self, output: Any, example: Example) -> Any:
+        """A class id, or a word where the task has no classes."""
+        return self.inside.parse(output, example)
 
     @property
     def deviations(self) -> tuple[str, ...]:
-        """The task's own, and that the template is ours."""
-        return (*self.inside.deviations, CLOZE_DEVIATION)
+        """The task's own, and where the template comes from."""
+        return (*self.inside.deviations, getattr(self.inside, "cloze_deviation", CLOZE_DEVIATION))
 
 
 def cloze_rows(pieces: Sequence[str]) -> int:

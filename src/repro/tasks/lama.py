@@ -1,0 +1,114 @@
+"""LAMA's facts of one T-REx relation, as a gap for the object (P-tuning; Liu et al. 2021, section 4.1 and Table 3).
+
+Files are those of AutoPrompt, which the paper took: jsonl with `sub_label` and `obj_label`, one folder a relation. The
+answer may be any token of a vocabulary file (`29k-vocab.json`: LAMA-29k, `34k-vocab.json`: LAMA-34k), and facts whose
+object is not in it are left out, as in the paper's code. The paper trains one prompt a relation; its numbers are means
+over the relations, so that a single record is not comparable with them.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from pathlib import Path
+from typing import Any
+
+from repro.errors import ConfigError, DataError
+from repro.tasks.base import Example
+from repro.tasks.file_task import FileTask
+from repro.tasks.files import Loaded, file_bytes, read_jsonl, require_one_of, text_field
+
+FILES = {"train": "train.jsonl", "validation": "dev.jsonl", "test": "test.jsonl"}
+SPACE = "\u0120"
+"""Begins the tokens of byte-level BPE that follow a space: the mark of RoBERTa's and GPT-2's vocabularies."""
+
+
+class Lama(FileTask):
+    """A subject and a gap for the object, in the words of `task.cloze`; only encoders with `method.head=verbaliser`.
+
+    `task.options`:
+        relation: T-REx's name of it (P1001, ...).
+        vocabulary: a json file in data_dir, {model: [token]}.
+        vocabulary_name: whose list to take from it (bert-base-cased, roberta-large).
+        files: {split: file in data_dir}.
+    """
+
+    forms = ("cloze",)
+    files = FILES
+    obtain = "the facts are AutoPrompt's (github.com/ucinlp/autoprompt), the vocabularies github.com/THUDM/P-tuning's."
+    options = ("relation", "vocabulary", "vocabulary_name")
+
+    inputs = ("sub_label",)
+    cloze_deviation = (
+        "template (3, sub, 3, obj, 3) as the paper's text has it: the released code puts the gap before the subject"
+    )
+
+    def _set_up(self, options: dict[str, Any]) -> None:
+        """Raises ConfigError: labels, or no vocabulary."""
+        require_one_of("task.labels", list(self.labels), [[]])
+        require_one_of("task.source", self._source.kind, ("local",))
+        self._file, self._name = options.get("vocabulary"), options.get("vocabulary_name")
+        if not self._file or not self._name:
+            raise ConfigError(
+                f"task.options.vocabulary={self._file} and task.options.vocabulary_name={self._name}: name the file of "
+                "tokens that may be an answer, and whose list to take from it (29k-vocab.json, bert-base-cased)."
+            )
+        self._tokens: tuple[str, ...] = ()
+        self._mark = ""
+        """What begins the token of a whole word."""
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The tokens that may be an answer, spelt as the model spells them.
+
+        Raises:
+            DataError: the file is missing, or has no such list.
+        """
+        if not self._tokens:
+            self._tokens = self._read_vocabulary()
+            self._mark = SPACE if any(token.startswith(SPACE) for token in self._tokens) else ""
+        return self._tokens
+
+    def token(self, word: str) -> str:
+        """The token of a whole word, as the vocabulary has it."""
+        assert self.vocabulary
+        return f"{self._mark}{word}"
+
+    def _read_vocabulary(self) -> tuple[str, ...]:
+        path = Path(self._source.data_dir) / str(self._file)
+        try:
+            lists = json.loads(file_bytes(path).decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path} is not JSON ({error}): get the file again; {self.obtain}") from error
+        found = lists.get(self._name) if isinstance(lists, dict) else None
+        if not isinstance(found, list) or not found or not all(isinstance(token, str) for token in found):
+            names = reprlib.repr(sorted(lists)) if isinstance(lists, dict) else reprlib.repr(lists)
+            raise DataError(
+                f"{path} has no list of tokens {self._name!r} (task.options.vocabulary_name): it has {names}."
+            )
+        return tuple(found)
+
+    def _load(self, split: str) -> Loaded:
+        located = read_jsonl(self._source.file(split))
+        facts = [(text_field(row, "sub_label", where), text_field(row, "obj_label", where)) for where, row in located]
+        known = set(self.vocabulary)
+        kept = [(subject, answer) for subject, answer in facts if self.token(answer) in known]
+        if facts and not kept:
+            raise DataError(
+                f"{self._source.place(split)}: no object of its {len(facts)} facts is in the vocabulary {self._name} "
+                "(task.options.vocabulary_name)."
+            )
+        examples = [
+            Example(f"{split}-{position}", {"sub_label": subject}, (answer,))
+            for position, (subject, answer) in enumerate(kept)
+        ]
+        left = len(facts) - len(kept)
+        said = (
+            f"{split}: {left} of {len(facts)} facts have an object outside the vocabulary: left out, as in the paper."
+        )
+        return Loaded([list(fact) for fact in facts], examples, (said,) if left else ())
+
+    def parse(self, output: Any, example: Example) -> str:
+        """The word of a token; a token that is no whole word stands in brackets."""
+        token, mark = str(output), self.token("")
+        return token.removeprefix(mark) if token.startswith(mark) else f"[{token}]"
