@@ -135,7 +135,7 @@ def _no_such_file(path: str, text: str) -> str:
     group, _, name = path.partition("/")
     allowed = re.findall(r"^\t([\w./-]+)$", text, re.MULTILINE)  # Hydra lists folders of the user's own too
     if (conf_dir() / group).is_dir():
-        allowed = sorted({*allowed, *options(group)})
+        allowed = sorted({*(name for name in allowed if not name.endswith("_schema")), *options(group)})
     else:
         group, _, name = path.rpartition("/")
     return f"{group}={name}: there is no such file; allowed are {', '.join(allowed) or 'none'}. Choose one of these."

@@ -339,3 +339,19 @@ def test_real_shifted_questions_are_a_test_split():
     if not (DATA / "squadshifts").is_dir():
         pytest.skip("no squadshifts folder")
     assert len(task.examples("test")) == 7938
+
+
+@UNHURRIED
+@given(
+    st.binary(max_size=80) | st.text('{}[]":,datqsu\\ud800\n0\u2028\ufeff', max_size=60).map(str.encode), st.booleans()
+)
+def test_any_bytes_are_read_or_refused_with_their_file(tmp_path, data, after_a_good_line):
+    """Files that are no json, no UTF-8, cut short, or packed: whatever they are, a DataError names the file."""
+    head = mrqa(mrqa_question()).encode() if after_a_good_line else b""
+    for name in ("train.json", "train.jsonl", "train.jsonl.gz"):
+        for content in (head + data, gzip.compress(head + data), (head + data)[: len(data) // 2]):
+            (tmp_path / name).write_bytes(content)
+            try:
+                made(tmp_path, options={"files": {"train": name}}).examples("train")
+            except DataError as error:
+                assert name in str(error)
