@@ -227,7 +227,7 @@ def load(paper: str) -> Paper:
     if paper not in PAPERS:
         raise DataError(f"no paper is called {paper!r}: the papers are {', '.join(PAPERS)}.")
     path = Path(__file__).parent / "reported" / f"{paper}.yaml"
-    return parse_paper(_read_yaml(path), path.name)
+    return parse_paper(read_yaml(path), path.name)
 
 
 def cells(**filters: Any) -> tuple[Reported, ...]:
@@ -246,6 +246,39 @@ def cells(**filters: Any) -> tuple[Reported, ...]:
         )
     found = (cell for key in PAPERS for cell in load(key).cells)
     return tuple(cell for cell in found if all(_passes(getattr(cell, name), want) for name, want in filters.items()))
+
+
+def cell(name: str) -> Reported:
+    """The cell with this id.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = _by_id().get(name)
+    if found is None:
+        raise DataError(f"there is no cell {name!r}: an id is `<paper>/...` as in the files of papers/reported.")
+    return found
+
+
+@cache
+def _by_id() -> dict[str, Reported]:
+    return {found.id: found for key in PAPERS for found in load(key).cells}
+
+
+def printed(cell: Reported) -> str:
+    """The value as the paper prints it: trailing zeros kept, thousands grouped, the spread behind `±`."""
+    if isinstance(cell.value, str):
+        return cell.value
+    if isinstance(cell.value, int) or (cell.value == int(cell.value) and abs(cell.value) >= 1000):
+        text = f"{cell.value:,.0f}"
+    elif isinstance(cell.value, float) and "e" in repr(cell.value):
+        text = f"{cell.value:.5f}"
+    else:
+        digits = max(decimals(cell.value), _printed_decimals().get(_column(cell), 0))
+        text = f"{cell.value:.{digits}f}"
+    # P-tuning v1 prints a spread that is kept as plus_minus; in a figure plus_minus is the error of reading.
+    spread = cell.plus_minus if cell.std is None and cell.precision == "exact" else cell.std
+    return text if spread is None else f"{text} ± {spread:g}"
 
 
 def rounding(cell: Reported) -> float:
@@ -290,7 +323,12 @@ def _passes(value: Any, want: Any) -> bool:
     return value in want if isinstance(want, (tuple, list, set, frozenset)) else value == want
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The content of a data file of this package.
+
+    Raises:
+        DataError: it cannot be read, or is no yaml.
+    """
     import yaml  # type: ignore[import-untyped]
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
