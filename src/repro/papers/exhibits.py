@@ -1,4 +1,4 @@
-"""The papers' tables and figures as grids of cells: `exhibits/<paper>.yaml` says where each cell of the registry stands.
+"""The papers' tables and figures as grids of cells: `exhibits/<paper>.yaml` says where each registry cell stands.
 
 Format of a layout file (nothing in it is a number of a paper; those stay in `reported/`):
 
@@ -24,8 +24,9 @@ An exhibit of which the paper prints no number has, instead of `at`, `rows` and 
         columns: [{label: Small, set: {size: small}}]
         of: {model: "t5-{size}-lm-adapt", method: ..., task: ..., vars: {prompt_length: "{length}"}}
 
-`of` describes the cell that would stand there, with `{name}` taken from the row's and the column's `set`; `cell` is the id
-of a registry cell that is known to be the same configuration (the default setting of another figure).
+`of` describes the cell that would stand there, with `{name}` taken from the row's and the column's `set` (whose values
+may hold names too); `cell` is the id of a registry cell that is known to be the same configuration (the default setting
+of another figure).
 
 `exhibit(paper, key)` gives the grid: `rows`, `columns` (labels, in order) and `cells[row, column]`, each a `Reported`.
 Cells of an unprinted exhibit have the kind `unprinted` and no number: the report fills in ours, never theirs.
@@ -104,7 +105,9 @@ def exhibit(paper: str, key: str, edition: str | None = None) -> Exhibit:
     unknown = sorted(set(layout) - _KNOWN)
     missing = [name for name in _REQUIRED if name not in layout]
     if unknown or missing:
-        raise DataError(f"{where}: unknown {', '.join(unknown) or 'nothing'}, missing {', '.join(missing) or 'nothing'}.")
+        raise DataError(
+            f"{where}: unknown {', '.join(unknown) or 'nothing'}, missing {', '.join(missing) or 'nothing'}."
+        )
     if "unprinted" in layout:
         return _unprinted(paper, key, layout)
     return _printed(paper, key, layout, layouts.get("labels") or {}, edition, where)
@@ -186,9 +189,13 @@ def _unprinted(paper: str, key: str, layout: Mapping[str, Any]) -> Exhibit:
             names = {**row["set"], **column["set"]}
             known = row.get("cell") or column.get("cell")
             place = (str(row["label"]), str(column["label"]))
-            grid[place] = registry.cell(known.format(**names)) if known else _described(paper, key, place, layout, names)
+            grid[place] = (
+                registry.cell(known.format(**names)) if known else _described(paper, key, place, layout, names)
+            )
     rows, columns = (tuple(str(entry["label"]) for entry in layout[axis]) for axis in ("rows", "columns"))
-    axes = [tuple(dict.fromkeys(name for entry in layout[axis] for name in entry["set"])) for axis in ("rows", "columns")]
+    axes = [
+        tuple(dict.fromkeys(name for entry in layout[axis] for name in entry["set"])) for axis in ("rows", "columns")
+    ]
     head = (paper, key, layout["title"], layout["caption"], None, (), layout["unprinted"])
     return Exhibit(*head, *axes, rows, columns, grid)
 
@@ -218,6 +225,6 @@ def _filled(value: Any, names: Mapping[str, Any]) -> Any:
         return {key: _filled(inner, names) for key, inner in value.items()}
     if not isinstance(value, str):
         return value
-    alone = value[1:-1] if value.startswith("{") and value.endswith("}") else ""
-    return names[alone] if alone in names else value.format(**names)
-
+    if value.startswith("{") and value.endswith("}") and value[1:-1] in names:
+        return _filled(names[value[1:-1]], names)
+    return value.format(**names)

@@ -265,22 +265,6 @@ def _by_id() -> dict[str, Reported]:
     return {found.id: found for key in PAPERS for found in load(key).cells}
 
 
-def printed(cell: Reported) -> str:
-    """The value as the paper prints it: trailing zeros kept, thousands grouped, the spread behind `±`."""
-    if isinstance(cell.value, str):
-        return cell.value
-    if isinstance(cell.value, int) or (cell.value == int(cell.value) and abs(cell.value) >= 1000):
-        text = f"{cell.value:,.0f}"
-    elif isinstance(cell.value, float) and "e" in repr(cell.value):
-        text = f"{cell.value:.5f}"
-    else:
-        digits = max(decimals(cell.value), _printed_decimals().get(_column(cell), 0))
-        text = f"{cell.value:.{digits}f}"
-    # P-tuning v1 prints a spread that is kept as plus_minus; in a figure plus_minus is the error of reading.
-    spread = cell.plus_minus if cell.std is None and cell.precision == "exact" else cell.std
-    return text if spread is None else f"{text} ± {spread:g}"
-
-
 def rounding(cell: Reported) -> float:
     """Half a unit of the last printed digit, in our unit; the reading error for a value read off a plot.
 
@@ -289,14 +273,18 @@ def rounding(cell: Reported) -> float:
     """
     if cell.precision == "figure" and cell.plus_minus is not None:
         return cell.plus_minus * cell.scale
-    digits = max(decimals(cell.value), _printed_decimals().get(_column(cell), 0))
-    return round(0.5 * 10**-digits * cell.scale, 9)
+    return round(0.5 * 10 ** -printed_decimals(cell) * cell.scale, 9)
 
 
 def floor(cell: Reported) -> float:
     """Half width within which our mean counts as equal to the cell whatever the spread, in our unit."""
     by_metric = METRIC_FLOORS.get(cell.our_metric or "")
     return TASK_FLOORS.get(cell.task or "", DEFAULT_FLOOR) if by_metric is None else by_metric
+
+
+def printed_decimals(cell: Reported) -> int:
+    """Digits after the point as printed: the most that any exact result of the same table, task and metric shows."""
+    return max(decimals(cell.value), _printed_decimals().get(_column(cell), 0))
 
 
 def decimals(value: Any) -> int:

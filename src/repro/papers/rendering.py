@@ -24,6 +24,21 @@ def render(exhibit: Exhibit, form: str) -> str:
     return {"markdown": markdown, "csv": comma_separated, "json": as_json}[form](exhibit)
 
 
+def printed(cell: Reported) -> str:
+    """The value as the paper prints it: trailing zeros kept, thousands grouped, the spread behind `±`."""
+    if isinstance(cell.value, str):
+        return cell.value
+    if isinstance(cell.value, int) or (cell.value == int(cell.value) and abs(cell.value) >= 1000):
+        text = f"{cell.value:,.0f}"
+    elif isinstance(cell.value, float) and "e" in repr(cell.value):
+        text = f"{cell.value:.5f}"
+    else:
+        text = f"{cell.value:.{registry.printed_decimals(cell)}f}"
+    # P-tuning v1 prints a spread that is kept as plus_minus; in a figure plus_minus is the error of reading.
+    spread = cell.plus_minus if cell.std is None and cell.precision == "exact" else cell.std
+    return text if spread is None else f"{text} ± {spread:g}"
+
+
 def listing(paper: str) -> str:
     """All exhibits of a paper, one line each."""
     found = [exhibits.exhibit(paper, key) for key in exhibits.keys(paper)]
@@ -71,7 +86,7 @@ def _text(cell: Reported | None, marks: dict[str, str]) -> str:
     if cell.kind == UNPRINTED:
         return NOT_PRINTED
     mark = marks.get(cell.caveat or "")
-    return registry.printed(cell) + (f" {mark}" if mark else "")
+    return printed(cell) + (f" {mark}" if mark else "")
 
 
 def comma_separated(exhibit: Exhibit) -> str:
@@ -102,7 +117,7 @@ def _facts(cell: Reported) -> dict[str, Any]:
     if cell.kind == UNPRINTED:
         return _present(found | {"value": None})
     number = None if isinstance(cell.value, str) else cell.number
-    return _present(found | {"value": cell.value, "std": cell.std, "printed": registry.printed(cell), "number": number})
+    return _present(found | {"value": cell.value, "std": cell.std, "printed": printed(cell), "number": number})
 
 
 def _present(facts: dict[str, Any]) -> dict[str, Any]:
