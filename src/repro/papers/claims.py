@@ -88,7 +88,9 @@ def claims(paper: str) -> tuple[Claim, ...]:
     for raw in _file(paper)["claims"]:
         unknown = sorted(set(raw) - _FIELDS)
         if unknown or not {"id", "sentence", "source"} <= set(raw) or ("holds" in raw) == ("unmeasured" in raw):
-            raise DataError(f"claims of {paper}, {raw.get('id')}: unknown {unknown}, or not one of holds and unmeasured.")
+            raise DataError(
+                f"claims of {paper}, {raw.get('id')}: unknown {unknown}, or not one of holds and unmeasured."
+            )
         found.append(Claim(paper=paper, **{"holds": None, **raw}))
     if len({claim.id for claim in found}) < len(found):
         raise DataError(f"claims of {paper}: an id is used twice.")

@@ -180,7 +180,9 @@ class Evaluation:
             truths = [self._truth(one, argument) for one in _listed(given, argument)]
             return {"all": _all, "any": _any, "count": _count}[name](truths)
         if name == "argmax":
-            return _argmax([(key, self._number(value, argument)) for key, value in _listed(given, argument)], self.draws)
+            return _argmax(
+                [(key, self._number(value, argument)) for key, value in _listed(given, argument)], self.draws
+            )
         if name == "abs":
             return _absolute(self._number(given, argument))
         numbers = [self._number(one, argument) for one in _listed(given, argument)]
