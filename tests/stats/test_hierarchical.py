@@ -122,7 +122,7 @@ def test_the_variance_is_that_of_seeds_plus_that_of_examples() -> None:
 
 
 def test_coverage_of_both_together() -> None:
-    """Eight runs, 60 examples: the interval covers the truth about as often as it says, that of the test set does not."""
+    """Eight runs, 60 examples: the interval covers the truth about as often as it says; that of the test set less."""
     generator = np.random.default_rng(11)
     both = alone = 0
     for trial in range(100):

@@ -192,12 +192,12 @@ def _unprinted(paper: str, key: str, layout: Mapping[str, Any]) -> Exhibit:
             grid[place] = (
                 registry.cell(known.format(**names)) if known else _described(paper, key, place, layout, names)
             )
-    rows, columns = (tuple(str(entry["label"]) for entry in layout[axis]) for axis in ("rows", "columns"))
-    axes = [
-        tuple(dict.fromkeys(name for entry in layout[axis] for name in entry["set"])) for axis in ("rows", "columns")
-    ]
     head = (paper, key, layout["title"], layout["caption"], None, (), layout["unprinted"])
-    return Exhibit(*head, *axes, rows, columns, grid)
+    fields_of, labels = (
+        [tuple(dict.fromkeys(name for entry in layout[axis] for name in entry["set"])) for axis in ("rows", "columns")],
+        [tuple(str(entry["label"]) for entry in layout[axis]) for axis in ("rows", "columns")],
+    )
+    return Exhibit(*head, fields_of[0], fields_of[1], labels[0], labels[1], grid)
 
 
 def _described(

@@ -1,13 +1,13 @@
 """Predicates over numbers as text, e.g. `all(mt[s] - pt[s] <= 1 for s in sizes)`: parsed by `ast`, never by `eval`.
 
-A number is an interval [low, high] in each of D draws: low = high where it is known, (-inf, inf) where it is missing, and
-wider than a point where it counts or averages over missing ones. A truth is two facts a draw: certainly true, certainly
-false. So a predicate can fail although some of its numbers are missing, and D draws of uncertain numbers give the share of
-draws in which it holds.
+A number is an interval [low, high] in each of D draws: low = high where it is known, (-inf, inf) where it is missing,
+and wider than a point where it counts or averages over missing ones. A truth is two facts a draw: certainly true,
+certainly false. So a predicate can fail although some of its numbers are missing, and D draws of uncertain numbers give
+the share of draws in which it holds.
 
 Allowed: numbers, names, `family[key, ...]` (a number from outside), + - * /, comparisons (chained too), and, or, not,
-generators over the named sets (with `if` on names), lists, and the functions of `FUNCTIONS`. A name that is neither bound
-nor a set is a text (the key `xxl`). Numbers within 1e-9 are equal.
+generators over the named sets (with `if` on names), lists, and the functions of `FUNCTIONS`. A name that is neither
+bound nor a set is a text (the key `xxl`). Numbers within 1e-9 are equal.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class Evaluation:
             case ast.GeneratorExp() | ast.ListComp():
                 return [self._value(node.elt, inner) for inner in self._bindings(node.generators, bound)]
             case ast.BinOp(left=left, op=operator, right=right):
-                pair = [self._number(self._value(side, bound), node) for side in (left, right)]
-                return self._arithmetic(operator, *pair, node)
+                a, b = (self._number(self._value(side, bound), node) for side in (left, right))
+                return self._arithmetic(operator, a, b, node)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 inner_number = self._number(self._value(operand, bound), node)
                 return Number(-inner_number.high, -inner_number.low)
@@ -271,8 +271,8 @@ def _aggregated(name: str, numbers: Sequence[Number]) -> Number:
         known = (low == high).all(axis=0) & np.isfinite(low).all(axis=0)
         spread = np.std(np.where(np.isfinite(low), low, 0.0), axis=0, ddof=1)
         return Number(np.where(known, spread, 0.0), np.where(known, spread, np.inf))
-    function = {"mean": np.mean, "sum": np.sum, "min": np.min, "max": np.max}[name]
-    return Number(function(low, axis=0), function(high, axis=0))
+    functions: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "sum": np.sum, "min": np.min, "max": np.max}
+    return Number(functions[name](low, axis=0), functions[name](high, axis=0))
 
 
 def _argmax(pairs: Sequence[tuple[Any, Number]], draws: int) -> Number:

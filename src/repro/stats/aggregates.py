@@ -1,9 +1,9 @@
-"""Averages over several tasks with few runs each (after Agarwal et al. 2021): stratified intervals, interquartile mean,
-probability of improvement.
+"""Averages over several tasks with few runs each (after Agarwal et al. 2021): stratified intervals, interquartile mean
+and probability of improvement.
 
 Scores are one list a task, one value a run, in percent. Tasks are fixed (SuperGLUE has its eight); runs are resampled
-within each task. Each resample draws one run less than a task has, because as many as it has give a variance that is too
-small by (n - 1) / n: a third at three runs. (The reference implementation draws as many.)
+within each task. Each resample draws one run less than a task has, because as many as it has give a variance that is
+too small by (n - 1) / n: a third at three runs. (The reference implementation draws as many.)
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from repro.stats.intervals import check_level
 if TYPE_CHECKING:
     import numpy as np
 
-    Aggregate = Callable[[list[np.ndarray]], float]
+    Scores = Sequence[Sequence[float]] | list[np.ndarray]
+    """One list a task, one value a run."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,14 @@ class Aggregated:
     """Runs a task. A task with one run adds nothing to the width of the interval, which is then too narrow."""
 
 
-def mean_of_tasks(scores: Sequence[Sequence[float]]) -> float:
+def mean_of_tasks(scores: Scores) -> float:
     """The mean over tasks of the mean over runs: what the papers print as an average."""
     import numpy as np
 
     return float(np.mean([np.mean(one) for one in _checked(scores)]))
 
 
-def interquartile_mean(scores: Sequence[Sequence[float]]) -> float:
+def interquartile_mean(scores: Scores) -> float:
     """The mean of the middle half of all runs of all tasks: less swayed by one task than the mean."""
     import numpy as np
     from scipy.stats import trim_mean
@@ -47,7 +48,7 @@ def interquartile_mean(scores: Sequence[Sequence[float]]) -> float:
     return float(trim_mean(np.concatenate(_checked(scores)), 0.25))
 
 
-def probability_of_improvement(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> float:
+def probability_of_improvement(a: Scores, b: Scores) -> float:
     """The mean over tasks of the chance that a run of a scores higher than one of b; ties count half."""
     import numpy as np
 
@@ -59,8 +60,8 @@ def probability_of_improvement(a: Sequence[Sequence[float]], b: Sequence[Sequenc
 
 
 def aggregated(
-    scores: Sequence[Sequence[float]],
-    aggregate: Callable[[Sequence[Sequence[float]]], float] = mean_of_tasks,
+    scores: Scores,
+    aggregate: Callable[[Scores], float] = mean_of_tasks,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -79,8 +80,8 @@ def aggregated(
 
 
 def improvement(
-    a: Sequence[Sequence[float]],
-    b: Sequence[Sequence[float]],
+    a: Scores,
+    b: Scores,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -91,7 +92,7 @@ def improvement(
         ValueError: as `aggregated`, or other tasks on the two sides.
     """
     sides = [_checked(a), _checked(b)]
-    return _interval(sides, lambda drawn: probability_of_improvement(*drawn), resamples, seed, level)
+    return _interval(sides, lambda drawn: probability_of_improvement(drawn[0], drawn[1]), resamples, seed, level)
 
 
 def _interval(
@@ -118,7 +119,7 @@ def _interval(
     return Aggregated(value, float(low), float(high), runs)
 
 
-def _checked(scores: Sequence[Sequence[float]]) -> list[np.ndarray]:
+def _checked(scores: Scores) -> list[np.ndarray]:
     import numpy as np
 
     arrays = [np.asarray(one, dtype=float) for one in scores]

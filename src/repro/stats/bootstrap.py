@@ -1,8 +1,8 @@
 """Bootstraps over test examples, over training seeds, and over both together.
 
-The two sources of uncertainty are kept apart: `bootstrap_interval` and `paired_bootstrap` speak of the test set at fixed
-runs, `hierarchical_interval` and `hierarchical_difference` of another test set and other seeds. Statistics are those that
-a record keeps: per-example rows [N, S] whose sums give the metric.
+The two sources of uncertainty are kept apart: `bootstrap_interval` and `paired_bootstrap` speak of the test set at
+fixed runs, `hierarchical_interval` and `hierarchical_difference` of another test set and other seeds. Statistics are
+those that a record keeps: per-example rows [N, S] whose sums give the metric.
 """
 
 from __future__ import annotations
