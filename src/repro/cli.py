@@ -17,6 +17,7 @@ repro: do published results on soft prompts hold?
   repro run --cfg job                      print the config; --help lists groups and keys
   repro report [--results DIR]             write and print our results beside the papers' numbers
   repro check PAPER [--results DIR]        the paper's claims, on its own numbers and on ours
+  repro versus A B                         do two groups of runs differ: seeds, the test set, and both
   repro paper PAPER [--exhibit figure1]    a table or figure as the paper prints it; without --exhibit, their list
   repro methods [--write FILE]             every method: equation, source, switches, parameter counts
   repro params [--paper P] | OVERRIDES     parameters trained and stored, beside the papers' counts
@@ -182,6 +183,13 @@ def check(arguments: Sequence[str]) -> int:
     return run_check(arguments)
 
 
+def versus(arguments: Sequence[str]) -> int:
+    """Two groups of runs against each other."""
+    from repro.report.versus import versus as compare_groups
+
+    return compare_groups(arguments)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": run,
     "report": report,
@@ -189,6 +197,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "params": params,
     "paper": paper,
     "check": check,
+    "versus": versus,
     **{name: _of_prompts(name) for name in ("predict", "ensemble", "neighbours", "export")},
     "import": _of_prompts("import_prompt"),
 }

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from repro.stats import (
     Aggregated,
+    MeanDifference,
     aggregated,
     bootstrap_interval,
     clustered,
+    difference_of_means,
     hierarchical_difference,
     hierarchical_interval,
     improvement,
@@ -270,3 +272,41 @@ def test_scores_that_are_none_are_refused(scores: list[list[float]]) -> None:
 def test_other_tasks_on_the_two_sides_are_refused() -> None:
     with pytest.raises(ValueError, match="the same tasks"):
         improvement([[1.0]], [[1.0], [2.0]])
+
+
+# --- Welch, and runs as they are -----------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 50), min_size=2, max_size=6), st.lists(st.integers(0, 50), min_size=2, max_size=6))
+def test_a_difference_of_means_has_welchs_interval(a: list[int], b: list[int]) -> None:
+    found = difference_of_means(a, b)
+    assert found.difference == pytest.approx(np.mean(a) - np.mean(b))
+    assume(len(set(a)) > 1 and len(set(b)) > 1)  # scipy warns of sides without spread; they have a test of their own
+    low, high = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_a_side_without_spread_adds_none() -> None:
+    assert difference_of_means([5.0, 5.0], [3.0, 3.0, 3.0]) == MeanDifference(2.0, 2.0, 2.0)
+    found, alone = difference_of_means([1.0, 2.0, 4.0], [1.0, 1.0]), summary([1.0, 2.0, 4.0])
+    assert alone.low is not None and alone.high is not None
+    assert (found.low, found.high) == pytest.approx((alone.low - 1, alone.high - 1))
+
+
+def test_one_run_on_a_side_has_no_interval() -> None:
+    found = difference_of_means([1.0, 2.0], [1.0])
+    assert (found.difference, found.low, found.high) == (0.5, None, None)
+
+
+def test_fixed_runs_resample_the_mean_runs_examples() -> None:
+    runs = simulated(np.random.default_rng(21), 3, 30, 2.0, 5.0)
+    average = np.mean(runs, axis=0)
+    fixed = hierarchical_interval(runs, mean, "mean", seed=9, fixed_runs=True)
+    alone = bootstrap_interval(average, mean, "mean", seed=9)
+    assert (fixed.value, fixed.low, fixed.high) == pytest.approx((alone.value, alone.low, alone.high))
+    others = simulated(np.random.default_rng(22), 2, 30, 2.0, 5.0)
+    pair = hierarchical_difference(runs, others, mean, "mean", seed=9, fixed_runs=True)
+    plain = paired_bootstrap(average, np.mean(others, axis=0), mean, "mean", seed=9)
+    assert (pair.difference, pair.low, pair.high, pair.p) == pytest.approx(
+        (plain.difference, plain.low, plain.high, plain.p)
+    )

@@ -20,17 +20,27 @@ from repro.stats.bootstrap import (
     hierarchical_interval,
     paired_bootstrap,
 )
-from repro.stats.intervals import VERDICTS, Summary, equivalence, mean_draws, summary
+from repro.stats.intervals import (
+    VERDICTS,
+    MeanDifference,
+    Summary,
+    difference_of_means,
+    equivalence,
+    mean_draws,
+    summary,
+)
 
 __all__ = [
     "VERDICTS",
     "Aggregated",
     "Interval",
+    "MeanDifference",
     "PairedDifference",
     "Summary",
     "aggregated",
     "bootstrap_interval",
     "clustered",
+    "difference_of_means",
     "equivalence",
     "hierarchical_difference",
     "hierarchical_interval",

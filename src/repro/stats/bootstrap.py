@@ -126,6 +126,7 @@ def hierarchical_interval(
     seed: int = 0,
     level: float = 0.95,
     clusters: Sequence[int] = (),
+    fixed_runs: bool = False,
 ) -> Interval:
     """Percentile interval of the mean over seeds, for other seeds and another test set at once.
 
@@ -137,13 +138,14 @@ def hierarchical_interval(
     Args:
         runs: per-example statistics [N, S] of each run, rows in the same order.
         reduce, value_name, resamples, seed, level, clusters: as in `bootstrap_interval`.
+        fixed_runs: resample the examples only: another test set, these very runs.
 
     Raises:
         ValueError: no run, shapes that differ, or what `bootstrap_interval` refuses.
     """
     _check_draws(resamples, level)
     stacked = _stacked(runs, clusters)
-    drawn = _mean_over_drawn_runs(stacked, reduce, value_name, resamples, seed, salt=1)
+    drawn = _mean_over_drawn_runs(stacked, reduce, value_name, resamples, seed, 0 if fixed_runs else 1)
     low, high = _percentiles(drawn, level)
     return Interval(_mean_over_runs(stacked, reduce, value_name), low, high, resamples)
 
@@ -157,12 +159,13 @@ def hierarchical_difference(
     seed: int = 0,
     level: float = 0.95,
     clusters: Sequence[int] = (),
+    fixed_runs: bool = False,
 ) -> PairedDifference:
     """Mean over seeds of a minus that of b: seeds drawn for each on its own, examples drawn once for both.
 
     Args:
         runs_a, runs_b: per-example statistics [N, S] of each run; the numbers of runs may differ, the examples not.
-        reduce, value_name, resamples, seed, level, clusters: as in `hierarchical_interval`.
+        reduce, value_name, resamples, seed, level, clusters, fixed_runs: as in `hierarchical_interval`.
 
     Raises:
         ValueError: what `hierarchical_interval` refuses.
@@ -170,8 +173,8 @@ def hierarchical_difference(
     _check_draws(resamples, level)
     a, b = _stacked(runs_a, clusters), _stacked(runs_b, clusters)
     _check_same(a[0], b[0])
-    drawn_a = _mean_over_drawn_runs(a, reduce, value_name, resamples, seed, salt=1)
-    drawn_b = _mean_over_drawn_runs(b, reduce, value_name, resamples, seed, salt=2)
+    drawn_a = _mean_over_drawn_runs(a, reduce, value_name, resamples, seed, 0 if fixed_runs else 1)
+    drawn_b = _mean_over_drawn_runs(b, reduce, value_name, resamples, seed, 0 if fixed_runs else 2)
     observed = _mean_over_runs(a, reduce, value_name) - _mean_over_runs(b, reduce, value_name)
     return _difference(observed, drawn_a - drawn_b, level)
 
@@ -224,7 +227,7 @@ def _mean_over_drawn_runs(
     Args:
         stacked: [R, N, S].
         seed: draws the examples: equal seeds draw the same, whatever the runs.
-        salt: draws the runs, together with the seed.
+        salt: draws the runs, together with the seed; 0: every run counts once.
     """
     import numpy as np
 
@@ -233,7 +236,8 @@ def _mean_over_drawn_runs(
     drawn = []
     for sums in _resampled_sums(stacked.transpose(1, 0, 2).reshape(n, count * columns), resamples, seed):
         by_run = sums.reshape(count, columns)
-        chosen = np.bincount(generator.integers(count, size=max(1, count - 1)), minlength=count)
+        picked = generator.integers(count, size=max(1, count - 1)) if salt else np.arange(count)
+        chosen = np.bincount(picked, minlength=count)
         values = [weight * _value(reduce, by_run[run], value_name) for run, weight in enumerate(chosen) if weight]
         drawn.append(sum(values) / chosen.sum())
     return np.array(drawn)

@@ -56,6 +56,42 @@ def summary(values: Sequence[float], level: float = 0.95) -> Summary:
     return Summary(n=n, mean=mean, std=std, low=mean - half, high=mean + half)
 
 
+@dataclass(frozen=True)
+class MeanDifference:
+    """Mean of a minus mean of b over runs, and Welch's interval. Unit: that of the values."""
+
+    difference: float
+    low: float | None
+    """None where a side has one run."""
+    high: float | None
+
+
+def difference_of_means(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> MeanDifference:
+    """Welch's interval of a difference: Student's t with the degrees of freedom of Satterthwaite, spreads not pooled.
+
+    Seeds of the two sides are independent, also where they have the same number: they start different tensors.
+
+    Args:
+        a, b: one value a run.
+        level: as in `summary`.
+
+    Raises:
+        ValueError: what `summary` refuses.
+    """
+    from scipy.special import stdtrit  # type: ignore[import-untyped]
+
+    x, y = summary(a, level), summary(b, level)
+    gap = x.mean - y.mean
+    if x.std is None or y.std is None:
+        return MeanDifference(gap, None, None)
+    parts = [x.std**2 / x.n, y.std**2 / y.n]
+    if sum(parts) == 0:
+        return MeanDifference(gap, gap, gap)
+    freedom = sum(parts) ** 2 / sum(part**2 / (n - 1) for part, n in zip(parts, (x.n, y.n), strict=True))
+    half = float(stdtrit(freedom, (1 + level) / 2)) * sum(parts) ** 0.5
+    return MeanDifference(gap, gap - half, gap + half)
+
+
 def mean_draws(values: Sequence[float], draws: int, generator: np.random.Generator) -> np.ndarray:
     """Draws [draws] of what the mean over infinitely many seeds may be, given these runs.
 
