@@ -12,8 +12,8 @@ DESCRIPTION = "A paper's tables and figures as printed (numbers, editions, cavea
 
 
 def paper(arguments: Sequence[str]) -> int:
-    """Print the list of a paper's exhibits, one exhibit, or the checks of its arithmetic."""
-    from repro.papers import arithmetic, exhibits, rendering
+    """Print the list of a paper's exhibits, one exhibit, the checks of its arithmetic, or its misquoted numbers."""
+    from repro.papers import arithmetic, corrections, exhibits, rendering
 
     parser = argparse.ArgumentParser(prog="repro paper", description=DESCRIPTION)
     parser.add_argument("paper", help=f"one of {', '.join(registry.PAPERS)}")
@@ -21,8 +21,11 @@ def paper(arguments: Sequence[str]) -> int:
     parser.add_argument("--edition", help="acl or v1, where the editions' numbers differ")
     parser.add_argument("--format", choices=rendering.FORMATS, default="markdown")
     parser.add_argument("--arithmetic", action="store_true", help="values that the paper's other numbers contradict")
+    parser.add_argument("--corrections", action="store_true", help="its numbers that are widely misquoted")
     options = parser.parse_args(arguments)
-    if options.arithmetic:
+    if options.corrections:
+        print(corrections.page(options.paper), end="")
+    elif options.arithmetic:
         print(arithmetic.page(options.paper), end="")
     elif options.exhibit is None:
         if options.edition:
