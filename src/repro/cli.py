@@ -17,6 +17,9 @@ repro: do published results on soft prompts hold?
   repro run --cfg job                      print the config; --help lists groups and keys
   repro run --config-dir DIR task=NAME     a task of your own in DIR/task/NAME.yaml (docs/own-data.md)
   repro report [--results DIR]             write and print our results beside the papers' numbers
+  repro check PAPER [--results DIR]        the paper's claims, on its own numbers and on ours
+  repro versus A B                         do two groups of runs differ: seeds, the test set, and both
+  repro paper PAPER [--exhibit figure1]    a table or figure as the paper prints it; without --exhibit, their list
   repro methods [--write FILE]             every method: equation, source, switches, parameter counts
   repro params [--paper P] | OVERRIDES     parameters trained and stored, beside the papers' counts
   repro predict --prompt KEY --inputs FILE answer inputs with trained prompts, several tasks in one batch
@@ -26,7 +29,8 @@ repro: do published results on soft prompts hold?
   repro import FILE --out FILE             a numpy or peft prompt as a file for method.start_from
 
 `python -m repro ARGS` without a command is `repro run ARGS`.
-Exit codes: 0 done, 2 bad input or a failed trial (a sentence says what to do), 130 interrupted after a checkpoint.
+Exit codes: 0 done, 1 `check`: a claim fails on our runs, 2 bad input or a failed trial (a sentence says what to do),
+130 interrupted after a checkpoint.
 """
 
 
@@ -167,11 +171,35 @@ def _of_prompts(name: str) -> Callable[[Sequence[str]], int]:
     return command
 
 
+def paper(arguments: Sequence[str]) -> int:
+    """A paper's tables and figures as printed."""
+    from repro.papers.commands import paper as show
+
+    return show(arguments)
+
+
+def check(arguments: Sequence[str]) -> int:
+    """A paper's claims on its own numbers and on ours."""
+    from repro.report.check import check as run_check
+
+    return run_check(arguments)
+
+
+def versus(arguments: Sequence[str]) -> int:
+    """Two groups of runs against each other."""
+    from repro.report.versus import versus as compare_groups
+
+    return compare_groups(arguments)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": run,
     "report": report,
     "methods": methods,
     "params": params,
+    "paper": paper,
+    "check": check,
+    "versus": versus,
     **{name: _of_prompts(name) for name in ("predict", "ensemble", "neighbours", "export")},
     "import": _of_prompts("import_prompt"),
 }

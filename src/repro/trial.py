@@ -23,6 +23,7 @@ from repro.models.span_encoding import separated
 from repro.models.tuning import tune
 from repro.store.files import write_atomic
 from repro.store.record import Record
+from repro.tasks.clusters import cluster_numbers
 from repro.tasks.mixture import groups
 from repro.training.batching import DataOrder, mixed_seed, training_batches
 from repro.training.checkpoint import Checkpoints, Progress
@@ -268,6 +269,8 @@ class Trial:
             found = self._score(split, console)
             record.metrics[split] = found.values
             record.statistics[split] = found.statistics
+            if numbers := cluster_numbers(self.examples[split]):
+                record.clusters[split] = numbers
             if found.predictions:
                 file = folder / f"predictions-{split}.jsonl"
                 write_predictions(file, self.examples[split], found.predictions, write_atomic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import subprocess
 import sys
@@ -281,3 +282,26 @@ def test_importing_the_registry_is_cheap() -> None:
     code = f"import sys, repro.papers.registry; print(sorted({heavy} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "papers"
+"""The folder of source notes beside a checkout, where there is one."""
+
+
+@pytest.mark.parametrize("paper", registry.PAPERS)
+def test_no_cell_of_the_source_notes_is_lost(paper: str) -> None:
+    source = next((folder / f"{paper}.yaml" for folder in _shared() if (folder / f"{paper}.yaml").is_file()), None)
+    if source is None:
+        pytest.skip("the folder of source notes is not here (shared/papers beside the checkout, or REPRO_DATA_ROOT)")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    ours = Path(registry.__file__).parent / "reported" / f"{paper}.yaml"
+    written, kept = (yaml.load(path.read_text(encoding="utf-8"), Loader=loader) for path in (source, ours))
+    by_id = {cell["id"]: cell for cell in kept["cells"]}
+    assert len(written["cells"]) == len(by_id)
+    for cell in written["cells"]:
+        assert by_id[cell["id"]] == cell
+
+
+def _shared() -> list[Path]:
+    data_root = os.environ.get("REPRO_DATA_ROOT")
+    return [SHARED, *([Path(data_root).parent / "papers"] if data_root else [])]

@@ -227,7 +227,7 @@ def load(paper: str) -> Paper:
     if paper not in PAPERS:
         raise DataError(f"no paper is called {paper!r}: the papers are {', '.join(PAPERS)}.")
     path = Path(__file__).parent / "reported" / f"{paper}.yaml"
-    return parse_paper(_read_yaml(path), path.name)
+    return parse_paper(read_yaml(path), path.name)
 
 
 def cells(**filters: Any) -> tuple[Reported, ...]:
@@ -248,6 +248,23 @@ def cells(**filters: Any) -> tuple[Reported, ...]:
     return tuple(cell for cell in found if all(_passes(getattr(cell, name), want) for name, want in filters.items()))
 
 
+def cell(name: str) -> Reported:
+    """The cell with this id.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = _by_id().get(name)
+    if found is None:
+        raise DataError(f"there is no cell {name!r}: an id is `<paper>/...` as in the files of papers/reported.")
+    return found
+
+
+@cache
+def _by_id() -> dict[str, Reported]:
+    return {found.id: found for key in PAPERS for found in load(key).cells}
+
+
 def rounding(cell: Reported) -> float:
     """Half a unit of the last printed digit, in our unit; the reading error for a value read off a plot.
 
@@ -256,14 +273,18 @@ def rounding(cell: Reported) -> float:
     """
     if cell.precision == "figure" and cell.plus_minus is not None:
         return cell.plus_minus * cell.scale
-    digits = max(decimals(cell.value), _printed_decimals().get(_column(cell), 0))
-    return round(0.5 * 10**-digits * cell.scale, 9)
+    return round(0.5 * 10 ** -printed_decimals(cell) * cell.scale, 9)
 
 
 def floor(cell: Reported) -> float:
     """Half width within which our mean counts as equal to the cell whatever the spread, in our unit."""
     by_metric = METRIC_FLOORS.get(cell.our_metric or "")
     return TASK_FLOORS.get(cell.task or "", DEFAULT_FLOOR) if by_metric is None else by_metric
+
+
+def printed_decimals(cell: Reported) -> int:
+    """Digits after the point as printed: the most that any exact result of the same table, task and metric shows."""
+    return max(decimals(cell.value), _printed_decimals().get(_column(cell), 0))
 
 
 def decimals(value: Any) -> int:
@@ -290,7 +311,12 @@ def _passes(value: Any, want: Any) -> bool:
     return value in want if isinstance(want, (tuple, list, set, frozenset)) else value == want
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The content of a data file of this package.
+
+    Raises:
+        DataError: it cannot be read, or is no yaml.
+    """
     import yaml  # type: ignore[import-untyped]
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -17,6 +17,7 @@ from repro.errors import ConfigError
 from repro.prompts.opening import SHARED, Finished, backbone_of, method_of, refuse_others, refuse_tuned, task_of
 from repro.provenance import provenance
 from repro.store.record import Record
+from repro.tasks.clusters import cluster_numbers
 
 
 def vote(answers: Sequence[Any]) -> Any:
@@ -103,6 +104,7 @@ def _record(
         reason=voted.collapsed,
         metrics={split: voted.values},
         statistics={split: voted.statistics},
+        clusters={split: numbers} if (numbers := cluster_numbers(examples)) else {},
         selection=selection,
         parameters=counts | {k: sum(t.record.parameters[k] for t in trials) for k in ("trained", "stored", "prompt")},
         provenance=circumstances | {"data": task.fingerprint(), "weights": trials[0].record.provenance.get("weights")},

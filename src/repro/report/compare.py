@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from repro.config import run_key
 from repro.papers import registry
 from repro.papers.registry import PAPERS, Reported, canonical_metric, decimals, split_key
+from repro.report.bands import band
 from repro.store.record import Record
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ COUNTERPARTS = {
     "train_steps": "trainer.steps",
     "epochs": "trainer.epochs",
     "total_epochs": "trainer.epochs",
+    "target_sentinel": "task.sentinel",
 }
 """Variable of a cell: where our config says the same. `_our_value` knows the ones that are derived; a variable that is
 neither here nor there nor in `DESCRIPTIVE` makes the cell not comparable."""
@@ -168,13 +170,13 @@ def compare(group: Group, cells: Sequence[Reported], split: str | None = None, m
     split, metric = fitting[0] if fitting else (split or "", metric or "")
     values = group.values(split, metric)
     candidates = _candidates(group, cells, metric)
-    agreeing = [cell for cell in candidates if not _mismatches(group, split, cell)]
+    agreeing = [cell for cell in candidates if not mismatches(group, split, cell)]
     agreeing.sort(key=lambda cell: _rank(cell, group))
     if not values:
         return Comparison("not run", agreeing[0] if agreeing else None, None, _why_not_run(group))
     summary = stats.summary(values)
     reasons = [] if agreeing else [_why_not(group, split, metric, cells, candidates)]
-    reasons += [] if (partial := _data_limit(group)) is None else [partial]
+    reasons += [] if (partial := data_limit(group)) is None else [partial]
     if reasons:
         nearest = _nearest(candidates, group, split)
         return Comparison("not comparable", None, None, " ".join(reasons), summary, nearest=nearest)
@@ -186,31 +188,6 @@ def compare(group: Group, cells: Sequence[Reported], split: str | None = None, m
     return Comparison(verdict, theirs, gap, reason, summary, width, also=tuple(agreeing[1:]))
 
 
-def band(cell: Reported, summary: Summary) -> tuple[float, str]:
-    """Half width of the region around the paper's value that counts as equal, in our unit, and what sets it.
-
-    The largest of the rounding of the printed value, a floor for the task and twice the pooled standard deviation where
-    the paper gives one (ours alone never widens it).
-    """
-    widths = {
-        "the rounding of the paper's value": registry.rounding(cell),
-        "the floor for the task": registry.floor(cell),
-        "twice the pooled spread": 2 * _pooled(cell, summary),
-    }
-    origin = max(widths, key=lambda name: widths[name])
-    return widths[origin], origin
-
-
-def _pooled(cell: Reported, summary: Summary) -> float:
-    if cell.spread is None:
-        return 0.0
-    if summary.std is None:
-        return cell.spread
-    # A paper that gives a spread without n is weighted as we are.
-    ours, theirs = summary.n - 1, max((cell.n_runs or summary.n) - 1, 1)
-    return math.sqrt((ours * summary.std**2 + theirs * cell.spread**2) / (ours + theirs))
-
-
 def _candidates(group: Group, cells: Sequence[Reported], metric: str) -> list[Reported]:
     """Cells of a comparable kind with the same method, task and metric."""
     ours = (group.names["method"], group.names["task"], canonical_metric(metric, group.names["task"]))
@@ -218,7 +195,7 @@ def _candidates(group: Group, cells: Sequence[Reported], metric: str) -> list[Re
     return [cell for cell in kept if (cell.method, cell.task, cell.our_metric) == ours]
 
 
-def _mismatches(group: Group, split: str, cell: Reported) -> list[str]:
+def mismatches(group: Group, split: str, cell: Reported) -> list[str]:
     """What differs between our score and a cell with the same method, task and metric: one clause each."""
     found = []
     if cell.model is None or cell.model != group.names["model"]:
@@ -226,6 +203,8 @@ def _mismatches(group: Group, split: str, cell: Reported) -> list[str]:
     if cell.our_split is None or cell.our_split != split_key(split):
         found.append(f"the cell's split is {cell.split}, ours is {split}")
     found += [clause for name in cell.vars if (clause := _difference(name, cell, group))]
+    if lookup(group.config, "task.sentinel") and "target_sentinel" not in cell.vars:
+        found.append("our targets begin with a sentinel, the cell's do not")
     if not cell.usable:
         found.append(f"the cell's own caveat rules it out ({cell.caveat})")
     return found
@@ -301,8 +280,8 @@ def _why_not(group: Group, split: str, metric: str, cells: Sequence[Reported], c
         verb = "never ran" if names["model"] is None else "printed no such number for"
         rows = ", ".join(dict.fromkeys(str(cell.model) for cell in candidates))
         return f"The {whose} {verb} the model {names['model_name']} (rows there: {rows})."
-    closest = min(same_model, key=lambda cell: (len(_mismatches(group, split, cell)), _rank(cell, group)))
-    return f"{closest.at} of {closest.paper} differs: {'; '.join(_mismatches(group, split, closest))}."
+    closest = min(same_model, key=lambda cell: (len(mismatches(group, split, cell)), _rank(cell, group)))
+    return f"{closest.at} of {closest.paper} differs: {'; '.join(mismatches(group, split, closest))}."
 
 
 def _nothing_like_it(group: Group, metric: str, cells: Sequence[Reported]) -> str:
@@ -318,7 +297,7 @@ def _nothing_like_it(group: Group, metric: str, cells: Sequence[Reported]) -> st
     return f"No paper prints the metric {metric} for {method} on {task} (metrics there: {there})."
 
 
-def _data_limit(group: Group) -> str | None:
+def data_limit(group: Group) -> str | None:
     limit = lookup(group.config, "task.limit") or {}
     parts = [f"{split} {limit[split]}" for split in ("train", "validation", "test") if limit.get(split) is not None]
     return f"Our runs used a part of the data only (limit: {', '.join(parts)})." if parts else None

@@ -38,6 +38,8 @@ class Record:
     """One row an evaluation: step, epoch, train_loss, learning_rate, {split: {value name: value}}."""
     statistics: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
     """{split: {metric name: per-example statistics [N, S]}} at the chosen checkpoint."""
+    clusters: dict[str, list[int]] = field(default_factory=dict)
+    """{split: the cluster of each example [N]}; no entry where every example stands alone (and in older records)."""
     parameters: dict[str, int] = field(default_factory=dict)
     """trained, stored (what must be kept after training), frozen."""
     cost: dict[str, float] = field(default_factory=dict)

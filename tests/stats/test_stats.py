@@ -174,7 +174,7 @@ def test_bootstrap_depends_on_the_seed_and_not_on_the_block(monkeypatch: pytest.
     statistics = with_count(np.arange(30.0))
     first = bootstrap_interval(statistics, mean, "mean", resamples=100, seed=1)
     assert bootstrap_interval(statistics, mean, "mean", resamples=100, seed=2) != first
-    monkeypatch.setattr(stats, "_BLOCK_ELEMENTS", 100)
+    monkeypatch.setattr(stats.bootstrap, "_BLOCK_ELEMENTS", 100)
     assert bootstrap_interval(statistics, mean, "mean", resamples=100, seed=1) == first
 
 

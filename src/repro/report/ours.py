@@ -1,0 +1,178 @@
+"""Our number for a paper's cell, where runs of ours agree with it in everything: what a paper's claims are tested on.
+
+The same rules as in `compare`: model, method, task, split, metric and variables agree, all data was used. So a stand-in
+model never counts. Beyond single scores: SuperGLUE averages from the eight tasks' runs, the mean and the best prompt of
+an ensemble from its record, and parameter counts.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from repro.papers.registry import Reported, canonical_metric, split_key
+from repro.report.compare import Group, data_limit, lookup, mismatches
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SUPERGLUE = {
+    "boolq": ("accuracy",),
+    "cb": ("accuracy", "f1_macro"),
+    "copa": ("accuracy",),
+    "multirc": ("f1a", "exact_match"),
+    "record": ("f1", "exact_match"),
+    "rte": ("accuracy",),
+    "wic": ("accuracy",),
+    "wsc": ("accuracy",),
+}
+"""Tasks of a SuperGLUE score and the metrics whose mean is the task's score (Lester et al., Table 3 recomputes so)."""
+_PARAMETERS = {
+    "trainable_parameters": lambda counts: counts["trained"],
+    "total_parameters": lambda counts: counts["trained"] + counts["frozen"],
+    "percent_trainable": lambda counts: 100 * counts["trained"] / (counts["trained"] + counts["frozen"]),
+    "task-specific parameters stored": lambda counts: counts["stored"],
+}
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Our number for one cell."""
+
+    parts: tuple[tuple[float, ...], ...]
+    """One value a run; of an average one tuple a task."""
+    groups: tuple[Group, ...]
+    """Where the values come from, one a part."""
+
+    @property
+    def value(self) -> float:
+        """The mean over parts of the mean over runs, in our unit."""
+        means = [sum(part) / len(part) for part in self.parts]
+        return sum(means) / len(means)
+
+    @property
+    def n(self) -> int:
+        """Runs; of an average the fewest runs of a task."""
+        return min(len(part) for part in self.parts)
+
+    @property
+    def std(self) -> float | None:
+        """Deviation over runs; of an average that of the runs' averages, if the tasks have the same seeds."""
+        import statistics
+
+        seeds = [[record.seed for record in group.scored] for group in self.groups]
+        if self.n < 2 or any(
+            own != seeds[0] or len(part) != len(own) for own, part in zip(seeds, self.parts, strict=True)
+        ):
+            return None
+        return statistics.stdev(sum(run) / len(run) for run in zip(*self.parts, strict=True))
+
+    def draws(self, count: int) -> np.ndarray:
+        """What the mean over infinitely many seeds may be, [count]; equal groups give equal draws."""
+        import numpy as np
+
+        from repro import stats
+
+        each = []
+        for part, group in zip(self.parts, self.groups, strict=True):
+            generator = np.random.default_rng(zlib.crc32(repr((group.key, part)).encode()))
+            each.append(stats.mean_draws(part, count, generator))
+        return np.mean(each, axis=0)
+
+
+class Results:
+    """Our runs, asked for a paper's cells."""
+
+    def __init__(self, groups: Iterable[Group]):
+        self._groups = [group for group in groups if group.scored and data_limit(group) is None]
+        self._found: dict[Reported, Ours | None] = {}
+
+    def of(self, cell: Reported) -> Ours | None:
+        """Our number for a cell; None: no run agrees with it. Of several groups the best: see `_rank`."""
+        key = replace(cell, vars={}, extra={}, id=f"{cell.id} {sorted(cell.vars.items())!r}")
+        if key not in self._found:
+            self._found[key] = self._look(cell)
+        return self._found[key]
+
+    def _look(self, cell: Reported) -> Ours | None:
+        if cell.metric in _PARAMETERS:
+            return self._parameters(cell)
+        if cell.metric == "superglue_score":
+            return self._superglue(cell)
+        if "aggregate" in cell.vars:
+            return self._of_ensemble(cell)
+        found = [ours for group in self._groups if (ours := _score(group, cell)) is not None]
+        return min(found, key=lambda ours: _rank(ours, cell), default=None)
+
+    def _superglue(self, cell: Reported) -> Ours | None:
+        parts, groups = [], []
+        for task, metrics in SUPERGLUE.items():
+            found = [self.of(replace(cell, id=f"{cell.id} {task} {m}", task=task, metric=m)) for m in metrics]
+            present = [ours for ours in found if ours is not None]
+            if len(present) < len(metrics) or len({ours.groups[0].key for ours in present}) > 1:
+                return None
+            parts.append(
+                tuple(sum(values) / len(values) for values in zip(*(o.parts[0] for o in present), strict=True))
+            )
+            groups.append(present[0].groups[0])
+        return Ours(tuple(parts), tuple(groups))
+
+    def _of_ensemble(self, cell: Reported) -> Ours | None:
+        """The mean and the best member stand in the record of the vote."""
+        name = {"mean_of_5": "mean", "best_of_5": "best"}.get(cell.vars["aggregate"])
+        variables = {key: value for key, value in cell.vars.items() if key != "aggregate"}
+        vote = replace(cell, method="prompt_ensemble", vars=variables, id=f"{cell.id} vote")
+        for group in self._groups:
+            fitting = _measure(group, vote)
+            told = [
+                (record.selection.get(name or "") or {}).get(fitting[1] if fitting else "") for record in group.scored
+            ]
+            values = [float(value) for value in told if isinstance(value, (int, float))]
+            if values and len(values) == len(told):
+                return Ours((tuple(values),), (group,))
+        return None
+
+    def _parameters(self, cell: Reported) -> Ours | None:
+        for group in self._groups:
+            same = (cell.method, cell.model) == (group.names["method"], group.names["model"])
+            if not same or cell.task not in (None, group.names["task"]):
+                continue
+            # The split plays no part in a count.
+            if mismatches(group, "test", replace(cell, split="test", caveat=None)):
+                continue
+            counts = group.scored[0].parameters
+            if {"trained", "stored", "frozen"} <= set(counts):
+                return Ours(((float(_PARAMETERS[cell.metric](counts)),),), (group,))
+        return None
+
+
+def _score(group: Group, cell: Reported) -> Ours | None:
+    fitting = _measure(group, cell)
+    values = group.values(*fitting) if fitting else []
+    return Ours((tuple(values),), (group,)) if values else None
+
+
+def _measure(group: Group, cell: Reported) -> tuple[str, str] | None:
+    """The (split, metric) of a group that answers to a cell, if all else agrees too."""
+    task = group.names["task"]
+    if task is None or (cell.method, cell.task) != (group.names["method"], task):
+        return None
+    # An erratum of the paper's value does not concern ours.
+    plain = replace(cell, caveat=None)
+    for split, metric in group.measures():
+        if split_key(split) == cell.our_split and canonical_metric(metric, task) == cell.our_metric is not None:
+            return None if mismatches(group, split, plain) else (split, metric)
+    return None
+
+
+def _rank(ours: Ours, cell: Reported) -> tuple[bool, bool, int, str]:
+    """Sort key, best first: with a recipe of this paper, in an experiment of this paper, most runs."""
+    group = ours.groups[0]
+    return lookup(group.config, "recipe.paper") != cell.paper, group.paper != cell.paper, -ours.n, group.key
+
+
+def several(groups: Sequence[Group], cell: Reported) -> int:
+    """How many groups agree with a cell."""
+    return sum(_score(group, cell) is not None for group in groups)
