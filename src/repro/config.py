@@ -173,6 +173,8 @@ class TrainerConfig:
     clip_norm: float | None = 1.0
     loss_reduction: str = "token_mean"
     """token_mean (over all target tokens of the batch) | example_sum (tokens summed, mean over examples)"""
+    z_loss: float = 0.0
+    """c of the term c x log(Z)^2 at every target token while training, Z the sum of exp(logits) (T5X; not on heads)."""
     backbone_dropout: float | None = None
     """null: the frozen backbone is in eval mode; a number: train mode with this rate in its hidden layers."""
     attention_dropout: float | None = None
@@ -280,10 +282,14 @@ ADDED: dict[str, Any] = {
     "method.init_text": None,
     "method.init_steps": 500,
     "method.start_sha256": None,
+    "method.embedding_width": None,
+    "method.init_distribution": "normal",
+    "method.lstm_dropout": 0.0,
     "task.sentinel": False,
     "task.task_name_prefix": False,
     "task.parts": {},
     "trainer.optimiser.backbone_learning_rate": None,
+    "trainer.z_loss": 0.0,
 }
 
 

@@ -21,6 +21,7 @@ LETTERS = {
     "H": "key/value heads",
     "Dh": "size of a head",
     "B": "blocks of all stacks (encoder and decoder)",
+    "E": "columns of the embedding behind the MLP (`method.embedding_width`), D by default",
     "k": "hidden width of the MLP (`method.hidden`)",
     "R": "bottleneck of an adapter (`method.bottleneck`)",
     "sites": "number of attention sites",

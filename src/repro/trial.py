@@ -189,6 +189,7 @@ class Trial:
             keep_best=trainer["selection"]["rule"] == "best",
             clip_norm=trainer["clip_norm"],
             example_sum=trainer["loss_reduction"] == "example_sum",
+            z_loss=trainer["z_loss"],
             tuned=tuned,
             sync_gradients=sync,
             checkpoint_seconds=trainer["checkpoint_seconds"],

@@ -228,8 +228,8 @@ class ModelAdapter(Protocol):
     pad_left: bool
     """Evaluation batches are padded on the left (decoder-only generation)."""
 
-    def losses(self, batch: Batch, injection: Injection) -> RowLoss:
-        """Training loss of every row."""
+    def losses(self, batch: Batch, injection: Injection, z_loss: float = 0.0) -> RowLoss:
+        """Training loss of every row; models that generate can add a z-loss (`generation.label_losses`)."""
         ...
 
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[Any]:

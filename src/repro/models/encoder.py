@@ -86,11 +86,12 @@ class EncoderAdapter:
         logits = self.backbone.lm_head(at_mask)[:, list(self.verbaliser)]
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
-    def losses(self, batch: Batch, injection: Injection) -> RowLoss:
+    def losses(self, batch: Batch, injection: Injection, z_loss: float = 0.0) -> RowLoss:
         """Cross-entropy of the class, summed over the words' first sub-tokens, or the mean of start's and end's.
 
         Deviation: the softmax over places leaves padding out; the official code's is over 384 places, padding included.
         """
+        assert not z_loss, "z-loss is for models that generate"
         logits = self.logits(batch, injection, self.backbone.model.training)  # a validation loss has no dropout
         if self.form == "tagging":
             assert batch.token_labels is not None
