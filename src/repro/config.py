@@ -264,6 +264,7 @@ _NOT_IN_KEY = (
     ("method", "equation"),
     ("method", "stored_formula"),
     ("method", "trained_formula"),
+    ("method", "tuned_formula"),
     ("method", "deviations"),
     ("method", "start_from"),
     ("model", "paper_name"),

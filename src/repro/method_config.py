@@ -21,6 +21,8 @@ class MethodConfig:
     """Numbers kept after training, head and tuned backbone apart: in the letters of `repro.methods_page`."""
     trained_formula: str = ""
     """Numbers trained, where they differ from the stored ones."""
+    tuned_formula: str = ""
+    """Numbers trained inside the backbone or beside its matrices, where the method does that."""
     deviations: list[str] = field(default_factory=list)
     """Known differences from the paper: copied into every record."""
     start_from: str | None = None
