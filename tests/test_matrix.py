@@ -37,7 +37,7 @@ CELLS = [
     for method in METHODS
     for name in FAMILIES
     for form, task in TASKS[kind_of(name)]
-    if not (form == "cloze" and method not in ("p_tuning", "p_tuning_v2", "prompt_tuning", "fine_tuning"))
+    if not (form == "cloze" and method in ("embedding_only", "infix_tuning", "prompt_design"))  # refused in every form
 ]
 OPTIONS = {
     "prompt_tuning": ["method.length=3", "method.initialisation=sampled_vocabulary"],

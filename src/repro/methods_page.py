@@ -81,8 +81,8 @@ def _letters() -> str:
         "and of what a method tunes in the backbone, or puts beside its matrices, which is trained and stored as well"
     )
     budget = (
-        "`repro params OVERRIDES` counts one config, and with `--budget N` chooses the length, rank, bottleneck or blocks\n"
-        "with which a method stores nearest to N numbers: so a baseline is matched to a prompt."
+        "`repro params OVERRIDES` counts one config, and with `--budget N` chooses the length, rank, bottleneck or\n"
+        "blocks with which a method stores nearest to N numbers: so a baseline is matched to a prompt."
     )
     return f"{head}:\n\n{lines}\n\n{then}:\n\n{tuned}\n\n{budget}"
 
