@@ -46,7 +46,8 @@ def counts(plain: Mapping[str, Any]) -> dict[str, int]:
     spec, form = spec_of(plain["model"]), form_of(dict(plain))
     outputs = None
     if spec.kind == "encoder" and form != "cloze":
-        outputs = {"choice": 1, "span": 2}.get(form, len(plain["task"]["labels"]))
+        whole = list(plain["task"]["parts"].values()) or [plain["task"]]  # a mixture has the classes of all its parts
+        outputs = {"choice": 1, "span": 2 * len(whole)}.get(form, sum(len(one["labels"]) for one in whole))
     method = build_method(dict(plain) | {"method": {**plain["method"], "init_text": None}})
     with torch.device("meta"):
         table = torch.empty(spec.vocabulary, spec.width)

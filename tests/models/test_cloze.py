@@ -21,7 +21,7 @@ from repro.models.batch import IGNORE, collate
 from repro.models.encoding import decoder_encoding, encode_cloze, encoder_decoder_encoding, encoder_encoding
 from repro.models.loading import adapt, load_backbone
 from repro.models.random_model import byte_tokenizer
-from repro.tasks.base import Cloze, Example, Pair, Tagged, TextToText
+from repro.tasks.base import Cloze, Example, Pair, Span, Tagged, TextToText
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 TRAINER = {"dtype": "float64", "attention": "sdpa", "backbone_dropout": None, "attention_dropout": None}
@@ -240,6 +240,33 @@ def test_tags_of_several_data_sets() -> None:
         alone = collate(adapter.encode(Tagged(words, tags), True), 0)
         close(losses[row : row + 1], adapter.losses(alone, Injection(head=own[part])).total)
         assert [tag - SPANS[part][0] for tag in said[row]] == adapter.predict(alone, Injection(head=own[part]), {})[0]
+
+
+@pytest.mark.parity
+def test_answers_of_several_data_sets() -> None:
+    """Two heads of a start and an end side by side: each row's loss, answer and gradient are its own head's."""
+    adapter = ready("tiny-bert", "span")
+    draw = torch.Generator().manual_seed(2)
+    weight = torch.randn(1, 4, adapter.backbone.spec.width, dtype=torch.float64, generator=draw).requires_grad_()
+    bias = torch.randn(1, 4, dtype=torch.float64, generator=draw)
+    rows = [("who ran", "Ann ran home", (0, 3), 0), ("where", "Ann ran home at 9", (8, 12), 1), ("why", "so", None, 1)]
+    items = [
+        adapter.encode(Span(question, text, answer, (2 * part, 2 * part + 2)), False)[0]
+        for question, text, answer, part in rows
+    ]
+    batch = collate(items, 0)
+    losses = adapter.losses(batch, Injection(head=Head(weight, bias))).total
+    said = adapter.predict(batch, Injection(head=Head(weight, bias)), {})
+    for row, (question, text, answer, part) in enumerate(rows):
+        mine = slice(2 * part, 2 * part + 2)
+        own = Head(weight[:, mine], bias[:, mine])
+        alone = collate(adapter.encode(Span(question, text, answer), False), 0)
+        theirs = adapter.losses(alone, Injection(head=own)).total
+        close(losses[row : row + 1].detach(), theirs.detach())
+        assert said[row].place == adapter.predict(alone, Injection(head=own), {})[0].place
+        got, wanted = (torch.autograd.grad(each.sum(), weight, retain_graph=True)[0] for each in (losses[row], theirs))
+        close(got, wanted)
+        assert not got[:, [i for i in range(4) if i // 2 != part]].any()
 
 
 def test_a_data_set_alone_has_no_span(tokenizer) -> None:
