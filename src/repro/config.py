@@ -138,6 +138,8 @@ class OptimiserConfig:
     """Adafactor: auto (second moments of a matrix whose two sides are at least 128 are factored) | always | never"""
     weight_decay_form: str = "absolute"
     """Adafactor: absolute (T5X: p *= 1 - decay) | times_learning_rate (transformers)"""
+    parameter_scaling: bool = False
+    """Adafactor: each tensor's rate is multiplied by its root mean square, at least 1e-3."""
 
 
 @dataclass
@@ -290,6 +292,7 @@ ADDED: dict[str, Any] = {
     "task.task_name_prefix": False,
     "task.parts": {},
     "trainer.optimiser.backbone_learning_rate": None,
+    "trainer.optimiser.parameter_scaling": False,
     "trainer.z_loss": 0.0,
 }
 
