@@ -27,6 +27,7 @@ REFUSED = [
     (("prefix_tuning", "tiny-t5"), (), "reaches the decoder's self-attention only"),
     (("prompt_tuning", "tiny-bert"), (), "heads of their own"),
     (("adapter", "tiny-gpt2"), (), "it has no adapter"),
+    (("lora", "tiny-bert"), (), "heads of their own"),
     (("prefix_tuning", "tiny-gpt2"), ("method.layers=first:1",), "in every layer"),
     (("prefix_tuning", "tiny-gpt2"), ("method.shift_positions=false",), "shift the position ids"),
     (("prompt_tuning", "tiny-gpt2"), ("method.placement=after",), "before the input only"),
@@ -37,7 +38,9 @@ def trained(quick: Callable[..., Any], method: str, model: str, *more: str) -> A
     from repro.prompts.opening import Finished
     from repro.runner import run
 
-    size = {"adapter": "method.bottleneck=3", "fine_tuning": "seed=1"}.get(method, "method.length=4")
+    size = {"adapter": "method.bottleneck=3", "lora": "method.rank=2", "ia3": "seed=1", "fine_tuning": "seed=1"}.get(
+        method, "method.length=4"
+    )
     outcome = run(quick(f"model={model}", "task=rte", f"method={method}", size, *METHODS.get(method, ()), *SAME, *more))
     assert outcome.record is not None
     return Finished(outcome.record, outcome.folder)
@@ -97,6 +100,33 @@ def test_peft_computes_the_same(method: str, model: str, quick: Callable[..., An
     assert abs(float(ours) - float(bare)) > 2e-4, "the prompt does nothing"
     again = cli("export", trial.record.key, "--format", "peft", "--out", str(out), *places)
     assert again.code == 2 and "there is something already" in again.err
+
+
+@pytest.mark.parametrize("model", ["tiny-gpt2", "tiny-llama", "tiny-t5", "tiny-bart"])
+@pytest.mark.parametrize("method", ["lora", "ia3"])
+def test_layers_that_peft_made_go_back_to_it(method: str, model: str, quick: Any, tmp_path: Path) -> None:
+    """The checkpoint in the library's plain model gives the logits of our tuned backbone."""
+    import peft
+    import torch
+
+    from repro.models.tuning import tune
+    from repro.prompts.exporting import export
+    from repro.prompts.opening import backbone_of, method_of, task_of
+
+    trial = trained(quick, method, model)
+    export(trial, "peft", tmp_path / "out", torch.device("cpu"))
+    theirs = peft.PeftModel.from_pretrained(plain_model(model), tmp_path / "out").eval()
+    backbone = backbone_of(trial, torch.device("cpu"))
+    own = tune(backbone, method_of(trial, backbone, task_of(trial)).tuning, seed=5)
+    ids, target = torch.tensor([[9, 30, 31, 32, 1]]), torch.tensor([[40, 41, 1]])
+    given = {"input_ids": ids} | ({} if backbone.spec.kind == "decoder" else {"labels": target})
+    with torch.no_grad():
+        bare = plain_model(model)(**given).logits
+        for name, parameter in own.items():
+            parameter.copy_(trial.tensors()[f"backbone.{name}"])
+        ours, wanted = backbone.whole(**given).logits, theirs(**given).logits
+    torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-6)
+    assert (wanted - bare).abs().max() > 1e-3, "the layers do nothing"
 
 
 @pytest.mark.parametrize(("cell", "more", "why"), REFUSED)

@@ -37,8 +37,10 @@ CELLS = [
     for method in METHODS
     for name in FAMILIES
     for form, task in TASKS[kind_of(name)]
-    if not (form == "cloze" and method not in ("p_tuning", "p_tuning_v2", "prompt_tuning", "fine_tuning"))
+    if not (form == "cloze" and method in ("embedding_only", "infix_tuning", "prompt_design"))  # refused in every form
 ]
+FOLDED = ("prefix_tuning", "lora_prefix", "embedding_only", "infix_tuning", "p_tuning")
+"""Methods whose stored prompt came through an MLP here."""
 OPTIONS = {
     "prompt_tuning": ["method.length=3", "method.initialisation=sampled_vocabulary"],
     "p_tuning_v2": ["method.length=3"],
@@ -167,8 +169,10 @@ def what_was_written_predicts_the_same(plain: dict[str, Any], trial: Any, before
         )
     lines = (outcome.folder / f"predictions-{split}.jsonl").read_text().splitlines()
     assert [json.loads(json.dumps(o)) for o in outputs] == [json.loads(line)["prediction"] for line in lines]
-    # The prefix is made anew from the MLP in one of them, so the last bits may differ.
-    assert ours == pytest.approx(theirs, rel=1e-5)
+    if plain["method"]["name"] in FOLDED:  # made anew from an MLP in one of them: the last bits may differ
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    else:
+        assert ours == theirs
 
 
 def test_most_of_the_matrix_runs() -> None:

@@ -55,6 +55,7 @@ def test_formulas_are_the_counts(name: str, model: str, altered: Any) -> None:
         "H": spec.heads,
         "Dh": spec.head_dim,
         "B": sum(stacks.values()),
+        "E": known.get("embedding_width") or spec.width,
         "k": 7,
         "R": 5,
         "sites": len(spec.sites),

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from repro import params
+from repro import methods_page, params
+from repro.composing import options
 from repro.papers import registry
 
 WIDTHS = {"small": 512, "base": 768, "large": 1024, "xl": 2048, "xxl": 4096}
@@ -63,6 +64,122 @@ def test_one_config_and_bad_input(cli: Any) -> None:
     assert cli("params", "method=nope").code == 2
     assert cli("params", "--csv", "method=lora").code == 2
     assert cli("params", "method=infix_tuning", "model=tiny-bert", "task=rte").code == 2
+
+
+TUNES = [name for name in options("method") if methods_page._method(name)["tuned_formula"]]
+
+
+@pytest.mark.parametrize("model", ["tiny-bert", "tiny-gpt2", "tiny-t5", "tiny-bart", "tiny-llama"])
+@pytest.mark.parametrize("name", TUNES)
+def test_formulas_of_what_is_tuned(name: str, model: str) -> None:
+    """The page's expressions, from the modules of the library's model, against what the method would train."""
+    from peft.utils import constants
+
+    task = {"tiny-bert": "rte", "tiny-gpt2": "e2e", "tiny-llama": "e2e"}.get(model, "rte")
+    if methods_page.refusal(name, model, task, "any") is not None or (name, model) == ("bitfit", "tiny-llama"):
+        return
+    fixed = [f"method={name}", f"model={model}", f"task={task}", "task.max_input_length=48"]
+    fixed += {"ft_top": ["method.blocks=1"], "lora": ["method.rank=3"], "lora_prefix": ["method.rank=3"]}.get(name, [])
+    fixed += ["method.hidden=7", "method.length=3"] if name == "lora_prefix" else []
+    _, found = params.of(fixed)
+    made = library_model(model)
+    named, family = dict(made.named_modules()), made.config.model_type
+    matrices = constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[family]
+    scaled = constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING[family]
+    inner = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING[family]
+
+    def chosen(endings: Any) -> list[Any]:
+        return [module for key, module in named.items() if any(key == e or key.endswith(f".{e}") for e in endings)]
+
+    def sides(module: Any) -> tuple[int, int]:
+        """Inputs and outputs: GPT-2's matrices lie the other way."""
+        first, second = module.weight.shape
+        return (first, second) if family == "gpt2" else (second, first)
+
+    block, norm = last_block(made, family)
+    letters = {
+        "W": sum(p.numel() for p in made.parameters()),
+        "T": sum(p.numel() for p in block.parameters()),
+        "F": 0 if norm is None else sum(p.numel() for p in norm.parameters()),
+        "b": sum(p.numel() for key, p in made.named_parameters() if key.endswith("bias")),
+        "M": sum(sum(sides(module)) for module in chosen(matrices)),
+        "V": sum(sides(module)[1] for module in chosen(set(scaled) - set(inner)))
+        + sum(sides(module)[0] for module in chosen(set(scaled) & set(inner))),
+        "rank": 3,
+        "blocks": 1,
+    }
+    assert set(letters) == {letter for key in methods_page.TUNED_LETTERS for letter in key.split(", ")}
+    tuned = eval(methods_page._method(name)["tuned_formula"], {}, letters)
+    assert found["stored"] - found["prompt"] - found["head"] == tuned > 0
+
+
+def library_model(model: str) -> Any:
+    """On the meta device."""
+    import torch
+
+    from repro.models.families import family
+    from repro.models.random_model import build
+
+    plain, _ = params.of(["method=fine_tuning", f"model={model}", "task=cb", "task.max_input_length=48"])
+    with torch.device("meta"):
+        return build(plain["model"], family(plain["model"]["family"]), torch.float32, {})
+
+
+def last_block(made: Any, family: str) -> tuple[Any, Any]:
+    """The last block, and the norm behind it if the family has one."""
+    if family == "bert":
+        return made.encoder.layer[-1], None
+    if family == "gpt2":
+        return made.transformer.h[-1], made.transformer.ln_f
+    if family == "llama":
+        return made.model.layers[-1], made.model.norm
+    if family == "bart":
+        return made.model.decoder.layers[-1], None
+    return made.decoder.block[-1], made.decoder.final_layer_norm
+
+
+@pytest.mark.parametrize(
+    ("name", "budget", "said"),
+    [
+        ("prompt_tuning", 5 * 32 + 3, "method.length=5"),
+        ("prefix_tuning", 9 * 2 * 2 * 32 - 40, "method.length=9"),
+        ("lora", 4 * 2 * (32 + 96) + 1, "method.rank=4"),
+        ("adapter", 1, "method.bottleneck=1"),
+        ("ft_top", 10**6, None),
+    ],
+)
+def test_a_budget_chooses_the_size(name: str, budget: int, said: str | None, cli: Any) -> None:
+    """On GPT-2 of width 32 and two layers; sizes below and above are farther off."""
+    fixed = ["model=tiny-gpt2", "task=e2e", f"method={name}", "task.max_input_length=48"]
+    fixed += ["method.initialisation=sampled_vocabulary"] if name == "prompt_tuning" else []
+    done = cli("params", *fixed, "--budget", str(budget))
+    if said is None:
+        assert done.code == 2 and "method.blocks" in done.err
+        return
+    assert done.code == 0 and done.out.startswith(f"{said} stores "), done.err
+    key, size = said.split("=")
+    off = [
+        abs(params.of([*fixed, f"{key}={n}"])[1]["stored"] - budget)
+        for n in (int(size), int(size) + 1, max(1, int(size) - 1))
+    ]
+    assert off[0] == min(off)
+
+
+def test_a_budget_that_cannot_be_met(cli: Any) -> None:
+    for arguments, said in (
+        (["method=bitfit", "model=tiny-gpt2", "task=e2e", "--budget", "9"], "bitfit has no size to choose"),
+        (["method=ia3", "model=tiny-gpt2", "task=e2e", "--budget", "9"], "method.targets"),
+        (["--budget", "9"], "with one config"),
+        (["method=lora", "--budget", "0"], "at least 1"),
+    ):
+        done = cli("params", *arguments)
+        assert done.code == 2 and said in done.err, done.err
+
+
+@pytest.mark.parametrize(("task", "outputs"), [("mpt_ner", 9 + 13), ("mpt_qa", 4), ("mpt_superglue", 2 + 3 + 2 + 2)])
+def test_a_mixtures_head_has_the_classes_of_all_parts(task: str, outputs: int) -> None:
+    _, found = params.of(["method=p_tuning_v2", "method.length=3", "model=bert-base-cased", f"task={task}"])
+    assert found["head"] == outputs * 769
 
 
 def test_the_table_prints(cli: Any) -> None:

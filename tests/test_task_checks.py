@@ -172,6 +172,33 @@ def test_first_and_second_stage_of_multi_task_prompts(quick: Quick) -> None:
 
 
 @pytest.mark.smoke
+def test_both_stages_for_questions(quick: Quick) -> None:
+    """Two versions of SQuAD under two heads of two outputs; windows of one version a batch; then one of them alone."""
+    from safetensors.torch import load_file
+
+    p_tuning = ("method=p_tuning_v2", "method.length=3", "model=tiny-bert", "task.max_input_length=64")
+    first = finished(quick(*p_tuning, "task=mpt_qa", "task.options.stride=8", *STRIDES))
+    assert {"average", "squad.f1", "squad_v2.f1"} <= set(first.record.metrics["validation"])
+    prompt = first.folder / "prompt.safetensors"
+    assert load_file(prompt)["head.weight"].shape[1] == 4 and first.record.parameters["head"] == 4 * 33
+    second = finished(quick(*p_tuning, "task=squad", f"method.start_from={prompt}", *UNTRAINED))
+    before, after = load_file(prompt), load_file(second.folder / "prompt.safetensors")
+    assert after["head.weight"].shape[1] == 2
+    assert bool((after["encoder.prefix"] == before["encoder.prefix"]).all())
+
+
+STRIDES = ("task.parts.squad.options.stride=8", "task.parts.squad_v2.options.stride=8")
+
+
+def test_windows_of_two_data_sets_are_cut_alike(altered: Any) -> None:
+    plain = altered("method=p_tuning_v2", "model=tiny-bert", "task=mpt_qa", "task.max_input_length=64", STRIDES[0])
+    with pytest.raises(
+        ConfigError, match=r"task\.options\.stride=128: squad has 8, and the parts of a mixture share it"
+    ):
+        validate(plain)
+
+
+@pytest.mark.smoke
 def test_a_limit_of_a_mixture_holds_for_every_part(quick: Quick) -> None:
     plain = quick(
         "method=p_tuning_v2", "method.length=3", "model=tiny-bert", "task=mpt_superglue", "task.limit.train=2"

@@ -340,6 +340,12 @@ def test_fine_tuning_in_bfloat16_is_refused(plain: Callable[..., dict[str, Any]]
     validate(plain(P2, *BERT, "trainer.dtype=bfloat16"))
 
 
+def test_a_z_loss_needs_a_vocabulary(plain: Callable[..., dict[str, Any]]) -> None:
+    said = refusal(plain(PT, *BERT, "trainer.z_loss=1e-4"))
+    assert said.startswith("trainer.z_loss=0.0001: ") and "is an encoder" in said
+    validate(plain(PREFIX, *BART, "trainer.z_loss=1e-4"))
+
+
 def test_the_hub_needs_an_id(plain: Callable[..., dict[str, Any]]) -> None:
     said = refusal(plain(P2, *BERT, "task.source=hub", "task.hub_id=null"))
     assert said.startswith("task.source=hub: rte has no hub id. ") and "task.source=local" in said

@@ -138,6 +138,8 @@ class OptimiserConfig:
     """Adafactor: auto (second moments of a matrix whose two sides are at least 128 are factored) | always | never"""
     weight_decay_form: str = "absolute"
     """Adafactor: absolute (T5X: p *= 1 - decay) | times_learning_rate (transformers)"""
+    parameter_scaling: bool = False
+    """Adafactor: each tensor's rate is multiplied by its root mean square, at least 1e-3."""
 
 
 @dataclass
@@ -173,6 +175,8 @@ class TrainerConfig:
     clip_norm: float | None = 1.0
     loss_reduction: str = "token_mean"
     """token_mean (over all target tokens of the batch) | example_sum (tokens summed, mean over examples)"""
+    z_loss: float = 0.0
+    """c of the term c x log(Z)^2 at every target token while training, Z the sum of exp(logits) (T5X; not on heads)."""
     backbone_dropout: float | None = None
     """null: the frozen backbone is in eval mode; a number: train mode with this rate in its hidden layers."""
     attention_dropout: float | None = None
@@ -262,6 +266,7 @@ _NOT_IN_KEY = (
     ("method", "equation"),
     ("method", "stored_formula"),
     ("method", "trained_formula"),
+    ("method", "tuned_formula"),
     ("method", "deviations"),
     ("method", "start_from"),
     ("model", "paper_name"),
@@ -280,10 +285,15 @@ ADDED: dict[str, Any] = {
     "method.init_text": None,
     "method.init_steps": 500,
     "method.start_sha256": None,
+    "method.embedding_width": None,
+    "method.init_distribution": "normal",
+    "method.lstm_dropout": 0.0,
     "task.sentinel": False,
     "task.task_name_prefix": False,
     "task.parts": {},
     "trainer.optimiser.backbone_learning_rate": None,
+    "trainer.optimiser.parameter_scaling": False,
+    "trainer.z_loss": 0.0,
 }
 
 

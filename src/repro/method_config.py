@@ -21,6 +21,8 @@ class MethodConfig:
     """Numbers kept after training, head and tuned backbone apart: in the letters of `repro.methods_page`."""
     trained_formula: str = ""
     """Numbers trained, where they differ from the stored ones."""
+    tuned_formula: str = ""
+    """Numbers trained inside the backbone or beside its matrices, where the method does that."""
     deviations: list[str] = field(default_factory=list)
     """Known differences from the paper: copied into every record."""
     start_from: str | None = None
@@ -120,6 +122,10 @@ class PrefixTuningConfig(MethodConfig):
     """mlp | none | deep (two hidden layers)"""
     hidden: int = 512
     """Width k of the MLP's hidden layer (`mid_dim`)."""
+    embedding_width: int | None = None
+    """Columns of P'; null: the model's width, as in the code (the paper's k is this one)."""
+    init_distribution: str = "normal"
+    """normal (N(0, 1), the code) | uniform (U[0, 1), appendix A.5): of P', or of the prefix itself without an MLP"""
     layers: str = "all"
     """all | first:k | last:k of each site's layers"""
     init_text: str | None = None
@@ -174,6 +180,8 @@ class PTuningConfig(MethodConfig):
     """lstm | mlp | embedding"""
     lstm_hidden: int | None = None
     """Units of each direction; null: the model's width."""
+    lstm_dropout: float = 0.0
+    """Between the LSTM's layers while training (the LAMA code has the switch, the few-shot code none)."""
     tune_backbone: bool = False
     placement: str = "template"
     """template | before"""

@@ -21,11 +21,23 @@ LETTERS = {
     "H": "key/value heads",
     "Dh": "size of a head",
     "B": "blocks of all stacks (encoder and decoder)",
+    "E": "columns of the embedding behind the MLP (`method.embedding_width`), D by default",
     "k": "hidden width of the MLP (`method.hidden`)",
     "R": "bottleneck of an adapter (`method.bottleneck`)",
     "sites": "number of attention sites",
 }
 """Letters of the parameter formulas."""
+
+TUNED_LETTERS = {
+    "W": "all numbers of the backbone",
+    "T": "numbers of one block (of the decoder, where there is one)",
+    "F": "numbers of the norm behind the last block (0 where the family has none)",
+    "b": "numbers of its bias terms",
+    "M": "sum of inputs + outputs over the matrices that LoRA changes (`method.targets`, or peft's for the family)",
+    "V": "sum over the modules that IA3 scales: their outputs, or the inputs of a feed-forward layer",
+    "rank, blocks": "the switches of these names",
+}
+"""Letters of what is tuned in the backbone."""
 
 _OWN = {field.name for field in dataclasses.fields(MethodConfig)}
 """Fields that every method has: they are columns of the page, or no switches."""
@@ -60,9 +72,19 @@ the reason."""
 
 
 def _letters() -> str:
-    lines = [f"`{letter}` {meaning}" for letter, meaning in LETTERS.items()]
-    head = "Letters of the parameter counts, which are one trial's, without the linear head of an encoder and without"
-    return f"{head} weights that are tuned in the backbone:\n\n" + "\n".join(f"- {line}" for line in lines)
+    lines, tuned = (
+        "\n".join(f"- `{letter}` {meaning}" for letter, meaning in letters.items())
+        for letters in (LETTERS, TUNED_LETTERS)
+    )
+    head = "Letters of the parameter counts, which are one trial's, without the linear head of an encoder"
+    then = (
+        "and of what a method tunes in the backbone, or puts beside its matrices, which is trained and stored as well"
+    )
+    budget = (
+        "`repro params OVERRIDES` counts one config, and with `--budget N` chooses the length, rank, bottleneck or\n"
+        "blocks with which a method stores nearest to N numbers: so a baseline is matched to a prompt."
+    )
+    return f"{head}:\n\n{lines}\n\n{then}:\n\n{tuned}\n\n{budget}"
 
 
 @cache
@@ -141,7 +163,8 @@ def _section(name: str) -> str:
 def _counts(method: Mapping[str, Any]) -> str:
     stored, trained = method["stored_formula"], method["trained_formula"]
     text = f"Stored: `{stored}`."
-    return text + (f" Trained: `{trained}`." if trained else " Trained: the same.")
+    text += f" Trained: `{trained}`." if trained else " Trained: the same."
+    return text + (f" Tuned: `{method['tuned_formula']}`." if method["tuned_formula"] else "")
 
 
 def _shown(value: Any) -> str:

@@ -46,7 +46,8 @@ def counts(plain: Mapping[str, Any]) -> dict[str, int]:
     spec, form = spec_of(plain["model"]), form_of(dict(plain))
     outputs = None
     if spec.kind == "encoder" and form != "cloze":
-        outputs = {"choice": 1, "span": 2}.get(form, len(plain["task"]["labels"]))
+        whole = list(plain["task"]["parts"].values()) or [plain["task"]]  # a mixture has the classes of all its parts
+        outputs = {"choice": 1, "span": 2 * len(whole)}.get(form, sum(len(one["labels"]) for one in whole))
     method = build_method(dict(plain) | {"method": {**plain["method"], "init_text": None}})
     with torch.device("meta"):
         table = torch.empty(spec.vocabulary, spec.width)
@@ -90,6 +91,37 @@ def of(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, int]]:
             raise
         raise known from error
     return plain, counts(plain)
+
+
+SIZES = {
+    **dict.fromkeys(("prompt_tuning", "prefix_tuning", "p_tuning_v2", "p_tuning"), "length"),
+    **dict.fromkeys(("embedding_only", "infix_tuning"), "length"),
+    **dict.fromkeys(("lora", "lora_prefix"), "rank"),
+    "adapter": "bottleneck",
+    "ft_top": "blocks",
+}
+"""The switch that makes a method larger or smaller."""
+
+
+def matched(overrides: Sequence[str], budget: int) -> tuple[str, dict[str, Any], dict[str, int]]:
+    """The size at which a method stores nearest to `budget` numbers: (override, config, counts).
+
+    What is stored grows by the same number with each position, rank or unit, so two counts give the size.
+
+    Raises:
+        ConfigError: the method has no size, or the one that matches is refused.
+    """
+    name = of(overrides)[0]["method"]["name"]
+    if name not in SIZES:
+        chosen = " Its switch method.targets chooses other modules." if name == "ia3" else ""
+        raise ConfigError(
+            f"--budget={budget}: {name} has no size to choose.{chosen} Leave --budget out to see its counts, and match "
+            f"another method to them ({', '.join(SIZES)})."
+        )
+    key = f"method.{SIZES[name]}"
+    one, two = (of([*overrides, f"{key}={size}"])[1]["stored"] for size in (1, 2))
+    size = max(1, 1 + round((budget - one) / (two - one)))
+    return f"{key}={size}", *of([*overrides, f"{key}={size}"])
 
 
 def lester_rows(cells: Sequence[Any]) -> list[Row]:
@@ -181,13 +213,24 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("overrides", nargs="*", help="method=NAME model=NAME task=NAME ...: one config's counts")
     parser.add_argument("--paper", choices=PAPERS, default=None)
     parser.add_argument("--csv", action="store_true")
+    parser.add_argument("--budget", type=int, default=None, help="choose the method's size so that it stores so many")
     options = parser.parse_args(arguments)
     if options.overrides and (options.paper or options.csv):
         raise ConfigError("repro params: give overrides of one config, or --paper and --csv for the papers' tables.")
+    if options.budget is not None and (options.budget < 1 or not options.overrides):
+        raise ConfigError(
+            f"--budget={options.budget}: a number of at least 1, with one config: repro params method=lora "
+            "model=gpt2-medium task=e2e --budget 245760."
+        )
     if not options.overrides:
         print(table(rows_of(options.paper), options.csv))
         return 0
-    plain, found = of(options.overrides)
+    if options.budget is None:
+        plain, found = of(options.overrides)
+    else:
+        size, plain, found = matched(options.overrides, options.budget)
+        off = 100 * (found["stored"] / options.budget - 1)
+        print(f"{size} stores {found['stored']:,} numbers, {off:+.2f} % from {options.budget:,}")
     print(f"{plain['method']['name']} on {plain['model']['name']} ({plain['task']['name']})")
     for name in ("trained", "stored", "prompt", "head", "frozen"):
         print(f"  {name:8} {found[name]:>16,}")

@@ -143,6 +143,20 @@ def check_parts(plain: Plain) -> None:
                 f"it can be rendered as {', '.join(part['forms'])}, the mixture is {form_of(plain)}",
                 "Leave it out, or choose another form.",
             )
+        _check_part_options(plain, name, part)
+
+
+def _check_part_options(plain: Plain, name: str, part: Plain) -> None:
+    """Windows of several data sets are cut and read in one way: a part may not ask for another."""
+    for key in ("stride", "n_best", "max_answer_tokens") if form_of(plain) == "span" else ():
+        mixed, own = (config["options"].get(key) for config in (plain["task"], part))
+        if mixed != own:
+            refuse(
+                f"task.options.{key}",
+                mixed,
+                f"{name} has {own}, and the parts of a mixture share it",
+                f"Set task.options.{key}={own}, and the same in every part.",
+            )
 
 
 def check_sources(plain: Plain) -> None:

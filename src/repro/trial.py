@@ -51,7 +51,8 @@ def build_tensors(
     """
     outputs = None
     if backbone.spec.kind == "encoder" and task.form != "cloze":  # the cloze's head is the language model's own
-        outputs = {"choice": 1, "span": 2}.get(task.form, len(task.labels))
+        several = len(getattr(task, "parts", ())) or 1  # data sets of a mixture, each with a start and an end
+        outputs = {"choice": 1, "span": 2 * several}.get(task.form, len(task.labels))
     context = Context(
         spec=backbone.spec,
         embeddings=backbone.model.get_input_embeddings().weight.detach().float(),
@@ -156,6 +157,9 @@ class Trial:
         encoded = [self.adapter.encode(self.task.render(example), True) for example in self.examples["train"]]
         self.encoded = separated(encoded, self.task.form)
         kinds = groups(self.task, self.examples["train"])
+        if kinds is not None:  # of each window, in the span form
+            pairs = zip(kinds, encoded, strict=True)
+            kinds = [kind for kind, items in pairs for _ in separated([items], self.task.form)]
         order = DataOrder(len(self.encoded), self.trainer["batch_size"], self.plain["seed"], kinds)
         self.order, per_epoch = order, order.steps_per_epoch
         steps = self.trainer["steps"]  # 0: nothing is trained, the starting values are scored
@@ -190,6 +194,7 @@ class Trial:
             keep_best=trainer["selection"]["rule"] == "best",
             clip_norm=trainer["clip_norm"],
             example_sum=trainer["loss_reduction"] == "example_sum",
+            z_loss=trainer["z_loss"],
             tuned=tuned,
             sync_gradients=sync,
             checkpoint_seconds=trainer["checkpoint_seconds"],

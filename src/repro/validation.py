@@ -22,6 +22,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "method.placement": ("before", "after_bos", "after", "template"),
     "method.encoder": ("lstm", "mlp", "embedding"),
     "method.head": ("linear", "verbaliser"),
+    "method.init_distribution": ("normal", "uniform"),
     "model.kind": ("encoder", "decoder", "encoder_decoder"),
     "model.source": ("hub", "folder", "package", "random"),
     "task.source": ("local", "hub"),
@@ -57,6 +58,7 @@ _AT_LEAST: dict[str, float] = {
     "method.init_std": 0,
     "method.init_steps": 1,
     "method.lstm_hidden": 1,
+    "method.embedding_width": 1,
     "method.blocks": 1,
     "method.shots": 0,
     "method.bottleneck": 1,
@@ -77,6 +79,7 @@ _AT_LEAST: dict[str, float] = {
     "trainer.evaluation_batch_size": 1,
     "trainer.schedule.warmup_steps": 0,
     "trainer.optimiser.weight_decay": 0,
+    "trainer.z_loss": 0,
     "trainer.threads": 1,
     "seed": 0,
 }
@@ -86,7 +89,10 @@ _ABOVE_0 = (
     "trainer.schedule.gamma",
     "trainer.clip_norm",
 )
-_SHARES = ("method.dropout", "method.prefix_dropout", "trainer.backbone_dropout", "trainer.attention_dropout")
+_SHARES = (
+    *("method.dropout", "method.prefix_dropout", "method.lstm_dropout"),
+    *("trainer.backbone_dropout", "trainer.attention_dropout"),
+)
 
 
 def lookup(plain: Plain, path: str) -> Any:
@@ -294,6 +300,13 @@ def _check_trainer(plain: Plain) -> None:
     if every != "epoch" and not (every.isdigit() and int(every) > 0):
         refuse(
             "trainer.evaluate_every", every, "must be `epoch` or a number of steps", "Set trainer.evaluate_every=epoch."
+        )
+    if trainer["z_loss"] and plain["model"]["kind"] == "encoder":
+        refuse(
+            "trainer.z_loss",
+            trainer["z_loss"],
+            f"{plain['model']['name']} is an encoder: a z-loss is part of T5X's loss over a vocabulary",
+            "Set trainer.z_loss=0.",
         )
     name, method = plain["method"]["name"], plain["method"]
     if trainer["dtype"] == "bfloat16" and (name in _TUNES or method.get("tune_backbone")):

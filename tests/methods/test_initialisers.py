@@ -150,6 +150,18 @@ def test_prefix_tuning_starts_as_torch_makes_its_modules():
     assert abs(shallow.parameters["cross.prefix"].std() - 1) < 0.05
 
 
+def test_prefix_tuning_starts_uniform_where_the_paper_says_so():
+    """Appendix A.5: U(0, 1), of P' or of the prefix itself; the MLP's layers start as they do in the code."""
+    for kind, name in (("mlp", "cross.embedding"), ("none", "cross.prefix")):
+        method = prefix_tuning(200, reparameterisation=kind, hidden=96, init_distribution="uniform")
+        method.build(context())
+        drawn = method.parameters[name]
+        assert 0 <= drawn.min() < 0.001 and 0.999 < drawn.max() < 1
+        assert abs(drawn.mean() - 0.5) < 0.01 and abs(drawn.std() - 1 / math.sqrt(12)) < 0.01
+        if kind == "mlp":
+            assert -1 / math.sqrt(D) <= method.parameters["cross.w1"].min() < -0.9 / math.sqrt(D)
+
+
 def test_a_head_is_drawn_as_bert_draws_new_modules():
     for method in (FineTuning(), PromptTuning(2, initialisation="uniform"), p_tuning_v2(2), prefix_tuning(2, hidden=4)):
         method.build(context(seeds=(0, 1), outputs=50, spec=ENCODER))

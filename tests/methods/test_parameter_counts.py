@@ -46,6 +46,13 @@ def test_prefix_tuning_of_gpt2_medium(length, trained, stored):
     assert stored / 354_823_168 < 0.0015
 
 
+def test_prefix_tuning_with_the_papers_width_of_its_embedding():
+    """P' of k = 512 columns: fewer are trained, and what is stored is the same."""
+    said = counts("gpt2-medium", prefix_tuning(5, hidden=512, embedding_width=512))
+    assert said["trained"] == 5 * 512 + 512 * 512 + 512 + 513 * 49_152
+    assert said["stored"] == 245_760
+
+
 @pytest.mark.parametrize(("length", "trained"), [(100, 61_823_328), (200, 62_130_528)])
 def test_prefix_tuning_of_bart_large(length, trained):
     """Three MLPs (encoder, decoder, cross) with k = 800; the authors count 62.1M in issue 17."""

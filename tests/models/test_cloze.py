@@ -21,7 +21,7 @@ from repro.models.batch import IGNORE, collate
 from repro.models.encoding import decoder_encoding, encode_cloze, encoder_decoder_encoding, encoder_encoding
 from repro.models.loading import adapt, load_backbone
 from repro.models.random_model import byte_tokenizer
-from repro.tasks.base import Cloze, Example, Pair, Tagged, TextToText
+from repro.tasks.base import Cloze, Example, Pair, Span, Tagged, TextToText
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 TRAINER = {"dtype": "float64", "attention": "sdpa", "backbone_dropout": None, "attention_dropout": None}
@@ -131,6 +131,46 @@ def test_the_logits_are_those_of_the_masked_language_model(model: str) -> None:
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize("model", ["tiny-bert", "tiny-roberta"])
+def test_a_prefix_under_the_language_model_head(model: str) -> None:
+    """P-Tuning v2 with a verbaliser (Table 4): a row at a time over `past_key_values`, gradients too."""
+    from transformers import DynamicCache
+
+    from repro.methods.base import KeyValue
+
+    adapter = ready(model, "cloze")
+    backbone, tokenizer, rows = adapter.backbone, adapter.backbone.tokenizer, 3
+    layers, heads, size = backbone.spec.sites["encoder"], backbone.spec.heads, backbone.spec.head_dim
+    draw = torch.Generator().manual_seed(6)
+    keys, values = (torch.randn(1, layers, heads, rows, size, generator=draw, dtype=torch.float64) for _ in range(2))
+    leaves = [keys.requires_grad_(), values.requires_grad_()]
+    clozes = [Cloze(("it rained", " so?", None, "."), 1), Cloze(("dry", " or wet?", None, "."), 0)]
+    batch = collate([adapter.encode(cloze, True)[0] for cloze in clozes], tokenizer.pad_token_id)
+    injection = Injection(kv={"encoder": KeyValue(keys, values)}, position_shift=rows)
+    ours = adapter.losses(batch, injection).total
+    words = [ids_of(tokenizer, word)[0] for word in ("n", "y")]
+    theirs = []
+    for cloze in clozes:
+        # Stock attention computes the same without a prefix of ours in it; the cache stands for the official one.
+        adapter.backbone.inject(Injection(), None)
+        text = "".join(tokenizer.mask_token if piece is None else piece for piece in cloze.pieces)
+        ids = tokenizer(text, return_tensors="pt")["input_ids"]
+        cache = DynamicCache()
+        for layer in range(layers):
+            cache.update(keys[:, layer], values[:, layer], layer)
+        mask = torch.ones(1, rows + ids.shape[1], dtype=torch.long)
+        states = backbone.model(ids, attention_mask=mask, past_key_values=cache).last_hidden_state
+        head = backbone.whole.cls.predictions if model == "tiny-bert" else backbone.whole.lm_head
+        gap = int((ids[0] == tokenizer.mask_token_id).nonzero())
+        theirs.append(-F.log_softmax(head(states)[0, gap, words], 0)[cloze.label])
+    wanted = torch.stack(theirs)
+    close(ours.detach(), wanted.detach())
+    pairs = (torch.autograd.grad(each.sum(), leaves) for each in (ours, wanted))
+    for a, b in zip(*pairs, strict=True):
+        close(a, b)
+
+
+@pytest.mark.parity
 def test_the_logits_without_a_prompt() -> None:
     adapter = ready("tiny-bert", "cloze")
     tokenizer, cloze = adapter.backbone.tokenizer, Cloze(("it rained", " so?", None, "."), 1)
@@ -200,6 +240,33 @@ def test_tags_of_several_data_sets() -> None:
         alone = collate(adapter.encode(Tagged(words, tags), True), 0)
         close(losses[row : row + 1], adapter.losses(alone, Injection(head=own[part])).total)
         assert [tag - SPANS[part][0] for tag in said[row]] == adapter.predict(alone, Injection(head=own[part]), {})[0]
+
+
+@pytest.mark.parity
+def test_answers_of_several_data_sets() -> None:
+    """Two heads of a start and an end side by side: each row's loss, answer and gradient are its own head's."""
+    adapter = ready("tiny-bert", "span")
+    draw = torch.Generator().manual_seed(2)
+    weight = torch.randn(1, 4, adapter.backbone.spec.width, dtype=torch.float64, generator=draw).requires_grad_()
+    bias = torch.randn(1, 4, dtype=torch.float64, generator=draw)
+    rows = [("who ran", "Ann ran home", (0, 3), 0), ("where", "Ann ran home at 9", (8, 12), 1), ("why", "so", None, 1)]
+    items = [
+        adapter.encode(Span(question, text, answer, (2 * part, 2 * part + 2)), False)[0]
+        for question, text, answer, part in rows
+    ]
+    batch = collate(items, 0)
+    losses = adapter.losses(batch, Injection(head=Head(weight, bias))).total
+    said = adapter.predict(batch, Injection(head=Head(weight, bias)), {})
+    for row, (question, text, answer, part) in enumerate(rows):
+        mine = slice(2 * part, 2 * part + 2)
+        own = Head(weight[:, mine], bias[:, mine])
+        alone = collate(adapter.encode(Span(question, text, answer), False), 0)
+        theirs = adapter.losses(alone, Injection(head=own)).total
+        close(losses[row : row + 1].detach(), theirs.detach())
+        assert said[row].place == adapter.predict(alone, Injection(head=own), {})[0].place
+        got, wanted = (torch.autograd.grad(each.sum(), weight, retain_graph=True)[0] for each in (losses[row], theirs))
+        close(got, wanted)
+        assert not got[:, [i for i in range(4) if i // 2 != part]].any()
 
 
 def test_a_data_set_alone_has_no_span(tokenizer) -> None:

@@ -96,6 +96,59 @@ def test_scores_written_out(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_forward_and_gradient_from_the_scores(name: str) -> None:
+    """softmax over [q k_prefix' ; content + the library's relative terms] of a module, written out head by head."""
+    bone = tiny(name)
+    module: Any = bone.attention["encoder"][0]
+    kv, size, heads = kv_of(bone), 5, bone.spec.heads
+    states = torch.randn(
+        2, size, bone.spec.width, generator=torch.Generator().manual_seed(4), dtype=torch.float64
+    ).requires_grad_()
+    mask = torch.ones(2, 1, size, size, dtype=torch.long)
+    mask[1, :, :, 3:] = 0
+    encoder: Any = bone.model.encoder
+    relative = encoder.get_rel_pos(states) if hasattr(encoder, "get_rel_pos") else None
+    rel = encoder.get_rel_embedding()
+    attach(module, Prefix(kv.keys[:, 0], kv.values[:, 0], None, 0.0))
+    ours, _ = module(states, mask, relative_pos=relative, rel_embeddings=rel)
+    root = float(torch.tensor(3 * bone.spec.head_dim, dtype=torch.float32).sqrt())
+    if name == "deberta":
+        cut = module.in_proj(states).view(2, size, heads, 3, -1).permute(3, 0, 2, 1, 4)
+        query, key, value = cut[0], cut[1], cut[2]
+        query = (query + module.q_bias.view(heads, 1, -1)) / root
+        value = value + module.v_bias.view(heads, 1, -1)
+        if relative is None:
+            from transformers.models.deberta.modeling_deberta import build_relative_position
+
+            relative = build_relative_position(query, key)
+        terms = module.disentangled_att_bias(query, key, relative, rel, 3)
+    else:
+        layers = (module.query_proj, module.key_proj, module.value_proj)
+        query, key, value = (layer(states).view(2, size, heads, -1).transpose(1, 2) for layer in layers)
+        flat = (query.flatten(0, 1), key.flatten(0, 1))
+        terms = module.disentangled_attention_bias(*flat, relative, rel, 3).view(2, heads, size, size)
+        query = query / root
+    rows = []
+    for row in range(2):
+        seen = [place for place in range(size) if mask[row, 0, 0, place]]
+        out = []
+        for head in range(heads):
+            real = query[row, head] @ key[row, head, seen].T + terms[row, head][:, seen]
+            scores = torch.cat([query[row, head] @ kv.keys[0, 0, head].T, real], 1)
+            shares = scores.exp() / scores.exp().sum(1, keepdim=True)
+            out.append(shares @ torch.cat([kv.values[0, 0, head], value[row, head, seen]]))
+        rows.append(torch.cat(out, 1))
+    theirs = torch.stack(rows)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(5), dtype=ours.dtype)
+    leaves = [kv.keys, kv.values, states]
+    got, wanted = (torch.autograd.grad((each * weights).sum(), leaves) for each in (ours, theirs))
+    for a, b in zip(got, wanted, strict=True):
+        assert b.abs().max() > 1e-6
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_without_a_prefix_it_is_the_library(name: str) -> None:
     import copy
 

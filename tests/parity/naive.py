@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Prefixes = Mapping[str, tuple[Tensor, Tensor]]
-"""{site: keys and values [L, H, P, Dh]}: the same for every row."""
+Prefixes = Mapping[str, tuple[Tensor | Mapping[int, Tensor], Tensor | Mapping[int, Tensor]]]
+"""{site: keys and values [L, H, P, Dh]}, or {layer: [H, P, Dh]} where only some layers have them; for every row."""
 
 
 def attention(
@@ -58,8 +58,19 @@ def merge(x: Tensor) -> Tensor:
 
 
 def layer_prefix(prefixes: Prefixes, site: str, layer: int) -> tuple[Tensor, Tensor] | None:
-    """Keys and values [H, P, Dh] of one layer."""
-    return (prefixes[site][0][layer], prefixes[site][1][layer]) if site in prefixes else None
+    """Keys and values [H, P, Dh] of one layer; None where it has none."""
+    keys, values = prefixes.get(site, ({}, {}))
+    return None if isinstance(keys, Mapping) and layer not in keys else (keys[layer], values[layer])
+
+
+def behind(front: Tensor | None, x: Tensor) -> Tensor:
+    """[front; x]: a prompt [P, D] in front of every row's embeddings [N, T, D]."""
+    return x if front is None else torch.cat([front.expand(len(x), -1, -1), x], 1)
+
+
+def longer(front: Tensor | None, mask: Tensor, fill: int) -> Tensor:
+    """Per-token values [N, T] with `fill` at a prompt's places in front."""
+    return mask if front is None else torch.cat([mask.new_full((len(mask), len(front)), fill), mask], 1)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -69,16 +80,17 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return -(chosen * (labels >= 0)).sum(-1)
 
 
-def gpt2(model: Any, ids: Tensor, mask: Tensor, prefixes: Prefixes, shift: int) -> Tensor:
-    """Logits [N, T, V] of GPT-2; token t stands at position shift + t."""
+def gpt2(model: Any, ids: Tensor, mask: Tensor, prefixes: Prefixes, shift: int, front: Tensor | None = None) -> Tensor:
+    """Logits [N, P + T, V] of GPT-2; token t stands at position shift + t, behind P rows `front` if there are any."""
     w = dict(model.named_parameters())
 
     def norm(x: Tensor, name: str) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"], 1e-5)
 
-    length, count = ids.shape[1], model.config.n_head
+    x, mask = behind(front, w["transformer.wte.weight"][ids]), longer(front, mask, 1)
+    length, count = x.shape[1], model.config.n_head
     allowed = mask[:, None, :].bool() & torch.ones(length, length).tril().bool()
-    x = w["transformer.wte.weight"][ids] + w["transformer.wpe.weight"][shift : shift + length]
+    x = x + w["transformer.wpe.weight"][shift : shift + length]
     for layer in range(model.config.n_layer):
         at = f"transformer.h.{layer}"
         qkv = norm(x, f"{at}.ln_1") @ w[f"{at}.attn.c_attn.weight"] + w[f"{at}.attn.c_attn.bias"]
@@ -90,8 +102,16 @@ def gpt2(model: Any, ids: Tensor, mask: Tensor, prefixes: Prefixes, shift: int) 
     return norm(x, "transformer.ln_f") @ w["transformer.wte.weight"].T
 
 
-def bert(model: Any, ids: Tensor, mask: Tensor, types: Tensor, prefixes: Prefixes, shift: int) -> Tensor:
-    """Last hidden states [N, T, D] of BERT; token t stands at position shift + t."""
+def bert(
+    model: Any,
+    ids: Tensor,
+    mask: Tensor,
+    types: Tensor,
+    prefixes: Prefixes,
+    shift: int,
+    front: Tensor | None = None,
+) -> Tensor:
+    """Last hidden states [N, P + T, D] of BERT; token t stands at position shift + t, behind P rows `front` if any."""
     w = dict(model.named_parameters())
 
     def linear(x: Tensor, name: str) -> Tensor:
@@ -100,10 +120,11 @@ def bert(model: Any, ids: Tensor, mask: Tensor, types: Tensor, prefixes: Prefixe
     def norm(x: Tensor, name: str) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"], 1e-12)
 
-    length, count = ids.shape[1], model.config.num_attention_heads
-    allowed = mask[:, None, :].bool().expand(-1, length, -1)
     table = {name: w[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")}
-    x = table["word"][ids] + table["position"][shift : shift + length] + table["token_type"][types]
+    x, mask, types = behind(front, table["word"][ids]), longer(front, mask, 1), longer(front, types, 0)
+    length, count = x.shape[1], model.config.num_attention_heads
+    allowed = mask[:, None, :].bool().expand(-1, length, -1)
+    x = x + table["position"][shift : shift + length] + table["token_type"][types]
     x = norm(x, "embeddings.LayerNorm")
     for layer in range(model.config.num_hidden_layers):
         at = f"encoder.layer.{layer}"
@@ -130,8 +151,13 @@ def relative_bucket(distance: int, two_sided: bool) -> int:
     return offset + min(grown, buckets - 1)
 
 
-def t5(model: Any, ids: Tensor, mask: Tensor, inputs: Tensor, prefixes: Prefixes) -> tuple[Tensor, Tensor]:
-    """Encoder states [N, T, D] and decoder logits [N, U, V] of T5 1.1 (gated GELU, separate head, no scaling)."""
+def t5(
+    model: Any, ids: Tensor, mask: Tensor, inputs: Tensor, prefixes: Prefixes, front: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Encoder states [N, P + T, D] and decoder logits [N, U, V] of T5 1.1 (gated GELU, separate head, no scaling).
+
+    `front` [P, D] stands before the encoder's input alone, where self- and cross-attention see it (Lester et al.).
+    """
     w, count = dict(model.named_parameters()), model.config.num_heads
 
     def norm(x: Tensor, name: str) -> Tensor:
@@ -156,12 +182,13 @@ def t5(model: Any, ids: Tensor, mask: Tensor, inputs: Tensor, prefixes: Prefixes
             f"{at}.wo.weight"
         ].T
 
-    seen, length = mask[:, None, :].bool(), inputs.shape[1]
-    x, at_bias = w["shared.weight"][ids], bias("encoder", ids.shape[1], True)
+    seen, length = longer(front, mask, 1)[:, None, :].bool(), inputs.shape[1]
+    x = behind(front, w["shared.weight"][ids])
+    at_bias, everyone = bias("encoder", x.shape[1], True), seen.expand(-1, x.shape[1], -1)
     for layer in range(model.config.num_layers):
         at = f"encoder.block.{layer}.layer"
         y = norm(x, f"{at}.0.layer_norm")
-        x = x + attend(y, y, f"{at}.0.SelfAttention", "encoder", layer, seen.expand(-1, ids.shape[1], -1), at_bias)
+        x = x + attend(y, y, f"{at}.0.SelfAttention", "encoder", layer, everyone, at_bias)
         x = x + feed_forward(x, f"{at}.1")
     memory = norm(x, "encoder.final_layer_norm")
     causal = torch.ones(length, length).tril().bool().expand(len(ids), -1, -1)

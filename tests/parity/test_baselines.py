@@ -169,7 +169,7 @@ def test_lora_equals_a_changed_matrix(name):
     ours.backward()
     assert {n for n, p in bone.whole.named_parameters() if p.grad is not None} == set(own)
     changed = fresh_backbone(name)
-    weights = dict(changed.model.named_parameters())
+    weights, expected = dict(changed.model.named_parameters()), {}
     found = 0
     for key, a in own.items():
         if ".lora_A." not in key:
@@ -178,11 +178,19 @@ def test_lora_equals_a_changed_matrix(name):
         assert place.rpartition(".")[2] in QUERY_VALUE[name]
         b = own[key.replace("lora_A", "lora_B")]
         delta = 3.0 * b @ a
-        weights[f"{place}.weight"].data += delta.T if name == "gpt2" else delta
+        weights[f"{place}.weight"].data += (delta.T if name == "gpt2" else delta).detach()
+        expected[place] = weights[f"{place}.weight"].requires_grad_()
         found += 1
     attentions = sum(len(modules) for modules in bone.attention.values())
     assert found == attentions * len(QUERY_VALUE[name])
-    close(ours, batch_loss(changed, method))
+    theirs = batch_loss(changed, method)
+    close(ours, theirs)
+    theirs.backward()
+    for place, weight in expected.items():  # W + 3 B A: dA = 3 B' dW, dB = 3 dW A'
+        grad = weight.grad.T if name == "gpt2" else weight.grad
+        a, b = own[f"{place}.lora_A.default.weight"], own[f"{place}.lora_B.default.weight"]
+        torch.testing.assert_close(a.grad, 3.0 * b.detach().T @ grad, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(b.grad, 3.0 * grad @ a.detach().T, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -222,6 +230,37 @@ def test_ia3_starts_at_the_plain_model_and_scales(name):
     batch_loss(bone, method).backward()
     assert own and all(parameter.grad is not None and parameter.grad.any() for parameter in own.values())
     assert {n for n, p in bone.whole.named_parameters() if p.requires_grad} == set(own)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_ia3_equals_scaled_rows_and_columns(name):
+    """l * (W x + b) for keys and values, W (l * x) in the feed-forward layer, put into a plain model; gradients too."""
+    bone, method = fresh_backbone(name), ia3()
+    own = tune(bone, method.tuning, seed=0)
+    build_double(method, bone)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in own.values():
+            parameter.copy_(1 + 0.3 * torch.randn(parameter.shape, generator=generator))
+    ours = batch_loss(bone, method)
+    ours.backward()
+    changed, scales = fresh_backbone(name), {}
+    modules = dict(changed.model.named_modules())
+    for key, parameter in own.items():
+        scales[key] = parameter.detach().flatten().clone().requires_grad_()
+        module = modules[key.partition(".ia3_l.")[0]]
+        if parameter.shape[0] == 1:  # [1, inputs]: of a feed-forward layer
+            module.register_forward_pre_hook(lambda _, args, scale=scales[key]: (args[0] * scale,))
+        else:
+            module.register_forward_hook(lambda _, args, out, scale=scales[key]: out * scale)
+    theirs = batch_loss(changed, method)
+    close(ours, theirs)
+    theirs.backward()
+    kinds = {parameter.shape[0] == 1 for parameter in own.values()}
+    assert kinds == {True, False}
+    for key, parameter in own.items():
+        assert parameter.grad.any()
+        torch.testing.assert_close(parameter.grad.flatten(), scales[key].grad, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -42,6 +42,31 @@ def test_the_lstm_is_torchs(hidden: int | None) -> None:
         assert not got[1 - trial].any(), "a trial's prompt depends on another's"
 
 
+def test_dropout_between_the_lstms_layers() -> None:
+    """One `nn.LSTM` a layer with torch's dropout between them, drawn from the same generator; none while evaluating."""
+    bone = backbone("bert")
+    method = build_double(PTuning(P, "lstm", 6, lstm_dropout=0.5, placement="before"), bone)
+    tensors, states = method.parameters, method.parameters["encoder.embedding"]
+    torch.manual_seed(3)
+    ours = bi_lstm(states, tensors, dropout=0.5)
+    for layer in (0, 1):
+        if layer:
+            torch.manual_seed(3)
+            states = nn.functional.dropout(states, 0.5)
+        lstm = nn.LSTM(states.shape[2], 6, bidirectional=True, batch_first=True).double()
+        names = {"weight_ih_l0": "wi", "weight_hh_l0": "wh", "bias_ih_l0": "bi", "bias_hh_l0": "bh"}
+        ways = (("", "forward"), ("_reverse", "backward"))
+        weights = {f"{n}{mark}": tensors[f"lstm.{layer}.{way}.{p}"][0] for n, p in names.items() for mark, way in ways}
+        states = torch.func.functional_call(lstm, weights, (states,))[0]
+    close(ours, states)
+    drawn = [method.injection(True).embeds for _ in range(2)]
+    assert not torch.allclose(*drawn)
+    close(
+        method.injection(False).embeds,
+        build_double(PTuning(P, "lstm", 6, placement="before"), bone).injection(True).embeds,
+    )
+
+
 @pytest.mark.parametrize("encoder", ["lstm", "mlp", "embedding"])
 def test_p_tunings_prompt_and_its_export(encoder: str) -> None:
     """[LSTM ->] Linear - ReLU - Linear over the embeddings; folded away on export; counted."""

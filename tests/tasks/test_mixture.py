@@ -56,6 +56,34 @@ def test_the_examples_are_those_of_the_parts_one_after_the_other(pairs):
     assert [example.references for example in examples] == [(i % 2,) for i in range(4)] + [(i % 3,) for i in range(6)]
 
 
+def test_questions_get_a_start_and_an_end_a_part(tmp_path):
+    """Rendered with the outputs of their own part, and parsed by it: the versions differ in what no answer means."""
+    from repro.tasks.base import Span, SpanAnswer
+    from repro.tasks.squad import QuestionAnswering
+
+    parts = {}
+    for name, unanswerable in (("one", False), ("two", True)):
+        paragraph = {"context": "Ann ran.", "qas": []}
+        for i in range(2):
+            answers = [] if unanswerable and i else [{"text": "Ann", "answer_start": 0}]
+            paragraph["qas"].append({"id": f"{name}{i}", "question": f" who {i}?", "answers": answers})
+        (tmp_path / f"{name}.json").write_text(json.dumps({"data": [{"paragraphs": [paragraph]}]}))
+        options = {"files": {"train": f"{name}.json", "validation": f"{name}.json"}, "unanswerable": unanswerable}
+        parts[name] = QuestionAnswering(
+            name=name, form="span", data_dir=str(tmp_path), labels=[], metrics=[Accuracy()], options=options
+        )
+    mixture = Mixture("both", "span", parts)
+    examples = mixture.examples("train")
+    assert [mixture.render(example) for example in examples] == [
+        Span("who 0?", "Ann ran.", (0, 3), (0, 2)),
+        Span("who 1?", "Ann ran.", (0, 3), (0, 2)),
+        Span("who 0?", "Ann ran.", (0, 3), (2, 4)),
+        Span("who 1?", "Ann ran.", None, (2, 4)),
+    ]
+    said = [mixture.parse(SpanAnswer((0, 3), 1.0), example) for example in examples]
+    assert said[0] == "Ann" and said[3] == {"text": "", "answer": "Ann", "null_odds": 1.0}
+
+
 def test_the_classes_of_the_parts_stand_side_by_side(pairs):
     assert pairs.labels == ("n", "y", "a", "b", "c")
     assert pairs.label_spans == {"two": (0, 2), "three": (2, 5)}

@@ -84,6 +84,25 @@ def test_the_two_reductions_differ_by_the_labels_an_example_has(model: str, meth
         close(grad * labels / 6, example[name], 1e-12)
 
 
+@pytest.mark.parametrize(("model", "method"), [("tiny-t5", "prompt_tuning"), ("tiny-gpt2", "prefix_mlp")])
+def test_a_step_adds_the_z_loss_and_evaluation_does_not(model: str, method: str) -> None:
+    """A step's loss with c is linear in c, micro-batches or not; the adapter's formula has a test of its own."""
+    at = {}
+    for c in (0.0, 0.1, 0.2):
+        for microbatches in (1, 3):
+            run = make_fit(model, method, "text_to_text", count=6, batch_size=6, microbatches=microbatches)
+            run.z_loss = c
+            before = run.evaluate()[0]
+            at[c, microbatches] = step_gradients(run)
+            assert run.evaluate()[0] == before
+        close(at[c, 3][1], at[c, 1][1], 1e-6)
+    assert float(at[0.1, 1][1]) > float(at[0.0, 1][1]) + 1
+    assert float(at[0.2, 1][1] - at[0.1, 1][1]) == pytest.approx(float(at[0.1, 1][1] - at[0.0, 1][1]), rel=1e-4)
+    for name, grad in at[0.1, 1][0].items():
+        close(grad * 2 - at[0.0, 1][0][name], at[0.2, 1][0][name], 1e-9)
+        assert not torch.allclose(grad, at[0.0, 1][0][name], rtol=1e-3)
+
+
 def padded_further(batch: Batch, by: int) -> Batch:
     """The same rows with `by` more places of padding in the input, and 2 in the target."""
     fills = {"ids": 0, "mask": 0, "order": PAD, "token_types": 0, "token_labels": IGNORE}

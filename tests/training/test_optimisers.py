@@ -88,7 +88,7 @@ def test_a_tensor_without_a_gradient_stays(name: str) -> None:
 
 def naive_adafactor(
     start: np.ndarray, grads: list[np.ndarray], rates: list[float], factored: bool, offset: int, decay: float,
-    times_rate: bool, threshold: float,
+    times_rate: bool, threshold: float, scaled: bool = False,
 ) -> tuple[np.ndarray, list[bool]]:  # fmt: skip
     """One trial's tensor by the rule of papers/lester2021 (a) and (e) written out; also which updates were cut."""
     value, second, cut = start.copy(), np.zeros_like(start), []
@@ -109,6 +109,7 @@ def naive_adafactor(
         rms = math.sqrt((update**2).mean())
         cut.append(rms > threshold)
         update = update / max(1.0, rms / threshold)
+        rate = rate * max(1e-3, math.sqrt((value**2).mean())) if scaled else rate
         value = value * (1 - (rate * decay if times_rate else decay)) - rate * update
     return value, cut
 
@@ -144,18 +145,44 @@ def test_adafactor_equals_the_rule_written_out(offset: int, form: str, factored:
 
 
 @pytest.mark.parity
-def test_adafactor_equals_transformers_where_they_agree() -> None:
+@pytest.mark.parametrize("form", ["absolute", "times_learning_rate"])
+@pytest.mark.parametrize("size", [1.0, 1e-6], ids=["scaled", "the smallest scale"])
+def test_parameter_scaling_written_out(size: float, form: str) -> None:
+    """Every trial's tensor scales its own rate, by 1e-3 where it is smaller than that."""
+    grads, start = gradients(SHAPES), {name: size * tensor for name, tensor in leaves(SHAPES).items()}
+    settings = {"weight_decay": 1e-2, "weight_decay_form": form, "factored": "always", "parameter_scaling": True}
+    ours = run(
+        {n: t.clone() for n, t in start.items()},
+        grads,
+        lambda step: 1e-3 * rates_at(step),
+        name="adafactor",
+        **settings,
+    )
+    for name, tensor in start.items():
+        for trial in range(TRIALS):
+            rates = [1e-3 * float(rates_at(step)[trial]) for step in range(STEPS)]
+            alone = [given[name][trial].numpy() for given in grads]
+            matrix = tensor[0].dim() == 2
+            times_rate = form == "times_learning_rate"
+            expected, _ = naive_adafactor(tensor[trial].numpy(), alone, rates, matrix, 0, 1e-2, times_rate, 1.0, True)
+            np.testing.assert_allclose(ours[name][trial].numpy(), expected, rtol=1e-10, atol=1e-20)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("scaled", [False, True])
+def test_adafactor_equals_transformers_where_they_agree(scaled: bool) -> None:
     from transformers.optimization import Adafactor as Reference
 
     shapes = {"matrix": (4, 5), "vector": (7,)}
     grads = gradients(shapes)
     settings = {"weight_decay": 0.1, "weight_decay_form": "times_learning_rate", "factored": "always"}
+    settings["parameter_scaling"] = scaled
     ours = run(leaves(shapes), grads, rates_at, name="adafactor", **settings)
     for trial in range(TRIALS):
         alone = {name: torch.nn.Parameter(tensor[trial].clone()) for name, tensor in leaves(shapes).items()}
         reference = Reference(
             alone.values(), lr=1.0, eps=(1e-30, 1e-3), clip_threshold=1.0, decay_rate=-0.8, weight_decay=0.1,
-            scale_parameter=False, relative_step=False, warmup_init=False,
+            scale_parameter=scaled, relative_step=False, warmup_init=False,
         )  # fmt: skip
         for step, given in enumerate(grads):
             reference.param_groups[0]["lr"] = float(rates_at(step)[trial])

@@ -36,6 +36,7 @@ class DeepPrompt:
         layers: `all`, `first:k` or `last:k` of each site (Liu et al. Figure 3).
         init_text: words whose keys and values in the frozen model are the starting prefix (Li and Liang section 7.4).
         init_steps: updates that fit the MLP to them.
+        embedding_width: columns of the embedding that the MLP reads; None is D.
     """
 
     tuning = None
@@ -52,10 +53,12 @@ class DeepPrompt:
         layers: str = "all",
         init_text: str | None = None,
         init_steps: int = 500,
+        embedding_width: int | None = None,
     ):
         self.name, self.length, self.widths = name, length, tuple(widths)
         self.starts, self.dropout, self.sites, self.shift_positions = starts, dropout, tuple(sites), shift_positions
         self.layers, self.init_text, self.init_steps = layers, init_text, init_steps
+        self.embedding_width = embedding_width
         self.parameters: dict[str, Tensor] = {}
         self._spec: ModelSpec | None = None
 
@@ -66,7 +69,8 @@ class DeepPrompt:
         for site in self._sites():
             width = context.spec.kv_width(site, len(self._layers(site)))
             if self.widths:
-                self.parameters |= build_mlp(context, site, self.length, self.widths, width, self.starts)
+                columns = self.embedding_width
+                self.parameters |= build_mlp(context, site, self.length, self.widths, width, self.starts, columns)
             else:
                 self.parameters |= build_direct(context, f"{site}.prefix", self.length, width, self.starts)
         if self.init_text is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from repro.methods.base import Context, Injection, Tuning
@@ -20,12 +21,14 @@ LAYERS = 2
 """Of the LSTM, as released."""
 
 
-def bi_lstm(states: Tensor, tensors: Mapping[str, Tensor], layers: int = LAYERS) -> Tensor:
+def bi_lstm(states: Tensor, tensors: Mapping[str, Tensor], layers: int = LAYERS, dropout: float = 0.0) -> Tensor:
     """[K, P, D] -> [K, P, 2h]: every trial's rows through its own LSTM in both directions (gates i, f, g, o).
 
-    Tensors `lstm.<layer>.<direction>.{wi, wh, bi, bh}`: [K, 4h, inputs], [K, 4h, h], [K, 4h], [K, 4h].
+    Tensors `lstm.<layer>.<direction>.{wi, wh, bi, bh}`: [K, 4h, inputs], [K, 4h, h], [K, 4h], [K, 4h]. Dropout is
+    drawn between layers, as `nn.LSTM` has it.
     """
     for layer in range(layers):
+        states = F.dropout(states, dropout) if layer and dropout else states
         both = []
         for direction in ("forward", "backward"):
             part = {name: tensors[f"lstm.{layer}.{direction}.{name}"] for name in ("wi", "wh", "bi", "bh")}
@@ -57,6 +60,7 @@ class PTuning:
         length: P, the prompt rows of the task's template.
         encoder: `lstm`, `mlp` (Linear - ReLU - Linear) or `embedding` (none).
         lstm_hidden: h of each direction; null is D (the few-shot code; the LAMA code takes D / 2).
+        lstm_dropout: between the LSTM's layers while training (a switch of the LAMA code).
         tune_backbone: train the backbone's weights as well (every SuperGLUE number of the paper).
         placement: `template`, or `before` the input.
     """
@@ -68,11 +72,12 @@ class PTuning:
         length: int,
         encoder: str = "lstm",
         lstm_hidden: int | None = None,
+        lstm_dropout: float = 0.0,
         tune_backbone: bool = False,
         placement: str = "template",
     ):
         self.length, self.encoder, self.lstm_hidden = length, encoder, lstm_hidden
-        self.placement = placement
+        self.lstm_dropout, self.placement = lstm_dropout, placement
         self.tuning = Tuning("all") if tune_backbone else None
         self.parameters: dict[str, Tensor] = {}
 
@@ -103,19 +108,20 @@ class PTuning:
         out["encoder.w2"], out["encoder.b2"] = linear_default(generator, width, width)
         return out
 
-    def _prompt(self) -> Tensor:
+    def _prompt(self, training: bool = False) -> Tensor:
         """[K, P, D]"""
         tensors = self.parameters
         if "prompt" in tensors:
             return tensors["prompt"]
         states = tensors["encoder.embedding"]
-        states = bi_lstm(states, tensors) if self.encoder == "lstm" else states
+        if self.encoder == "lstm":
+            states = bi_lstm(states, tensors, dropout=self.lstm_dropout if training else 0.0)
         states = torch.baddbmm(tensors["encoder.b1"][:, None], states, tensors["encoder.w1"].mT).relu()
         return torch.baddbmm(tensors["encoder.b2"][:, None], states, tensors["encoder.w2"].mT)
 
     def injection(self, training: bool) -> Injection:
         """The prompt in the places of the template."""
-        return Injection(self._prompt(), placement=self.placement, head=head_of(self.parameters))
+        return Injection(self._prompt(training), placement=self.placement, head=head_of(self.parameters))
 
     def export(self) -> dict[str, Tensor]:
         """`prompt` [K, P, D] and the head, if there is one."""

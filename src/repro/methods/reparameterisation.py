@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Context, KeyValue, ModelSpec
-from repro.methods.initialisers import linear_default, normal, stack
+from repro.methods.initialisers import linear_default, normal, stack, uniform
 
 
 def layer_indices(layers: str, total: int) -> tuple[int, ...]:
@@ -73,6 +73,14 @@ class TorchDefaults:
         return linear_default(generator, outputs, inputs)
 
 
+class UniformEmbedding(TorchDefaults):
+    """U[0, 1) in place of N(0, 1): the random start of Li and Liang's appendix A.5, which their code has not."""
+
+    def embedding(self, generator: torch.Generator, length: int, width: int) -> Tensor:
+        """[length, width]"""
+        return uniform(generator, length, width, low=0.0, high=1.0)
+
+
 class Gaussian:
     """N(0, std^2), zero biases: what `from_pretrained` makes of P-Tuning v2's modules (papers/liu2022 section (a))."""
 
@@ -89,13 +97,24 @@ class Gaussian:
 
 
 def build_mlp(
-    context: Context, name: str, length: int, hidden: Sequence[int], outputs: int, starts: Starts
+    context: Context,
+    name: str,
+    length: int,
+    hidden: Sequence[int],
+    outputs: int,
+    starts: Starts,
+    columns: int | None = None,
 ) -> dict[str, Tensor]:
-    """`<name>.embedding` [K, P, D]; weights `w1` [K, k, D] ... and biases `b1` [K, k] ... of the layers, in order."""
-    widths = [context.spec.width, *hidden, outputs]
+    """`<name>.embedding` [K, P, E]; weights `w1` [K, k, E] ... and biases `b1` [K, k] ... of the layers, in order.
+
+    Args:
+        columns: E; None is the model's width D.
+    """
+    columns = columns or context.spec.width
+    widths = [columns, *hidden, outputs]
     drawn = []
     for generator in context.generators:
-        trial = {"embedding": starts.embedding(generator, length, context.spec.width)}
+        trial = {"embedding": starts.embedding(generator, length, columns)}
         for i, (inputs, units) in enumerate(itertools.pairwise(widths), 1):
             trial[f"w{i}"], trial[f"b{i}"] = starts.linear(generator, units, inputs)
         drawn.append(trial)

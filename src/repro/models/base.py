@@ -91,11 +91,9 @@ class Backbone:
             ids = args[0]
             if isinstance(shift, Tensor):
                 shift = shift.repeat_interleave(len(ids) // len(shift), 0)
-            plain = kwargs.get(position.argument)
-            if plain is None:
-                plain = torch.arange(ids.shape[1], device=ids.device).expand(len(ids), -1)
-            else:
-                plain = plain[None]
+            given = kwargs.get(str(position.argument))
+            counted = torch.arange(ids.shape[1], device=ids.device).expand(len(ids), -1)
+            plain = counted if given is None else given[None]
             return nn.functional.embedding(plain + shift + (position.offset or 0), module.weight)
 
         return hook
@@ -228,8 +226,8 @@ class ModelAdapter(Protocol):
     pad_left: bool
     """Evaluation batches are padded on the left (decoder-only generation)."""
 
-    def losses(self, batch: Batch, injection: Injection) -> RowLoss:
-        """Training loss of every row."""
+    def losses(self, batch: Batch, injection: Injection, z_loss: float = 0.0) -> RowLoss:
+        """Training loss of every row; models that generate can add a z-loss (`generation.label_losses`)."""
         ...
 
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[Any]:

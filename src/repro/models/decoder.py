@@ -22,8 +22,8 @@ class DecoderAdapter:
     def __init__(self, backbone: Backbone, encode: Encode):
         self.backbone, self.encode = backbone, encode
 
-    def losses(self, batch: Batch, injection: Injection) -> RowLoss:
-        """Cross-entropy summed over the target's tokens (end of sequence included)."""
+    def losses(self, batch: Batch, injection: Injection, z_loss: float = 0.0) -> RowLoss:
+        """Cross-entropy summed over the target's tokens (end of sequence included); `z_loss` as in `label_losses`."""
         backbone, labels = self.backbone, batch.token_labels
         assert labels is not None
         inputs: dict[str, Any] = {"input_ids": batch.ids, "attention_mask": batch.mask}
@@ -35,7 +35,7 @@ class DecoderAdapter:
             injection, rows_or_none(injection, batch), None if injection.embeds is None else placed.prompt_at
         )
         hidden = backbone.model.base_model(**inputs, use_cache=False).last_hidden_state
-        return label_losses(hidden[:, :-1], labels[:, 1:], backbone.model.get_output_embeddings())
+        return label_losses(hidden[:, :-1], labels[:, 1:], backbone.model.get_output_embeddings(), z_loss)
 
     @torch.no_grad()
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[str]:

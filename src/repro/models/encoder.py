@@ -75,7 +75,11 @@ class EncoderAdapter:
             return self._word_logits(features, batch)
         assert injection.head is not None, "an encoder needs a head"
         if self.form == "span":  # no dropout; padding is no place for an answer
-            return head_logits(features, injection.head, batch.rows).masked_fill(batch.mask[..., None] == 0, -torch.inf)
+            logits = head_logits(features, injection.head, batch.rows)
+            if batch.label_spans is not None:  # start and end of the row's own data set
+                own = batch.label_spans[:, :1] + torch.arange(2, device=logits.device)
+                logits = logits.gather(2, own[:, None].expand(-1, logits.shape[1], -1))
+            return logits.masked_fill(batch.mask[..., None] == 0, -torch.inf)
         if self.form != "tagging":
             features = self.backbone.model.pooler(features)  # tanh(W [CLS] + b), frozen in every method but fine-tuning
         logits = head_logits(F.dropout(features, self.head_dropout, training), injection.head, batch.rows)
@@ -91,11 +95,12 @@ class EncoderAdapter:
         logits = logits[:, list(self.verbaliser)] if self.verbaliser else logits
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
-    def losses(self, batch: Batch, injection: Injection) -> RowLoss:
+    def losses(self, batch: Batch, injection: Injection, z_loss: float = 0.0) -> RowLoss:
         """Cross-entropy of the class, summed over the words' first sub-tokens, or the mean of start's and end's.
 
         Deviation: the softmax over places leaves padding out; the official code's is over 384 places, padding included.
         """
+        assert not z_loss, "z-loss is for models that generate"
         logits = self.logits(batch, injection, self.backbone.model.training)  # a validation loss has no dropout
         if self.form == "tagging":
             assert batch.token_labels is not None

@@ -45,8 +45,8 @@ class EncoderDecoderAdapter:
         logits = model.get_output_embeddings()(hidden)
         return logits if bias is None else logits + bias[0]
 
-    def losses(self, batch: Batch, injection: Injection) -> RowLoss:
-        """Cross-entropy summed over the target's tokens (end of sequence included)."""
+    def losses(self, batch: Batch, injection: Injection, z_loss: float = 0.0) -> RowLoss:
+        """Cross-entropy summed over the target's tokens (end of sequence included); `z_loss` as in `label_losses`."""
         backbone, targets = self.backbone, batch.target_ids
         assert targets is not None
         backbone.inject(injection, rows_or_none(injection, batch))
@@ -58,7 +58,7 @@ class EncoderDecoderAdapter:
             encoder_attention_mask=inputs["attention_mask"],
             use_cache=False,
         ).last_hidden_state
-        return label_losses(hidden, targets, self._logits)
+        return label_losses(hidden, targets, self._logits, z_loss)
 
     @torch.no_grad()
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[str]:

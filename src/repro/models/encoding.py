@@ -121,7 +121,8 @@ def encoder_encoding(tokenizer: Any, max_input: int, spans: SpanOptions | None =
                 encode_pair(tokenizer, first, second, rendered.label, max_input) for first, second in rendered.pairs
             ]
         if isinstance(rendered, Span):
-            return encode_span(tokenizer, rendered, max_input, stride, training)
+            windows = encode_span(tokenizer, rendered, max_input, stride, training)
+            return [replace(window, label_span=rendered.classes) for window in windows]
         if isinstance(rendered, Cloze):
             return [encode_cloze(tokenizer, rendered, max_input)]
         assert isinstance(rendered, Tagged)

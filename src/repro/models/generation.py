@@ -14,18 +14,21 @@ from repro.models.base import RowLoss
 from repro.models.batch import IGNORE
 
 
-def label_losses(hidden: Tensor, labels: Tensor, to_logits: Any) -> RowLoss:
+def label_losses(hidden: Tensor, labels: Tensor, to_logits: Any, z_loss: float = 0.0) -> RowLoss:
     """Cross-entropy where a label stands; the language-model head runs on those positions only.
 
     Args:
         hidden: [N, U, D], aligned with the labels (already shifted).
         labels: [N, U], IGNORE where there is none.
         to_logits: [M, D] -> [M, V].
+        z_loss: c of the term c x log(sum of exp(logits))^2 that T5X adds at every label (Lester et al.'s gin: 1e-4).
     """
     wanted = labels != IGNORE
     logits = to_logits(hidden[wanted])  # M V
     at_least_float32 = logits.to(torch.promote_types(logits.dtype, torch.float32))
     each = F.cross_entropy(at_least_float32, labels[wanted], reduction="none")
+    if z_loss:
+        each = each + z_loss * at_least_float32.logsumexp(-1).square()
     total = each.new_zeros(len(labels)).index_add(0, wanted.nonzero()[:, 0], each)
     return RowLoss(total, wanted.sum(1))
 

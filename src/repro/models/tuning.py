@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from repro.errors import ModelError
 from repro.methods.base import Tuning
@@ -81,6 +81,20 @@ def _added(backbone: Backbone, tuning: Tuning, seed: int) -> dict[str, nn.Parame
         parameter.data = parameter.data.to(backbone.device, wanted)
         parameter.requires_grad_(True)
     return chosen
+
+
+def peft_checkpoint(
+    backbone: Backbone, tuning: Tuning, weights: Mapping[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """LoRA's or IA3's layers as peft saves them: what goes into its adapter_config.json, and its tensors by its names.
+
+    Args:
+        weights: the trained tensors by the names that `tune` gave them.
+    """
+    about = _peft_config(backbone, tuning).to_dict()
+    about = {key: sorted(value) if isinstance(value, set) else value for key, value in about.items()}
+    tensors = {f"base_model.model.{name.replace('.default', '')}": tensor for name, tensor in weights.items()}
+    return about, tensors
 
 
 _UNKNOWN_TO_PEFT: Mapping[str, Mapping[str, Sequence[str]]] = {

@@ -11,6 +11,8 @@ from repro.prompts.opening import Finished, backbone_of, method_of, task_of
 from repro.store.files import write_atomic
 
 FORMATS = ("safetensors", "peft", "transformers")
+IN_THE_BACKBONE = ("lora", "ia3")
+"""Methods whose layers peft itself put into the model."""
 TASK_TYPES = {"decoder": "CAUSAL_LM", "encoder_decoder": "SEQ_2_SEQ_LM"}
 
 
@@ -61,17 +63,20 @@ def _written(out: Path, files: dict[str, bytes | str]) -> list[Path]:
 
 def _peft(trial: Finished, out: Path, device: Any) -> list[Path]:
     """`adapter_config.json` and `adapter_model.safetensors`, which `PeftModel.from_pretrained` reads."""
-    from safetensors.torch import save
-
     config, tensors = trial.plain, _own(trial)
     why = _beyond_peft(config, tensors)
     if why:
         raise ConfigError(f"{trial.name}: peft cannot express this: {why}. Use --format safetensors.")
     model = config["model"]
-    shared = {
+    shared: dict[str, Any] = {
         "base_model_name_or_path": model["location"],
         "task_type": TASK_TYPES[model["kind"]],
         "inference_mode": True,
+    }
+    if config["method"]["name"] in IN_THE_BACKBONE:
+        about, weights = _added_layers(trial, device)
+        return _peft_files(out, about | shared, weights)
+    shared |= {
         "num_layers": model["layers"],
         "num_attention_heads": model["heads"],
         "token_dim": model["width"],
@@ -87,10 +92,26 @@ def _peft(trial: Finished, out: Path, device: Any) -> list[Path]:
         about = shared | {"peft_type": "PREFIX_TUNING", "prefix_projection": False, "encoder_hidden_size": width}
         about |= {"token_dim": width, "num_attention_heads": heads}
     about["num_virtual_tokens"] = prompt.shape[0]
-    weights = save({"prompt_embeddings": prompt.contiguous()}, metadata={"format": "pt"})
+    return _peft_files(out, about, {"prompt_embeddings": prompt})
+
+
+def _peft_files(out: Path, about: dict[str, Any], tensors: dict[str, Any]) -> list[Path]:
+    from safetensors.torch import save
+
+    weights = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={"format": "pt"})
     return _written(
         out, {"adapter_config.json": json.dumps(about, indent=2) + "\n", "adapter_model.safetensors": weights}
     )
+
+
+def _added_layers(trial: Finished, device: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """LoRA's or IA3's config and tensors: peft made these layers, and the model's family decides where they are."""
+    from repro.models.tuning import peft_checkpoint
+
+    backbone = backbone_of(trial, device)
+    tuning = method_of(trial, backbone, task_of(trial)).tuning
+    weights = {n.removeprefix("backbone."): t for n, t in trial.tensors().items() if n.startswith("backbone.")}
+    return peft_checkpoint(backbone, tuning, weights)
 
 
 def _beyond_peft(config: dict[str, Any], tensors: dict[str, Any]) -> str | None:
@@ -98,6 +119,8 @@ def _beyond_peft(config: dict[str, Any], tensors: dict[str, Any]) -> str | None:
     method, model = config["method"], config["model"]
     if model["kind"] == "encoder":
         return "its classifiers have heads of their own (RoBERTa's with a hidden layer) and no frozen pooler"
+    if method["name"] in IN_THE_BACKBONE:
+        return None
     if method["name"] not in ("prompt_tuning", "embedding_only", "prefix_tuning", "p_tuning_v2", "p_tuning"):
         return f"it has no {method['name']} with this forward pass"
     if "prompt" in tensors and method.get("placement", "before") != "before":

@@ -88,6 +88,8 @@ class Span:
     context: str
     answer: tuple[int, int] | None
     """First character of the answer in `context` and one past its last; None: it has no answer."""
+    classes: tuple[int, int] | None = None
+    """First output of the head and one past the last that are this data set's own, where one head serves several."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 of a kind before they are tuned on each (MPT-2: Liu et al. 2022, Table 3).
 
 The rows of all parts form one training set whose order is drawn anew every epoch: each part is seen in proportion to
-its size. An encoder gets one linear layer over the classes of all parts; a row's softmax runs over the classes of its
-own part alone, which is the same as one layer a data set.
+its size. An encoder gets one linear layer over the classes of all parts (start and end of each, for questions); a row's
+softmax runs over the classes of its own part alone, which is the same as one layer a data set.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from repro.errors import ConfigError
-from repro.tasks.base import Example, Pair, Rendered, Tagged
+from repro.tasks.base import Example, Pair, Rendered, Span, Tagged
 from repro.tasks.files import checked_options, require_one_of
 
+SPAN_OPTIONS = ("stride", "n_best", "max_answer_tokens")
+"""Options of questions that rows of one batch share."""
 AVERAGE = "average"
 """Mean over the parts of the mean of each part's metrics (the main value of each), as SuperGLUE's score."""
 
@@ -36,9 +38,10 @@ class Mixture:
     `task.options`:
         deviations: sentences for the record (data sets of the paper that are not among the parts, say).
         one_dataset_batches: every training batch holds rows of one part (P-Tuning v2's multi-task training).
+        stride, n_best, max_answer_tokens: span: as the parts have them (`repro.task_checks` compares).
     """
 
-    forms = ("text_to_text", "pair", "tagging")
+    forms = ("text_to_text", "pair", "tagging", "span")
 
     def __init__(self, name: str, form: str, parts: Mapping[str, Any], options: Mapping[str, Any] | None = None):
         """`parts` are tasks of one form, already built; nothing is read here.
@@ -46,7 +49,7 @@ class Mixture:
         Raises:
             ConfigError: fewer than two parts, parts of another form, or an unknown option.
         """
-        chosen = checked_options(options, ("deviations", "one_dataset_batches"))
+        chosen = checked_options(options, ("deviations", "one_dataset_batches", *SPAN_OPTIONS))
         require_one_of("task.form", form, self.forms)
         if len(parts) < 2:
             raise ConfigError(f"task.parts of {name} names {list(parts) or 'nothing'}: a mixture needs two or more.")
@@ -57,8 +60,9 @@ class Mixture:
         self._said = tuple(chosen.get("deviations") or ())
         ends, total = {}, 0
         for part, task in parts.items():
-            ends[part] = (total, total + len(task.labels))
-            total += len(task.labels)
+            outputs = 2 if form == "span" else len(task.labels)
+            ends[part] = (total, total + outputs)
+            total += outputs
         self.label_spans: dict[str, tuple[int, int]] = ends
         """First class and one past the last of each part."""
 
@@ -100,6 +104,8 @@ class Mixture:
         if isinstance(rendered, Pair):
             label = rendered.label + first if rendered.label >= 0 else rendered.label
             return replace(rendered, label=label, classes=(first, end))
+        if isinstance(rendered, Span):
+            return replace(rendered, classes=(first, end))
         if isinstance(rendered, Tagged):
             tags = tuple(None if tag is None else tag + first for tag in rendered.tags)
             return replace(rendered, tags=tags, classes=(first, end))

@@ -59,6 +59,8 @@ class Fit:
     clip_norm: float | None
     example_sum: bool
     """Sum the loss over a target's tokens and average over examples, instead of averaging over all tokens."""
+    z_loss: float = 0.0
+    """c of c x log(Z)^2, added at every target token while training (T5X); 0: none."""
     tuned: Mapping[str, Tensor] = field(default_factory=dict)
     """Backbone weights that are trained, as views [1, ...] of the model's own parameters."""
     sync_gradients: Callable[[], None] = lambda: None
@@ -178,8 +180,9 @@ def backward(run: Fit, batches: Sequence[Batch], trials: int) -> Tensor:
     for owner, weight in zip(owners, weights, strict=True):
         denominator.index_add_(0, owner, weight)
     losses = torch.zeros(trials, device=device)
+    z = {"z_loss": run.z_loss} if run.z_loss else {}
     for batch, owner in zip(batches, owners, strict=True):
-        rows = run.adapter.losses(batch.to(device), run.method.injection(training=True))
+        rows = run.adapter.losses(batch.to(device), run.method.injection(training=True), **z)
         total = rows.total.new_zeros(trials).index_add(0, owner.to(device), rows.total)
         share = total / denominator.clamp(min=1).to(device)
         share.sum().backward()

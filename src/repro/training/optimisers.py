@@ -16,6 +16,9 @@ from torch import Tensor
 FACTOR_FROM = 128
 """Adafactor factors the second moments of a matrix whose two sides are at least this (`min_dim_size_to_factor`)."""
 
+SMALLEST_SCALE = 1e-3
+"""Adafactor's parameter scaling never multiplies a rate by less (epsilon 2)."""
+
 
 class Optimiser(Protocol):
     """Updates `tensors` in place from their gradients."""
@@ -101,13 +104,15 @@ class AdamW:
 class Adafactor:
     """Adafactor as T5X runs it for prompt tuning (papers/lester2021 section (a)).
 
-    No momentum, no parameter scaling, beta2_t = 1 - (t + 1)^-decay_rate with t counted from `step_offset`, updates cut
+    No momentum, beta2_t = 1 - (t + 1)^-decay_rate with t counted from `step_offset`, updates cut
     to root mean square `clip_threshold`.
 
     Args:
         factored: auto (matrices with both sides >= 128, so the prompt only from length 128 on), always or never.
         weight_decay_form: `absolute` multiplies by 1 - decay each step; `times_learning_rate` by 1 - rate x decay.
         step_offset: t of the first step; the official runs continued the frozen checkpoint's count (1,100,000).
+        parameter_scaling: a tensor's rate is multiplied by its root mean square, at least 1e-3 (off for prompts; T5's
+            own fine-tuning has it on, and Lester et al.'s search has both).
     """
 
     def __init__(
@@ -121,8 +126,9 @@ class Adafactor:
         step_offset: int,
         epsilon: float = 1e-30,
         backbone_rate: float | None = None,
+        parameter_scaling: bool = False,
     ):
-        self.backbone_rate = backbone_rate
+        self.backbone_rate, self.parameter_scaling = backbone_rate, parameter_scaling
         self.tensors, self.decay_rate, self.clip_threshold, self.epsilon = tensors, decay_rate, clip_threshold, epsilon
         self.weight_decay, self.weight_decay_form = weight_decay, weight_decay_form
         self.factored, self.step_offset, self.count = factored, step_offset, 0
@@ -163,6 +169,8 @@ class Adafactor:
             rms = update.flatten(1).square().mean(1).sqrt()  # each trial's own
             update = update / over((rms / self.clip_threshold).clamp(min=1.0), update)
             lr = over(rate_of(name, rate, self.backbone_rate), tensor)
+            if self.parameter_scaling:
+                lr = lr * over(tensor.flatten(1).square().mean(1).sqrt().clamp(min=SMALLEST_SCALE), tensor)
             decay = self.weight_decay * (lr if self.weight_decay_form == "times_learning_rate" else 1.0)
             tensor.mul_(1 - decay).sub_(lr * update)
 
@@ -182,4 +190,5 @@ def make_optimiser(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> 
         factored=config["factored"],
         step_offset=config["step_offset"],
         backbone_rate=backbone_rate,
+        parameter_scaling=config.get("parameter_scaling", False),
     )
