@@ -226,6 +226,8 @@ class RecipeConfig:
     """One line a hyperparameter: the paper's section or the official file that states it."""
     unknown: list[str] = field(default_factory=list)
     """What neither paper nor code states."""
+    search: dict[str, list[Any]] = field(default_factory=dict)
+    """{override: values} of the authors' search, for hyperparameters of this cell that nobody published."""
     deviations: list[str] = field(default_factory=list)
 
 

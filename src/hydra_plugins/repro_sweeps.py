@@ -1,0 +1,68 @@
+"""`hydra/sweeper: grids`: Hydra's multirun over several grids, prompts that start from others' in a second stage.
+
+Hydra takes plugins from the namespace package `hydra_plugins` only, hence the place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from repro.sweeps import grids
+from repro.sweeps.trials import Trials
+
+
+class GridSweeper(Sweeper):
+    """Runs every trial of every grid through the chosen launcher.
+
+    Args:
+        grids: see `repro.sweeps.grids`; the command line's overrides replace a grid's own values.
+        models: words that a model's name must have one of; empty: all.
+        max_batch_size: trials a launch; null: a stage at once.
+        params: Hydra's own way to give one product; taken as one more grid.
+    """
+
+    def __init__(
+        self,
+        grids: Sequence[Mapping[str, Any]],
+        models: Sequence[str] = (),
+        max_batch_size: int | None = None,
+        params: Mapping[str, Any] | None = None,
+    ):
+        self._grids = [dict(grid) for grid in grids] + ([dict(params)] if params else [])
+        self._models, self._size = [str(word) for word in models], max_batch_size
+        self._launcher: Any = None
+        self._config: Any = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Hydra's call before `sweep`."""
+        self._config = config
+        self._launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch the trials, those that others start from first; the results in order.
+
+        Raises:
+            ConfigError: a grid that cannot be read.
+        """
+        folder = Path(self._config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self._config, folder / "multirun.yaml")
+        given = grids.of_command_line(arguments)
+        known = Trials(self._grids, given, self._models)
+        results: list[Any] = []
+        for stage in known.stages():
+            words = [grids.arguments(trial) for trial in stage()]
+            size = self._size or max(len(words), 1)
+            for start in range(0, len(words), size):
+                done = self._launcher.launch(words[start : start + size], initial_job_idx=len(results))
+                results += [job.return_value for job in done]  # asking for it raises what the job raised
+        return results

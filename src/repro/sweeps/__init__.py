@@ -1,0 +1,1 @@
+"""Exhibits as grids of trials: what a file of `conf/experiment` asks for, what the store has, what is still to run."""

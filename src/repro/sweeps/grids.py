@@ -1,0 +1,110 @@
+"""A grid as a file of `conf/experiment` writes it, expanded to the trials that it means.
+
+An exhibit is seldom one product of lists: Figure 1 of Lester et al. has prompt tuning on one family of checkpoints and
+model tuning on another. So an experiment lists several grids under `hydra.sweeper.grids`, each a product of its own:
+
+    hydra:
+      sweeper:
+        grids:
+          - {method: prompt_tuning, model: "t5-small-lm-adapt,t5-base-lm-adapt", task: "rte,cb", seed: "1,2,3"}
+          - {method: fine_tuning, model: t5-v1_1-small, task: "rte,cb", seed: "1,2,3"}
+
+Two keys of a grid are ours, not overrides: `after`, the overrides of a trial whose prompt each trial of this grid starts
+from (`{model}` stands for the trial's own choice), and `search`, true where the recipe's search grid is run because
+nobody published the hyperparameters.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from repro.errors import ConfigError
+
+OURS = ("after", "search")
+"""Keys of a grid that are no overrides."""
+
+Overrides = dict[str, str]
+"""{key: value as text}, in the order of the grid."""
+
+
+def values(text: Any) -> list[str]:
+    """What a sweep's text stands for: `1,2`, `range(3)`, a single value.
+
+    Raises:
+        ConfigError: Hydra cannot read it.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        [override] = OverridesParser.create().parse_overrides([f"key={_plain(text)}"])
+    except HydraException as error:
+        raise ConfigError(f"a grid holds {text!r}, which is no value of a sweep: {error}") from error
+    if override.is_sweep_override():
+        return [str(one) for one in override.sweep_string_iterator()]
+    return [str(override.get_value_element_as_str())]
+
+
+def _plain(text: Any) -> str:
+    return "null" if text is None else str(text).lower() if isinstance(text, bool) else str(text)
+
+
+def product(grid: Mapping[str, Any], given: Mapping[str, str] | None = None) -> list[Overrides]:
+    """Every combination of a grid's values; `given` (the command line) replaces the grid's own values.
+
+    Raises:
+        ConfigError: a value that Hydra cannot read.
+    """
+    merged = {key: value for key, value in grid.items() if key not in OURS} | dict(given or {})
+    lists = [[(key, value) for value in values(text)] for key, text in merged.items()]
+    return [dict(combination) for combination in itertools.product(*lists)]
+
+
+def earlier(grid: Mapping[str, Any], trial: Mapping[str, str]) -> Overrides | None:
+    """The trial whose prompt `trial` starts from, or None.
+
+    Raises:
+        ConfigError: `after` names a choice that the trial does not make.
+    """
+    after = grid.get("after")
+    if after is None:
+        return None
+    try:
+        return {key: _plain(text).format(**{name.replace(".", "_"): v for name, v in trial.items()})
+                for key, text in after.items()}  # fmt: skip
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigError(f"`after` of a grid is {dict(after)}: {error} is no choice of its trials.") from error
+
+
+def searched(trial: Mapping[str, str], search: Mapping[str, Sequence[Any]]) -> list[Overrides]:
+    """The trial once for every point of a recipe's search grid."""
+    lists = [[(key, _plain(value)) for value in points] for key, points in search.items()]
+    return [{**trial, **dict(point)} for point in itertools.product(*lists)]
+
+
+def arguments(trial: Mapping[str, str]) -> list[str]:
+    """The overrides as they stand on a command line."""
+    return [f"{key}={value}" for key, value in trial.items()]
+
+
+def of_command_line(overrides: Iterable[str]) -> Overrides:
+    """`key=value` words as a grid has them.
+
+    Raises:
+        ConfigError: a word that is no plain override (`+key=value` and `~key` cannot narrow a grid).
+    """
+    found: Overrides = {}
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        if not equals or not key or key[0] in "+~-":
+            raise ConfigError(f"{word}: an experiment's grids take plain overrides, key=value.")
+        found[key] = value
+    return found
+
+
+def kept(trial: Mapping[str, str], models: Sequence[str]) -> bool:
+    """Whether the trial's model has one of the words in its name (`small` in t5-small-lm-adapt); no words: every one."""
+    name = trial.get("model", "")
+    return not models or any(word == name or word in name.split("-") for word in models)

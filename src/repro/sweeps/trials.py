@@ -1,0 +1,181 @@
+"""The trials of an experiment: composed, keyed, each once, in the stages in which they can run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repro.config import resolved, run_key
+from repro.errors import ConfigError
+from repro.sweeps import grids
+from repro.validation import validate
+
+PROMPT = "prompt.safetensors"
+"""What a finished trial leaves in its run folder."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One trial of an experiment."""
+
+    overrides: tuple[str, ...]
+    """As on the command line, the experiment's name included."""
+    plain: Mapping[str, Any]
+    key: str | None
+    """Run key; None while the prompt that it starts from is not trained."""
+    waits_for: str | None = None
+    """Run key of the trial whose prompt it starts from."""
+    search: bool = False
+    """A point of a search grid: nobody published the hyperparameters."""
+
+
+class Composer:
+    """Overrides to resolved configs. Choices of groups are composed by Hydra once; plain values are set in a copy."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], Any] = {}
+
+    def plain(self, trial: Mapping[str, str]) -> dict[str, Any]:
+        """The resolved config of a trial, as `repro run` would have it.
+
+        Raises:
+            ConfigError: a key, a value or a file that does not exist.
+        """
+        from omegaconf import OmegaConf
+
+        from repro import composing
+
+        chosen = tuple(f"{key}={value}" for key, value in trial.items() if _is_group(key))
+        try:
+            if chosen not in self._known:
+                self._known[chosen] = composing.compose(list(chosen))
+            config = copy.deepcopy(self._known[chosen])
+            for key, value in trial.items():
+                if not _is_group(key):
+                    OmegaConf.update(config, key, _parsed(value))
+            return resolved(config)
+        except Exception as error:
+            known = composing.explain(error)
+            if known is None:
+                raise
+            raise known from error
+
+
+def _is_group(key: str) -> bool:
+    from repro.composing import conf_dir
+
+    return "." not in key and (conf_dir() / key.partition("@")[0]).is_dir()
+
+
+def _parsed(text: str) -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_override(f"key={text}").value()
+
+
+class Trials:
+    """The trials of some grids, narrowed by the command line and by models.
+
+    Args:
+        of: the grids.
+        given: overrides that replace the grids' own (an experiment's name among them).
+        models: see `grids.kept`.
+    """
+
+    def __init__(self, of: Sequence[Mapping[str, Any]], given: Mapping[str, str], models: Sequence[str] = ()):
+        self._grids, self._given, self._models = list(of), dict(given), list(models)
+        self._composer = Composer()
+
+    def stages(self) -> Iterator[Callable[[], list[grids.Overrides]]]:
+        """First the trials that start from nothing, then those that start from theirs, each when it is asked for."""
+        yield self._first
+        if any("after" in grid for grid in self._grids):
+            yield self._second
+
+    def _own(self, grid: Mapping[str, Any]) -> list[tuple[grids.Overrides, bool]]:
+        """A grid's trials and whether they are points of a search."""
+        found: list[tuple[grids.Overrides, bool]] = []
+        for trial in grids.product(grid, self._given):
+            if not grids.kept(trial, self._models):
+                continue
+            search = self._composer.plain(trial)["recipe"].get("search") if grid.get("search") else None
+            points = grids.searched(trial, search) if search else [trial]
+            found += [(point, bool(search)) for point in points]
+        return found
+
+    def _earlier(self, grid: Mapping[str, Any], trial: grids.Overrides) -> grids.Overrides | None:
+        """The first stage's trial of a trial. The experiment's own settings are for its second stage."""
+        return grids.earlier(grid, trial)
+
+    def _first(self) -> list[grids.Overrides]:
+        found: list[grids.Overrides] = []
+        for grid in self._grids:
+            for trial, _ in self._own(grid):
+                before = self._earlier(grid, trial)
+                found.append(trial if before is None else self._placed(before))
+        return _once(found)
+
+    def _placed(self, trial: grids.Overrides) -> grids.Overrides:
+        """With the command line's folders."""
+        return trial | {key: value for key, value in self._given.items() if key.startswith("paths.")}
+
+    def _second(self) -> list[grids.Overrides]:
+        found: list[grids.Overrides] = []
+        for grid in self._grids:
+            for trial, _ in self._own(grid) if "after" in grid else []:
+                before = self._earlier(grid, trial)
+                assert before is not None
+                path = self._prompt(self._placed(before))
+                if not path.is_file():
+                    raise ConfigError(
+                        f"{path}: the prompt that {' '.join(grids.arguments(trial))} starts from is not there. "
+                        f"Its trial did not end: repro run {' '.join(grids.arguments(before))}."
+                    )
+                found.append(trial | {"method.start_from": str(path)})
+        return _once(found)
+
+    def _prompt(self, trial: grids.Overrides) -> Path:
+        plain = self._composer.plain(trial)
+        return Path(plain["paths"]["runs_root"]) / run_key(plain) / PROMPT
+
+    def planned(self) -> list[Planned]:
+        """Every trial once, by its key; a trial that waits for another has none yet.
+
+        Raises:
+            ConfigError: a trial that cannot run, or a grid that cannot be read.
+        """
+        found: dict[tuple[str, ...], Planned] = {}
+        for grid in self._grids:
+            for trial, search in self._own(grid):
+                before = self._earlier(grid, trial)
+                if before is None:
+                    self._add(found, trial, search)
+                    continue
+                self._add(found, self._placed(before), False)
+                path = self._prompt(self._placed(before))
+                if path.is_file():
+                    self._add(found, trial | {"method.start_from": str(path)}, search)
+                else:
+                    self._add(found, trial, search, waits_for=path.parent.name)
+        return list(found.values())
+
+    def _add(
+        self, found: dict[tuple[str, ...], Planned], trial: grids.Overrides, search: bool, waits_for: str | None = None
+    ) -> None:
+        plain = self._composer.plain(trial)
+        words = tuple(grids.arguments(trial))
+        try:
+            validate(plain)
+        except ConfigError as error:
+            raise ConfigError(f"{' '.join(words)}: {error}") from error
+        key = run_key(plain)
+        name = (key, waits_for or "")
+        if name not in found:
+            found[name] = Planned(words, plain, None if waits_for else key, waits_for, search)
+
+
+def _once(trials: Sequence[grids.Overrides]) -> list[grids.Overrides]:
+    return list({tuple(sorted(trial.items())): trial for trial in trials}.values())
