@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from repro.config import resolved, run_key
+from repro.config import note_start, resolved, run_key
 from repro.errors import ConfigError
 from repro.sweeps import grids
 from repro.validation import validate
@@ -33,10 +34,15 @@ class Planned:
 
 
 class Composer:
-    """Overrides to resolved configs. Choices of groups are composed by Hydra once; plain values are set in a copy."""
+    """Overrides to resolved configs: choices of groups are composed by Hydra once, plain values are set in a copy.
+
+    A value is typed by the schema, as Hydra does it. Only the folders under `paths` are interpolated by other values, so
+    an override of those is a choice like a group.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, ...], Any] = {}
+        self._known: dict[tuple[str, ...], tuple[Any, dict[str, Any]]] = {}
+        self._typed: dict[tuple[tuple[str, ...], str, str], Any] = {}
 
     def plain(self, trial: Mapping[str, str]) -> dict[str, Any]:
         """The resolved config of a trial, as `repro run` would have it.
@@ -44,26 +50,53 @@ class Composer:
         Raises:
             ConfigError: a key, a value or a file that does not exist.
         """
-        from omegaconf import OmegaConf
-
         from repro import composing
 
-        chosen = tuple(f"{key}={value}" for key, value in trial.items() if _is_group(key))
+        chosen = tuple(f"{key}={value}" for key, value in trial.items() if _is_choice(key))
         try:
             if chosen not in self._known:
-                self._known[chosen] = composing.compose(list(chosen))
-            config = copy.deepcopy(self._known[chosen])
+                config = composing.compose(list(chosen))
+                self._known[chosen] = (config, resolved(config))
+            plain = dict(self._known[chosen][1])
             for key, value in trial.items():
-                if not _is_group(key):
-                    OmegaConf.update(config, key, _parsed(value))
-            return resolved(config)
+                if not _is_choice(key):
+                    _set(plain, key, self._value(chosen, key, value))
+            note_start(plain["method"])
+            return plain
         except Exception as error:
             known = composing.explain(error)
             if known is None:
                 raise
             raise known from error
 
+    def _value(self, chosen: tuple[str, ...], key: str, text: str) -> Any:
+        """A value as the schema types it."""
+        from omegaconf import OmegaConf
 
+        if (chosen, key, text) not in self._typed:
+            config = copy.deepcopy(self._known[chosen][0])
+            OmegaConf.update(config, key, _parsed(text))
+            value = OmegaConf.select(config, key)
+            plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            self._typed[chosen, key, text] = plain
+        return copy.deepcopy(self._typed[chosen, key, text])
+
+
+def _set(plain: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value at a dotted path; the dicts on the way are copied, all others are shared with other trials."""
+    *parents, last = key.split(".")
+    node = plain
+    for parent in parents:
+        node[parent] = dict(node[parent])
+        node = node[parent]
+    node[last] = value
+
+
+def _is_choice(key: str) -> bool:
+    return key.startswith("paths.") or _is_group(key)
+
+
+@cache
 def _is_group(key: str) -> bool:
     from repro.composing import conf_dir
 
