@@ -133,7 +133,9 @@ def test_the_first_line_says_which_command_runs_the_file(file: str, commanded: C
     if group == "recipe":
         paper, _, cell = name.partition("/")
         method, model, task = choices["method"], choices["model"], choices["task"]
-        assert cell == f"{method}/{model}/{task}" or cell.startswith(f"{method}/default"), "the command runs another recipe"
+        assert cell == f"{method}/{model}/{task}" or cell.startswith(f"{method}/default"), (
+            "the command runs another recipe"
+        )
         assert choices[f"recipe/{paper}@_global_"] == f"{method}/{model}/{task}"
     elif name:
         assert choices[group] == name, "the command runs another file"

@@ -34,7 +34,7 @@ NO_RESULT = {
     *("task.data_dir", "task.decoding.batch_size", "task.check_rows", "task.paper_name"),
     *("method.paper_section", "method.deviations", "model.paper_name", "model.licence", "model.note"),
     *("method.equation", "method.stored_formula", "method.trained_formula", "method.tuned_formula"),
-    "method.start_from",
+    *("method.start_from", "method.start_task"),
 }
 """What does not change a result: where files lie, who watches, how often we save, memory and speed, remarks."""
 NO_RESULT_GROUPS = ("paths", "tracker", "recipe")

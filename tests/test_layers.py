@@ -44,7 +44,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "composing": {"config", "validation", "store.files", "errors"},
     "trial": {ANY},
     "runner": {ANY},
-    "sweeps": {"composing", "config", "errors", "report", "runner", "store", "validation"},
+    "sweeps": {
+        *("composing", "config", "errors", "papers", "params", "prompts", "report", "runner", "store", "validation"),
+    },
     "cli": {
         *(
             "__init__",

@@ -16,6 +16,8 @@ repro: do published results on soft prompts hold?
   repro run -m GROUP=A,B seed=1,2,3        a sweep (Hydra multirun); experiment=NAME -m runs a file of conf/experiment
   repro run --cfg job                      print the config; --help lists groups and keys
   repro run --config-dir DIR task=NAME     a task of your own in DIR/task/NAME.yaml (docs/own-data.md)
+  repro plan PAPER | EXHIBIT               what that would run: trials, memory, hours, what is missing
+  repro sweep PAPER | EXHIBIT              run what is missing of it (--exhibits figure1,table2 --models small,base)
   repro report [--results DIR]             write and print our results beside the papers' numbers
   repro check PAPER [--results DIR]        the paper's claims, on its own numbers and on ours
   repro versus A B                         do two groups of runs differ: seeds, the test set, and both
@@ -192,8 +194,24 @@ def versus(arguments: Sequence[str]) -> int:
     return compare_groups(arguments)
 
 
+def plan(arguments: Sequence[str]) -> int:
+    """What an exhibit or a paper would run, before anything runs."""
+    from repro.sweeps.plan import main as make
+
+    return make(arguments)
+
+
+def sweep(arguments: Sequence[str]) -> int:
+    """Run what is missing of a paper's exhibits."""
+    from repro.sweeps.sweep import main as run_all
+
+    return run_all(arguments)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": run,
+    "plan": plan,
+    "sweep": sweep,
     "report": report,
     "methods": methods,
     "params": params,

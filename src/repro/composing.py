@@ -134,7 +134,7 @@ def _no_such_file(path: str, text: str) -> str:
     """`path` is group/name; groups of ours are one level deep, their files may be deeper."""
     group, _, name = path.partition("/")
     allowed = re.findall(r"^\t([\w./-]+)$", text, re.MULTILINE)  # Hydra lists folders of the user's own too
-    if (conf_dir() / group).is_dir():
+    if group != "hydra" and (conf_dir() / group).is_dir():
         allowed = sorted({*(name for name in allowed if not name.endswith("_schema")), *options(group)})
     else:
         group, _, name = path.rpartition("/")

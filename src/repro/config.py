@@ -271,6 +271,7 @@ _NOT_IN_KEY = (
     ("method", "tuned_formula"),
     ("method", "deviations"),
     ("method", "start_from"),
+    ("method", "start_task"),
     ("model", "paper_name"),
     ("model", "licence"),
     ("model", "note"),

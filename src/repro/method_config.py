@@ -29,6 +29,8 @@ class MethodConfig:
     """A prompt.safetensors (of a finished trial, or imported) whose prompt is the starting value."""
     start_sha256: str | None = None
     """Hash of that file, filled in by us: the run key counts the content, not the place."""
+    start_task: str | None = None
+    """The task that the starting prompt was trained on, for records: `mpt_...` makes it the paper's MPT-2."""
 
 
 @dataclass

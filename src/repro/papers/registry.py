@@ -69,6 +69,7 @@ _METRICS = {
     "rouge_2": "rouge2",
     "rouge_l": "rougeL",
     "rougel": "rougeL",
+    "average": "superglue_score",  # of a mixture of SuperGLUE's tasks
 }
 _F1_OF_TASK = {"cb": "f1_macro", "multirc": "f1a"}
 """What a bare `f1` means: unweighted over CB's three classes, over all answer options of MultiRC."""

@@ -84,7 +84,7 @@ class Group:
         """model, method and task as the papers call them (None: no paper has it); model_name, task_name: as we do."""
         found = {name: lookup(self.config, f"{name}.paper_name") for name in ("model", "task")}
         found |= {f"{name}_name": lookup(self.config, f"{name}.name") for name in ("model", "task")}
-        return found | {"method": lookup(self.config, "method.name")}
+        return found | {"method": paper_method(self.config)}
 
     @property
     def scored(self) -> tuple[Record, ...]:
@@ -145,6 +145,19 @@ def groups(records: Iterable[Record]) -> list[Group]:
     rows = {key: sorted(found.values(), key=lambda r: (r.seed, r.key)) for key, found in members.items()}
     found = [Group(key, tuple(row)) for key, row in rows.items()]
     return sorted(found, key=lambda g: (*(str(g.names[n]) for n in ("task_name", "model_name", "method")), g.key))
+
+
+def paper_method(config: Mapping[str, Any]) -> str | None:
+    """The method as the registry calls it: some settings of one method of ours are methods of their own there."""
+    name = lookup(config, "method.name")
+    special = {
+        "fine_tuning_multitask": name == "fine_tuning" and bool(lookup(config, "task.parts")),
+        "pet_fine_tuning": name == "fine_tuning" and lookup(config, "method.head") == "verbaliser",
+        "fine_tuning_top2": name == "ft_top" and lookup(config, "method.blocks") == 2,
+        "p_tuning_v1": name == "p_tuning",
+        "p_tuning_v2_multitask": name == "p_tuning_v2" and str(lookup(config, "method.start_task")).startswith("mpt_"),
+    }
+    return next((theirs for theirs, here in special.items() if here), None if name is None else str(name))
 
 
 def _group_key(record: Record) -> str:
@@ -232,7 +245,8 @@ def _our_value(name: str, cell: Reported, group: Group) -> Any:
     """
     config = group.config
     if name == "backbone_frozen":
-        return group.names["method"] != "fine_tuning"
+        tuned = lookup(config, "method.name") == "fine_tuning" or lookup(config, "method.tune_backbone")
+        return not tuned
     if name == "aggregate":
         # A group's score is the mean over its seeds; `best_of_5` is a maximum and never comparable with it.
         return "mean_of_5"
@@ -244,9 +258,16 @@ def _our_value(name: str, cell: Reported, group: Group) -> Any:
         share = 100 * counts["stored"] / counts["frozen"] if "stored" in counts else None
         return None if share is None else round(share, decimals(cell.vars[name]))
     if name == "prompt_layers":
-        # All layers, unless the method has a field that says otherwise.
-        return lookup(config, "method.prompt_layers") or f"1-{lookup(config, 'model.layers')}"
+        return _layers(str(lookup(config, "method.layers") or "all"), int(lookup(config, "model.layers")))
     raise KeyError(name)
+
+
+def _layers(chosen: str, layers: int) -> str:
+    """`first:4`, `last:4` or `all` as the paper numbers layers: 1-4, 21-24, 1-24."""
+    side, _, count = chosen.partition(":")
+    if side == "first":
+        return f"1-{count}"
+    return f"{layers - int(count) + 1}-{layers}" if side == "last" else f"1-{layers}"
 
 
 def _unstated(cell: Reported, group: Group) -> list[str]:

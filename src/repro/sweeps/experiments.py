@@ -86,7 +86,9 @@ def chosen(words: Sequence[str], exhibits: Sequence[str] = ()) -> list[Experimen
         own = names(word)
         if not own and word not in names():
             papers = sorted({name.partition("/")[0] for name in names()})
-            raise ConfigError(f"{word}: neither a paper ({', '.join(papers)}) nor an experiment ({', '.join(names())}).")
+            raise ConfigError(
+                f"{word}: neither a paper ({', '.join(papers)}) nor an experiment ({', '.join(names())})."
+            )
         found += own or [word]
     missing = [one for one in exhibits if one not in {name.partition("/")[2] for name in found}]
     if missing:

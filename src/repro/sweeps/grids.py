@@ -104,7 +104,6 @@ def of_command_line(overrides: Iterable[str]) -> Overrides:
     return found
 
 
-def kept(trial: Mapping[str, str], models: Sequence[str]) -> bool:
-    """Whether the trial's model has one of the words in its name (`small` in t5-small-lm-adapt); no words: every one."""
-    name = trial.get("model", "")
-    return not models or any(word == name or word in name.split("-") for word in models)
+def kept(model: str, words: Sequence[str]) -> bool:
+    """Whether one of the words is in a model's name (`small` in t5-small-lm-adapt), or there are no words."""
+    return not words or any(word == model or word in model.split("-") for word in words)

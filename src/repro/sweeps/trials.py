@@ -31,6 +31,8 @@ class Planned:
     """Run key of the trial whose prompt it starts from."""
     search: bool = False
     """A point of a search grid: nobody published the hyperparameters."""
+    start_task: str | None = None
+    """The task of the trial that it waits for."""
 
 
 class Composer:
@@ -119,7 +121,7 @@ class Trials:
     """
 
     def __init__(self, of: Sequence[Mapping[str, Any]], given: Mapping[str, str], models: Sequence[str] = ()):
-        self._grids, self._given, self._models = list(of), dict(given), list(models)
+        self._grids, self.given, self._models = list(of), dict(given), list(models)
         self._composer = Composer()
 
     def stages(self) -> Iterator[Callable[[], list[grids.Overrides]]]:
@@ -131,8 +133,9 @@ class Trials:
     def _own(self, grid: Mapping[str, Any]) -> list[tuple[grids.Overrides, bool]]:
         """A grid's trials and whether they are points of a search."""
         found: list[tuple[grids.Overrides, bool]] = []
-        for trial in grids.product(grid, self._given):
-            if not grids.kept(trial, self._models):
+        for trial in grids.product(grid, self.given):
+            name = trial.get("model") or self._composer.plain(trial)["model"]["name"] if self._models else ""
+            if not grids.kept(name, self._models):
                 continue
             search = self._composer.plain(trial)["recipe"].get("search") if grid.get("search") else None
             points = grids.searched(trial, search) if search else [trial]
@@ -153,7 +156,7 @@ class Trials:
 
     def _placed(self, trial: grids.Overrides) -> grids.Overrides:
         """With the command line's folders."""
-        return trial | {key: value for key, value in self._given.items() if key.startswith("paths.")}
+        return trial | {key: value for key, value in self.given.items() if key.startswith("paths.")}
 
     def _second(self) -> list[grids.Overrides]:
         found: list[grids.Overrides] = []
@@ -167,7 +170,7 @@ class Trials:
                         f"{path}: the prompt that {' '.join(grids.arguments(trial))} starts from is not there. "
                         f"Its trial did not end: repro run {' '.join(grids.arguments(before))}."
                     )
-                found.append(trial | {"method.start_from": str(path)})
+                found.append(_started(trial, before, path))
         return _once(found)
 
     def _prompt(self, trial: grids.Overrides) -> Path:
@@ -190,13 +193,18 @@ class Trials:
                 self._add(found, self._placed(before), False)
                 path = self._prompt(self._placed(before))
                 if path.is_file():
-                    self._add(found, trial | {"method.start_from": str(path)}, search)
+                    self._add(found, _started(trial, before, path), search)
                 else:
-                    self._add(found, trial, search, waits_for=path.parent.name)
+                    self._add(found, trial, search, path.parent.name, before["task"])
         return list(found.values())
 
     def _add(
-        self, found: dict[tuple[str, ...], Planned], trial: grids.Overrides, search: bool, waits_for: str | None = None
+        self,
+        found: dict[tuple[str, ...], Planned],
+        trial: grids.Overrides,
+        search: bool,
+        waits_for: str | None = None,
+        start_task: str | None = None,
     ) -> None:
         plain = self._composer.plain(trial)
         words = tuple(grids.arguments(trial))
@@ -207,7 +215,12 @@ class Trials:
         key = run_key(plain)
         name = (key, waits_for or "")
         if name not in found:
-            found[name] = Planned(words, plain, None if waits_for else key, waits_for, search)
+            found[name] = Planned(words, plain, None if waits_for else key, waits_for, search, start_task)
+
+
+def _started(trial: grids.Overrides, before: Mapping[str, str], path: Path) -> grids.Overrides:
+    """A trial that starts from the prompt of an earlier one."""
+    return trial | {"method.start_from": str(path), "method.start_task": before["task"]}
 
 
 def _once(trials: Sequence[grids.Overrides]) -> list[grids.Overrides]:

@@ -1,0 +1,182 @@
+"""Which printed numbers a planned trial answers, and which no experiment produces, with the reason.
+
+A trial is held against the registry by the rules of the comparison itself (`repro.report.compare`), with a record that
+has its config and no score. What nothing produces must stand in `papers/not_reproducible.yaml`, which also makes
+docs/not-reproducible.md.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from repro.config import run_key
+from repro.errors import DataError
+from repro.papers import registry
+from repro.papers.registry import Reported
+from repro.report import compare
+from repro.store.record import Record
+from repro.sweeps import experiments
+from repro.sweeps.trials import Planned
+
+SUPERGLUE = ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc")
+SPLITS = ("validation", "test", "test_seen", "test_unseen")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Cells that no experiment produces."""
+
+    cells: tuple[str, ...]
+    """Patterns of cell ids."""
+    reason: str
+
+    def holds(self, cell: Reported) -> bool:
+        """Whether the cell is one of these."""
+        return any(fnmatch.fnmatchcase(cell.id, pattern) for pattern in self.cells)
+
+
+@cache
+def reasons() -> tuple[Reason, ...]:
+    """The entries of `papers/not_reproducible.yaml`.
+
+    Raises:
+        DataError: an entry without cells or without a reason.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    data = yaml.safe_load(files("repro.papers").joinpath("not_reproducible.yaml").read_text(encoding="utf-8"))
+    for entry in data:
+        if not entry.get("cells") or not entry.get("reason"):
+            raise DataError(f"not_reproducible.yaml: {entry} needs cells (patterns of ids) and a reason.")
+    return tuple(Reason(tuple(entry["cells"]), " ".join(entry["reason"].split())) for entry in data)
+
+
+def answered(trial: Planned) -> set[str]:
+    """Ids of the cells with which a record of this trial would be compared, but for the data that it was cut to."""
+    group = _group(trial.plain)
+    cells = registry.cells()
+    names = _metrics(trial.plain)
+    mine = [cell for cell in cells if cell.our_metric in names and cell.task == group.names["task"]]
+    mine = [cell for cell in mine if cell.method == group.names["method"]]
+    return {cell.id for cell in mine if any(not compare.mismatches(group, split, cell) for split in SPLITS)}
+
+
+def _group(plain: Mapping[str, Any]) -> compare.Group:
+    """A group of one record that has the trial's config and no score."""
+    key = run_key(dict(plain))
+    counts = {}
+    share = any("stored_percent" in c.vars for c in registry.cells(method=compare.paper_method(plain), kind="result"))
+    if share and plain["model"]["paper_name"]:
+        from repro.params import counts as count
+
+        counts = count(plain)
+    return compare.Group(key, (Record(key, "done", dict(plain), plain["seed"], parameters=counts),))
+
+
+def _metrics(plain: Mapping[str, Any]) -> set[str | None]:
+    """Canonical names of the values that the task's metrics give."""
+    from hydra.utils import get_class
+
+    task = plain["task"]["paper_name"]
+    if plain["task"].get("parts"):
+        return {registry.canonical_metric("average", task)}
+    found: set[str | None] = set()
+    for config in plain["task"]["metrics"]:
+        outputs: Iterable[str] = getattr(get_class(config["_target_"]), "outputs", ())
+        found |= {registry.canonical_metric(name, task) for name in outputs}
+    return found
+
+
+def average_answered(trials: Sequence[Planned]) -> set[str]:
+    """Cells of SuperGLUE's score whose eight tasks are all among the trials, all else being as the cell has it."""
+    groups = [_group(trial.plain) for trial in trials if trial.plain["task"]["paper_name"] in SUPERGLUE]
+    found = set()
+    for cell in registry.cells(task="superglue", our_metric="superglue_score"):
+        fitting = {
+            group.names["task"]
+            for group in groups
+            if group.names["method"] == cell.method and not compare.mismatches(group, "validation", cell)
+        }
+        if fitting >= set(SUPERGLUE):
+            found.add(cell.id)
+    return found
+
+
+def cell_key(trial: Planned) -> str:
+    """One name for the trials of a cell: they differ in their seed, or wait for the same prompt."""
+    return run_key(dict(trial.plain) | {"seed": 0}) + (trial.start_task or "")
+
+
+def in_average(trial: Planned, averages: set[str]) -> bool:
+    """Whether a trial is one of the eight of some average that is answered."""
+    if trial.plain["task"]["paper_name"] not in SUPERGLUE:
+        return False
+    group = _group(trial.plain)
+    cells = [cell for cell in registry.cells(task="superglue") if cell.id in averages]
+    return any(
+        cell.method == group.names["method"] and not compare.mismatches(group, "validation", cell) for cell in cells
+    )
+
+
+def of(names: Iterable[str]) -> dict[str, set[str]]:
+    """{cell id: experiments that produce it}, one seed of every trial looked at."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        seen: dict[str, Planned] = {}
+        for trial in experiments.load(name).planned():
+            seen.setdefault(cell_key(trial), trial)
+        trials = list(seen.values())
+        produced = set().union(*(answered(_as_second(trial)) for trial in trials)) | average_answered(trials)
+        produced |= _votes(name, produced)
+        for cell in produced:
+            found.setdefault(cell, set()).add(name)
+    return found
+
+
+def _as_second(trial: Planned) -> Planned:
+    """A trial that waits for a prompt, with what it will say of it."""
+    if trial.waits_for is None:
+        return trial
+    plain = dict(trial.plain) | {"method": trial.plain["method"] | {"start_task": trial.start_task}}
+    return Planned(trial.overrides, plain, trial.key, trial.waits_for, trial.search, trial.start_task)
+
+
+def _votes(name: str, produced: set[str]) -> set[str]:
+    """Cells of ensembles whose members' cells are produced by an experiment that lets them vote."""
+    if not any("vote" in grid for grid in experiments.load(name).grids):
+        return set()
+    cells = {cell.id: cell for cell in registry.cells()}
+    members = {(cells[one].model, cells[one].task, cells[one].metric) for one in produced}
+    return {
+        cell.id
+        for cell in cells.values()
+        if cell.method == "prompt_ensemble" and (cell.model, cell.task, cell.metric) in members
+    }
+
+
+def page() -> str:
+    """docs/not-reproducible.md."""
+    lines = [
+        "# What is not reproduced, and why",
+        "",
+        "<!-- Written by `repro plan --not-reproducible --write docs/not-reproducible.md` from",
+        "src/repro/papers/not_reproducible.yaml; a test compares. Do not edit. -->",
+        "",
+        "Every number that a paper prints as a result is produced by an experiment of `conf/experiment`, or is listed.",
+        "",
+    ]
+    for paper in registry.PAPERS:
+        cells = registry.cells(paper=paper, kind="result")
+        lines += [f"## {paper}", ""]
+        for entry in reasons():
+            here = [cell for cell in cells if entry.holds(cell)]
+            if here:
+                tables = ", ".join(dict.fromkeys(cell.at for cell in here))
+                lines += [f"- {len(here)} numbers ({tables}): {entry.reason}"]
+        lines += [""]
+    return "\n".join(lines).rstrip("\n") + "\n"

@@ -1,0 +1,229 @@
+"""`repro plan`: what an exhibit or a paper would run, before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from repro.errors import ConfigError
+from repro.sweeps import estimates, experiments, grids
+from repro.sweeps.experiments import Experiment
+from repro.sweeps.trials import Planned
+
+TERAFLOPS = 100.0
+"""Assumed rate of a GPU, in 10^12 operations a second: about a third of what current ones reach on large matrices."""
+GB = 1e9
+
+
+@dataclass
+class Plan:
+    """Everything that `repro plan` prints."""
+
+    trials: list[Planned]
+    status: dict[str, str]
+    """{run key: status in the store}"""
+    per_experiment: dict[str, int]
+    costs: list[tuple[Planned, estimates.Cost]] = field(default_factory=list)
+    """Of the trials to do."""
+    hours: float = 0.0
+    measured: int = 0
+    """Trials to do whose time comes from records."""
+    unknown: int = 0
+    """Trials to do of unknown length."""
+
+    @property
+    def done(self) -> list[Planned]:
+        """Trials with a record that has a score."""
+        return [trial for trial in self.trials if self.status.get(trial.key or "") in ("done", "collapsed")]
+
+    @property
+    def to_do(self) -> list[Planned]:
+        """The others; one that failed before is not run again without rerun=true."""
+        return [trial for trial in self.trials if (trial.key or "") not in self.status]
+
+
+def make(
+    chosen: Sequence[Experiment], given: Mapping[str, str], models: Sequence[str], results: Path, rate: float
+) -> Plan:
+    """The plan of some experiments; a trial of two exhibits counts once.
+
+    Raises:
+        ConfigError: a trial that cannot run, or words that leave nothing.
+    """
+    found: dict[tuple[str | None, str | None], Planned] = {}
+    counts: dict[str, int] = {}
+    for experiment in chosen:
+        planned = experiment.planned(given, models)
+        counts[experiment.name] = len(planned)
+        for trial in planned:
+            name = (trial.key, trial.waits_for and f"{trial.waits_for} {trial.plain['task']['name']}")
+            found.setdefault(name, trial)
+    if not found:
+        raise ConfigError(f"no trial is left: none of the models has one of the words {', '.join(models)} in its name.")
+    trials = list(found.values())
+    plan = Plan(trials, experiments.finished(trials, results), counts)
+    records = _records(results)
+    for trial in plan.to_do:
+        cost, seen = estimates.cost(trial.plain), estimates.measured(trial.plain, records)
+        plan.costs.append((trial, cost))
+        if seen is not None:
+            plan.hours, plan.measured = plan.hours + seen[0] / 3600, plan.measured + 1
+        elif cost.flops is None:
+            plan.unknown += 1
+        else:
+            plan.hours += cost.flops / (rate * 1e12) / 3600
+    return plan
+
+
+def _records(results: Path) -> list[Any]:
+    from repro.store.store import Store
+
+    return list(Store(results / "records").records())
+
+
+def text(plan: Plan, rate: float, comparable: int | None) -> str:
+    """The plan as lines."""
+    statuses = Counter(plan.status.values())
+    lines = [f"{name}: {count} trials" for name, count in plan.per_experiment.items()]
+    waiting = sum(trial.waits_for is not None for trial in plan.to_do)
+    search = sum(trial.search for trial in plan.trials)
+    lines += [
+        "",
+        f"trials: {len(plan.trials)} in all, {len(plan.done)} done, {statuses['failed']} failed, {len(plan.to_do)} to do"
+        + (f" ({waiting} of them start from prompts that are to be trained first)" if waiting else ""),
+    ]
+    if search:
+        lines.append(
+            f"search: {search} of the trials are points of the authors' search; their cells have no published values"
+        )
+    lines += _effort(plan, rate) + _needs(plan) + _comparison(plan, comparable)
+    return "\n".join(lines)
+
+
+def _effort(plan: Plan, rate: float) -> list[str]:
+    if not plan.costs:
+        return ["nothing to do: every trial has its record"]
+    trial, cost = max(plan.costs, key=lambda pair: pair[1].memory)
+    basis = f"{plan.measured} trials by records of the same cell, the others by shapes at {rate:g} TFLOP/s (--tflops)"
+    return [
+        f"GPU memory: up to {cost.memory / GB:.1f} GB ({trial.plain['method']['name']} on {trial.plain['model']['name']}, "
+        f"{trial.plain['task']['name']}); by shapes, not measured",
+        f"GPU-hours: {plan.hours:.1f}; {basis}; inputs at their longest, so an upper bound at that rate"
+        + (f"; {plan.unknown} trials of unknown length are not in it" if plan.unknown else ""),
+        f"disk: {sum(one.disk for _, one in plan.costs) / GB:.2f} GB of records, predictions and prompts",
+    ]
+
+
+def _needs(plan: Plan) -> list[str]:
+    """Weights to download, data that is not there, and programs."""
+    sizes: dict[str, float] = {}
+    missing: dict[str, set[str]] = defaultdict(set)
+    programs: set[str] = set()
+    for trial in plan.to_do:
+        model, task = trial.plain["model"], trial.plain["task"]
+        if model["source"] == "hub":
+            sizes[model["location"]] = 4.0 * (model["parameters"] or 0)
+        elif model["source"] == "folder" and not Path(model["location"]).is_dir():
+            missing[f"model {model['name']}"].add(str(model["location"]))
+        for one in (task.get("parts") or {task["name"]: task}).values():
+            if task["source"] == "local" and not Path(one["data_dir"]).is_dir():
+                missing[f"task {one['name']}"].add(str(one["data_dir"]))
+            elif task["source"] == "hub":
+                sizes.setdefault(f"data set {one['hub_id']}", 0.0)
+            programs |= _programs(one)
+    lines = [f"needs {name}" + (f" (up to {size / GB:.1f} GB)" if size else "") for name, size in sorted(sizes.items())]
+    lines += [f"missing: {what}: {', '.join(sorted(where))} is not there" for what, where in sorted(missing.items())]
+    if missing:
+        lines.append("(docs/data.md says where each is to be had; `repro doctor` looks at all of it)")
+    return lines + [f"missing: {name} (a metric needs it)" for name in sorted(programs) if shutil.which(name) is None]
+
+
+def _programs(task: Mapping[str, Any]) -> set[str]:
+    from hydra.utils import get_class
+
+    kinds = [get_class(config["_target_"]) for config in task.get("metrics") or []]
+    return {name for kind in kinds for name in getattr(kind, "needs", ()) if name == "java"}
+
+
+def _comparison(plan: Plan, comparable: int | None) -> list[str]:
+    if comparable is None:
+        return []
+    rest = len(plan.trials) - comparable
+    return [
+        f"comparison: {comparable} of {len(plan.trials)} trials answer a number that a paper prints"
+        + (
+            f"; {rest} have no printed number beside them (read the first lines of the experiment's file)"
+            if rest
+            else ""
+        )
+    ]
+
+
+def comparable(plan: Plan) -> int:
+    """How many trials answer a printed number, alone or as one of SuperGLUE's eight."""
+    from repro.sweeps import coverage
+
+    known: dict[str, bool] = {}
+    averages = coverage.average_answered(plan.trials)
+    count = 0
+    for trial in plan.trials:
+        name = coverage.cell_key(trial)
+        if name not in known:
+            known[name] = bool(coverage.answered(trial)) or coverage.in_average(trial, averages)
+        count += known[name]
+    return count
+
+
+def parser(name: str, about: str) -> argparse.ArgumentParser:
+    """Arguments that `plan` and `sweep` share."""
+    made = argparse.ArgumentParser(prog=f"repro {name}", description=about)
+    made.add_argument("what", nargs="*", help="a paper, an experiment (experiment=NAME too), or overrides key=value")
+    made.add_argument("--exhibits", default="", help="some of them, with commas: figure1,table2")
+    made.add_argument("--models", default="", help="words of model names, with commas: small,base")
+    return made
+
+
+def asked(options: argparse.Namespace) -> tuple[list[Experiment], grids.Overrides, list[str]]:
+    """Experiments, overrides and model words of a command line.
+
+    Raises:
+        ConfigError: nothing was named, or a name that does not exist.
+    """
+    words = [word.removeprefix("experiment=") for word in options.what]
+    names = [word for word in words if "=" not in word]
+    if not names:
+        raise ConfigError(f"name a paper or an experiment: {', '.join(experiments.names())}.")
+    given = grids.of_command_line(word for word in words if "=" in word)
+    split = [[part for part in text.split(",") if part] for text in (options.exhibits, options.models)]
+    return experiments.chosen(names, split[0]), given, split[1]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Say what an exhibit or a paper would run: trials, memory, hours, downloads, what is missing."""
+    made = parser("plan", main.__doc__ or "")
+    made.add_argument("--results", type=Path, default=Path(os.environ.get("REPRO_RESULTS_ROOT", "results")))
+    made.add_argument("--tflops", type=float, default=TERAFLOPS, help="assumed rate of a GPU in TFLOP/s")
+    made.add_argument("--not-reproducible", action="store_true", help="print what no experiment produces, and why")
+    made.add_argument("--write", type=Path, default=None, help="with --not-reproducible: the file")
+    options = made.parse_args(arguments)
+    if options.not_reproducible:
+        from repro.sweeps.coverage import page
+
+        if options.write is None:
+            print(page(), end="")
+        else:
+            options.write.write_text(page(), encoding="utf-8")
+            print(f"wrote {options.write}")
+        return 0
+    if options.tflops <= 0:
+        raise ConfigError(f"--tflops={options.tflops}: give a rate above 0.")
+    chosen, given, models = asked(options)
+    plan = make(chosen, given, models, options.results, options.tflops)
+    print(text(plan, options.tflops, comparable(plan)))
+    return 0
