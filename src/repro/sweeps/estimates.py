@@ -15,8 +15,8 @@ from repro.store.record import Record
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 ACTIVATIONS = 36
-"""Saved activations of a token in a layer, in multiples of the width: 12 for an engine that keeps the least, thrice that
-for padded batches and every intermediate kept. A rule of thumb, to be on the safe side."""
+"""Saved activations of a token in a layer, in multiples of the width: 12 for an engine that keeps the least, thrice
+that for padded batches and every intermediate kept. A rule of thumb, to be on the safe side."""
 OPTIMISER_BYTES = 16
 """A trained number's float32 copy, gradient and two moments."""
 RECORD_BYTES = 300_000

@@ -9,9 +9,9 @@ model tuning on another. So an experiment lists several grids under `hydra.sweep
           - {method: prompt_tuning, model: "t5-small-lm-adapt,t5-base-lm-adapt", task: "rte,cb", seed: "1,2,3"}
           - {method: fine_tuning, model: t5-v1_1-small, task: "rte,cb", seed: "1,2,3"}
 
-Three keys of a grid are ours, not overrides: `after`, the overrides of a trial whose prompt each trial of this grid starts
-from (`{model}` stands for the trial's own choice), and `search`, true where the recipe's search grid is run because
-nobody published the hyperparameters, and `vote`, true where the trials that differ in their seed vote when they are done.
+Three keys of a grid are ours, not overrides: `after`, the overrides of a trial whose prompt each trial of this grid
+starts from (`{model}` stands for the trial's own choice); `search`, true where the recipe's search grid is run because
+nobody published the hyperparameters; `vote`, true where trials that differ in their seed vote when they are done.
 """
 
 from __future__ import annotations

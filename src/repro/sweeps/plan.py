@@ -95,13 +95,12 @@ def text(plan: Plan, rate: float, comparable: int | None) -> str:
     search = sum(trial.search for trial in plan.trials)
     lines += [
         "",
-        f"trials: {len(plan.trials)} in all, {len(plan.done)} done, {statuses['failed']} failed, {len(plan.to_do)} to do"
+        f"trials: {len(plan.trials)} in all, {len(plan.done)} done, {statuses['failed']} failed, "
+        f"{len(plan.to_do)} to do"
         + (f" ({waiting} of them start from prompts that are to be trained first)" if waiting else ""),
     ]
     if search:
-        lines.append(
-            f"search: {search} of the trials are points of the authors' search; their cells have no published values"
-        )
+        lines.append(f"search: {search} of the trials are points of the authors' search: nobody published their values")
     lines += _effort(plan, rate) + _needs(plan) + _comparison(plan, comparable)
     return "\n".join(lines)
 
@@ -112,8 +111,8 @@ def _effort(plan: Plan, rate: float) -> list[str]:
     trial, cost = max(plan.costs, key=lambda pair: pair[1].memory)
     basis = f"{plan.measured} trials by records of the same cell, the others by shapes at {rate:g} TFLOP/s (--tflops)"
     return [
-        f"GPU memory: up to {cost.memory / GB:.1f} GB ({trial.plain['method']['name']} on {trial.plain['model']['name']}, "
-        f"{trial.plain['task']['name']}); by shapes, not measured",
+        f"GPU memory: up to {cost.memory / GB:.1f} GB ({trial.plain['method']['name']} on "
+        f"{trial.plain['model']['name']}, {trial.plain['task']['name']}); by shapes, not measured",
         f"GPU-hours: {plan.hours:.1f}; {basis}; inputs at their longest, so an upper bound at that rate"
         + (f"; {plan.unknown} trials of unknown length are not in it" if plan.unknown else ""),
         f"disk: {sum(one.disk for _, one in plan.costs) / GB:.2f} GB of records, predictions and prompts",
@@ -157,11 +156,7 @@ def _comparison(plan: Plan, comparable: int | None) -> list[str]:
     rest = len(plan.trials) - comparable
     return [
         f"comparison: {comparable} of {len(plan.trials)} trials answer a number that a paper prints"
-        + (
-            f"; {rest} have no printed number beside them (read the first lines of the experiment's file)"
-            if rest
-            else ""
-        )
+        + (f"; {rest} have no printed number beside them (the first lines of their files say why)" if rest else "")
     ]
 
 

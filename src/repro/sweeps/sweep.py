@@ -96,7 +96,7 @@ def _vote(members: Sequence[Mapping[str, Any]]) -> None:
         return
     if any(
         record.config["method"].get("members") == keys
-        for record in store.query(**{"config.method.name": "prompt_ensemble"})
+        for record in store.query(None, **{"config.method.name": "prompt_ensemble"})
     ):
         return
     trials = [find(key, results, runs) for key in keys]

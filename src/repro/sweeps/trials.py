@@ -38,8 +38,8 @@ class Planned:
 class Composer:
     """Overrides to resolved configs: choices of groups are composed by Hydra once, plain values are set in a copy.
 
-    A value is typed by the schema, as Hydra does it. Only the folders under `paths` are interpolated by other values, so
-    an override of those is a choice like a group.
+    A value is typed by the schema, as Hydra does it. Only the folders under `paths` are interpolated by other values,
+    so an override of those is a choice like a group.
     """
 
     def __init__(self) -> None:
