@@ -1,6 +1,7 @@
 # `make help` lists what can be made. Everything runs in .venv, which `make setup` makes.
 .DEFAULT_GOAL := help
-.PHONY: help setup offline-models check lint format types test test-fast report repro-offline repro-offline-a repro-offline-b repro-offline-c clean
+.PHONY: help setup offline-models check lint format types test test-fast report repro-offline repro-offline-a repro-offline-b repro-offline-c clean \
+    $(foreach paper,lester li-liang p-tuning-v2 p-tuning,repro-$(paper) plan-$(paper))
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -65,6 +66,35 @@ offline-cb: $(VENV)/.models
 
 repro-offline-c: $(VENV)/.models ## E2E with SmolLM2-135M: prefix-tuning, beam 5 (half an hour more)
 	$(RUN) run -m experiment=offline/e2e
+
+# A paper, or one exhibit of it: `make repro-lester`, `make repro-lester-figure3a`. MODELS=small,base and
+# EXHIBITS=figure1,table2 narrow; `make plan-lester` says before what would run.
+PAPER_lester := lester2021
+PAPER_li-liang := liliang2021
+PAPER_p-tuning-v2 := liu2022
+PAPER_p-tuning := liu2021_v1
+PAPERS := lester li-liang p-tuning-v2 p-tuning
+# Not offline: the weights of the papers' models are asked of the hub where its cache has them not.
+PAPER_RUN := REPRO_RESULTS_ROOT=$(RESULTS) $(BIN)/python -m repro
+NARROWED = --exhibits "$(EXHIBITS)" --models "$(MODELS)"
+
+define paper_targets
+repro-$(1): $(VENV)/.ready
+	$$(PAPER_RUN) sweep $$(PAPER_$(1)) $$(NARROWED); status=$$$$?; $$(MAKE) report; exit $$$$status
+
+plan-$(1): $(VENV)/.ready
+	$$(PAPER_RUN) plan $$(PAPER_$(1)) $$(NARROWED) --results $$(RESULTS)
+
+repro-$(1)-table% repro-$(1)-figure%: $(VENV)/.ready
+	$$(PAPER_RUN) sweep $$(PAPER_$(1)) --exhibits $$(patsubst repro-$(1)-%,%,$$@) --models "$$(MODELS)"; \
+	    status=$$$$?; $$(MAKE) report; exit $$$$status
+endef
+$(foreach paper,$(PAPERS),$(eval $(call paper_targets,$(paper))))
+
+repro-lester: ## run what is missing of Lester et al. 2021, then the report (EXHIBITS=, MODELS=; -figure1, -table2, ...)
+repro-li-liang: ## the same for Li and Liang 2021
+repro-p-tuning-v2: ## the same for Liu et al. 2022 (P-Tuning v2)
+repro-p-tuning: ## the same for Liu et al. 2021 (P-tuning v1)
 
 report: $(VENV)/.ready ## regenerate results/REPORT.md and results/tables from the records
 	$(RUN) report

@@ -198,10 +198,10 @@ def test_a_mixtures_prompt_is_refused(quick: Callable[..., Any], tmp_path: Path)
     from repro.prompts.predicting import predict
     from repro.runner import run
 
-    outcome = run(quick("model=tiny-bert", "task=mpt_ner", "method=p_tuning_v2", "method.length=2"))
+    outcome = run(quick("model=tiny-bert", "task=mpt_ner_open", "method=p_tuning_v2", "method.length=2"))
     assert outcome.record is not None
-    (tmp_path / "inputs.jsonl").write_text('{"task": "mpt_ner"}\n')
-    with pytest.raises(ConfigError, match="mpt_ner is a mixture of conll04, wnut17"):
+    (tmp_path / "inputs.jsonl").write_text('{"task": "mpt_ner_open"}\n')
+    with pytest.raises(ConfigError, match="mpt_ner_open is a mixture of conll04, wnut17"):
         predict([Finished(outcome.record, outcome.folder)], tmp_path / "inputs.jsonl", 4, torch.device("cpu"))
 
 

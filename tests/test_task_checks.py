@@ -48,7 +48,7 @@ def refusal(plain: dict[str, Any]) -> str:
         (("method=p_tuning_v2", "method.head=verbaliser", "task.form=cloze", *BERT), "cloze"),
         (("method=p_tuning_v2", *BERT), "pair"),
         (("method=prompt_tuning", "method.head=verbaliser", *T5), "text_to_text"),
-        (("method=p_tuning_v2", "model=tiny-bert", "task=mpt_ner"), "tagging"),
+        (("method=p_tuning_v2", "model=tiny-bert", "task=mpt_ner_open"), "tagging"),
         (("method=p_tuning_v2", "model=tiny-bert", "task=mpt_superglue"), "pair"),
         (("method=fine_tuning", "model=tiny-t5", "task=lester_mixture"), "text_to_text"),
     ],
@@ -152,7 +152,7 @@ def test_first_and_second_stage_of_multi_task_prompts(quick: Quick) -> None:
     from safetensors.torch import load_file
 
     p_tuning = ("method=p_tuning_v2", "method.length=3", "model=tiny-bert")
-    first = finished(quick(*p_tuning, "task=mpt_ner"))
+    first = finished(quick(*p_tuning, "task=mpt_ner_open"))
     metrics = first.record.metrics["test"]
     assert metrics["average"] == pytest.approx((metrics["conll04.span_f1"] + metrics["wnut17.span_f1"]) / 2)
     assert first.record.selection["metric"] == "average"

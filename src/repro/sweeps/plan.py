@@ -206,7 +206,7 @@ def main(arguments: Sequence[str]) -> int:
     made.add_argument("--tflops", type=float, default=TERAFLOPS, help="assumed rate of a GPU in TFLOP/s")
     made.add_argument("--not-reproducible", action="store_true", help="print what no experiment produces, and why")
     made.add_argument("--write", type=Path, default=None, help="with --not-reproducible: the file")
-    options = made.parse_args(arguments)
+    options = made.parse_intermixed_args(arguments)
     if options.not_reproducible:
         from repro.sweeps.coverage import page
 

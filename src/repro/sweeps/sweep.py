@@ -108,5 +108,5 @@ def _vote(members: Sequence[Mapping[str, Any]]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run what is missing of a paper's exhibits; `repro plan` says before what that is."""
-    options = plan.parser("sweep", main.__doc__ or "").parse_args(arguments)
+    options = plan.parser("sweep", main.__doc__ or "").parse_intermixed_args(arguments)
     return run(*plan.asked(options))
