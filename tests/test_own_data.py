@@ -114,3 +114,10 @@ def test_a_metric_added_by_override_leaves_the_recorded_task_alone(composed):
     other = resolved(composed("task=conll04", more))
     assert [metric["_target_"] for metric in other["task"]["metrics"]] == [f"{spans}.SpanF1", f"{spans}.StrictSpanF1"]
     assert run_key(plain) != run_key(other)
+
+
+def test_a_sweep_finds_the_folder_too(shop, start):
+    done = start("run", "--config-dir", "my-conf", "-m", "task=reviews,recipes", "seed=1", *SMALL, cwd=shop).end()
+    assert done.code == 0, done.err
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in shop.glob("results/records/*/record.json")]
+    assert {one["choices"]["task"] for one in kept} == {"reviews", "recipes"}

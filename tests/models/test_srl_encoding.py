@@ -150,3 +150,15 @@ def test_no_real_sentence_is_cut_at_our_limits(name: str) -> None:
     read = [[*task.render(example).words, *task.render(example).behind] for example in examples]
     longest["srl_masc"] = max(map(len, tokenizer(read, is_split_into_words=True)["input_ids"]))
     assert longest["srl_masc"] <= 288, longest
+
+
+@pytest.mark.parametrize(("task", "parts"), [("mpt_srl", ("conll05_wsj", "conll12_srl")),
+                                             ("mpt_ner_liu2022", ("conll03", "ontonotes", "conll04"))])  # fmt: skip
+def test_roles_and_entities_of_several_sets_share_prompts(quick: Any, task: str, parts: tuple[str, ...]) -> None:
+    record = runner.run(quick("model=tiny-bert", "method=p_tuning_v2", f"task={task}", "method.length=3")).record
+    values = record.metrics["test"]
+    main = [values[f"{part}.span_f1"] for part in parts]
+    # The mean over parts of the mean of each part's metrics; roles have two.
+    other = [values.get(f"{part}.srl_f1_conll05") for part in parts]
+    means = [one if two is None else (one + two) / 2 for one, two in zip(main, other, strict=True)]
+    assert values["average"] == pytest.approx(sum(means) / len(means))
