@@ -153,7 +153,7 @@ def test_no_real_sentence_is_cut_at_our_limits(name: str) -> None:
 
 
 @pytest.mark.parametrize(("task", "parts"), [("mpt_srl", ("conll05_wsj", "conll12_srl")),
-                                             ("mpt_ner_liu2022", ("conll03", "ontonotes", "conll04"))])  # fmt: skip
+                                             ("mpt_ner", ("conll03", "ontonotes", "conll04"))])  # fmt: skip
 def test_roles_and_entities_of_several_sets_share_prompts(quick: Any, task: str, parts: tuple[str, ...]) -> None:
     record = runner.run(quick("model=tiny-bert", "method=p_tuning_v2", f"task={task}", "method.length=3")).record
     values = record.metrics["test"]
