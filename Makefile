@@ -80,14 +80,14 @@ NARROWED = --exhibits "$(EXHIBITS)" --models "$(MODELS)"
 
 define paper_targets
 repro-$(1): $(VENV)/.ready
-	$$(PAPER_RUN) sweep $$(PAPER_$(1)) $$(NARROWED); status=$$$$?; $$(MAKE) report; exit $$$$status
+	$$(PAPER_RUN) sweep $$(PAPER_$(1)) $$(NARROWED); status=$$$$?; $$(PAPER_RUN) report; exit $$$$status
 
 plan-$(1): $(VENV)/.ready
 	$$(PAPER_RUN) plan $$(PAPER_$(1)) $$(NARROWED) --results $$(RESULTS)
 
 repro-$(1)-table% repro-$(1)-figure%: $(VENV)/.ready
 	$$(PAPER_RUN) sweep $$(PAPER_$(1)) --exhibits $$(patsubst repro-$(1)-%,%,$$@) --models "$$(MODELS)"; \
-	    status=$$$$?; $$(MAKE) report; exit $$$$status
+	    status=$$$$?; $$(PAPER_RUN) report; exit $$$$status
 endef
 $(foreach paper,$(PAPERS),$(eval $(call paper_targets,$(paper))))
 
