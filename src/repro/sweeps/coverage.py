@@ -108,7 +108,10 @@ def average_answered(trials: Sequence[Planned]) -> set[str]:
 
 
 def cell_key(trial: Planned) -> str:
-    """One name for the trials of a cell: they differ in their seed, or wait for the same prompt."""
+    """One name for the trials of a cell: they differ in their seed, are points of a search, or wait for one prompt."""
+    if trial.search:  # the cells of a search do not say what it searched
+        names = [trial.plain[name]["name"] for name in ("method", "model", "task")]
+        return " ".join(map(str, [*names, trial.plain["method"].get("head")]))
     return run_key(dict(trial.plain) | {"seed": 0}) + (trial.start_task or "")
 
 
@@ -132,7 +135,7 @@ def of(names: Iterable[str]) -> dict[str, set[str]]:
             seen.setdefault(cell_key(trial), trial)
         trials = list(seen.values())
         produced = set().union(*(answered(_as_second(trial)) for trial in trials)) | average_answered(trials)
-        produced |= _votes(name, produced)
+        produced |= _votes(name, produced) | _differences(produced)
         for cell in produced:
             found.setdefault(cell, set()).add(name)
     return found
@@ -147,7 +150,10 @@ def _as_second(trial: Planned) -> Planned:
 
 
 def _votes(name: str, produced: set[str]) -> set[str]:
-    """Cells of ensembles whose members' cells are produced by an experiment that lets them vote."""
+    """Cells of ensembles, and of the best of their members, where an experiment lets the members vote.
+
+    The record of a vote holds all three: its scores, and the mean and the best of its members under `selection`.
+    """
     if not any("vote" in grid for grid in experiments.load(name).grids):
         return set()
     cells = {cell.id: cell for cell in registry.cells()}
@@ -155,8 +161,19 @@ def _votes(name: str, produced: set[str]) -> set[str]:
     return {
         cell.id
         for cell in cells.values()
-        if cell.method == "prompt_ensemble" and (cell.model, cell.task, cell.metric) in members
+        if (cell.model, cell.task, cell.metric) in members
+        and (cell.method == "prompt_ensemble" or cell.vars.get("aggregate") == "best_of_5")
     }
+
+
+def _differences(produced: set[str]) -> set[str]:
+    """Cells that are the difference of two others, both of which are produced."""
+    found = set()
+    for cell in registry.cells(method="prompt_minus_fine_tuning"):
+        parts = {one.method for one in registry.cells(paper=cell.paper, at=cell.at, task=cell.task) if one.id in produced}
+        if {"prompt_tuning", "fine_tuning"} <= parts:
+            found.add(cell.id)
+    return found
 
 
 def page() -> str:
