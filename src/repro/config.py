@@ -123,7 +123,7 @@ class OptimiserConfig:
     """adamw | adafactor"""
     learning_rate: float = MISSING
     backbone_learning_rate: float | None = None
-    """Tuned weights of the backbone train at this constant rate; null: as everything else."""
+    """Of tuned weights of the backbone, under the same schedule; null: as everything else."""
     weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.999
