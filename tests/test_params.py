@@ -186,4 +186,4 @@ def test_the_table_prints(cli: Any) -> None:
     done = cli("params", "--paper", "liu2022", "--csv")
     assert done.code == 0, done.err
     lines = done.out.strip().splitlines()
-    assert lines[0] == "paper,what,quantity,ours,paper's,verdict,source" and len(lines) == 4
+    assert lines[0] == "paper,what,quantity,ours,paper's,verdict,source" and len(lines) == 5
