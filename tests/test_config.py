@@ -32,6 +32,7 @@ NO_RESULT = {
     *("trainer.checkpoint_seconds", "trainer.if_running", "trainer.evaluation_batch_size", "trainer.device"),
     *("trainer.threads", "trainer.gradient_checkpointing"),
     *("task.data_dir", "task.decoding.batch_size", "task.check_rows", "task.paper_name"),
+    "task.cloze_source",
     *("method.paper_section", "method.deviations", "model.paper_name", "model.licence", "model.note"),
     *("method.equation", "method.stored_formula", "method.trained_formula", "method.tuned_formula"),
     *("method.start_from", "method.start_task"),

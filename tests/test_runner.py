@@ -571,6 +571,19 @@ def test_deviations_of_method_and_recipe_are_listed_once(composed: Callable[...,
     assert said == ["m", "t", *plain["recipe"]["deviations"], "f"] and plain["recipe"]["deviations"]
 
 
+def test_barts_shifted_positions_are_said(composed: Callable[..., Any]) -> None:
+    """gpt2/train_control.py shifts by `past_length`; modeling_bart.py counts the ids it is given."""
+    from types import SimpleNamespace
+
+    from repro.runner import SHIFTED_BART, deviations
+
+    for shift, said in (("true", True), ("false", False)):
+        for model in ("bart-large", "gpt2-medium"):
+            plain = resolved(composed(PREFIX, f"model={model}", "task=e2e", f"method.shift_positions={shift}"))
+            found = deviations(plain, SimpleNamespace(deviations=()), [])
+            assert (SHIFTED_BART in found) == (said and model == "bart-large")
+
+
 def strings(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         for key, item in node.items():

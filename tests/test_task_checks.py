@@ -257,3 +257,25 @@ def test_prompt_design(model: str, shots: int, quick: Quick) -> None:
     assert record.cost["steps"] == 0 and "accuracy" in record.metrics["validation"]
     assert not (Path(outcome.folder) / "prompt.safetensors").exists()
     assert any("layout" in said for said in record.deviations)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("task", ["rte", "cb", "boolq", "wic"])
+def test_the_released_templates_train(task: str, quick: Quick) -> None:
+    """`ablation=liu2021_v1/...`: one prompt row, the backbone tuned, and the record says whose template it is."""
+    import yaml
+
+    file = Path(__file__).parents[1] / "conf" / "ablation" / "liu2021_v1" / f"{task}.yaml"
+    found = yaml.safe_load(file.read_text())
+    labels = {"rte": "entailment: y, not_entailment: n", "cb": "entailment: y, contradiction: n, neutral: m"}
+    words = labels.get(task, "'False': n, 'True': y")
+    outcome = finished(
+        quick(
+            *("method=p_tuning", "model=tiny-bert", f"task={task}", "method.length=1", "method.tune_backbone=true"),
+            *(f"task.{key}={json.dumps(found['task'][key])}" for key in ("cloze", "cloze_source")),
+            f"task.verbaliser={{{words}}}",
+        )
+    )
+    assert outcome.record.parameters["prompt"] == 32 and outcome.record.parameters["frozen"] == 0
+    assert any(found["task"]["cloze_source"] in said for said in outcome.record.deviations)
+    assert not any("are ours" in said for said in outcome.record.deviations)

@@ -107,6 +107,8 @@ class TaskConfig:
     """Pieces of the cloze form: [MASK] once, [P:n] places for prompt rows, texts over the example's fields."""
     verbaliser: dict[str, str] = field(default_factory=dict)
     """cloze: {class: its word}."""
+    cloze_source: str | None = None
+    """Whose template and words these are, and how ours differ: said in the record. null: they are ours."""
     sentinel: bool = False
     """T5: targets begin with <extra_id_0>, which is taken off predictions (Lester et al. Figure 3c)."""
     task_name_prefix: bool = False
@@ -123,7 +125,7 @@ class OptimiserConfig:
     """adamw | adafactor"""
     learning_rate: float = MISSING
     backbone_learning_rate: float | None = None
-    """Tuned weights of the backbone train at this constant rate; null: as everything else."""
+    """Of tuned weights of the backbone, under the same schedule; null: as everything else."""
     weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.999
@@ -276,6 +278,7 @@ _NOT_IN_KEY = (
     ("model", "licence"),
     ("model", "note"),
     ("task", "paper_name"),
+    ("task", "cloze_source"),
 )
 
 
@@ -348,7 +351,7 @@ def run_key(plain: dict[str, Any]) -> str:
         node.pop(path[-1], None)
     mixed = (relevant["task"].get("parts") or {}).values()
     for one in (one for one in mixed if isinstance(one, dict)):
-        for name in ("data_dir", "paper_name", "check_rows", "cloze", "verbaliser"):
+        for name in ("data_dir", "paper_name", "check_rows", "cloze", "verbaliser", "cloze_source"):
             one.pop(name, None)
     if relevant["method"].get("head") != "verbaliser":  # in the other forms nobody reads these
         for name in ("cloze", "verbaliser"):

@@ -138,7 +138,7 @@ class PrefixTuningConfig(MethodConfig):
     sites: list[str] = field(default_factory=list)
     """encoder, decoder, cross; empty means every site the model has."""
     shift_positions: bool = True
-    """Real tokens start at position `length`."""
+    """Real tokens start at position `length`: Li and Liang's code for GPT-2. In their BART they start at 0: false."""
     head: str = "linear"
 
 

@@ -259,9 +259,17 @@ def _run_trial(
     return record
 
 
+SHIFTED_BART = (
+    "real tokens of BART start at position method.length; in Li and Liang's code they start at 0 in both stacks, where "
+    "GPT-2's are shifted (method.shift_positions=false does as the code)"
+)
+
+
 def deviations(plain: Plain, task: Any, found: Sequence[str]) -> list[str]:
     """Everything in which this trial is known to differ from the paper, each said once."""
     said = [*plain["method"]["deviations"], *plain["recipe"]["deviations"], *task.deviations, *found]
+    if plain["model"]["family"] == "bart" and plain["method"].get("shift_positions"):
+        said.append(SHIFTED_BART)
     if plain["recipe"]["name"] is None:
         said.append("no recipe for this method, model and task: hyperparameters are our defaults or the command line's")
     if plain["model"]["paper_name"] is None:

@@ -85,6 +85,7 @@ _AT_LEAST: dict[str, float] = {
 }
 _ABOVE_0 = (
     "trainer.optimiser.learning_rate",
+    "trainer.optimiser.backbone_learning_rate",
     "trainer.optimiser.clip_threshold",
     "trainer.schedule.gamma",
     "trainer.clip_norm",

@@ -164,6 +164,30 @@ def test_without_a_prefix_it_is_the_library(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_prompt_in_front_is_inputs_embeds_of_the_library(name: str) -> None:
+    """Row by row, [P; X] through the stock model: forward and gradient."""
+    import copy
+
+    bone = tiny(name)
+    stock = copy.deepcopy(bone.model)
+    base = type(bone.attention["encoder"][0]).__mro__[1]
+    for layer in stock.encoder.layer:
+        layer.attention.self.__class__ = base
+    draw = torch.Generator().manual_seed(6)
+    prompt = torch.randn(1, 3, bone.spec.width, generator=draw, dtype=torch.float64).requires_grad_()
+    batch = batch_of((9, 4))
+    ours = hidden(bone, batch, Injection(prompt))
+    total: Any = 0
+    for row, length in enumerate((9, 4)):
+        text = stock.get_input_embeddings()(batch.ids[row : row + 1, :length])
+        theirs = stock(inputs_embeds=torch.cat([prompt, text], 1)).last_hidden_state[0, 3:]
+        torch.testing.assert_close(ours[row, :length], theirs, rtol=1e-10, atol=1e-10)
+        total = total + theirs.square().sum()
+    got = torch.autograd.grad(ours[batch.mask.bool()].square().sum(), prompt)[0]
+    torch.testing.assert_close(got, torch.autograd.grad(total, prompt)[0], rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_padding_trials_layers_and_masks(name: str) -> None:
     """Rows alone, trials alone, a shorter prefix alone, and some layers only: all equal what they are part of."""
     bone, two = tiny(name), kv_of(tiny(name), trials=2)

@@ -40,10 +40,20 @@ def norm(x: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
 
 
 def naive(
-    w: dict[str, Tensor], ids: list[int], context: int, places: Any, heads: int, prefix: KeyValue | None = None
+    w: dict[str, Tensor],
+    ids: list[int],
+    context: int,
+    places: Any,
+    heads: int,
+    prefix: KeyValue | None = None,
+    front: Tensor | None = None,
 ) -> Tensor:
-    """One sequence [T] to hidden states [T, D], every step of the table written out; `places` are two lists."""
+    """One sequence [T] to hidden states [T, D], every step of the table written out; `places` are two lists.
+
+    A prompt `front` [P, D] stands before the words; `context` and `places` count its rows.
+    """
     x = w["word_embeddings.weight"][ids]
+    x = x if front is None else torch.cat([front, x])
     x = x + w["transformer.position_embeddings.weight"][places[0]]
     x = x + w["transformer.block_position_embeddings.weight"][places[1]]
     size = x.shape[1] // heads
@@ -58,8 +68,8 @@ def naive(
         for head in range(heads):
             mine = slice(head * size, (head + 1) * size)
             rows = []
-            for i in range(len(ids)):
-                seen = [j for j in range(len(ids)) if j < context or j <= i]
+            for i in range(len(x)):
+                seen = [j for j in range(len(x)) if j < context or j <= i]
                 keys, values = k[seen][:, mine], v[seen][:, mine]
                 if prefix is not None:
                     keys = torch.cat([prefix.keys[0, layer, head], keys])
@@ -116,6 +126,26 @@ def test_a_prefix_and_its_shift_written_out(attention: str) -> None:
     got = torch.autograd.grad(ours[batch.mask.bool()].square().sum(), [kv.keys, kv.values])
     for a, b in zip(got, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+def test_a_prompt_in_front_written_out() -> None:
+    """[P; X] has the positions 0, 1, ... of one sequence, in a padded batch too."""
+    bone = tiny()
+    generator = torch.Generator().manual_seed(3)
+    prompt = torch.randn(1, 3, bone.spec.width, generator=generator, dtype=torch.float64).requires_grad_()
+    rows = [[9, 30, 31, 8, 40], [7, 20, 21]]
+    batch = collate([Encoded(tuple(row), len(row)) for row in rows], 0)
+    ours = adapt(bone, "tagging", TASK).hidden(batch, Injection(prompt))
+    w = dict(bone.model.named_parameters())
+    total: Any = 0
+    for i, row in enumerate(rows):
+        size = 3 + len(row)
+        places = [list(range(size)), [0] * size]
+        theirs = naive(w, row, size, places, bone.spec.heads, front=prompt[0])[3:]
+        torch.testing.assert_close(ours[i, : len(row)], theirs, rtol=1e-10, atol=1e-10)
+        total = total + theirs.square().sum()
+    got = torch.autograd.grad(ours[batch.mask.bool()].square().sum(), prompt)[0]
+    torch.testing.assert_close(got, torch.autograd.grad(total, prompt)[0], rtol=1e-9, atol=1e-10)
 
 
 def test_logits_are_the_token_table() -> None:

@@ -8,7 +8,7 @@ import pytest
 from repro.errors import ConfigError
 from repro.tasks.base import Cloze, Example, TextToText
 from repro.tasks.superglue import Copa, SentencePair
-from repro.tasks.wording import Clozed, Prompted, Worded, checked_cloze, cloze_rows
+from repro.tasks.wording import CLOZE_DEVIATION, Clozed, Prompted, Worded, checked_cloze, cloze_rows, worded
 
 NLI = {"text_fields": ["hypothesis", "premise"], "templates": [["{premise}", "{hypothesis}"]]}
 TEMPLATE = ["{premise}", "[P:2]", " {hypothesis}?", "[P:1]", "[MASK]", "."]
@@ -57,6 +57,14 @@ def test_a_cloze_for_a_prompt_that_stands_elsewhere_has_no_places(rte):
 def test_an_unlabelled_cloze(rte):
     task = Clozed(rte("pair"), TEMPLATE, slots=False)
     assert task.render(task.examples("test")[0]).label == -1
+
+
+def test_a_cloze_says_whose_its_words_are(rte):
+    plain = {"task": {"cloze": ["{premise}", "[MASK]"], "cloze_source": "pattern 1; no comma"}, "method": {}}
+    said = worded(rte("pair"), plain, "cloze").deviations
+    assert said[-1] == "cloze template and words: pattern 1; no comma" and CLOZE_DEVIATION not in said
+    plain["task"]["cloze_source"] = None
+    assert worded(rte("pair"), plain, "cloze").deviations[-1] == CLOZE_DEVIATION
 
 
 def test_a_cloze_says_that_its_words_are_ours(rte):

@@ -10,6 +10,7 @@ from tiny_training import optimiser_config, same_bits
 from torch import Tensor
 
 from repro.training.optimisers import Adafactor, clip_by_norm, make_optimiser
+from repro.training.schedules import schedule
 
 TRIALS, STEPS = 3, 6
 SHAPES = {"matrix": (4, 5), "vector": (7,), "single": (1, 3)}
@@ -64,6 +65,29 @@ def test_adamw_equals_torch_trial_by_trial(decay: float, beta1: float, beta2: fl
             reference.step()
         for name, parameter in alone.items():
             torch.testing.assert_close(ours[name][trial], parameter.detach(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parity
+def test_a_backbone_with_a_rate_of_its_own_follows_the_schedule_too() -> None:
+    """P-tuning's two optimisers: torch's AdamW at 1e-5 and at 1e-4, each under its own linear schedule."""
+    from transformers import get_linear_schedule_with_warmup
+
+    shapes = {"method.prompt": (4, 5), "backbone.weight": (3, 2)}
+    grads = gradients(shapes, trials=1)
+    config = {"learning_rate": 1e-4, "backbone_learning_rate": 1e-5, "weight_decay": 0.1}
+    linear = schedule("linear", 2, 0.95, STEPS, 3)
+    ours = run(
+        leaves(shapes, 1), grads, lambda step: torch.tensor([1e-4 * linear(step)], dtype=torch.float64), **config
+    )
+    for (name, start), rate in zip(leaves(shapes, 1).items(), (1e-4, 1e-5), strict=True):
+        parameter = torch.nn.Parameter(start[0].clone())
+        reference = torch.optim.AdamW([parameter], lr=rate, weight_decay=0.1)
+        scheduler = get_linear_schedule_with_warmup(reference, 2, STEPS)
+        for given in grads:
+            parameter.grad = given[name][0].clone()
+            reference.step()
+            scheduler.step()
+        torch.testing.assert_close(ours[name][0], parameter.detach(), rtol=1e-12, atol=1e-12)
 
 
 def test_adamw_first_step_by_hand() -> None:

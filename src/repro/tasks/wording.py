@@ -43,12 +43,15 @@ class Clozed(Around):
         pieces: strings in order: `[MASK]` once, `[P:n]` places for n prompt rows, anything else a format string over
             the example's fields.
         slots: keep the places for prompt rows (the method has rows to put there); else they vanish.
+        source: whose template and words they are, and how ours differ; None: they are ours.
     """
 
     form = "cloze"
 
-    def __init__(self, inside: Any, pieces: Sequence[str], slots: bool):
+    def __init__(self, inside: Any, pieces: Sequence[str], slots: bool, source: str | None = None):
         super().__init__(inside)
+        if source:
+            self.cloze_deviation = f"cloze template and words: {source}"
         self._pieces = checked_cloze(pieces, inside.inputs)
         self._slots = slots
 
@@ -74,7 +77,7 @@ class Clozed(Around):
     @property
     def deviations(self) -> tuple[str, ...]:
         """The task's own, and where the template comes from."""
-        return (*self.inside.deviations, getattr(self.inside, "cloze_deviation", CLOZE_DEVIATION))
+        return (*self.inside.deviations, getattr(self, "cloze_deviation", CLOZE_DEVIATION))
 
 
 def cloze_rows(pieces: Sequence[str]) -> int:
@@ -168,7 +171,7 @@ def worded(task: Any, plain: Mapping[str, Any], form: str) -> Any:
     """The task as its config and the method want it said."""
     config, method = plain["task"], plain["method"]
     if form == "cloze":
-        return Clozed(task, config["cloze"], slots=method.get("placement") == "template")
+        return Clozed(task, config["cloze"], method.get("placement") == "template", config.get("cloze_source"))
     if method["name"] == "prompt_design":
         task = Prompted(task, method["text"], method["shots"], plain["seed"])
     if config.get("task_name_prefix") or config.get("sentinel"):

@@ -38,9 +38,13 @@ TUNED = "backbone."
 """How the names of tuned weights of the backbone begin."""
 
 
-def rate_of(name: str, rate: Tensor, backbone_rate: float | None) -> Tensor:
-    """Learning rates [K] of a tensor: tuned weights may have one of their own, which no schedule changes."""
-    return torch.full_like(rate, backbone_rate) if backbone_rate is not None and name.startswith(TUNED) else rate
+def rate_of(name: str, rate: Tensor, backbone_share: float) -> Tensor:
+    """Learning rates [K] of a tensor: tuned weights of the backbone may have another, under the same schedule.
+
+    P-tuning's few-shot code has two AdamW optimisers, each with a linear schedule: 1e-5 for the backbone, another rate
+    for the prompt's encoder.
+    """
+    return rate * backbone_share if name.startswith(TUNED) else rate
 
 
 def over(rate: Tensor, like: Tensor) -> Tensor:
@@ -70,9 +74,9 @@ class AdamW:
         beta2: float,
         epsilon: float,
         weight_decay: float,
-        backbone_rate: float | None = None,
+        backbone_share: float = 1.0,
     ):
-        self.backbone_rate = backbone_rate
+        self.backbone_share = backbone_share
         self.tensors, self.beta1, self.beta2, self.epsilon, self.weight_decay = (
             tensors,
             beta1,
@@ -95,7 +99,7 @@ class AdamW:
             first, second = self.state[f"first.{name}"], self.state[f"second.{name}"]
             first.lerp_(grad, 1 - self.beta1)
             second.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
-            lr = over(rate_of(name, rate, self.backbone_rate), tensor)
+            lr = over(rate_of(name, rate, self.backbone_share), tensor)
             if self.weight_decay:
                 tensor.mul_(1 - lr * self.weight_decay)
             tensor.sub_(lr * (first / scale1) / ((second / scale2).sqrt_().add_(self.epsilon)))
@@ -125,10 +129,10 @@ class Adafactor:
         factored: str,
         step_offset: int,
         epsilon: float = 1e-30,
-        backbone_rate: float | None = None,
+        backbone_share: float = 1.0,
         parameter_scaling: bool = False,
     ):
-        self.backbone_rate, self.parameter_scaling = backbone_rate, parameter_scaling
+        self.backbone_share, self.parameter_scaling = backbone_share, parameter_scaling
         self.tensors, self.decay_rate, self.clip_threshold, self.epsilon = tensors, decay_rate, clip_threshold, epsilon
         self.weight_decay, self.weight_decay_form = weight_decay, weight_decay_form
         self.factored, self.step_offset, self.count = factored, step_offset, 0
@@ -168,7 +172,7 @@ class Adafactor:
             update = self._scaled(name, tensor.grad, beta2)
             rms = update.flatten(1).square().mean(1).sqrt()  # each trial's own
             update = update / over((rms / self.clip_threshold).clamp(min=1.0), update)
-            lr = over(rate_of(name, rate, self.backbone_rate), tensor)
+            lr = over(rate_of(name, rate, self.backbone_share), tensor)
             if self.parameter_scaling:
                 lr = lr * over(tensor.flatten(1).square().mean(1).sqrt().clamp(min=SMALLEST_SCALE), tensor)
             decay = self.weight_decay * (lr if self.weight_decay_form == "times_learning_rate" else 1.0)
@@ -177,10 +181,11 @@ class Adafactor:
 
 def make_optimiser(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Optimiser:
     """The optimiser that `trainer.optimiser` names."""
-    backbone_rate = config.get("backbone_learning_rate")
+    own = config.get("backbone_learning_rate")
+    backbone_share = 1.0 if own is None else own / config["learning_rate"]
     if config["name"] == "adamw":
         betas = config["beta1"], config["beta2"]
-        return AdamW(tensors, *betas, config["epsilon"], config["weight_decay"], backbone_rate)
+        return AdamW(tensors, *betas, config["epsilon"], config["weight_decay"], backbone_share)
     return Adafactor(
         tensors,
         decay_rate=config["decay_rate"],
@@ -189,6 +194,6 @@ def make_optimiser(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> 
         weight_decay_form=config["weight_decay_form"],
         factored=config["factored"],
         step_offset=config["step_offset"],
-        backbone_rate=backbone_rate,
+        backbone_share=backbone_share,
         parameter_scaling=config.get("parameter_scaling", False),
     )
