@@ -244,6 +244,8 @@ def _our_value(name: str, cell: Reported, group: Group) -> Any:
         KeyError: nothing of ours answers to the variable.
     """
     config = group.config
+    if name == "init_text":
+        return lookup(config, "method.init_text") or "random"
     if name == "backbone_frozen":
         tuned = lookup(config, "method.name") == "fine_tuning" or lookup(config, "method.tune_backbone")
         return not tuned
