@@ -248,8 +248,9 @@ def _our_value(name: str, cell: Reported, group: Group) -> Any:
         tuned = lookup(config, "method.name") == "fine_tuning" or lookup(config, "method.tune_backbone")
         return not tuned
     if name == "aggregate":
-        # A group's score is the mean over its seeds; `best_of_5` is a maximum and never comparable with it.
-        return "mean_of_5"
+        return "mean_of_5"  # a group's score is a mean over seeds; `best_of_5` is a maximum, never comparable
+    if name == "init_text":
+        return lookup(config, "method.init_text") or "random"
     if name == "train_task":
         return lookup(config, "task.options.train_task") or (group.names["task"] or "").partition("_to_")[0] or None
     if name == "stored_percent":

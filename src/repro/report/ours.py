@@ -8,7 +8,7 @@ an ensemble from its record, and parameter counts.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -87,6 +87,9 @@ class Results:
 
     def __init__(self, groups: Iterable[Group]):
         self._groups = [group for group in groups if group.scored and data_limit(group) is None]
+        self._by_task: dict[tuple[str | None, str | None], list[Group]] = {}
+        for group in self._groups:
+            self._by_task.setdefault((group.names["method"], group.names["task"]), []).append(group)
         self._found: dict[Reported, Ours | None] = {}
 
     def of(self, cell: Reported) -> Ours | None:
@@ -103,7 +106,8 @@ class Results:
             return self._superglue(cell)
         if "aggregate" in cell.vars:
             return self._of_ensemble(cell)
-        found = [ours for group in self._groups if (ours := _score(group, cell)) is not None]
+        near = self._by_task.get((cell.method, cell.task), [])
+        found = [ours for group in near if (ours := _score(group, cell)) is not None]
         return min(found, key=lambda ours: _rank(ours, cell), default=None)
 
     def _superglue(self, cell: Reported) -> Ours | None:
@@ -124,7 +128,7 @@ class Results:
         name = {"mean_of_5": "mean", "best_of_5": "best"}.get(cell.vars["aggregate"])
         variables = {key: value for key, value in cell.vars.items() if key != "aggregate"}
         vote = replace(cell, method="prompt_ensemble", vars=variables, id=f"{cell.id} vote")
-        for group in self._groups:
+        for group in self._by_task.get((vote.method, vote.task), []):
             fitting = _measure(group, vote)
             told = [
                 (record.selection.get(name or "") or {}).get(fitting[1] if fitting else "") for record in group.scored
@@ -171,8 +175,3 @@ def _rank(ours: Ours, cell: Reported) -> tuple[bool, bool, int, str]:
     """Sort key, best first: with a recipe of this paper, in an experiment of this paper, most runs."""
     group = ours.groups[0]
     return lookup(group.config, "recipe.paper") != cell.paper, group.paper != cell.paper, -ours.n, group.key
-
-
-def several(groups: Sequence[Group], cell: Reported) -> int:
-    """How many groups agree with a cell."""
-    return sum(_score(group, cell) is not None for group in groups)

@@ -130,8 +130,8 @@ def hierarchical_interval(
 ) -> Interval:
     """Percentile interval of the mean over seeds, for other seeds and another test set at once.
 
-    Each resample first draws what the mean over seeds may be (Student's t around the R runs' values: `mean_draws`), then
-    one set of examples on which all runs are scored: the runs share their test set, so seeds and examples cross.
+    Each resample first draws what the mean over seeds may be (Student's t around the R runs' values: `mean_draws`), and
+    then one set of examples on which all runs are scored: the runs share their test set, so seeds and examples cross.
     Seeds are drawn from t and not from the runs themselves, because R runs resampled say too little of their spread: at
     three seeds that dominate, an interval called 95 % covers 85 % so, and 95 % this way. One run says nothing of its
     seeds, and the interval is that of `bootstrap_interval`.
