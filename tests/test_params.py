@@ -176,7 +176,9 @@ def test_a_budget_that_cannot_be_met(cli: Any) -> None:
         assert done.code == 2 and said in done.err, done.err
 
 
-@pytest.mark.parametrize(("task", "outputs"), [("mpt_ner_open", 9 + 13), ("mpt_qa", 4), ("mpt_superglue", 2 + 3 + 2 + 2)])
+@pytest.mark.parametrize(
+    ("task", "outputs"), [("mpt_ner_open", 9 + 13), ("mpt_qa", 4), ("mpt_superglue", 2 + 3 + 2 + 2)]
+)
 def test_a_mixtures_head_has_the_classes_of_all_parts(task: str, outputs: int) -> None:
     _, found = params.of(["method=p_tuning_v2", "method.length=3", "model=bert-base-cased", f"task={task}"])
     assert found["head"] == outputs * 769
