@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from repro.papers import exhibits, registry
+from repro.papers import arithmetic, exhibits, registry
 from repro.report.compare import COMPARABLE_KINDS
 from repro.report.exhibit_tables import comma_separated, latex, latex_escape, markdown_table
 from repro.report.exhibits import NOT_RUN, Filled, filled, layouts
@@ -162,3 +162,21 @@ def test_latex_tables_are_well_formed(make: Make) -> None:
     odd = make(1, status="failed", reason="x", change={"task.name": "50%_{of}\\ &", "task.paper_name": None})
     for table in own_tables(rows(scores(groups([odd, make(change={"method.length": 7})]), registry.cells()))):
         check_tabular(own_latex(table))
+
+
+def test_a_value_that_cannot_be_is_marked_in_every_format() -> None:
+    """Liu et al. print accuracies on 277 and 104 examples that no number of right answers gives."""
+    exhibit = shown()["liu2022-table2"]
+    odd = [place for place in exhibit.places.values() if place.doubtful]
+    unreachable = {one.cell.id for one in arithmetic.findings("liu2022") if one.kind == "unreachable"}
+    wrong = {cell.id for cell in registry.cells(paper="liu2022", at="Table 2") if not cell.usable}
+    assert {place.cell.id for place in odd} == wrong | {i for i in unreachable if i.startswith("liu2022/t2.")}
+    assert len(odd) > 2
+    assert markdown_table(exhibit).count(" †<br>") == len(odd)
+    assert latex(exhibit).count(r"$^{\dagger}$ ") == len(odd)
+
+
+def test_a_deviation_keeps_its_printed_digits() -> None:
+    exhibit = shown()["lester2021-figure1"]
+    assert exhibit.places["Base", "prompt tuning"].paper_text() == "~63.7 ± 1.25"
+    assert exhibit.places["XXL", "model tuning"].paper_text() == "~89.9 ± 0.2"

@@ -13,7 +13,8 @@ from repro.report.markdown import escape, table_text
 _PARTS = " / "
 _NOTE = (
     "Each place: the paper's number; ours (mean, 95 % interval of the mean over seeds, runs n); the difference. "
-    "`not run`: no run of ours agrees with the cell in model, method, task, split, metric and every variable."
+    "`not run`: no run of ours agrees with the cell in model, method, task, split, metric and every variable. "
+    "†: contradicts the paper's own arithmetic, or no run can give it (REPORT.md lists why)."
 )
 
 
@@ -48,6 +49,7 @@ def _markdown_place(place: Place | None) -> str:
     if place is None:
         return NO_CELL
     paper = escape(f"paper {place.paper_text()}" if place.printed else place.paper_text())
+    paper += " †" if place.doubtful else ""
     if not place.scores:
         return f"{paper}<br>{NOT_RUN}"
     ours = escape(f"ours {place.ours_text()}")
@@ -92,7 +94,10 @@ def latex(exhibit: Filled) -> str:
     for label in layout.rows:
         body += [*_latex_rows(label, exhibit.row(label)), r"\addlinespace"]
     caption = latex_escape(f"{layout.title}. {layout.caption}")
-    note = r"95\,\% intervals of the mean over $n$ seeds; grey: one run; $^{c}$: collapsed runs included."
+    note = (
+        r"95\,\% intervals of the mean over $n$ seeds; grey: one run; $^{c}$: collapsed runs included; "
+        r"$^{\dagger}$: contradicts the paper's own arithmetic, or no run can give it."
+    )
     lines = [
         r"% needs \usepackage{booktabs,graphicx,xcolor}",
         r"\begin{table}[t]",
@@ -134,12 +139,16 @@ def _latex_head(row_fields: Sequence[str], columns: Sequence[str]) -> list[str]:
 
 
 def _latex_rows(label: str, places: Sequence[Place | None]) -> list[str]:
-    papers = [NO_CELL if place is None else place.paper_text() for place in places]
-    lines = [(latex_escape(label), "paper", [latex_escape(text) for text in papers])]
+    lines = [(latex_escape(label), "paper", [_latex_paper(place) for place in places])]
     lines.append(("", "ours", [_latex_ours(place) for place in places]))
     if any(place is not None and place.scores for place in places):
         lines.append(("", "difference", [_latex_difference(place) for place in places]))
     return [" & ".join([first, second, *texts]) + r" \\" for first, second, texts in lines]
+
+
+def _latex_paper(place: Place | None) -> str:
+    text = latex_escape(NO_CELL if place is None else place.paper_text())
+    return text + (r"$^{\dagger}$" if place is not None and place.doubtful else "")
 
 
 def _latex_ours(place: Place | None) -> str:

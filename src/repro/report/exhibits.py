@@ -6,8 +6,9 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from repro.papers import exhibits, registry
+from repro.papers import arithmetic, exhibits, registry
 from repro.papers.exhibits import UNPRINTED, Exhibit
 from repro.papers.registry import Reported, canonical_metric
 from repro.report.combined import combined, combined_scores
@@ -31,6 +32,11 @@ class Place:
     def printed(self) -> bool:
         """Whether the paper has a number here."""
         return self.cell.kind != UNPRINTED
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the paper's number contradicts its other numbers, or cannot be: marked."""
+        return self.printed and (not self.cell.usable or self.cell.id in _contradicted(self.cell.paper))
 
     @property
     def verdict(self) -> str:
@@ -65,7 +71,8 @@ class Place:
         if not self.printed:
             return "not printed"
         about = "~" if self.cell.precision == "figure" else ""
-        spread = "" if self.cell.std is None else f" ± {self.cell.std:.{self.digits}f}"
+        digits = max(self.digits, registry.decimals(self.cell.std))
+        spread = "" if self.cell.std is None else f" ± {self.cell.std:.{digits}f}"
         return f"{about}{float(self.cell.value):.{self.digits}f}{spread}"
 
     def ours_text(self) -> str:
@@ -88,6 +95,12 @@ class Place:
         # Adding 0.0 turns -0.0 into 0.0.
         digits = self.digits + (self.cell.scale > 1)
         return f"{round(difference / self.cell.scale, digits) + 0.0:+.{digits}f}"
+
+
+@cache
+def _contradicted(paper: str) -> frozenset[str]:
+    """Cells that arithmetic contradicts; a constant's score is odd, but no contradiction."""
+    return frozenset(found.cell.id for found in arithmetic.findings(paper) if found.kind != "constant")
 
 
 @dataclass(frozen=True)

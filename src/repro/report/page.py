@@ -99,7 +99,7 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]], label: str) -> s
     """A plain table of escaped texts."""
     top = "".join(f'<th scope="col">{text}</th>' for text in head)
     body = "\n".join(f"<tr>{''.join(f'<td>{text}</td>' for text in line)}</tr>" for line in lines)
-    return _scroll(f"<table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table>", label)
+    return _scroll(f'<table class="prose"><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table>', label)
 
 
 def _scroll(inner: str, label: str) -> str:
@@ -126,7 +126,7 @@ def _corrections() -> str:
 
 
 def _findings() -> str:
-    said = "Recomputed from the registry. Errata stay there as printed; no run is compared with one."
+    said = "Recomputed from the registry. Errata stay there as printed; a value that its caveat calls wrong is never compared."
     lines = [[escape(text) for text in line] for line in finding_lines()]
     return _paragraph(said) + _table(FINDINGS_HEAD, lines, "Contradictions")
 
@@ -152,13 +152,15 @@ def _exhibits(exhibits: Sequence[Filled], data: PageData) -> str:
     parts = [
         _paragraph(
             "Each place: the paper's number (~: read off a plot), below it ours (mean, 95 % interval, runs n) "
-            "and the verdict. Open a place for its source, caveat and runs. Italic: one run."
+            "and the verdict. Open a place for its source, caveat and runs. Italic: one run. \u2020: contradicts the "
+            "paper's own arithmetic, or no run can give it: see the last section."
         )
     ]
     for paper, members in groupby(exhibits, key=lambda exhibit: exhibit.layout.paper):
         loaded = registry.load(paper)
-        parts.append(f"<h3>{escape(f'{loaded.authors}: {loaded.title} ({loaded.venue})')}</h3>")
-        parts += [_exhibit(exhibit, data) for exhibit in members]
+        head = f"<h3>{escape(f'{loaded.authors}: {loaded.title} ({loaded.venue})')}</h3>"
+        inner = "\n".join(_exhibit(exhibit, data) for exhibit in members)
+        parts.append(f'<div class="paper">{head}\n{inner}</div>')
     return "\n".join(parts)
 
 
@@ -205,7 +207,8 @@ def _place(exhibit: Filled, row: str, column: str, place: Place | None, data: Pa
     if place is None:
         return f"<td>{NO_CELL}</td>"
     index = data.exhibit_place(exhibit, row, column, place)
-    theirs = f'<span class="theirs">{escape(place.paper_text())}</span>'
+    mark = "<sup>\u2020</sup>" if place.doubtful else ""
+    theirs = f'<span class="theirs">{escape(place.paper_text())}{mark}</span>'
     if not place.scores:
         return _button("place", index, f'{theirs}<span class="ours">{NOT_RUN}</span>')
     marks = f"place has {place.verdict.replace(' ', '-')}{' one' if place.n == 1 else ''}"

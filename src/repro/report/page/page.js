@@ -100,6 +100,8 @@ function apply() {
     exhibit.hidden = !kept.has(exhibit);
     if (active && kept.has(exhibit)) exhibit.open = true;
   }
+  for (const paper of document.querySelectorAll(".paper"))
+    paper.hidden = !paper.querySelector(".exhibit:not([hidden])");
   document.getElementById("shown").textContent = `${shown} of ${cells.length} numbers`;
 }
 
