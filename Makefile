@@ -96,7 +96,7 @@ repro-li-liang: ## the same for Li and Liang 2021
 repro-p-tuning-v2: ## the same for Liu et al. 2022 (P-Tuning v2)
 repro-p-tuning: ## the same for Liu et al. 2021 (P-tuning v1)
 
-report: $(VENV)/.ready ## regenerate results/REPORT.md and results/tables from the records
+report: $(VENV)/.ready ## regenerate REPORT.md, index.html, tables and figures in results/ from the records
 	$(RUN) report
 
 clean: ## remove the environment and caches (results and runs stay)

@@ -252,14 +252,14 @@ def test_a_report_is_written_printed_and_byte_equal_when_repeated(
     assert cli("run", *trial_arguments("trainer.optimiser.learning_rate=1e30")).code == 2
     kept = {path: path.read_bytes() for path in record_files(tmp_path)}
     assert len(kept) == 3
-    names = ["REPORT.md", "tables/comparison.csv", "tables/comparison.md"]
+    names = ["REPORT.md", "index.html", "tables/comparison.csv", "tables/liu2022-table2.tex", "figures/parity.png"]
     written = []
     for _ in range(2):
         done = cli("report")
         assert (done.code, done.err) == (0, "")
-        assert [line for line in done.out.splitlines() if line.startswith("wrote ")] == [
-            f"wrote results/{name}" for name in names
-        ]
+        said = [line.removeprefix("wrote ") for line in done.out.splitlines() if line.startswith("wrote ")]
+        assert said == ["results/REPORT.md", "results/index.html", "results/tables", "results/figures"]
+        assert all((tmp_path / name).exists() for name in said) and "3 records" in done.out
         assert "tiny-bert" in done.out and "not comparable" in done.out
         written.append([(tmp_path / "results" / name).read_bytes() for name in names])
     assert written[0] == written[1]

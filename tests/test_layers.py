@@ -78,6 +78,7 @@ ONLY_IN: dict[str, set[str]] = {
     "hydra": {"cli", "composing", "runner", "sweeps", "params"},
     "omegaconf": {"cli", "composing", "config", "method_config", "methods_page", "sweeps", "params"},
     "scipy": {"stats"},
+    "matplotlib": {"report"},
     "wandb": {"tracking"},
     "submitit": {"sweeps"},
 }
@@ -255,7 +256,8 @@ def look(name):
 import repro; look("import repro")
 light = sorted({"hydra", "omegaconf", "numpy", "scipy"} & set(sys.modules))
 import repro.report.compare; look("import repro.report.compare")
-import repro.report.tables, repro.report.summary, repro.stats, repro.papers.registry, repro.store.store
+import repro.report.files, repro.report.terminal, repro.report.summary
+import repro.stats, repro.papers.registry, repro.store.store
 look("report, stats, papers, store")
 import repro.config, repro.validation, repro.composing, repro.runner, repro.tracking, repro.provenance
 look("config, validation, runner")

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from hydra.utils import instantiate
 
 from repro.config import run_key
 from repro.papers import registry
-from repro.report.tables import report_files
+from repro.report.contents import Contents, contents
+from repro.report.files import texts
+from repro.report.page import page
 from repro.store.store import Store
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -43,10 +46,36 @@ def test_a_stand_in_model_is_in_no_papers_row():
             assert any("no paper used the model" in said for said in record["deviations"])
 
 
-def test_the_report_is_what_the_records_give():
-    made = report_files(Store(RESULTS / "records").records(), registry.cells())
-    for name, text in made.items():
-        assert (RESULTS / name).read_text() == text, f"results/{name} is stale: run `make report`"
+@pytest.fixture(scope="module")
+def made() -> Contents:
+    return contents(Store(RESULTS / "records").records(statistics=False), registry.cells())
+
+
+def test_the_report_is_what_the_records_give(made):
+    files = texts(made)
+    for name, text in files.items():
+        assert (RESULTS / name).read_text(encoding="utf-8") == text, f"results/{name} is stale: run `make report`"
+    there = {path.relative_to(RESULTS).as_posix() for path in (RESULTS / "tables").iterdir()}
+    assert there == {name for name in files if name.startswith("tables/")}
+
+
+def test_the_figures_are_what_the_records_give(made):
+    """By the words in them: another release of matplotlib draws the same data in other bytes."""
+    for figure in made.figures:
+        drawn = (RESULTS / "figures" / f"{figure.name}.svg").read_text(encoding="utf-8")
+        said = re.search(r"<desc[^>]*>(.*?)</desc>", drawn, re.DOTALL)
+        assert said is not None and unescape(said[1]) == figure.description, (
+            f"{figure.name} is stale: run `make report`"
+        )
+        assert (RESULTS / "figures" / f"{figure.name}.png").read_bytes().startswith(b"\x89PNG")
+    names = {path.name for path in (RESULTS / "figures").iterdir()}
+    assert names == {f"{figure.name}.{kind}" for figure in made.figures for kind in ("png", "svg")}
+
+
+def test_the_page_is_what_the_records_give(made):
+    drawings = {f.name: (RESULTS / "figures" / f"{f.name}.svg").read_text(encoding="utf-8") for f in made.figures}
+    stale = "results/index.html is stale: run `make report`"
+    assert (RESULTS / "index.html").read_text(encoding="utf-8") == page(made, drawings), stale
 
 
 def test_the_scores_in_readme_stand_in_the_report():

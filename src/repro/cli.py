@@ -18,7 +18,7 @@ repro: do published results on soft prompts hold?
   repro run --config-dir DIR task=NAME     a task of your own in DIR/task/NAME.yaml (docs/own-data.md)
   repro plan PAPER | EXHIBIT               what that would run: trials, memory, hours, what is missing
   repro sweep PAPER | EXHIBIT              run what is missing of it (--exhibits figure1,table2 --models small,base)
-  repro report [--results DIR]             write and print our results beside the papers' numbers
+  repro report [--results DIR]             REPORT.md, index.html, tables and figures of our results and the papers'
   repro check PAPER [--results DIR]        the paper's claims, on its own numbers and on ours
   repro versus A B                         do two groups of runs differ: seeds, the test set, and both
   repro paper PAPER [--exhibit figure1]    a table or figure as the paper prints it; without --exhibit, their list
@@ -107,7 +107,7 @@ def _job(config: Any) -> None:
 
 
 def report(arguments: Sequence[str]) -> int:
-    """Write tables and REPORT.md from the store, and print the comparison."""
+    """Write REPORT.md, index.html, tables and figures from the store, and print a summary."""
     import argparse
     from pathlib import Path
 
@@ -120,20 +120,17 @@ def report(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", default=None, help="where to write (default: the results folder)")
     options = parser.parse_args(arguments)
     from repro.errors import StoreError
-    from repro.papers import registry
-    from repro.report.compare import groups
-    from repro.report.tables import print_report, rows, write_report
+    from repro.report.files import write_report
+    from repro.report.terminal import print_summary
     from repro.store.store import Store
 
     root = Path(options.results) / "records"
-    records = list(Store(root).records())
-    if not records:
+    if not Store(root).has_records():
         raise StoreError(
             f"{root}: no records there. Run a trial first (repro run ...), or name the folder with --results."
         )
-    print_report(rows(groups(records), registry.cells()))
-    for path in write_report(root, options.out or options.results):
-        print(f"wrote {path}")
+    out = Path(options.out or options.results)
+    print_summary(write_report(root, out).contents, out)
     return 0
 
 

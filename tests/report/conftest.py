@@ -34,7 +34,7 @@ BASE: dict[str, Any] = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make() -> Callable[..., Record]:
     """make(seed, score, split=, metric=, status=, change={dotted path: value}, any field of Record)."""
 

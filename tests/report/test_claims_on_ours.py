@@ -14,7 +14,7 @@ from repro.cli import main
 from repro.papers import registry
 from repro.papers.claims import claims
 from repro.report.claims import FAILS, HOLDS, NOT_RUN, UNDECIDED, ClaimRow, as_data, claim_rows
-from repro.report.compare import groups
+from repro.report.groups import groups
 from repro.report.ours import SUPERGLUE, Results
 from repro.store.record import Record
 from repro.store.store import Store

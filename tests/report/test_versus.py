@@ -13,7 +13,7 @@ from repro import stats
 from repro.cli import main
 from repro.errors import ConfigError, ReproError
 from repro.metrics.building import build_metric
-from repro.report.compare import groups
+from repro.report.groups import groups
 from repro.report.versus import duel, page, select, total
 from repro.store.record import Record
 from repro.store.store import Store

@@ -212,3 +212,26 @@ def test_a_killed_writer_leaves_the_old_record(store):
     new = replace(old, seed=2)
     store.put(new)
     assert list(store.records()) == [new]
+
+
+@given(RECORDS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_records_without_statistics_are_the_records_less_their_statistics(tmp_path_factory, one):
+    store = Store(tmp_path_factory.mktemp("store"))
+    store.put(one)
+    assert list(store.records(statistics=False)) == [replace(next(store.records()), statistics={})]
+
+
+def test_a_record_in_another_form_is_read_whole_where_its_statistics_cannot_be_cut_out(store):
+    one = Record("0" * 16, "done", {"a": '\n "statistics": '}, 1, statistics={"test": {"f1": [[1.0]]}})
+    path = store.put(one)
+    path.write_text(json.dumps(one.to_json()))
+    assert list(store.records(statistics=False)) == [one]
+
+
+def test_has_records(store):
+    assert not store.has_records()
+    (store.root / "0123456789abcdef").mkdir(parents=True)
+    assert not store.has_records()
+    store.put(Record("1" * 16, "done", {}, 1))
+    assert store.has_records()

@@ -13,7 +13,7 @@ from repro.errors import StoreError
 from repro.papers import registry
 from repro.papers.claims import FAILS
 from repro.report.claims import VERDICTS, ClaimRow, as_data, claim_rows
-from repro.report.compare import groups
+from repro.report.groups import groups
 from repro.store.store import Store
 
 CLAIM_FAILS = 1

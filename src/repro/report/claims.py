@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from repro.papers import claims as predicates
 from repro.papers.claims import FAILS, HOLDS, Claim, Outcome
 from repro.papers.registry import Reported
-from repro.report.compare import Group
+from repro.report.groups import Group
 from repro.report.ours import Ours, Results
 
 if TYPE_CHECKING:

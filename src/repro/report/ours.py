@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from repro.papers.registry import Reported, canonical_metric, split_key
-from repro.report.compare import Group, data_limit, lookup, mismatches
+from repro.report.compare import data_limit, mismatches
+from repro.report.groups import Group, lookup
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from repro.papers import registry
-from repro.report.compare import compare, describe, groups
+from repro.report.compare import compare, describe
+from repro.report.groups import groups
 from repro.store.record import Record
 
 

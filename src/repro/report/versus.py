@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from repro import stats
 from repro.errors import ReproError
 from repro.metrics.building import build_metric
-from repro.report.compare import Group, lookup
+from repro.report.groups import Group, lookup
 from repro.stats import Aggregated, MeanDifference, PairedDifference, Summary
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def versus(arguments: Sequence[str]) -> int:
     import os
     from pathlib import Path
 
-    from repro.report.compare import groups
+    from repro.report.groups import groups
     from repro.store.store import Store
 
     parser = argparse.ArgumentParser(

@@ -13,7 +13,7 @@ import json
 import numbers
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,12 @@ def json_text(value: Any) -> str:
     return _lines(_plain(value, "value"), "") + "\n"
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
+def read_json(path: str | os.PathLike[str], trim: Callable[[bytes], bytes] | None = None) -> Any:
     """What a JSON file holds.
+
+    Args:
+        path: the file.
+        trim: takes out of the text what the caller does not need, so that it is not parsed.
 
     Raises:
         FileNotFoundError: there is no such file (the caller knows what that means).
@@ -128,7 +132,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     if text is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
     try:
-        return json.loads(text)
+        return json.loads(text if trim is None else trim(text))
     except (ValueError, RecursionError) as error:
         raise StoreError(
             f"{os.fspath(path)} is damaged: it is not JSON ({error}). Restore it (git checkout, if it is kept in git), "

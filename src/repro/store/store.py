@@ -53,19 +53,23 @@ class Store:
         write_json_atomic(path, record.to_json())
         return path
 
-    def records(self, on_damage: Callable[[StoreError], object] | None = None) -> Iterator[Record]:
+    def records(
+        self, on_damage: Callable[[StoreError], object] | None = None, statistics: bool = True
+    ) -> Iterator[Record]:
         """All records, sorted by key. Folders without a `record.json` are no records.
 
         Args:
             on_damage: called with the error of each record that cannot be read (`errors.append`, say), which is then
                 left out; without it the first damaged record raises. Nothing is left out silently.
+            statistics: False leaves the per-example statistics empty and unread: they are most of a record, and a
+                report over many records needs none of them.
 
         Raises:
             StoreError: a damaged record, or a store that cannot be read.
         """
         for path in self._paths():
             try:
-                record = _read(path)
+                record = _read(path, statistics)
             except StoreError as error:
                 if on_damage is None:
                     raise
@@ -73,6 +77,14 @@ class Store:
                 continue
             if record is not None:
                 yield record
+
+    def has_records(self) -> bool:
+        """Whether there is any record; reads none.
+
+        Raises:
+            StoreError: a store that cannot be read.
+        """
+        return any(path.is_file() for path in self._paths())
 
     def query(self, on_damage: Callable[[StoreError], object] | None = None, **equal: Any) -> Iterator[Record]:
         """The records whose fields equal the given values: `query(**{"config.task.name": "rte", "seed": 1})`.
@@ -123,10 +135,21 @@ class Store:
         return [self.root / folder / RECORD_NAME for folder in folders]
 
 
-def _read(path: Path) -> Record | None:
+def _without_statistics(text: bytes) -> bytes:
+    """The text of a record less its per-example statistics, or all of it where their place is not certain.
+
+    `json_text` puts each field of a record on a line of its own behind one space, in the order of the names. No text in
+    JSON holds a raw line end, so such a line can be nothing else.
+    """
+    start = text.find(b'\n "statistics": ')
+    end = text.find(b'\n "status": ', start)
+    return text[:start] + text[end:] if text.startswith(b'{\n "') and -1 < start < end else text
+
+
+def _read(path: Path, statistics: bool = True) -> Record | None:
     """The record in a file, None if there is no file; the file's folder must bear the record's key."""
     try:
-        data = read_json(path)
+        data = read_json(path, None if statistics else _without_statistics)
     except FileNotFoundError:
         return None
     fix = "Restore it (git checkout, if it is kept in git), or delete it and run the trial again."

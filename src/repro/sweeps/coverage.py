@@ -19,6 +19,7 @@ from repro.errors import DataError
 from repro.papers import registry
 from repro.papers.registry import Reported
 from repro.report import compare
+from repro.report.groups import Group, paper_method
 from repro.store.record import Record
 from repro.sweeps import experiments
 from repro.sweeps.trials import Planned
@@ -66,16 +67,16 @@ def answered(trial: Planned) -> set[str]:
     return {cell.id for cell in mine if any(not compare.mismatches(group, split, cell) for split in SPLITS)}
 
 
-def _group(plain: Mapping[str, Any]) -> compare.Group:
+def _group(plain: Mapping[str, Any]) -> Group:
     """A group of one record that has the trial's config and no score."""
     key = run_key(dict(plain))
     counts = {}
-    share = any("stored_percent" in c.vars for c in registry.cells(method=compare.paper_method(plain), kind="result"))
+    share = any("stored_percent" in c.vars for c in registry.cells(method=paper_method(plain), kind="result"))
     if share and plain["model"]["paper_name"]:
         from repro.params import counts as count
 
         counts = count(plain)
-    return compare.Group(key, (Record(key, "done", dict(plain), plain["seed"], parameters=counts),))
+    return Group(key, (Record(key, "done", dict(plain), plain["seed"], parameters=counts),))
 
 
 def _metrics(plain: Mapping[str, Any]) -> set[str | None]:

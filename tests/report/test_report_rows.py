@@ -1,4 +1,4 @@
-"""The tables and the report: what is shown, what is marked, and that equal records give equal bytes."""
+"""The rows, their texts and REPORT.md: what is shown and what is marked."""
 
 from __future__ import annotations
 
@@ -13,26 +13,23 @@ from pathlib import Path
 import pytest
 
 from repro.papers import registry
-from repro.report.compare import groups
-from repro.report.tables import (
-    MISSING,
-    Row,
-    comma_separated,
-    escape,
-    markdown,
-    print_report,
-    report_files,
-    rows,
-    write_report,
-)
+from repro.report.comparison import comma_separated, markdown, reasons
+from repro.report.files import report_files, write_report
+from repro.report.groups import groups
+from repro.report.markdown import escape
+from repro.report.own_tables import markdown as own_markdown
+from repro.report.own_tables import own_tables
+from repro.report.rows import MISSING, Row, answers, rows, scores
+from repro.report.terminal import print_report
 from repro.store.record import Record
 
 Make = Callable[..., Record]
+OWN = {"experiment_name": "offline/length"}
 STAND_IN = {"model.name": "minilm", "model.paper_name": None}
 
 
 def table(*records: Record) -> list[Row]:
-    return rows(groups(records), registry.cells())
+    return rows(scores(groups(records), registry.cells()))
 
 
 def test_a_row_shows_both_numbers_and_where_the_papers_is_printed(make: Make) -> None:
@@ -80,18 +77,18 @@ def test_a_stand_in_has_no_papers_number_and_its_context_is_apart(make: Make) ->
     (row,) = table(make(change=STAND_IN))
     assert (row.theirs, row.source, row.difference, row.verdict) == (None, MISSING, None, "not comparable")
     assert row.context.startswith("liu2022: bert-large 78.3 (dev), roberta-large 89.5 (dev)")
-    cells = markdown([row]).splitlines()[2].split(" | ")
-    head = markdown([row]).splitlines()[0].split(" | ")
-    shown = dict(zip(head, cells, strict=True))
-    assert shown["paper's value"] == shown["difference"] == MISSING
-    assert "roberta-large 89.5" in shown["nearby in the paper (context, not compared)"]
+    # No table of comparisons, and in its own table no paper's number; the context stands in the list of reasons.
+    assert markdown([row]) == "No run of ours agrees with a cell of a paper in every respect yet.\n"
+    (own,) = own_tables([row])
+    assert "89.5" not in own_markdown(own).replace("89.50", "") and "minilm" in own_markdown(own)
+    assert "As" not in own_markdown(own) and "as context only: liu2022: bert-large 78.3 (dev)" in reasons([row])
 
 
 def test_one_run_is_marked_and_has_no_spread(make: Make) -> None:
     (row,) = table(make())
     assert (row.n, row.spread, row.low) == (1, None, None)
     line = markdown([row]).splitlines()[2]
-    assert f"| {MISSING} | 1 (one run) | {MISSING} |" in line
+    assert f"| {MISSING} | 1 (one run) | (no interval) |" in line
 
 
 def test_collapsed_and_failed_runs_are_counted_and_marked(make: Make) -> None:
@@ -110,8 +107,8 @@ def test_a_group_that_failed_has_a_row_without_numbers(make: Make) -> None:
     (row,) = table(make(1, status="failed", reason="Out of memory."))
     assert (row.ours, row.n, row.verdict, row.status) == (None, 0, "not run", "1 failed")
     assert "Out of memory." in row.reason
-    line = markdown([row]).splitlines()[2]
-    assert " 0.00 " not in line and "nan" not in line.lower()
+    line = own_markdown(own_tables([row])[0]).splitlines()[2]
+    assert "not run" in line and " 0.00 " not in line and "nan" not in line.lower()
 
 
 def test_rows_are_sorted_by_paper_task_model_and_method(make: Make) -> None:
@@ -155,11 +152,15 @@ def test_markdown_cells_are_escaped() -> None:
 
 
 def test_every_markdown_line_has_as_many_cells_as_the_head(make: Make) -> None:
-    odd = make(1, status="failed", reason="a | b <img src=x>\nsecond line")
-    lines = markdown(table(odd, make(change=STAND_IN), make(2, change={"method.length": 7}))).splitlines()
-    counts = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
-    assert len(lines) == 5 and len(counts) == 1
-    assert "<img" not in "".join(lines)
+    odd = make(1, status="failed", reason="a | b <img src=x>\nsecond line", change={"method.length": 9})
+    found = table(odd, make(change=STAND_IN), make(2, change={"method.length": 7}), make(3))
+    texts = [markdown(found).partition("\n\n")[0], *(own_markdown(one) for one in own_tables(found))]
+    for text in texts:
+        lines = text.splitlines()
+        counts = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
+        assert len(lines) >= 3 and len(counts) == 1
+    assert "<img" not in markdown(found) + reasons(found) + "".join(texts)
+    assert "&lt;img" in reasons(found)
 
 
 def test_csv_reads_back(make: Make) -> None:
@@ -210,7 +211,8 @@ def test_coverage_counts_compared_results_only(make: Make) -> None:
 def test_equal_records_give_equal_bytes(make: Make, tmp_path: Path) -> None:
     from repro.store.store import Store
 
-    changes = [{}, STAND_IN, {"method.length": 20}, {"task.name": "boolq", "task.paper_name": "boolq"}]
+    lengths = [STAND_IN | OWN | {"method.length": length} for length in (21, 23)]
+    changes = [{}, STAND_IN, *lengths, {"task.name": "boolq", "task.paper_name": "boolq"}]
     records = [make(seed, 88.0 + seed, change=change) for seed in (1, 2, 3) for change in changes]
     records.append(make(9, status="failed", reason="The loss became NaN."))
     outputs = []
@@ -219,23 +221,23 @@ def test_equal_records_give_equal_bytes(make: Make, tmp_path: Path) -> None:
         store = Store(tmp_path / f"records{number}")
         for record in records:
             store.put(record)
-        paths = write_report(tmp_path / f"records{number}", tmp_path / f"out{number}")
-        assert [str(path.relative_to(tmp_path / f"out{number}")) for path in paths] == [
-            "REPORT.md",
-            "tables/comparison.csv",
-            "tables/comparison.md",
-        ]
-        outputs.append([path.read_bytes() for path in paths])
+        out = tmp_path / f"out{number}"
+        paths = write_report(tmp_path / f"records{number}", out).paths
+        outputs.append({path.relative_to(out).as_posix(): path.read_bytes() for path in paths})
+        assert set(outputs[-1]) == {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    # Figures too: drawn twice, in two folders.
+    assert {"REPORT.md", "index.html", "figures/ours-ablations.svg", "figures/parity.svg"} <= set(outputs[0])
     assert outputs[0] == outputs[1]
-    assert str(tmp_path).encode() not in b"".join(outputs[0])
+    assert str(tmp_path).encode() not in b"".join(outputs[0].values())
     direct = report_files(records, registry.cells())
-    assert [text.encode() for text in direct.values()] == outputs[0]
-    assert b"13 records (12 done, 1 failed, 0 collapsed)" in outputs[0][0]
+    assert all(outputs[0][name] == text.encode() for name, text in direct.items())
+    assert b"16 records (15 done, 1 failed, 0 collapsed)" in outputs[0]["REPORT.md"]
 
 
 def test_an_empty_store_gives_a_report_that_says_so(tmp_path: Path) -> None:
-    paths = write_report(tmp_path / "nothing", tmp_path / "out")
-    text = paths[0].read_text(encoding="utf-8")
+    written = write_report(tmp_path / "nothing", tmp_path / "out")
+    text = (tmp_path / "out" / "REPORT.md").read_text(encoding="utf-8")
+    assert all(place.verdict == "not run" for e in written.contents.exhibits for place in e.places.values())
     assert "0 records" in text and "There are no records yet." in text
     assert "| lester2021 | 88 | 0 | 88 |" in text
 
@@ -265,3 +267,23 @@ def test_a_terminal_gets_a_table_of_its_width(make: Make, monkeypatch: pytest.Mo
     shown = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
     assert max(len(line) for line in shown.splitlines()) <= 100
     assert shown.count("reproduced") == 2 and "[red]rte" in shown and "…" not in shown
+
+
+# ---- several cells that agree with one score
+
+
+def test_a_score_is_compared_with_each_cell_that_agrees_with_it_for_itself(make: Make) -> None:
+    """GPT-2's fine-tuning on E2E has one number in the proceedings and another in arXiv v1."""
+    change = {"method.name": "fine_tuning", "method.length": None, "method.reparameterisation": None}
+    change |= {"model.name": "gpt2-medium", "model.paper_name": "gpt2-medium"}
+    change |= {"task.name": "e2e", "task.paper_name": "e2e", "task.report_split": "test"}
+    records = [make(seed, score, split="test", metric="bleu", change=change) for seed, score in ((1, 68.7), (2, 68.9))]
+    by_cell = answers(scores(groups(records), registry.cells()))
+    cells = {cell.id: cell for cell in registry.cells(paper="liliang2021") if cell.id in by_cell}
+    main = {cell.edition: by_cell[key][0].comparison for key, cell in cells.items() if cell.metric == "bleu"}
+    assert {"acl", "v1"} <= set(main)
+    for key, cell in cells.items():
+        (score,) = by_cell[key]
+        assert score.comparison.reported.id == key
+        assert score.comparison.difference == pytest.approx(68.8 - cell.number)
+    assert main["acl"].difference == pytest.approx(0.0) and main["v1"].difference == pytest.approx(0.6)

@@ -1,0 +1,50 @@
+"""Everything a report says, computed once from the records: the files are only ways to write it down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from repro.papers import registry
+from repro.papers.registry import Reported
+from repro.report.claims import ClaimRow, claim_rows
+from repro.report.exhibits import Filled, filled
+from repro.report.figures import Figure, figures
+from repro.report.groups import Group, groups
+from repro.report.ours import Results
+from repro.report.own_tables import OwnTable, own_tables
+from repro.report.rows import Row, Score, method_names, rows, scores
+from repro.store.record import Record
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What there is to report."""
+
+    groups: Sequence[Group]
+    cells: Sequence[Reported]
+    scores: Sequence[Score]
+    rows: Sequence[Row]
+    names: Mapping[str, str]
+    """{group key: method with its variables}."""
+    exhibits: Sequence[Filled]
+    own: Sequence[OwnTable]
+    figures: Sequence[Figure]
+    claims: Sequence[ClaimRow]
+    """Of all papers, in their order."""
+
+
+def contents(records: Iterable[Record], cells: Sequence[Reported]) -> Contents:
+    """Compares all records with all cells.
+
+    Args:
+        records: of the store, with or without their statistics.
+        cells: `registry.cells()`.
+    """
+    found = groups(records)
+    all_scores = scores(found, cells)
+    table = rows(all_scores)
+    shown, own = filled(all_scores, Results(found)), own_tables(table)
+    tested = [row for paper in registry.papers() for row in claim_rows(paper, found)]
+    drawn = figures(shown, own, found)
+    return Contents(found, cells, all_scores, table, method_names(found), shown, own, drawn, tested)

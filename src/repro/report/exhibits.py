@@ -1,0 +1,180 @@
+"""Our scores put into the papers' exhibits: for each place of a table or figure, the paper's cell and what we have."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from repro.papers import arithmetic, exhibits, registry
+from repro.papers.exhibits import UNPRINTED, Exhibit
+from repro.papers.registry import Reported, canonical_metric
+from repro.report.combined import combined, combined_scores
+from repro.report.compare import COMPARABLE_KINDS, mismatches
+from repro.report.ours import Results
+from repro.report.rows import Score, answers
+
+NOT_RUN = "not run"
+NO_CELL = "—"
+"""A place that is empty in the paper too."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cell of a paper and our scores that agree with it in everything, most runs first."""
+
+    cell: Reported
+    scores: tuple[Score, ...] = ()
+
+    @property
+    def printed(self) -> bool:
+        """Whether the paper has a number here."""
+        return self.cell.kind != UNPRINTED
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the paper's number contradicts its other numbers, or cannot be: marked."""
+        return self.printed and (not self.cell.usable or self.cell.id in _contradicted(self.cell.paper))
+
+    @property
+    def verdict(self) -> str:
+        """One of `compare.VERDICTS`, or `no number in the paper` for a run of ours that stands alone."""
+        if not self.scores:
+            return NOT_RUN
+        return self.scores[0].comparison.verdict if self.printed else "no number in the paper"
+
+    @property
+    def n(self) -> int:
+        """Our runs with a score."""
+        summary = self.scores[0].comparison.summary if self.scores else None
+        return summary.n if summary else 0
+
+    @property
+    def collapsed(self) -> int:
+        """How many of our runs collapsed."""
+        groups = [score.group for score in self.scores[: None if combined(self.cell) else 1]]
+        return sum(record.status == "collapsed" for group in groups for record in group.records)
+
+    @property
+    def digits(self) -> int:
+        """Digits after the point, as the paper prints them in this column."""
+        if not self.printed:
+            return 1
+        if self.cell.precision == "figure":
+            return max(registry.decimals(self.cell.value), 1)
+        return max(0, round(-math.log10(2 * registry.rounding(self.cell) / self.cell.scale)))
+
+    def paper_text(self) -> str:
+        """The paper's number as printed, with its spread; `~` before one that was read off a plot."""
+        if not self.printed:
+            return "not printed"
+        about = "~" if self.cell.precision == "figure" else ""
+        digits = max(self.digits, registry.decimals(self.cell.std))
+        spread = "" if self.cell.std is None else f" ± {self.cell.std:.{digits}f}"
+        return f"{about}{float(self.cell.value):.{self.digits}f}{spread}"
+
+    def ours_text(self) -> str:
+        """Our mean in the paper's unit with interval and n: `90.0 [87.5, 92.5] (n = 3)`; `not run` if there is none."""
+        if not self.scores or (summary := self.scores[0].comparison.summary) is None:
+            return NOT_RUN
+        digits = self.digits + (self.cell.scale > 1)
+        interval = "(no interval)"
+        if summary.low is not None and summary.high is not None:
+            ends = (f"{end / self.cell.scale:.{digits}f}" for end in (summary.low, summary.high))
+            interval = f"[{', '.join(ends)}]"
+        collapsed = f", {self.collapsed} collapsed" if self.collapsed else ""
+        return f"{summary.mean / self.cell.scale:.{digits}f} {interval} (n = {summary.n}{collapsed})"
+
+    def difference_text(self) -> str:
+        """Our mean minus the paper's number, in the paper's unit, signed."""
+        difference = self.scores[0].comparison.difference if self.scores else None
+        if difference is None:
+            return NO_CELL
+        # Adding 0.0 turns -0.0 into 0.0.
+        digits = self.digits + (self.cell.scale > 1)
+        return f"{round(difference / self.cell.scale, digits) + 0.0:+.{digits}f}"
+
+
+@cache
+def _contradicted(paper: str) -> frozenset[str]:
+    """Cells that arithmetic contradicts; a constant's score is odd, but no contradiction."""
+    return frozenset(found.cell.id for found in arithmetic.findings(paper) if found.kind != "constant")
+
+
+@dataclass(frozen=True)
+class Filled:
+    """An exhibit with our scores in it."""
+
+    layout: Exhibit
+    places: Mapping[tuple[str, str], Place]
+
+    @property
+    def name(self) -> str:
+        """`liu2022-table2`; with the edition where the paper has several."""
+        edition = f"-{self.layout.edition}" if len(self.layout.editions) > 1 else ""
+        return f"{self.layout.paper}-{self.layout.key}{edition}"
+
+    @property
+    def ran(self) -> int:
+        """In how many places there is a score of ours."""
+        return sum(bool(place.scores) for place in self.places.values())
+
+    def row(self, label: str) -> list[Place | None]:
+        """The places of a row, in the order of the columns; None where the paper has no cell."""
+        return [self.places.get((label, column)) for column in self.layout.columns]
+
+
+def filled(all_scores: Sequence[Score], results: Results) -> list[Filled]:
+    """All exhibits with results, every edition of them, in the papers' order, with our scores in their places.
+
+    Args:
+        all_scores: `rows.scores`.
+        results: the same runs, asked for averages over tasks and for ensembles.
+    """
+    by_cell = answers(all_scores)
+    by_name: dict[tuple[str | None, ...], list[Score]] = defaultdict(list)
+    for score in all_scores:
+        by_name[_names(score)].append(score)
+    found = []
+    for layout in layouts():
+        places = {}
+        for place, cell in layout.cells.items():
+            if combined(cell):
+                fitting = combined_scores(cell, results, cell.kind != UNPRINTED)
+            else:
+                fitting = _described(cell, by_name) if cell.kind == UNPRINTED else by_cell.get(cell.id, [])
+            places[place] = Place(cell, tuple(fitting))
+        found.append(Filled(layout, places))
+    return found
+
+
+def layouts() -> Iterator[Exhibit]:
+    """The exhibits that a training run can answer to, every edition: none of data sets, counts or times."""
+    for paper in registry.papers():
+        for key in exhibits.keys(paper):
+            first = exhibits.exhibit(paper, key)
+            if any(_trained(cell) for cell in first.cells.values()):
+                yield first
+                yield from (exhibits.exhibit(paper, key, edition) for edition in first.editions[1:])
+
+
+def _trained(cell: Reported) -> bool:
+    return cell.kind in COMPARABLE_KINDS or (cell.kind == UNPRINTED and cell.task is not None)
+
+
+def _names(score: Score) -> tuple[str | None, ...]:
+    names = score.group.names
+    return names["method"], names["task"], canonical_metric(score.metric, names["task"])
+
+
+def _described(cell: Reported, by_name: Mapping[tuple[str | None, ...], Sequence[Score]]) -> list[Score]:
+    """Scores whose runs are what an unprinted cell describes, most runs first; runs on a part of the data are none."""
+    found = []
+    for score in by_name.get((cell.method, cell.task, cell.our_metric), ()):
+        limit = score.group.config["task"].get("limit") or {}
+        whole = not any(limit.get(split) for split in ("train", "validation", "test"))
+        if score.comparison.summary is not None and whole and not mismatches(score.group, score.split, cell):
+            found.append(score)
+    return sorted(found, key=lambda s: (-s.comparison.summary.n if s.comparison.summary else 0, s.group.key))

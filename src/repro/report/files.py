@@ -1,0 +1,70 @@
+"""All files of a report, from a store: REPORT.md, index.html, tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro.papers import registry
+from repro.papers.registry import Reported
+from repro.report import comparison, exhibit_tables, own_tables
+from repro.report.contents import Contents, contents
+from repro.report.document import document
+from repro.report.page import page
+from repro.report.plotting import drawn
+from repro.store.files import write_atomic
+from repro.store.record import Record
+from repro.store.store import Store
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written, and what it says."""
+
+    contents: Contents
+    paths: tuple[Path, ...]
+
+
+def write_report(store_root: str | Path, out_dir: str | Path) -> Written:
+    """Writes `REPORT.md`, `index.html`, `tables/` and `figures/` from the records of a store.
+
+    Equal records give equal bytes, with the same matplotlib. Files that are there already with the same content are
+    not written again.
+
+    Args:
+        store_root: the folder of the records.
+        out_dir: where the files go.
+
+    Raises:
+        StoreError: a damaged record, or a folder that cannot be read or written.
+    """
+    found = contents(Store(store_root).records(statistics=False), registry.cells())
+    folder = Path(out_dir) / "figures"
+    drawings = {figure.name: drawn(figure, folder) for figure in found.figures}
+    files: dict[str, bytes] = {name: text.encode() for name, text in texts(found).items()}
+    for name, (png, svg) in drawings.items():
+        files |= {f"figures/{name}.png": png, f"figures/{name}.svg": svg.encode()}
+    files["index.html"] = page(found, {name: svg for name, (_, svg) in drawings.items()}).encode()
+    for name, content in files.items():
+        path = Path(out_dir) / name
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomic(path, content)
+    return Written(found, tuple(Path(out_dir) / name for name in files))
+
+
+def report_files(records: Iterable[Record], cells: Sequence[Reported]) -> dict[str, str]:
+    """{path below the output folder: content} of the files that are text: all but the figures and the page."""
+    return texts(contents(records, cells))
+
+
+def texts(found: Contents) -> dict[str, str]:
+    """As `report_files`, of contents that are there already."""
+    files = {"REPORT.md": document(found)}
+    files["tables/comparison.csv"] = comparison.comma_separated(found.rows)
+    files["tables/comparison.md"] = comparison.markdown(found.rows)
+    for exhibit in found.exhibits:
+        files |= exhibit_tables.files(exhibit)
+    for table in found.own:
+        files |= own_tables.files(table)
+    return files

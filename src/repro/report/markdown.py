@@ -1,0 +1,42 @@
+"""Markdown (GitHub flavour): escaped cells, tables, numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from repro.report.rows import MISSING, Row
+
+
+def escape(text: str) -> str:
+    """Text that stays one cell of a Markdown table and shows no HTML."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return " ".join(text.replace("\\", "&#92;").replace("|", "\\|").split())
+
+
+def table_text(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table of escaped texts."""
+    whole = [list(head), ["---"] * len(head), *lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in whole)
+
+
+def number(value: float | None, sign: str = "") -> str:
+    """Two digits after the point; a dash where there is no number."""
+    # Adding 0.0 turns -0.00 into 0.00.
+    return MISSING if value is None else f"{round(value, 2) + 0.0:{sign}.2f}"
+
+
+def interval(row: Row) -> str:
+    """`[62.56, 80.30]`; one run has none, and that is said."""
+    if row.low is None or row.high is None:
+        return "(no interval)" if row.n == 1 else MISSING
+    return f"[{row.low:.2f}, {row.high:.2f}]"
+
+
+def status(row: Row) -> str:
+    """`2 done, 1 collapsed`, bold where a run collapsed or failed."""
+    return f"**{row.status}**" if "collapsed" in row.status or "failed" in row.status else row.status
+
+
+def counted(row: Row) -> str:
+    """n, with a word where it is one."""
+    return "1 (one run)" if row.n == 1 else str(row.n)
