@@ -47,10 +47,17 @@ def _sentence_pair(task: Mapping[str, Any], split: str, number: int) -> str:
     for i in range(number):
         row: dict[str, Any] = {name: f"{name} {i} is {'red' if i % 2 else 'blue'}." for name in options["text_fields"]}
         label = i % len(task["labels"])
-        if split != "test":
-            row["label"] = {"name": task["labels"][label], "boolean": bool(label), "index": label}[kind]
-        rows.append(json.dumps(row | {"idx": i}))
-    return "\n".join(rows) + "\n"
+        values = {"name": task["labels"][label], "boolean": bool(label), "index": label, "digit": str(label)}
+        rows.append(row | ({} if split == "test" else {"label": values[kind]}) | {"idx": i})
+    file = (options.get("files") or {}).get(split, ".jsonl")
+    if file.endswith(".jsonl"):
+        return "".join(json.dumps(row) + "\n" for row in rows)
+    named = [{(options.get("columns") or {}).get(name, name): value for name, value in row.items()} for row in rows]
+    if file.endswith(".json"):
+        return json.dumps(dict(enumerate(named)))
+    held_out = options.get("validation_list") or {}
+    named = [dict.fromkeys(held_out.get("columns", ()), i) | row for i, row in enumerate(named)]
+    return "".join("\t".join(map(str, line)) + "\n" for line in (named[0], *(row.values() for row in named)))
 
 
 def _copa(task: Mapping[str, Any], split: str, number: int) -> str:
@@ -60,6 +67,37 @@ def _copa(task: Mapping[str, Any], split: str, number: int) -> str:
         row |= {"question": ("cause", "effect")[i % 2], "idx": i} | ({} if split == "test" else {"label": i % 2})
         rows.append(json.dumps(row))
     return "\n".join(rows) + "\n"
+
+
+def _multirc(task: Mapping[str, Any], split: str, number: int) -> str:
+    lines = []
+    for i in range(number // 2):  # two answers each
+        answers = [{"text": text, "idx": 2 * i + j} for j, text in enumerate((f"Ann <b>{i}</b>", "Lee"))]
+        labels = [{}, {}] if split == "test" else [{"label": i % 2}, {"label": 1}]
+        answers = [answer | label for answer, label in zip(answers, labels, strict=True)]
+        questions = [{"question": f"Who ran {i}?", "idx": i, "answers": answers}]
+        lines.append({"idx": i, "passage": {"text": f"Ann ran {i}.<br>Lee sat.", "questions": questions}})
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def _record(task: Mapping[str, Any], split: str, number: int) -> str:
+    lines = []
+    for i in range(number):
+        entities = [{"start": 0, "end": 2}, {"start": 9, "end": 11}] + [{"start": 0, "end": 2}] * (i % 2)
+        answer = {"start": 0, "end": 2, "text": ("Ann", "Lee")[i % 2]}
+        asked = {"query": f"@placeholder sat {i}.", "idx": i} | ({} if split == "test" else {"answers": [answer]})
+        text = f"Ann beat Lee.\n@highlight\nIt was day {i}"
+        lines.append({"idx": i, "source": "made", "passage": {"text": text, "entities": entities}, "qas": [asked]})
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def _wsc(task: Mapping[str, Any], split: str, number: int) -> str:
+    lines = []
+    for i in range(number):
+        spans = {"span1_index": 0, "span1_text": ("Ann", "Lee")[i % 2], "span2_index": 4, "span2_text": "she"}
+        row = {"text": f"Ann told Lee that she won {i} times.", "target": spans, "idx": i}
+        lines.append(row | ({} if split == "test" else {"label": i % 2 == 0}))
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def _tagging(task: Mapping[str, Any], split: str, number: int) -> str:
@@ -127,6 +165,9 @@ def _running_text(task: Mapping[str, Any], split: str, number: int) -> str:
 WRITERS: dict[str, tuple[Callable[[Mapping[str, Any], str, int], str], tuple[str, str, str]]] = {
     "repro.tasks.superglue.SentencePair": (_sentence_pair, ("train.jsonl", "val.jsonl", "test.jsonl")),
     "repro.tasks.superglue.Copa": (_copa, ("train.jsonl", "val.jsonl", "test.jsonl")),
+    "repro.tasks.multirc.MultiRc": (_multirc, ("train.jsonl", "val.jsonl", "test.jsonl")),
+    "repro.tasks.record.Record": (_record, ("train.jsonl", "val.jsonl", "test.jsonl")),
+    "repro.tasks.wsc.Wsc": (_wsc, ("train.jsonl", "val.jsonl", "test.jsonl")),
     "repro.tasks.prefix_lm.PrefixLm": (_running_text, ("train/a.txt", "validation/a.txt", "test/a.txt")),
     "repro.tasks.tagging.Tagging": (_tagging, ("train.txt", "dev.txt", "test.txt")),
     "repro.tasks.srl.SemanticRoles": (_semantic_roles, ("train.txt", "dev.txt", "test.txt")),
@@ -148,9 +189,15 @@ def write_data(task: Mapping[str, Any], folder: Path) -> None:
         tokens = {task["options"]["vocabulary_name"]: ["n", "y", "z"]}
         (folder / task["options"]["vocabulary"]).write_text(json.dumps(tokens), encoding="utf-8")
     for split, number in ROWS.items():
+        if split == "validation" and files[split] == files["train"]:
+            continue  # it is taken out of the other
         path, data = folder / files[split], write(task, split, number).encode("utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    held_out = task["options"].get("validation_list") or {}
+    if held_out.get("ids"):
+        lines = ("\t".join([str(row)] * len(held_out["columns"])) + "\n" for row in range(ROWS["validation"] // 2))
+        (folder / held_out["ids"]).write_text("".join(lines), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

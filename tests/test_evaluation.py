@@ -31,6 +31,7 @@ KINDS = [
     ("tiny-bert", "p_tuning_v2", "pair"),
     ("tiny-bert", "p_tuning_v2", "tagging"),
     ("tiny-bert", "prompt_tuning", "choice"),
+    ("tiny-bert", "p_tuning_v2", "ranking"),
 ]
 
 
@@ -120,6 +121,41 @@ def test_choices_are_scored_against_each_other() -> None:
             logits.append(float((pooled @ injection.head.weight[0].T + injection.head.bias[0]).detach()))
         expected.append(int(np.argmax(logits)))
     assert found == expected and len(set(found)) == 2
+
+
+def test_candidates_of_any_number_are_ranked_by_their_logit_of_class_1() -> None:
+    # Written out: every candidate alone through the model. Batches of 3 cut through examples.
+    adapter, task, injection = ready("tiny-bert", "p_tuning_v2", "ranking")
+    examples = toy_examples("ranking", 9)
+    assert {len(example.fields["rendered"].pairs) for example in examples} == {1, 2, 3, 4}
+    found = predict(adapter, task, examples, injection, DECODING, 3, nothing)
+    model, tokenizer = adapter.backbone.model, adapter.backbone.tokenizer
+    expected, other = [], []
+    for example in examples:
+        logits = []
+        for first, second in example.fields["rendered"].pairs:
+            with torch.no_grad():
+                pooled = model(**tokenizer(first, second, return_tensors="pt")).pooler_output[0]
+            logits.append((injection.head.weight[0] @ pooled + injection.head.bias[0]).tolist())
+        expected.append(int(np.argmax([row[1] for row in logits])))
+        other.append(int(np.argmax([row[1] - row[0] for row in logits])))
+    assert found == expected and len(set(found)) > 2
+    assert expected != other, "the margin would rank otherwise: the official code takes the logit alone"
+
+
+def test_candidates_are_trained_on_one_by_one() -> None:
+    """The loss over a split is the mean over candidates of each one's own cross-entropy."""
+    adapter, task, injection = ready("tiny-bert", "p_tuning_v2", "ranking")
+    examples = toy_examples("ranking", 6)
+    found = mean_loss(adapter, task, examples, injection, 4, nothing)
+    losses = []
+    for example in examples:
+        rendered = example.fields["rendered"]
+        for (first, second), label in zip(rendered.pairs, rendered.labels, strict=True):
+            pooled = adapter.backbone.model(**adapter.backbone.tokenizer(first, second, return_tensors="pt"))
+            logits = injection.head.weight[0] @ pooled.pooler_output[0] + injection.head.bias[0]
+            losses.append(float((logits.logsumexp(0) - logits[int(label)]).detach()))
+    assert found == pytest.approx(np.mean(losses), rel=1e-9)
 
 
 def test_score_uses_every_metric() -> None:
@@ -227,6 +263,7 @@ def test_mean_loss_is_the_mean_over_labels_whatever_the_batch_size(model: str, m
     labels = {
         "text_to_text": lambda example: len(example.fields["rendered"].target) + 1,
         "tagging": lambda example: len(example.fields["rendered"].words),
+        "ranking": lambda example: len(example.fields["rendered"].pairs),
     }.get(form, lambda example: 1)
     if model == "tiny-gpt2":  # ' target ' and the end
         labels = lambda example: len(example.fields["rendered"].target) + 3  # noqa: E731
@@ -236,7 +273,11 @@ def test_mean_loss_is_the_mean_over_labels_whatever_the_batch_size(model: str, m
     counts: list[int] = []
     found = [mean_loss(adapter, task, examples, injection, size, counts.append) for size in (2, 5, 50)]
     assert found == pytest.approx([expected] * 3, rel=1e-10)
-    assert counts == [2, 2, 2, 1, 5, 2, 7] and len(set(alone)) == 7
+    assert len(set(alone)) == 7
+    if form == "ranking":  # every candidate is an example of its own
+        assert sum(counts) == 3 * sum(weights) and max(counts) <= 50
+    else:
+        assert counts == [2, 2, 2, 1, 5, 2, 7]
 
 
 def test_mean_loss_of_classes_is_the_mean_of_log_probabilities() -> None:

@@ -19,7 +19,10 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 FAMILIES = sorted(path.stem.removeprefix("tiny-") for path in (CONF / "model").glob("tiny-*.yaml"))
 TASKS = {
-    "encoder": (("pair", "rte"), ("choice", "copa"), ("tagging", "conll04"), ("cloze", "rte"), ("span", "squad")),
+    "encoder": (
+        *(("pair", "rte"), ("choice", "copa"), ("ranking", "record"), ("tagging", "conll04"), ("cloze", "rte")),
+        ("span", "squad"),
+    ),
     "decoder": (("labels", "cb"), ("text", "e2e")),
     "encoder_decoder": (("labels", "copa"), ("text", "e2e")),
 }

@@ -224,6 +224,27 @@ def test_vote(answers: list[Any], wanted: Any) -> None:
     assert vote(answers) == wanted
 
 
+@pytest.mark.parametrize(
+    ("task", "split", "metric"), [("record", "validation", "exact_match"), ("qqp_to_mrpc", "test", "accuracy")]
+)
+def test_an_ensemble_of_a_ranking_and_of_a_task_of_two_data_sets(
+    task: str, split: str, metric: str, quick: Callable[..., Any], data_root: Path, cli: Any
+) -> None:
+    """Candidates of several prompts in one batch: each member scores as it did alone."""
+    from repro.store.store import Store
+
+    trials = [trained(quick, "tiny-bert", task, "prefix_tuning", 3, f"seed={seed}") for seed in (1, 2)]
+    results, runs = trials[0].folder.parents[1] / "results", trials[0].folder.parent
+    places = ("--results", str(results), "--runs", str(runs), "--data", str(data_root), "--device", "cpu")
+    done = cli("ensemble", *(trial.record.key for trial in trials), *places)
+    assert done.code == 0, done.err
+    [record] = [r for r in Store(results / "records").records() if r.config["method"]["name"] == "prompt_ensemble"]
+    for said, trial in zip(record.selection["members"], trials, strict=True):
+        assert said[metric] == pytest.approx(trial.record.metrics[split][metric])
+    # Of two members the earlier has its way wherever they differ.
+    assert record.metrics[split][metric] == pytest.approx(trials[0].record.metrics[split][metric])
+
+
 def test_an_ensemble_is_the_members_votes(quick: Callable[..., Any], data_root: Path, cli: Any) -> None:
     """The record's numbers from the members' own stored predictions."""
     from collections import Counter

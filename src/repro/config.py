@@ -81,7 +81,7 @@ class TaskConfig:
     name: str = MISSING
     paper_name: str | None = None
     forms: list[str] = MISSING
-    """The forms in which the task can be rendered: text_to_text, pair, choice, tagging, span."""
+    """The forms in which the task can be rendered: text_to_text, pair, choice, ranking, tagging, span."""
     form: str = "auto"
     """auto: the head form on an encoder, text_to_text elsewhere."""
     source: str = "local"

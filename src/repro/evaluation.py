@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from repro.methods.base import Injection
+from repro.metrics.base import TASK_SCORE, Metric, averaged_values, main_values, task_score
 from repro.models.base import ModelAdapter
 from repro.models.batch import Encoded, collate
 from repro.models.span_encoding import best_answer, separated
@@ -20,10 +21,12 @@ from repro.tasks.base import Example, Task
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one split. `values` are in percent; `statistics` is {metric name: [N, S]}."""
+    """Scores of one split. `values` are in percent."""
 
     values: dict[str, float]
     statistics: dict[str, list[list[float]]]
+    """{metric name: [N, S]}, a row an example. What a metric says of several together (`Metric.grouped`) stands in the
+    row of the first of them, and zeros in the others': sums over rows, or over clusters of rows, are right."""
     predictions: list[Any]
     collapsed: str | None
     """Why the outputs carry no information, as a sentence; None when they do."""
@@ -59,7 +62,8 @@ def decoded(
 ) -> list[Any]:
     """What the model says to each example, in order. Batches hold like lengths, and one number of choices.
 
-    In the span form the windows of one example may be in several batches: its answer is the best of all.
+    In the span form the windows of one example may be in several batches: its answer is the best of all. So may the
+    candidates of a ranking: what is said of the example is the score of each, in their order.
 
     Args:
         encoded: the sequences of each example.
@@ -81,6 +85,8 @@ def decoded(
             said[owners[index]].append((index, output))
         between(len(chosen))
     in_order = [[output for _, output in sorted(own, key=lambda pair: pair[0])] for own in said]
+    if form == "ranking":
+        return in_order
     return [best_answer(own) if form == "span" else own[0] for own in in_order]
 
 
@@ -92,11 +98,29 @@ def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -
     values: dict[str, float] = {}
     statistics: dict[str, list[list[float]]] = {}
     for metric in task.metrics:
-        rows = [list(map(float, metric.score(p, g))) for p, g in zip(predictions, golds, strict=True)]
+        rows = _statistics(metric, examples, predictions, golds)
         statistics[metric.name] = rows
         values |= metric.reduce(np.asarray(rows))
+    if names := averaged_values(task.metrics):
+        values[TASK_SCORE] = task_score(names, values)
     cut = sum(_length(e.references[0]) - _length(g[0]) for e, g in zip(examples, golds, strict=True))
     return Evaluation(values, statistics, list(predictions), collapse(predictions, golds), cut)
+
+
+def _statistics(
+    metric: Metric, examples: Sequence[Example], predictions: Sequence[Any], golds: Sequence[tuple[Any, ...]]
+) -> list[list[float]]:
+    """A row of statistics an example."""
+    if not getattr(metric, "grouped", False):
+        return [list(map(float, metric.score(p, g))) for p, g in zip(predictions, golds, strict=True)]
+    groups: dict[str, list[int]] = {}
+    for index, example in enumerate(examples):
+        groups.setdefault(example.id if example.group is None else example.group, []).append(index)
+    found = {
+        own[0]: metric.score([predictions[i] for i in own], [[golds[i][0] for i in own]]) for own in groups.values()
+    }
+    nothing = [0.0] * len(next(iter(found.values()))) if found else []
+    return [list(map(float, found[index])) if index in found else nothing[:] for index in range(len(examples))]
 
 
 def _score_parts(task: Any, examples: Sequence[Example], predictions: Sequence[Any]) -> Evaluation:
@@ -108,8 +132,7 @@ def _score_parts(task: Any, examples: Sequence[Example], predictions: Sequence[A
         found = score(own, [examples[index] for index in chosen], [predictions[index] for index in chosen])
         values |= {f"{part}.{name}": value for name, value in found.values.items()}
         statistics |= {f"{part}.{name}": rows for name, rows in found.statistics.items()}
-        main = [found.values[metric.outputs[0]] for metric in own.metrics]
-        means.append(sum(main) / len(main))
+        means.append(task_score(main_values(own.metrics), found.values))
         collapsed += [f"{part}: {found.collapsed}"] if found.collapsed else []
         cut += found.cut
     values = {"average": sum(means) / len(means), **values}

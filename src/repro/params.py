@@ -46,8 +46,10 @@ def counts(plain: Mapping[str, Any]) -> dict[str, int]:
     spec, form = spec_of(plain["model"]), form_of(dict(plain))
     outputs = None
     if spec.kind == "encoder" and form != "cloze":
-        whole = list(plain["task"]["parts"].values()) or [plain["task"]]  # a mixture has the classes of all its parts
-        outputs = {"choice": 1, "span": 2 * len(whole)}.get(form, sum(len(one["labels"]) for one in whole))
+        task = plain["task"]  # a mixture has the classes of all its parts, a transfer its own
+        whole = [task] if task["labels"] else list(task["parts"].values()) or [task]
+        sizes = {"choice": 1, "ranking": 2, "span": 2 * len(whole)}
+        outputs = sizes.get(form, sum(len(one["labels"]) for one in whole))
     method = build_method(dict(plain) | {"method": {**plain["method"], "init_text": None}})
     with torch.device("meta"):
         table = torch.empty(spec.vocabulary, spec.width)

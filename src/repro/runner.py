@@ -15,10 +15,10 @@ from typing import Any
 
 from repro.config import run_key
 from repro.errors import ConfigError, TrialFailed
+from repro.metrics.base import TASK_SCORE, averaged_values
 from repro.store.lock import Lock
 from repro.store.record import Record
 from repro.store.store import Store
-from repro.tasks.mixture import Mixture
 from repro.tasks.wording import worded
 from repro.validation import form_of, validate
 
@@ -127,27 +127,39 @@ def _made(config: Plain) -> Any:
 
 def build_task(plain: Plain) -> Any:
     """The task in the form that fits the model; reads nothing yet."""
-    from hydra.utils import get_class
-
     form = form_of(plain)
     if plain["task"].get("parts"):
-        return _mixture(plain, form)
+        return _of_parts(plain, form)
     inner = "pair" if form == "cloze" and "pair" in plain["task"]["forms"] else form  # a class task in cloze words
     config = {**plain["task"], "form": inner}
-    accepted = inspect.signature(get_class(config["_target_"]).__init__).parameters  # type: ignore[misc]
+    _, accepted = _class_of(config)
     given = {name: value for name, value in config.items() if name in accepted or name == "_target_"}
     return worded(_made(given), plain, form)
 
 
-def _mixture(plain: Plain, form: str) -> Mixture:
-    """Every part as it would be alone, but in the mixture's form, with its switches, source and limits."""
+def _of_parts(plain: Plain, form: str) -> Any:
+    """A task of tasks (a mixture, a transfer): every part as it would be alone, but in the whole's form, with its
+    switches, source and limits."""
     config = plain["task"]
-    switches = {name: config[name] for name in ("sentinel", "task_name_prefix", "source", "check_rows", "limit")}
+    whole, accepted = _class_of(config)
+    limit_of = getattr(whole, "part_limit", lambda name, options, limit: limit)
+    switches = {name: config[name] for name in ("sentinel", "task_name_prefix", "source", "check_rows")}
     parts = {}
     for name, part in config["parts"].items():
-        own = {"limit": part["limit"]} if part.get("limit") else {}
-        parts[name] = build_task({**plain, "task": {**part, **switches, **own, "form": form}})
-    return Mixture(config["name"], form, parts, config["options"])
+        limit = part.get("limit") or limit_of(name, config["options"], config["limit"])
+        parts[name] = build_task({**plain, "task": {**part, **switches, "limit": limit, "form": form}})
+    given = {"name": config["name"], "form": form, "parts": parts, "options": config["options"]}
+    if "metrics" in accepted:
+        given["metrics"] = [_made(metric) for metric in config["metrics"]]
+    return whole(**given)
+
+
+def _class_of(config: Plain) -> tuple[Any, Sequence[str]]:
+    """The class of a task, and the arguments it takes."""
+    from hydra.utils import get_class
+
+    found = get_class(config["_target_"])
+    return found, list(inspect.signature(found.__init__).parameters)  # type: ignore[misc]
 
 
 def build_method(plain: Plain) -> Any:
@@ -169,6 +181,8 @@ def check_selection(plain: Plain, task: Any) -> str:
         ConfigError: the task has no such value.
     """
     names = [name for metric in task.metrics for name in metric.outputs]
+    if averaged_values(task.metrics):
+        names.append(TASK_SCORE)
     wanted = plain["trainer"]["selection"]["metric"] or (names[0] if names else "loss")
     if wanted != "loss" and wanted not in names:
         raise ConfigError(

@@ -52,7 +52,7 @@ def build_tensors(
     outputs = None
     if backbone.spec.kind == "encoder" and task.form != "cloze":  # the cloze's head is the language model's own
         several = len(getattr(task, "parts", ())) or 1  # data sets of a mixture, each with a start and an end
-        outputs = {"choice": 1, "span": 2 * several}.get(task.form, len(task.labels))
+        outputs = {"choice": 1, "ranking": 2, "span": 2 * several}.get(task.form, len(task.labels))
     context = Context(
         spec=backbone.spec,
         embeddings=backbone.model.get_input_embeddings().weight.detach().float(),

@@ -26,7 +26,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "model.kind": ("encoder", "decoder", "encoder_decoder"),
     "model.source": ("hub", "folder", "package", "random"),
     "task.source": ("local", "hub"),
-    "task.form": ("auto", "cloze", "text_to_text", "pair", "choice", "tagging", "span"),
+    "task.form": ("auto", "cloze", "text_to_text", "pair", "choice", "ranking", "tagging", "span"),
     "task.report_split": ("validation", "test"),
     "trainer.optimiser.name": ("adamw", "adafactor"),
     "trainer.optimiser.factored": ("auto", "always", "never"),

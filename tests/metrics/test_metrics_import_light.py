@@ -49,10 +49,14 @@ def test_stats_import_nothing_but_the_standard_library() -> None:
         ("repro.metrics.macro_f1.MacroF1", {"classes": 3}),
         ("repro.metrics.spans.SpanF1", {}),
         ("repro.metrics.bleu.E2EBleu", {}),
+        ("repro.metrics.binary_f1.BinaryF1", {}),
+        ("repro.metrics.multirc.MultircF1aEm", {}),
+        ("repro.metrics.record.RecordF1Em", {}),
     ],
 )
 def test_hydra_builds_every_metric(target: str, arguments: dict[str, int]) -> None:
     metric = instantiate({"_target_": target, **arguments})
     # The runner takes the first output for the main value, and `reduce` must give every output that is promised.
-    statistics_length = {"accuracy": 2, "f1_macro": 9, "span_f1": 3, "bleu": 10}[metric.name]
+    lengths = {"accuracy": 2, "f1_macro": 9, "span_f1": 3, "bleu": 10, "f1": 3, "multirc": 5, "record": 3}
+    statistics_length = lengths[metric.name]
     assert tuple(metric.reduce(np.ones((1, statistics_length)))) == metric.outputs

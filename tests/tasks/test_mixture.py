@@ -138,6 +138,7 @@ def test_each_part_is_scored_by_its_own_metrics_and_the_average_weighs_parts_ali
         "two.accuracy": 75.0,
         "three.accuracy": pytest.approx(400 / 6),
         "three.f1_macro": pytest.approx(f1),
+        "three.task_score": pytest.approx((400 / 6 + f1) / 2),
     }
     assert list(found.values) == list(pairs.metrics[0].outputs)
     assert {name: len(rows) for name, rows in found.statistics.items()} == {

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.utils import get_class, instantiate
@@ -15,13 +16,22 @@ from omegaconf import OmegaConf
 
 import repro
 from repro.config import TaskConfig
-from repro.tasks.base import FORMS, SPLITS, Choice, Pair, Tagged, TextToText
+from repro.errors import DataError
+from repro.evaluation import score
+from repro.tasks.base import FORMS, SPLITS, Choice, Pair, Ranking, Tagged, TextToText
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("REPRO_DATA_ROOT", ROOT.parent / "shared" / "data"))
 CONF = ROOT / "conf" / "task"
-OURS = ("boolq", "cb", "conll04", "copa", "e2e", "rte", "wic", "wnut17")
-FORM_TYPES = {"text_to_text": TextToText, "pair": Pair, "choice": Choice, "tagging": Tagged}
+CLASSIFICATION = ("boolq", "cb", "copa", "mrpc", "multirc", "qqp", "record", "rte", "sst2", "wic", "wsc")
+OURS = (*CLASSIFICATION, "conll04", "e2e", "wnut17")
+FORM_TYPES = {"text_to_text": TextToText, "pair": Pair, "choice": Choice, "ranking": Ranking, "tagging": Tagged}
+AS_IT_IS: dict[str, dict[str, Any]] = {
+    "mrpc": {"options": {"validation_list": {"ids": None}}},
+    "qqp": {"check_rows": False},
+    "record": {"check_rows": False},
+}
+"""What the folder of real data lacks: GLUE's list of MRPC's validation rows, most of QQP and of ReCoRD."""
 
 
 def config(name, **changes):
@@ -63,8 +73,30 @@ def test_every_form_builds_with_true_metrics(name):
 def test_metrics_are_those_of_the_papers():
     assert [metric.name for metric in built("cb").metrics] == ["accuracy", "f1_macro"]
     assert built("cb").metrics[1].classes == 3
-    for name in ("rte", "boolq", "wic", "copa"):
+    for name in ("rte", "boolq", "wic", "copa", "wsc", "sst2"):
         assert [metric.name for metric in built(name).metrics] == ["accuracy"]
+    for name in ("mrpc", "qqp"):
+        assert [metric.name for metric in built(name).metrics] == ["f1", "accuracy"]
+    assert [built(name).metrics[0].outputs for name in ("multirc", "record")] == [
+        ("f1a", "exact_match"),
+        ("f1", "exact_match"),
+    ]
+
+
+def test_the_transfers_are_named_as_the_paper_names_them():
+    from repro.papers import registry
+
+    named = {cell.task for cell in registry.cells(paper="lester2021", at="Table 2")}
+    transfers = list(CONF.glob("*_to_*.yaml"))
+    assert {OmegaConf.load(path).paper_name for path in transfers} == named == {path.stem for path in transfers}
+    for path in transfers:
+        task = OmegaConf.load(path)
+        assert task.name == f"{task.options.train}_to_{task.options.test}" and task.report_split == "test"
+        assert task.labels == config(task.options.train).labels
+        (word, other), *more = task.options["words"].items()
+        assert not more
+        changed = [label.replace(word, other) for label in config(task.options.train).labels]
+        assert changed == config(task.options.test).labels
 
 
 def test_paper_names_are_those_of_the_reported_numbers():
@@ -106,6 +138,8 @@ SIZES = {
     "cb": (250, 56, 250),
     "copa": (400, 100, 500),
     "boolq": (9427, 3270, 3245),
+    "multirc": (27243, 4848, 9693),
+    "mrpc": (3668, 408, 1725),
     "wic": (5428, 638, 1400),
     "conll04": (922, 231, 288),
     "wnut17": (3394, 1009, 1287),
@@ -116,7 +150,7 @@ SIZES = {
 @pytest.mark.real
 @pytest.mark.parametrize(("name", "sizes"), SIZES.items())
 def test_real_sizes(name, sizes):
-    task = real(name)
+    task = real(name, **AS_IT_IS.get(name, {}))
     assert tuple(len(task.examples(split)) for split in SPLITS) == sizes
     rows = (
         {"train": sizes[0], "validation": 4672, "test": 4693}
@@ -131,7 +165,7 @@ def test_real_sizes(name, sizes):
 @pytest.mark.parametrize("name", OURS)
 def test_every_real_example_renders_in_every_form(name):
     for form in config(name).forms:
-        task = real(name, form)
+        task = real(name, form, **AS_IT_IS.get(name, {}))
         for example in task.examples("validation"):
             assert isinstance(task.render(example), FORM_TYPES[form])
             assert example.references
@@ -144,6 +178,98 @@ def test_real_majority_classes():
         task = real(name)
         gold = [example.references[0] for example in task.examples("validation")]
         assert [gold.count(label) for label in range(len(task.labels))] == counts
+
+
+MAJORITY = {
+    "boolq": (1, {"accuracy": 62.17}),
+    "cb": (1, {"accuracy": 50.0, "f1_macro": 22.22, "task_score": 36.11}),
+    "copa": (0, {"accuracy": 55.0}),
+    "rte": (0, {"accuracy": 52.71}),
+    "wic": (0, {"accuracy": 50.0}),
+    "wsc": (0, {"accuracy": 63.46}),
+    "multirc": (1, {"f1a": 59.95, "exact_match": 0.84, "task_score": 30.39}),
+}
+"""Validation scores of one class for every row, as our metrics compute them; of MultiRC the class True."""
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", MAJORITY)
+def test_real_scores_of_a_constant_prediction(name):
+    task, (label, expected) = real(name), MAJORITY[name]
+    examples = task.examples("validation")
+    assert score(task, examples, [label] * len(examples)).values == pytest.approx(expected, abs=0.005)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "split", "share"),
+    [
+        ("multirc", "train", 44.1),
+        ("multirc", "validation", 42.8),
+        ("mrpc", "test", 66.5),
+        ("wsc", "train", 100.0),
+        ("wsc", "validation", 36.5),
+    ],
+)
+def test_real_shares_of_class_1(name, split, share):
+    """Tables 11 and 13 of Lester et al.; MRPC's test split as counted (its other splits need GLUE's list)."""
+    golds = [example.references[0] for example in real(name, **AS_IT_IS.get(name, {})).examples(split)]
+    assert 100 * sum(golds) / len(golds) == pytest.approx(share, abs=0.05)
+
+
+@pytest.mark.real
+def test_real_multirc_questions_and_passages():
+    task = real("multirc")
+    for split, passages, questions in (("train", 456, 5131), ("validation", 83, 953)):
+        examples = task.examples(split)
+        assert len({example.cluster for example in examples}) == passages
+        assert len({example.group for example in examples}) == questions
+
+
+@pytest.mark.real
+def test_real_wsc_pronouns_are_found():
+    """259 true rows to train on; a model that never names the phrase gets the majority's score."""
+    task = real("wsc")
+    sizes = {split: len(task.examples(split)) for split in SPLITS}
+    assert sizes == {"train": 259, "validation": 104, "test": 146}
+    assert {split: facts["rows"] for split, facts in task.fingerprint().items()} == sizes | {"train": 554}
+    for split in SPLITS:
+        for example in task.examples(split):
+            marked = task.render(example).source.split("*")
+            assert len(marked) == 3 and marked[1] == example.fields["span2_text"]
+    examples = task.examples("validation")
+    silent = [task.parse("somebody else", example) for example in examples]
+    assert score(task, examples, silent).values["accuracy"] == pytest.approx(100 * 66 / 104)
+    named = [task.parse(task.render(example).target, example) for example in examples]
+    assert score(task, examples, named).values["accuracy"] == pytest.approx(100 * 38 / 104)
+    assert len(real("wsc", "pair").examples("train")) == 554
+
+
+@pytest.mark.real
+def test_real_record_is_fewglues_sample():
+    real("record")
+    with pytest.raises(DataError, match="FewGLUE"):
+        built("record").examples("train")
+    text, ranking = (real("record", form, check_rows=False) for form in ("text_to_text", "ranking"))
+    assert (len(text.examples("train")), len(ranking.examples("train"))) == (44, 32), "a row an answer, a row a query"
+    for example in ranking.examples("validation"):
+        rendered = ranking.render(example)
+        right = [entity for entity, label in zip(example.fields["entities"], rendered.labels, strict=True) if label]
+        assert set(right) == set(example.references), "every gold answer is among the entities"
+        assert "@placeholder" not in "".join(str(second) for _, second in rendered.pairs)
+        assert ranking.parse([float(label) for label in rendered.labels], example) in example.references
+    assert all("@highlight" not in text.render(example).source for example in text.examples("train"))
+
+
+@pytest.mark.real
+def test_real_qqp_is_a_subset():
+    real("qqp")
+    with pytest.raises(DataError, match=r"has 8999 rows, the original train split of qqp has 363846"):
+        built("qqp").examples("train")
+    task = real("qqp", check_rows=False)
+    assert (len(task.examples("train")), len(task.examples("validation"))) == (8999, 1000)
+    examples = task.examples("validation")
+    assert score(task, examples, [1] * 1000).values["f1"] == pytest.approx(200 * 377 / 1377)
 
 
 @pytest.mark.real

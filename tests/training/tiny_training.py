@@ -21,7 +21,7 @@ from repro.methods.prompt_tuning import PromptTuning
 from repro.models.base import Backbone
 from repro.models.loading import adapt, load_backbone
 from repro.models.tuning import tune
-from repro.tasks.base import Choice, Example, Pair, Rendered, Tagged, TextToText
+from repro.tasks.base import Choice, Example, Pair, Ranking, Rendered, Tagged, TextToText
 from repro.training.batching import DataOrder, training_batches
 from repro.training.checkpoint import Progress
 from repro.training.loop import Fit
@@ -77,6 +77,8 @@ class ToyTask:
         return example.fields["rendered"]
 
     def parse(self, output: Any, example: Example) -> Any:
+        if self.form == "ranking":
+            return max(range(len(output)), key=output.__getitem__)
         return [self.labels[tag] for tag in output] if self.form == "tagging" else output
 
 
@@ -99,6 +101,12 @@ def toy_example(form: str, index: int, seed: int = 0) -> Example:
         first = _text(draw, 3, 20)
         rendered = Choice(tuple((first, _text(draw, 1, 9)) for _ in range(2)), index % 2)
         references = (rendered.label,)
+    elif form == "ranking":
+        first, count = _text(draw, 3, 20), draw.randint(1, 4)
+        rendered = Ranking(
+            tuple((first, _text(draw, 1, 9)) for _ in range(count)), tuple(i == index % count for i in range(count))
+        )
+        references = (index % count,)
     else:
         words = tuple(_text(draw, 1, 4) for _ in range(draw.randint(1, 6)))
         rendered = Tagged(words, tuple(draw.randrange(3) for _ in words))

@@ -17,6 +17,7 @@ class Accuracy:
     name: str = "accuracy"
     equals: str = "scikit-learn 1.9.1 accuracy_score, times 100"
     outputs: tuple[str, ...] = ("accuracy",)
+    main: tuple[str, ...] = outputs
     higher_is_better: bool = True
 
     def score(self, prediction: Any, references: Sequence[Any]) -> list[int]:

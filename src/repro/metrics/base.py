@@ -6,10 +6,13 @@ without scoring again (architecture: Metric).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+
+TASK_SCORE = "task_score"
+"""A task's mean over its main values, in records of classification tasks with two or more (SPoT's name for it)."""
 
 
 class Metric(Protocol):
@@ -22,6 +25,8 @@ class Metric(Protocol):
     outputs: tuple[str, ...]
     """Names of the values that `reduce` returns; the first is the metric's main value."""
     higher_is_better: bool
+    # A metric may have `main`, the values that may be averaged with those of a task's other metrics, and `grouped`: it
+    # scores the examples of one `Example.group` at a time, as lists in their order.
 
     def score(self, prediction: Any, references: Sequence[Any]) -> Sequence[float]:
         """Sufficient statistics [S] of one example.
@@ -35,3 +40,27 @@ class Metric(Protocol):
     def reduce(self, statistics: np.ndarray) -> dict[str, float]:
         """Corpus values from statistics [N, S] (a sum over the first axis is enough for every metric)."""
         ...
+
+
+def main_values(metrics: Sequence[Metric]) -> tuple[str, ...]:
+    """Each metric's main values: those it names in `main`, or its first."""
+    return tuple(name for metric in metrics for name in getattr(metric, "main", metric.outputs[:1]))
+
+
+def averaged_values(metrics: Sequence[Metric]) -> tuple[str, ...]:
+    """The two or more values whose mean is the task's score; none where a metric has no `main` (BLEU and NIST, say, are
+    not to be averaged), or where there is only one."""
+    names = main_values(metrics) if all(hasattr(metric, "main") for metric in metrics) else ()
+    return names if len(names) > 1 else ()
+
+
+def task_score(names: Sequence[str], values: Mapping[str, float]) -> float:
+    """The unweighted mean of the named values.
+
+    Raises:
+        ValueError: there is no name.
+        KeyError: a value is missing.
+    """
+    if not names:
+        raise ValueError("task_score: no value is named, so there is nothing to average.")
+    return sum(values[name] for name in names) / len(names)

@@ -23,6 +23,7 @@ class MacroF1:
     name: str = "f1_macro"
     equals: str = "scikit-learn 1.9.1 f1_score(average='macro', labels=range(C), zero_division=0), times 100"
     outputs: tuple[str, ...] = ("f1_macro",)
+    main: tuple[str, ...] = outputs
     higher_is_better: bool = True
 
     def __init__(self, classes: int) -> None:

@@ -21,7 +21,7 @@ class EncoderAdapter:
     """`[CLS]` through the checkpoint's pooler and a linear head, or every token through a linear head.
 
     Args:
-        form: pair, choice, tagging, span or cloze.
+        form: pair, choice, ranking, tagging, span or cloze.
         head_dropout: before the head, while training (the official code: `hidden_dropout_prob`; spans have none).
         verbaliser: cloze: token id of each class's word; the class logits are the language-model head's at these.
             Empty: any token may be right.
@@ -69,7 +69,8 @@ class EncoderAdapter:
         return out.last_hidden_state.gather(1, where[..., None].expand(-1, -1, placed.embeds.shape[2]))
 
     def logits(self, batch: Batch, injection: Injection, training: bool = False) -> Tensor:
-        """[N, C] (pair, cloze), [N / choices, choices] (choice), [N, T, C] (tagging) or [N, T, 2] (span), float32."""
+        """Of the form, float32: [N, C] (pair, ranking, cloze), [N / choices, choices] (choice), [N, T, C] (tagging) or
+        [N, T, 2] (span)."""
         features = self.hidden(batch, injection)
         if self.form == "cloze":
             return self._word_logits(features, batch)
@@ -118,8 +119,11 @@ class EncoderAdapter:
 
     @torch.no_grad()
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[Any]:
-        """Class ids, the tag ids of each word that survived truncation, `WindowAnswer`s, or tokens (open cloze)."""
+        """Class ids, the logit of class 1 of each candidate, the tag ids of each word that survived truncation,
+        `WindowAnswer`s, or tokens (open cloze)."""
         logits = self.logits(batch, injection)
+        if self.form == "ranking":
+            return logits[:, 1].tolist()
         if self.form == "span":
             return self._window_answers(logits, batch)
         if self.form == "cloze" and not self.verbaliser:

@@ -10,10 +10,11 @@ from repro.errors import DataError, ModelError
 from repro.models.batch import IGNORE, Encoded
 from repro.models.span_encoding import SpanOptions, encode_span
 from repro.models.vocabulary import token_ids
-from repro.tasks.base import Choice, Cloze, Pair, Rendered, Span, Tagged, TextToText
+from repro.tasks.base import Choice, Cloze, Pair, Ranking, Rendered, Span, Tagged, TextToText
 
 Encode = Callable[[Rendered, bool], list[Encoded]]
-"""(rendered example, training?) -> one sequence, or one a choice or window. A decoder's training one has the target."""
+"""(rendered example, training?) -> one sequence, or one a choice, candidate or window. A decoder's in training has the
+target."""
 
 
 def encode_pair(tokenizer: Any, first: str, second: str | None, label: int, max_length: int) -> Encoded:
@@ -109,7 +110,7 @@ def encode_cloze(tokenizer: Any, cloze: Cloze, max_length: int) -> Encoded:
 
 
 def encoder_encoding(tokenizer: Any, max_input: int, spans: SpanOptions | None = None) -> Encode:
-    """For encoders: pair, choice, tagging, span and cloze forms."""
+    """For encoders: pair, choice, ranking, tagging, span and cloze forms."""
     stride = (spans or SpanOptions()).stride
 
     def encode(rendered: Rendered, training: bool) -> list[Encoded]:
@@ -120,6 +121,9 @@ def encoder_encoding(tokenizer: Any, max_input: int, spans: SpanOptions | None =
             return [
                 encode_pair(tokenizer, first, second, rendered.label, max_input) for first, second in rendered.pairs
             ]
+        if isinstance(rendered, Ranking):
+            candidates = zip(rendered.pairs, rendered.labels, strict=True)
+            return [encode_pair(tokenizer, first, second, label, max_input) for (first, second), label in candidates]
         if isinstance(rendered, Span):
             windows = encode_span(tokenizer, rendered, max_input, stride, training)
             return [replace(window, label_span=rendered.classes) for window in windows]

@@ -118,11 +118,11 @@ def answer_tokens(offsets: np.ndarray, answer: tuple[int, int] | None) -> tuple[
 
 
 def separated(encoded: Sequence[Sequence[Encoded]], form: str) -> list[list[Encoded]]:
-    """What training and loss count as examples: in the span form every window is one (the official code), else all
-    sequences of an example are."""
-    if form != "span":
+    """What training and loss count as examples: every window of a span and every candidate of a ranking is one (as in
+    the official code), in the other forms all sequences of an example are."""
+    if form not in ("span", "ranking"):
         return [list(items) for items in encoded]
-    return [[window] for items in encoded for window in items]
+    return [[item] for items in encoded for item in items]
 
 
 def window_answer(start: np.ndarray, end: np.ndarray, offsets: np.ndarray, options: SpanOptions) -> WindowAnswer:

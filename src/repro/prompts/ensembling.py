@@ -43,7 +43,7 @@ def ensemble(trials: Sequence[Finished], data_root: Path, batch_size: int, devic
     refuse_others(trials, (*SHARED, "method.name", "task.name", "task.form", "task.limit", "task.decoding"))
     refuse_tuned(trials)
     first = trials[0]
-    task = task_of(first, str(data_root / first.plain["task"]["data_dir"]))
+    task = task_of(first, data_root)
     split = first.plain["task"]["report_split"]
     examples = task.examples(split)
     answers = _answers(trials, task, examples, batch_size, device)

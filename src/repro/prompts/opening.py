@@ -107,12 +107,16 @@ SHARED = ("model.location", "model.source", "model.name", "trainer.dtype")
 """What prompts in one batch must agree in."""
 
 
-def task_of(trial: Finished, data_dir: str | None = None) -> Any:
-    """The trial's task; it reads files only when examples are asked for."""
+def task_of(trial: Finished, data_root: Path | None = None) -> Any:
+    """The trial's task; it reads files only when examples are asked for, and then from its place below `data_root`."""
     from repro.runner import build_task
 
-    config = trial.plain["task"]
-    return build_task({**trial.plain, "task": {**config, "data_dir": data_dir or config["data_dir"]}})
+    def placed(task: dict[str, Any]) -> dict[str, Any]:
+        return task if data_root is None else task | {"data_dir": str(data_root / task["data_dir"])}
+
+    config = placed(trial.plain["task"])
+    parts = {name: placed(part) for name, part in (config.get("parts") or {}).items()}
+    return build_task({**trial.plain, "task": {**config, "parts": parts}})
 
 
 def backbone_of(trial: Finished, device: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from repro.metrics.base import Metric
 
 SPLITS = ("train", "validation", "test")
-FORMS = ("text_to_text", "pair", "choice", "tagging", "span", "cloze")
+FORMS = ("text_to_text", "pair", "choice", "ranking", "tagging", "span", "cloze")
 """Forms of rendering: `text_to_text` for models that generate; the others are read by a head on an encoder, `cloze` by
 its own language-model head."""
 
@@ -25,6 +25,8 @@ class Example:
     cluster: str | None = None
     """Examples that share a passage or an input share a cluster (clustered standard errors)."""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    group: str | None = None
+    """Examples that a metric scores together share a group: the answers of one question (`Metric.grouped`)."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,15 @@ class Choice:
 
     pairs: tuple[tuple[str, str | None], ...]
     label: int
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates, each a pair with a class id of its own (1: right, -1: unlabelled). Every one is trained on by itself;
+    the answer is the one with the highest logit of class 1."""
+
+    pairs: tuple[tuple[str, str | None], ...]
+    labels: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class SpanAnswer:
     """Score of "no answer" minus the score of the best piece (sums of start and end logits)."""
 
 
-Rendered = TextToText | Pair | Choice | Tagged | Span | Cloze
+Rendered = TextToText | Pair | Choice | Ranking | Tagged | Span | Cloze
 
 
 class Task(Protocol):
@@ -136,7 +147,8 @@ class Task(Protocol):
         ...
 
     def parse(self, output: Any, example: Example) -> Any:
-        """Model output (string, class id, choice index or list of tag ids) to the prediction that the metrics take."""
+        """Model output to the prediction that the metrics take: a string, class id, choice index or list of tag ids; of
+        a ranking the score of each candidate."""
         ...
 
     def fingerprint(self) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,8 @@ class FileTask:
     obtain: ClassVar[str]
     """A sentence saying where the files can be had."""
     options: ClassVar[tuple[str, ...]]
-    """Names that `task.options` may hold, besides `files`."""
+    """Names that `task.options` may hold, besides `files`. Two mean the same in every task that has them: `obtain`, a
+    sentence in place of the class's, and `hub_configs`, {form: the config of the hub's data set}."""
 
     def __init__(
         self,
@@ -48,7 +49,10 @@ class FileTask:
         require_one_of("task.form", form, self.forms)
         self.name, self.form, self.metrics, self.labels = name, form, tuple(metrics), tuple(labels)
         files = {**self.files, **(chosen.get("files") or {})}
-        self._source = Source(name, source, data_dir, files, self.obtain, hub_id, hub_config, hub_revision)
+        obtain = chosen.get("obtain") or self.obtain
+        hub_config = (chosen.get("hub_configs") or {}).get(form, hub_config)
+        self._source = Source(name, source, data_dir, files, obtain, hub_id, hub_config, hub_revision)
+        self._check_rows = check_rows
         self._splits = Splits(self._source, self._load, rows=rows, check_rows=check_rows, limit=limit)
         self._set_up(chosen)
 

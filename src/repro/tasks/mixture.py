@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from repro.errors import ConfigError
+from repro.metrics.base import TASK_SCORE, averaged_values
 from repro.tasks.base import Example, Pair, Rendered, Span, Tagged
 from repro.tasks.files import checked_options, require_one_of
 
 SPAN_OPTIONS = ("stride", "n_best", "max_answer_tokens")
 """Options of questions that rows of one batch share."""
 AVERAGE = "average"
-"""Mean over the parts of the mean of each part's metrics (the main value of each), as SuperGLUE's score."""
+"""Mean over the parts of each part's score, the mean of its main values: over SuperGLUE's eight tasks their score."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,7 @@ class Mixture:
     @property
     def metrics(self) -> tuple[PartsScore, ...]:
         """One entry that names the values; the scoring is the parts' business."""
-        own = [
-            f"{part}.{out}" for part, task in self.parts.items() for metric in task.metrics for out in metric.outputs
-        ]
+        own = [f"{part}.{out}" for part, task in self.parts.items() for out in _values(task)]
         return (PartsScore(AVERAGE, (AVERAGE, *own)),)
 
     def part_of(self, example: Example) -> str:
@@ -134,6 +133,12 @@ class Mixture:
         """The mixture's own, then each part's."""
         own = [f"{part}: {said}" for part, task in self.parts.items() for said in task.deviations]
         return (*self._said, *own)
+
+
+def _values(task: Any) -> list[str]:
+    """Names of the values that scoring one part gives."""
+    names = [name for metric in task.metrics for name in metric.outputs]
+    return names + [TASK_SCORE] * bool(averaged_values(task.metrics))
 
 
 def groups(task: Any, examples: Sequence[Example]) -> list[int] | None:

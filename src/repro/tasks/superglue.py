@@ -1,9 +1,9 @@
-"""SuperGLUE tasks with a class as their answer: RTE, CB, BoolQ and WiC (`SentencePair`), and COPA (`Copa`).
+"""Tasks with a class as their answer: of one or two texts (`SentencePair`: RTE, CB, BoolQ, WiC and GLUE's), and COPA.
 
 Two papers show the same rows in two ways. Prompt tuning (Lester et al. 2021, section 3; T5's `glue` preprocessor with
 the task name removed) makes one string, `field: text field: text`, and the label's name is what the model generates.
 P-Tuning v2 (Liu et al. 2022; its tasks/superglue/dataset.py) gives an encoder with a class head one or two segments.
-Both papers report on the validation split: the test labels are not public.
+Both papers report on SuperGLUE's validation splits: the test labels are not public.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from typing import Any
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Choice, Example, Pair, TextToText
 from repro.tasks.file_task import FileTask
-from repro.tasks.files import Loaded, Source, read_jsonl, require_one_of, text_field, try_format
+from repro.tasks.files import Loaded, Source, require_one_of, text_field, try_format
+from repro.tasks.held_out import HeldOut
+from repro.tasks.labels import LABEL_TYPES, check_labels, class_id, class_of, label_of, labelled_text
+from repro.tasks.tables import Row, read_rows, with_names
 
 FILES = {"train": "train.jsonl", "validation": "val.jsonl", "test": "test.jsonl"}
 OBTAIN = (
     "the official SuperGLUE jsonl files come from https://super.gluebenchmark.com/tasks, or set task.source=hub to "
     "load them from the hub."
 )
-LABEL_TYPES: dict[str, type] = {"name": str, "boolean": bool, "index": int}
-"""How a file writes a label: the class's name, JSON true and false (classes True, False), or the class id."""
 
 COPA_FIELDS = ("choice1", "choice2", "premise", "question")
 COPA_JOINERS = {"cause": "because", "effect": "so"}
@@ -36,19 +37,24 @@ class SentencePair(FileTask):
         text_fields: the fields of the row, in the order in which T5 writes them.
         templates: the ways to make P-Tuning v2's segments, each a list of one or two format strings over the fields.
         template_id: which of them (WiC: 0 for RoBERTa, 1 for BERT).
-        label_type: name (default), boolean or index: how a local file writes the label.
+        label_type: name (default), boolean, index or digit: how a local file writes the label (`LABEL_TYPES`).
         cluster: a field whose text is shared by dependent examples (BoolQ: the passage), or null.
-        files: {split: file name}, where they are not SuperGLUE's.
+        columns: {field, or label: the column of a local file that holds it}, where its name is another.
+        validation_list: local files: how `validation` is taken out of the file of `train` (`HeldOut`).
+        obtain: a sentence saying where the files can be had, where they are not SuperGLUE's.
+        files: {split: file name}, where they are not SuperGLUE's; `.jsonl`, `.json` and tables (`tables.read_rows`).
     """
 
     forms = ("text_to_text", "pair")
     files = FILES
     obtain = OBTAIN
-    options = ("text_fields", "templates", "template_id", "label_type", "cluster")
+    options = (
+        *("text_fields", "templates", "template_id", "label_type", "cluster", "columns", "validation_list", "obtain"),
+    )
 
     def _set_up(self, options: dict[str, Any]) -> None:
         """Raises ConfigError: too few labels, no text fields, or a template over unknown fields."""
-        _check_labels(self.labels, self.name)
+        check_labels(self.labels, self.name)
         self._fields = tuple(options.get("text_fields") or ())
         if not self._fields:
             raise ConfigError("task.options.text_fields is empty: name the fields of a row, in T5's order.")
@@ -57,16 +63,27 @@ class SentencePair(FileTask):
         require_one_of("task.options.cluster", self._cluster, (None, *self._fields))
         self._label_type = options.get("label_type", "name")
         require_one_of("task.options.label_type", self._label_type, LABEL_TYPES)
+        self._columns = dict(options.get("columns") or {})
+        for name in self._columns:
+            require_one_of("a key of task.options.columns", name, (*self._fields, "label"))
+        held_out = options.get("validation_list")
+        self._held_out = HeldOut(held_out, self._source) if held_out and self._source.kind == "local" else None
 
     def _load(self, split: str) -> Loaded:
-        return _load(self._source, split, self._fields, self.labels, self._label_type, cluster=self._cluster)
+        rows = _rows(self._source, split)
+        said: tuple[str, ...] = ()
+        if self._held_out is not None and split != "test":
+            rows, said = self._held_out.part(rows, split)
+        label_type = self._label_type if self._source.kind == "local" else None
+        rows = with_names(rows, self._columns)
+        return _loaded(rows, split, self._fields, self.labels, label_type, cluster=self._cluster, deviations=said)
 
     def render(self, example: Example) -> TextToText | Pair:
         """T5's string and the label's name, or P-Tuning v2's segments and the class id (-1: unlabelled)."""
         if self.form == "text_to_text":
-            return _text_to_text(example, self._fields, self.labels)
+            return labelled_text(example, self._fields, self.labels)
         segments = [template.format(**example.fields) for template in self._template]
-        return Pair(segments[0], segments[1] if len(segments) > 1 else None, _label(example))
+        return Pair(segments[0], segments[1] if len(segments) > 1 else None, label_of(example))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -75,10 +92,7 @@ class SentencePair(FileTask):
 
     def parse(self, output: Any, example: Example) -> int:
         """A class id; -1 where generated text is not exactly a label."""
-        return _class_of(output, self.form, self.labels)
-
-    def _own_deviations(self) -> tuple[str, ...]:
-        return self._splits.deviations()
+        return class_of(output, self.form, self.labels)
 
 
 class Copa(FileTask):
@@ -98,30 +112,22 @@ class Copa(FileTask):
         require_one_of("task.labels", list(self.labels), [["choice1", "choice2"]])
 
     def _load(self, split: str) -> Loaded:
-        return _load(self._source, split, COPA_FIELDS, self.labels, "index", allowed={"question": COPA_JOINERS})
+        label_type = "index" if self._source.kind == "local" else None
+        rows = _rows(self._source, split)
+        return _loaded(rows, split, COPA_FIELDS, self.labels, label_type, allowed={"question": COPA_JOINERS})
 
     def render(self, example: Example) -> TextToText | Choice:
         """T5's string and `choice1` or `choice2`, or P-Tuning v2's two pairs and the index of the right one."""
         if self.form == "text_to_text":
-            return _text_to_text(example, COPA_FIELDS, self.labels)
+            return labelled_text(example, COPA_FIELDS, self.labels)
         first = f"{example.fields['premise']} {COPA_JOINERS[example.fields['question']]}"
-        return Choice(tuple((first, example.fields[choice]) for choice in self.labels), _label(example))
+        return Choice(tuple((first, example.fields[choice]) for choice in self.labels), label_of(example))
 
     inputs = tuple(COPA_FIELDS)
 
     def parse(self, output: Any, example: Example) -> int:
         """The index of the chosen sentence; -1 where generated text is not exactly a label."""
-        return _class_of(output, self.form, self.labels)
-
-    def _own_deviations(self) -> tuple[str, ...]:
-        return self._splits.deviations()
-
-
-def _check_labels(labels: Sequence[str], name: str) -> None:
-    if len(labels) < 2 or len(set(labels)) < len(labels):
-        raise ConfigError(
-            f"task.labels of {name} is {list(labels)}: name at least two classes, each once, in id order."
-        )
+        return class_of(output, self.form, self.labels)
 
 
 def _checked_template(options: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[str, ...]:
@@ -136,31 +142,35 @@ def _checked_template(options: Mapping[str, Any], fields: tuple[str, ...]) -> tu
     return template
 
 
-def _load(
-    source: Source,
+def _rows(source: Source, split: str) -> list[Row]:
+    return read_rows(source.file(split)) if source.kind == "local" else source.hub_rows(split)
+
+
+def _loaded(
+    located: Sequence[Row],
     split: str,
     fields: Sequence[str],
     labels: tuple[str, ...],
-    label_type: str,
+    label_type: str | None,
     *,
     cluster: str | None = None,
     allowed: Mapping[str, Collection[str]] | None = None,
+    deviations: tuple[str, ...] = (),
 ) -> Loaded:
-    """A split of jsonl or hub rows: the text fields, and a label everywhere but on the test split.
+    """A split of rows: the text fields, and a label everywhere but on the test split.
 
     Args:
+        label_type: how the label is written, None for the hub's rows.
         cluster: the field whose text names the example's cluster.
         allowed: {field: the only texts that it may hold}.
     """
-    local = source.kind == "local"
-    located = read_jsonl(source.file(split)) if local else source.hub_rows(split)
     rows, examples = [], []
     for position, (where, row) in enumerate(located):
         texts = {name: text_field(row, name, where) for name in fields}
         for name, choices in (allowed or {}).items():
             if texts[name] not in choices:
                 raise DataError(f"{where}: {name} is {reprlib.repr(texts[name])}: it must be one of {list(choices)}.")
-        label = _class_id(row, labels, label_type if local else None, where, required=split != "test")
+        label = class_id(row, labels, label_type, where, required=split != "test")
         rows.append({**texts, "label": None if label is None else labels[label]})
         examples.append(
             Example(
@@ -171,46 +181,4 @@ def _load(
                 meta={"idx": row.get("idx", position)},
             )
         )
-    return Loaded(rows, examples)
-
-
-def _class_id(
-    row: Mapping[str, Any], labels: tuple[str, ...], label_type: str | None, where: str, *, required: bool
-) -> int | None:
-    """The class id of a row's label; None where there is none and none is required.
-
-    Args:
-        label_type: one of LABEL_TYPES; None takes any of them (the hub's columns differ).
-    """
-    raw = row.get("label")
-    # The hub writes a hidden label as -1.
-    if not required and (raw is None or (label_type is None and raw == -1)):
-        return None
-    if "label" not in row:
-        raise DataError(f"{where} lacks the field 'label': it has {reprlib.repr(sorted(row))}.")
-    # type(), because True is an int: a boolean in an index column would pass for class 1.
-    if label_type is None or type(raw) is LABEL_TYPES[label_type]:
-        if type(raw) is int and 0 <= raw < len(labels):
-            return raw
-        if isinstance(raw, str | bool) and str(raw) in labels:
-            return labels.index(str(raw))
-    allowed = {"boolean": "true, false", "index": f"a class id from 0 to {len(labels) - 1}"}.get(str(label_type))
-    raise DataError(f"{where}: the label is {reprlib.repr(raw)}: allowed is {allowed or ', '.join(labels)}.")
-
-
-def _label(example: Example) -> int:
-    return int(example.references[0]) if example.references else -1
-
-
-def _text_to_text(example: Example, fields: Sequence[str], labels: tuple[str, ...]) -> TextToText:
-    """`field: text field: text`, one space between the parts, nothing stripped (T5's `glue` preprocessor)."""
-    label = _label(example)
-    source = " ".join(f"{name}: {example.fields[name]}" for name in fields)
-    return TextToText(source, "" if label < 0 else labels[label])
-
-
-def _class_of(output: Any, form: str, labels: tuple[str, ...]) -> int:
-    """T5's rule for text (`string_label_to_class_id`): the exact label or nothing; no case or space is forgiven."""
-    if form != "text_to_text":
-        return int(output)
-    return labels.index(output) if output in labels else -1
+    return Loaded(rows, examples, deviations)

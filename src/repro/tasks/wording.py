@@ -104,7 +104,8 @@ class Worded(Around):
     """Text to text with the task's name in front of the source, and a sentinel in front of the target.
 
     Args:
-        named: `boolq passage: ...`, as T5's multi-task mixtures have it (lester2021 section (c)).
+        named: `boolq passage: ...`, as T5's multi-task mixtures have it (lester2021 section (c)): the task's `prefix`,
+            or where it has none its name.
         sentinel: the target begins with T5's first sentinel, which is taken off what is generated.
     """
 
@@ -115,7 +116,7 @@ class Worded(Around):
     def render(self, example: Example) -> TextToText:
         """The inner task's strings with what is put in front."""
         plain = self.inside.render(example)
-        source = f"{self.inside.name} {plain.source}" if self._named else plain.source
+        source = f"{getattr(self.inside, 'prefix', self.inside.name)} {plain.source}" if self._named else plain.source
         return TextToText(source, f"{SENTINEL} {plain.target}" if self._sentinel else plain.target)
 
     def parse(self, output: Any, example: Example) -> Any:
