@@ -80,7 +80,9 @@ def _corrections() -> str:
 
 
 def _findings() -> str:
-    said = "Recomputed from the registry. Errata stay there as printed; a value that its caveat calls wrong is never compared.\n\n"
+    said = (
+        "Recomputed from the registry. Errata stay there as printed; a value called wrong there is never compared.\n\n"
+    )
     lines = ([escape(text) for text in line] for line in finding_lines())
     return f"## Numbers that contradict their own paper\n\n{said}{table_text(FINDINGS_HEAD, lines)}"
 

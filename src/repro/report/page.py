@@ -126,7 +126,7 @@ def _corrections() -> str:
 
 
 def _findings() -> str:
-    said = "Recomputed from the registry. Errata stay there as printed; a value that its caveat calls wrong is never compared."
+    said = "Recomputed from the registry. Errata stay there as printed; a value called wrong there is never compared."
     lines = [[escape(text) for text in line] for line in finding_lines()]
     return _paragraph(said) + _table(FINDINGS_HEAD, lines, "Contradictions")
 

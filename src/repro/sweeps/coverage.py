@@ -84,7 +84,7 @@ def _metrics(plain: Mapping[str, Any]) -> set[str | None]:
     from hydra.utils import get_class
 
     task = plain["task"]["paper_name"]
-    if plain["task"].get("parts"):
+    if not plain["task"]["metrics"]:  # a mixture, whose parts have theirs
         return {registry.canonical_metric("average", task)}
     found: set[str | None] = set()
     for config in plain["task"]["metrics"]:
@@ -132,7 +132,7 @@ def of(names: Iterable[str]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for name in names:
         seen: dict[str, Planned] = {}
-        for trial in experiments.load(name).planned():
+        for trial in experiments.load(name).planned(points=False):
             seen.setdefault(cell_key(trial), trial)
         trials = list(seen.values())
         produced = set().union(*(answered(_as_second(trial)) for trial in trials)) | average_answered(trials)
@@ -171,7 +171,9 @@ def _differences(produced: set[str]) -> set[str]:
     """Cells that are the difference of two others, both of which are produced."""
     found = set()
     for cell in registry.cells(method="prompt_minus_fine_tuning"):
-        parts = {one.method for one in registry.cells(paper=cell.paper, at=cell.at, task=cell.task) if one.id in produced}
+        parts = {
+            one.method for one in registry.cells(paper=cell.paper, at=cell.at, task=cell.task) if one.id in produced
+        }
         if {"prompt_tuning", "fine_tuning"} <= parts:
             found.add(cell.id)
     return found

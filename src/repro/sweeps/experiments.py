@@ -30,13 +30,15 @@ class Experiment:
         """Its trials; `given` are overrides of the command line."""
         return Trials(self.grids, {"experiment": self.name, **(given or {})}, models)
 
-    def planned(self, given: Mapping[str, str] | None = None, models: Sequence[str] = ()) -> list[Planned]:
-        """Its trials, composed and keyed.
+    def planned(
+        self, given: Mapping[str, str] | None = None, models: Sequence[str] = (), points: bool = True
+    ) -> list[Planned]:
+        """Its trials, composed and keyed; without `points` one trial stands for a search grid.
 
         Raises:
             ConfigError: as `Trials.planned`.
         """
-        return self.trials(given, models).planned()
+        return self.trials(given, models).planned(points)
 
 
 def names(paper: str | None = None) -> list[str]:

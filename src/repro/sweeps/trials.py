@@ -35,6 +35,11 @@ class Planned:
     """The task of the trial that it waits for."""
 
 
+# What was composed in this process: exhibits share most of their cells, and the files do not change under us.
+_KNOWN: dict[tuple[str, ...], tuple[Any, dict[str, Any]]] = {}
+_TYPED: dict[tuple[tuple[str, ...], str, str], Any] = {}
+
+
 class Composer:
     """Overrides to resolved configs: choices of groups are composed by Hydra once, plain values are set in a copy.
 
@@ -43,8 +48,7 @@ class Composer:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, ...], tuple[Any, dict[str, Any]]] = {}
-        self._typed: dict[tuple[tuple[str, ...], str, str], Any] = {}
+        self._known, self._typed = _KNOWN, _TYPED
 
     def plain(self, trial: Mapping[str, str]) -> dict[str, Any]:
         """The resolved config of a trial, as `repro run` would have it.
@@ -54,6 +58,9 @@ class Composer:
         """
         from repro import composing
 
+        name = trial.get("experiment")
+        if name is not None and _only_names(name):
+            return self.plain({k: v for k, v in trial.items() if k != "experiment"}) | {"experiment_name": name}
         chosen = tuple(f"{key}={value}" for key, value in trial.items() if _is_choice(key))
         try:
             if chosen not in self._known:
@@ -82,6 +89,24 @@ class Composer:
             plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
             self._typed[chosen, key, text] = plain
         return copy.deepcopy(self._typed[chosen, key, text])
+
+
+@cache
+def _only_names(experiment: str) -> bool:
+    """Whether an experiment's file sets nothing of a trial but its name: its trials need no composing of their own."""
+    import yaml  # type: ignore[import-untyped]
+
+    from repro.composing import conf_dir
+
+    path = conf_dir() / "experiment" / f"{experiment}.yaml"
+    if not path.is_file():
+        return False
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    groups = [
+        key for entry in content.pop("defaults", []) for key in (entry if isinstance(entry, dict) else {entry: 0})
+    ]
+    content.pop("hydra", None)
+    return content == {"experiment_name": experiment} and all(key == "override /hydra/sweeper" for key in groups)
 
 
 def _set(plain: dict[str, Any], key: str, value: Any) -> None:
@@ -130,16 +155,16 @@ class Trials:
         if any("after" in grid for grid in self._grids):
             yield self._second
 
-    def _own(self, grid: Mapping[str, Any]) -> list[tuple[grids.Overrides, bool]]:
-        """A grid's trials and whether they are points of a search."""
+    def _own(self, grid: Mapping[str, Any], points: bool = True) -> list[tuple[grids.Overrides, bool]]:
+        """A grid's trials and whether they are points of a search (without `points` one trial stands for a search)."""
         found: list[tuple[grids.Overrides, bool]] = []
         for trial in grids.product(grid, self.given):
             name = trial.get("model") or self._composer.plain(trial)["model"]["name"] if self._models else ""
             if not grids.kept(name, self._models):
                 continue
             search = self._composer.plain(trial)["recipe"].get("search") if grid.get("search") else None
-            points = grids.searched(trial, search) if search else [trial]
-            found += [(point, bool(search)) for point in points]
+            own = grids.searched(trial, search) if search and points else [trial]
+            found += [(point, bool(search)) for point in own]
         return found
 
     def _earlier(self, grid: Mapping[str, Any], trial: grids.Overrides) -> grids.Overrides | None:
@@ -177,15 +202,18 @@ class Trials:
         plain = self._composer.plain(trial)
         return Path(plain["paths"]["runs_root"]) / run_key(plain) / PROMPT
 
-    def planned(self) -> list[Planned]:
+    def planned(self, points: bool = True) -> list[Planned]:
         """Every trial once, by its key; a trial that waits for another has none yet.
+
+        Args:
+            points: every point of a search grid; False: one trial for each search.
 
         Raises:
             ConfigError: a trial that cannot run, or a grid that cannot be read.
         """
         found: dict[tuple[str, ...], Planned] = {}
         for grid in self._grids:
-            for trial, search in self._own(grid):
+            for trial, search in self._own(grid, points):
                 before = self._earlier(grid, trial)
                 if before is None:
                     self._add(found, trial, search)
