@@ -31,7 +31,7 @@ def record(folder):
 
 
 VALUES = {
-    "reviews": {"accuracy", "f1_macro"},
+    "reviews": {"accuracy", "f1_macro", "task_score"},
     "recipes": {f"{strict}span_{value}" for strict in ("", "strict_") for value in ("f1", "precision", "recall")},
     "manuals": {"f1", "exact_match"},
 }
