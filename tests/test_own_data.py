@@ -31,7 +31,7 @@ def record(folder):
 
 
 VALUES = {
-    "reviews": {"accuracy", "f1_macro"},
+    "reviews": {"accuracy", "f1_macro", "task_score"},
     "recipes": {f"{strict}span_{value}" for strict in ("", "strict_") for value in ("f1", "precision", "recall")},
     "manuals": {"f1", "exact_match"},
 }
@@ -121,3 +121,22 @@ def test_a_sweep_finds_the_folder_too(shop, start):
     assert done.code == 0, done.err
     kept = [json.loads(path.read_text(encoding="utf-8")) for path in shop.glob("results/records/*/record.json")]
     assert {one["choices"]["task"] for one in kept} == {"reviews", "recipes"}
+
+
+def test_changed_data_does_not_get_the_old_record(shop, cli):
+    arguments = ("run", "--config-dir", "my-conf", "task=reviews", *SMALL)
+    assert cli(*arguments).code == 0
+    kept = record(shop)
+    train = shop / "reviews" / "train.csv"
+    whole = train.read_text(encoding="utf-8")
+    train.write_text(whole + "vase,It is blue.,happy\n", encoding="utf-8")
+    done = cli(*arguments)
+    assert done.code == 2 and re.search(
+        r"reviews was made with other data: train in reviews.*another task\.name", done.err
+    )
+    assert record(shop) == kept
+    assert cli(*arguments, "task.name=reviews2").code == 0
+    train.write_text(whole, encoding="utf-8")
+    assert cli(*arguments).code == 0  # the old files are back
+    train.unlink()
+    assert cli(*arguments).code == 0  # no file, no objection

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.config import run_key
-from repro.errors import ConfigError, TrialFailed
+from repro.errors import ConfigError, DataError, TrialFailed
 from repro.metrics.base import TASK_SCORE, averaged_values
 from repro.store.lock import Lock
 from repro.store.record import Record
@@ -77,7 +77,35 @@ def _stored(store: Store, key: str, plain: Plain) -> Record | None:
         return None
     if record.status == "failed":
         raise TrialFailed(f"{_name(plain)} failed before ({record.reason}) To run it again add rerun=true.")
+    _refuse_other_data(record, plain)
     return record
+
+
+def _refuse_other_data(record: Record, plain: Plain) -> None:
+    """A key says nothing of what files hold. Papers' sets state their sizes; a user's own may have grown meanwhile.
+
+    Files that are no longer there are no objection: the record answers for what it was trained on.
+
+    Raises:
+        ConfigError: the files of a data set of the user's own hold something else than the record's.
+    """
+    config = plain["task"]
+    own = config["paper_name"] is None and not config["rows"] and not config.get("parts")
+    if not own or config["source"] != "local" or not config["metrics"]:
+        return
+    try:
+        task = build_task(plain)
+        load_examples(plain, task)
+    except DataError:
+        return
+    known = record.provenance.get("data") or {}
+    other = [split for split, facts in task.fingerprint().items() if known.get(split, facts) != facts]
+    if other:
+        raise ConfigError(
+            f"trial {record.key} of task.name={config['name']} was made with other data: {', '.join(other)} in "
+            f"{config['data_dir']} has changed since. Give the changed data set another task.name, or put the old "
+            "files back."
+        )
 
 
 def _say(key: str, owner: Any) -> None:
