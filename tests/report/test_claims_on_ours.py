@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from repro import stats
 from repro.cli import main
 from repro.papers import registry
 from repro.papers.claims import claims
@@ -60,6 +61,8 @@ def test_a_superglue_score_is_the_mean_over_eight_tasks_of_the_mean_over_metrics
     assert found.value == pytest.approx((7 * 60.2 + 75) / 8)
     by_seed = [(7 * (60 + 0.1 * seed) + 75) / 8 for seed in (1, 2, 3)]
     assert found.std == pytest.approx(np.std(by_seed, ddof=1))
+    expected = stats.aggregated(found.parts)
+    assert found.interval == (expected.low, expected.high) and found.interval[0] < found.value < found.interval[1]
 
 
 def test_a_superglue_score_needs_every_task(make: Make) -> None:
@@ -75,12 +78,33 @@ def test_a_superglue_score_needs_every_task(make: Make) -> None:
         {"method.length": 20},
         {"method.initialisation": "uniform"},
         {"task.sentinel": True},
+        {"method.start_from": "prompt.safetensors"},
     ],
 )
 def test_a_run_that_differs_is_not_the_cells(make: Make, change: dict[str, Any]) -> None:
     cell = registry.cell("lester2021/F1.prompt_tuning.base")
     assert Results(groups(superglue(make, "base", 60.0))).of(cell) is not None
     assert Results(groups(superglue(make, "base", 60.0, **change))).of(cell) is None
+
+
+def test_a_prompt_that_is_only_scored_is_the_cells(make: Make) -> None:
+    scored = {"method.start_from": "released.npy", "trainer.steps": 0}
+    records = superglue(make, "base", 60.0, **scored)
+    assert Results(groups(records)).of(registry.cell("lester2021/F1.prompt_tuning.base")) is not None
+
+
+def test_the_average_of_a_mixture_is_a_score_of_its_own(make: Make) -> None:
+    change = {**FT, "task.parts": {"cb": {}}, "task.name": "all", "task.paper_name": "superglue"}
+    change |= {"model.paper_name": "t5-v1_1-base", "recipe.paper": "lester2021"}
+    results = Results(groups([make(seed, 70.0 + seed, metric="average", change=change) for seed in (1, 2)]))
+    found = results.of(registry.cell("lester2021/F1.model_tuning_multitask.base"))
+    assert found is not None and found.value == 71.5 and found.n == 2
+    assert results.of(registry.cell("lester2021/F1.model_tuning.base")) is None
+
+
+def test_one_run_a_task_has_no_interval(make: Make) -> None:
+    found = Results(groups(superglue(make, "base", 60.0, (1,)))).of(registry.cell("lester2021/F1.prompt_tuning.base"))
+    assert found is not None and found.interval is None and found.std is None
 
 
 def test_unprinted_cells_take_our_runs(make: Make) -> None:

@@ -144,10 +144,12 @@ def _cell_data(cell: Reported, ours: Ours | None) -> dict[str, Any]:
         "id": cell.id,
         "paper": predicates.printed(cell, "value"),
         "ours": None,
+        "interval": None,
         "n": 0,
         "runs": [],
     }
     if ours is None:
         return found
     runs = list(dict.fromkeys(record.key for group in ours.groups for record in group.scored))
-    return found | {"ours": round(ours.value, 6), "n": ours.n, "runs": runs}
+    interval = None if ours.interval is None else [round(end, 6) for end in ours.interval]
+    return found | {"ours": round(ours.value, 6), "interval": interval, "n": ours.n, "runs": runs}

@@ -70,6 +70,14 @@ class Ours:
             return None
         return statistics.stdev(sum(run) / len(run) for run in zip(*self.parts, strict=True))
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 %: Student's t over seeds; of an average a bootstrap stratified by task. None for one run a task."""
+        from repro import stats
+
+        found = stats.summary(self.parts[0]) if len(self.parts) == 1 else stats.aggregated(self.parts)
+        return None if found.low is None or found.high is None else (found.low, found.high)
+
     def draws(self, count: int) -> np.ndarray:
         """What the mean over infinitely many seeds may be, [count]; equal groups give equal draws."""
         import numpy as np
@@ -103,10 +111,12 @@ class Results:
     def _look(self, cell: Reported) -> Ours | None:
         if cell.metric in _PARAMETERS:
             return self._parameters(cell)
-        if cell.metric == "superglue_score":
-            return self._superglue(cell)
-        if "aggregate" in cell.vars:
+        if "aggregate" in cell.vars and cell.metric != "superglue_score":
             return self._of_ensemble(cell)
+        return self._direct(cell) or (self._superglue(cell) if cell.metric == "superglue_score" else None)
+
+    def _direct(self, cell: Reported) -> Ours | None:
+        """A score that a group has itself; also the average of a mixture (multi-task tuning)."""
         near = self._by_task.get((cell.method, cell.task), [])
         found = [ours for group in near if (ours := _score(group, cell)) is not None]
         return min(found, key=lambda ours: _rank(ours, cell), default=None)
