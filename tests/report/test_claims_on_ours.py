@@ -147,6 +147,22 @@ def test_of_two_groups_the_papers_recipe_counts(make: Make) -> None:
     assert found is not None and found.value == 89.0
 
 
+def test_of_a_search_the_best_selected_setting_counts_and_is_said_to_be_one_of_many(make: Make) -> None:
+    def tried(rate: float, score: float, selected: float | None) -> Record:
+        selection = {"metric": "accuracy", "value": selected}
+        return make(1, score, change={"trainer.optimiser.learning_rate": rate}, selection=selection)
+
+    points = [tried(0.005, 86.0, 86.0), tried(0.007, 89.0, 89.5), tried(0.01, 88.0, 88.0), tried(0.02, 95.0, None)]
+    found = Results(groups(points)).of(registry.cell("liu2022/t2.roberta-large.rte.pt-2"))
+    assert found is not None and (found.value, found.settings) == (89.0, 4)
+    rows = claim_rows("liu2022", groups([*points, make(1, 86.6, change={**FT, "recipe.name": None})]))
+    assert "the best of up to 4 settings" in row(rows, "C3").why
+    # Twice the runs weigh more than a better pick.
+    again = [tried(0.005, 86.0, 86.0), make(2, 86.2, change={"trainer.optimiser.learning_rate": 0.005})]
+    best = Results(groups([*points[1:], *again])).of(registry.cell("liu2022/t2.roberta-large.rte.pt-2"))
+    assert best is not None and best.n == 2
+
+
 # ---- verdicts
 
 
