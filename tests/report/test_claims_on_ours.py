@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from repro import stats
 from repro.cli import main
 from repro.papers import registry
 from repro.papers.claims import claims
@@ -60,6 +61,8 @@ def test_a_superglue_score_is_the_mean_over_eight_tasks_of_the_mean_over_metrics
     assert found.value == pytest.approx((7 * 60.2 + 75) / 8)
     by_seed = [(7 * (60 + 0.1 * seed) + 75) / 8 for seed in (1, 2, 3)]
     assert found.std == pytest.approx(np.std(by_seed, ddof=1))
+    expected = stats.aggregated(found.parts)
+    assert found.interval == (expected.low, expected.high) and found.interval[0] < found.value < found.interval[1]
 
 
 def test_a_superglue_score_needs_every_task(make: Make) -> None:
@@ -75,12 +78,33 @@ def test_a_superglue_score_needs_every_task(make: Make) -> None:
         {"method.length": 20},
         {"method.initialisation": "uniform"},
         {"task.sentinel": True},
+        {"method.start_from": "prompt.safetensors"},
     ],
 )
 def test_a_run_that_differs_is_not_the_cells(make: Make, change: dict[str, Any]) -> None:
     cell = registry.cell("lester2021/F1.prompt_tuning.base")
     assert Results(groups(superglue(make, "base", 60.0))).of(cell) is not None
     assert Results(groups(superglue(make, "base", 60.0, **change))).of(cell) is None
+
+
+def test_a_prompt_that_is_only_scored_is_the_cells(make: Make) -> None:
+    scored = {"method.start_from": "released.npy", "trainer.steps": 0}
+    records = superglue(make, "base", 60.0, **scored)
+    assert Results(groups(records)).of(registry.cell("lester2021/F1.prompt_tuning.base")) is not None
+
+
+def test_the_average_of_a_mixture_is_a_score_of_its_own(make: Make) -> None:
+    change = {**FT, "task.parts": {"cb": {}}, "task.name": "all", "task.paper_name": "superglue"}
+    change |= {"model.paper_name": "t5-v1_1-base", "recipe.paper": "lester2021"}
+    results = Results(groups([make(seed, 70.0 + seed, metric="average", change=change) for seed in (1, 2)]))
+    found = results.of(registry.cell("lester2021/F1.model_tuning_multitask.base"))
+    assert found is not None and found.value == 71.5 and found.n == 2
+    assert results.of(registry.cell("lester2021/F1.model_tuning.base")) is None
+
+
+def test_one_run_a_task_has_no_interval(make: Make) -> None:
+    found = Results(groups(superglue(make, "base", 60.0, (1,)))).of(registry.cell("lester2021/F1.prompt_tuning.base"))
+    assert found is not None and found.interval is None and found.std is None
 
 
 def test_unprinted_cells_take_our_runs(make: Make) -> None:
@@ -121,6 +145,22 @@ def test_of_two_groups_the_papers_recipe_counts(make: Make) -> None:
     other = [make(seed, 70.0, change={"recipe.paper": None, "trainer.epochs": 3}) for seed in (1, 2, 3)]
     found = Results(groups([*other, *own])).of(registry.cell("liu2022/t2.roberta-large.rte.pt-2"))
     assert found is not None and found.value == 89.0
+
+
+def test_of_a_search_the_best_selected_setting_counts_and_is_said_to_be_one_of_many(make: Make) -> None:
+    def tried(rate: float, score: float, selected: float | None) -> Record:
+        selection = {"metric": "accuracy", "value": selected}
+        return make(1, score, change={"trainer.optimiser.learning_rate": rate}, selection=selection)
+
+    points = [tried(0.005, 86.0, 86.0), tried(0.007, 89.0, 89.5), tried(0.01, 88.0, 88.0), tried(0.02, 95.0, None)]
+    found = Results(groups(points)).of(registry.cell("liu2022/t2.roberta-large.rte.pt-2"))
+    assert found is not None and (found.value, found.settings) == (89.0, 4)
+    rows = claim_rows("liu2022", groups([*points, make(1, 86.6, change={**FT, "recipe.name": None})]))
+    assert "the best of up to 4 settings" in row(rows, "C3").why
+    # Twice the runs weigh more than a better pick.
+    again = [tried(0.005, 86.0, 86.0), make(2, 86.2, change={"trainer.optimiser.learning_rate": 0.005})]
+    best = Results(groups([*points[1:], *again])).of(registry.cell("liu2022/t2.roberta-large.rte.pt-2"))
+    assert best is not None and best.n == 2
 
 
 # ---- verdicts

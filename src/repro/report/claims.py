@@ -120,6 +120,8 @@ def _why(outcome: Outcome, cells: Sequence[tuple[Reported, Ours | None]], verdic
         parts.append(f"{runs} run{'s' if counts[-1] > 1 else ''} a cell")
         if counts[0] == 1:
             parts.append("a cell with one run has no interval")
+        if (most := max(ours.settings for ours in found)) > 1:
+            parts.append(f"a cell is the best of up to {most} settings, by the score that selects checkpoints")
     return ". ".join(part for part in parts if part)
 
 
@@ -144,10 +146,18 @@ def _cell_data(cell: Reported, ours: Ours | None) -> dict[str, Any]:
         "id": cell.id,
         "paper": predicates.printed(cell, "value"),
         "ours": None,
+        "interval": None,
         "n": 0,
         "runs": [],
     }
     if ours is None:
         return found
     runs = list(dict.fromkeys(record.key for group in ours.groups for record in group.scored))
-    return found | {"ours": round(ours.value, 6), "n": ours.n, "runs": runs}
+    interval = None if ours.interval is None else [round(end, 6) for end in ours.interval]
+    return found | {
+        "ours": round(ours.value, 6),
+        "interval": interval,
+        "n": ours.n,
+        "runs": runs,
+        "settings": ours.settings,
+    }

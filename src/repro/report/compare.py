@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from repro.papers import registry
 from repro.papers.registry import PAPERS, Reported, canonical_metric, decimals, split_key
 from repro.report.bands import band
+from repro.report.beyond import beyond
 from repro.report.groups import Group, lookup, plain_text
 
 if TYPE_CHECKING:
@@ -129,8 +130,7 @@ def mismatches(group: Group, split: str, cell: Reported) -> list[str]:
     if cell.our_split is None or cell.our_split != split_key(split):
         found.append(f"the cell's split is {cell.split}, ours is {split}")
     found += [clause for name in cell.vars if (clause := _difference(name, cell, group))]
-    if lookup(group.config, "task.sentinel") and "target_sentinel" not in cell.vars:
-        found.append("our targets begin with a sentinel, the cell's do not")
+    found += beyond(group.config, cell)
     if not cell.usable:
         found.append(f"the cell's own caveat rules it out ({cell.caveat})")
     return found

@@ -46,6 +46,8 @@ class Ours:
     """One value a run; of an average one tuple a task."""
     groups: tuple[Group, ...]
     """Where the values come from, one a part."""
+    settings: int = 1
+    """How many groups agreed with the cell; above 1 these are the runs of the best one (see `_rank`)."""
 
     @property
     def value(self) -> float:
@@ -69,6 +71,14 @@ class Ours:
         ):
             return None
         return statistics.stdev(sum(run) / len(run) for run in zip(*self.parts, strict=True))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 %: Student's t over seeds; of an average a bootstrap stratified by task. None for one run a task."""
+        from repro import stats
+
+        found = stats.summary(self.parts[0]) if len(self.parts) == 1 else stats.aggregated(self.parts)
+        return None if found.low is None or found.high is None else (found.low, found.high)
 
     def draws(self, count: int) -> np.ndarray:
         """What the mean over infinitely many seeds may be, [count]; equal groups give equal draws."""
@@ -103,26 +113,30 @@ class Results:
     def _look(self, cell: Reported) -> Ours | None:
         if cell.metric in _PARAMETERS:
             return self._parameters(cell)
-        if cell.metric == "superglue_score":
-            return self._superglue(cell)
-        if "aggregate" in cell.vars:
+        if "aggregate" in cell.vars and cell.metric != "superglue_score":
             return self._of_ensemble(cell)
+        return self._direct(cell) or (self._superglue(cell) if cell.metric == "superglue_score" else None)
+
+    def _direct(self, cell: Reported) -> Ours | None:
+        """A score that a group has itself; also the average of a mixture (multi-task tuning)."""
         near = self._by_task.get((cell.method, cell.task), [])
         found = [ours for group in near if (ours := _score(group, cell)) is not None]
-        return min(found, key=lambda ours: _rank(ours, cell), default=None)
+        best = min(found, key=lambda ours: _rank(ours, cell), default=None)
+        return None if best is None else replace(best, settings=len(found))
 
     def _superglue(self, cell: Reported) -> Ours | None:
-        parts, groups = [], []
+        parts, groups, settings = [], [], 1
         for task, metrics in SUPERGLUE.items():
             found = [self.of(replace(cell, id=f"{cell.id} {task} {m}", task=task, metric=m)) for m in metrics]
             present = [ours for ours in found if ours is not None]
             if len(present) < len(metrics) or len({ours.groups[0].key for ours in present}) > 1:
                 return None
+            settings = max(settings, *(ours.settings for ours in present))
             parts.append(
                 tuple(sum(values) / len(values) for values in zip(*(o.parts[0] for o in present), strict=True))
             )
             groups.append(present[0].groups[0])
-        return Ours(tuple(parts), tuple(groups))
+        return Ours(tuple(parts), tuple(groups), settings)
 
     def _of_ensemble(self, cell: Reported) -> Ours | None:
         """The mean and the best member stand in the record of the vote."""
@@ -172,7 +186,22 @@ def _measure(group: Group, cell: Reported) -> tuple[str, str] | None:
     return None
 
 
-def _rank(ours: Ours, cell: Reported) -> tuple[bool, bool, int, str]:
-    """Sort key, best first: with a recipe of this paper, in an experiment of this paper, most runs."""
+def _rank(ours: Ours, cell: Reported) -> tuple[bool, bool, int, float, str]:
+    """Sort key, best first: with a recipe of this paper, in an experiment of this paper, most runs, best selected.
+
+    The last but one is how a paper picks from its search: by the score on which checkpoints are selected.
+    """
     group = ours.groups[0]
-    return lookup(group.config, "recipe.paper") != cell.paper, group.paper != cell.paper, -ours.n, group.key
+    here = lookup(group.config, "recipe.paper") != cell.paper, group.paper != cell.paper
+    return *here, -ours.n, -_selected(group), group.key
+
+
+def _selected(group: Group) -> float:
+    """Mean score by which the runs' checkpoints were selected; higher is better, -inf where it is not recorded."""
+    values = []
+    for record in group.scored:
+        value = record.selection.get("value")
+        if not isinstance(value, (int, float)):
+            return float("-inf")
+        values.append(-value if record.selection.get("metric") == "loss" else value)
+    return sum(values) / len(values)
