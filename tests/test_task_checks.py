@@ -229,6 +229,20 @@ def test_multi_task_model_tuning(quick: Quick) -> None:
 
 
 @pytest.mark.smoke
+@pytest.mark.parametrize("model", ["tiny-bert", "tiny-t5", "tiny-gpt2"])
+@pytest.mark.parametrize("task", ["multirc", "record", "wsc", "sst2", "mrpc", "qqp"])
+def test_two_steps_of_each_classification_task(task: str, model: str, quick: Quick) -> None:
+    record = finished(quick("method=fine_tuning", f"model={model}", f"task={task}")).record
+    found = record.metrics["validation"]
+    assert all(0 <= value <= 100 for value in found.values())
+    if "task_score" in found:
+        both = [value for name, value in found.items() if name != "task_score"]
+        assert found["task_score"] == pytest.approx(sum(both) / 2)
+    rows = {len(statistics) for statistics in record.statistics["validation"].values()}
+    assert rows == {3 if task == "mrpc" else 6}, "a row of statistics an example"
+
+
+@pytest.mark.smoke
 def test_selection_by_the_mean_of_two_metrics(quick: Quick) -> None:
     by_mean = finished(quick("method=fine_tuning", *BERT, "task=cb", "trainer.selection.metric=task_score"))
     found = by_mean.record.metrics["validation"]
