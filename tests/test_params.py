@@ -177,7 +177,7 @@ def test_a_budget_that_cannot_be_met(cli: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "outputs"), [("mpt_ner_open", 9 + 13), ("mpt_qa", 4), ("mpt_superglue", 2 + 3 + 2 + 2)]
+    ("task", "outputs"), [("mpt_ner_open", 9 + 13), ("mpt_qa", 4), ("mpt_superglue", 2 + 3 + 4 * 2), ("qqp_to_mrpc", 2)]
 )
 def test_a_mixtures_head_has_the_classes_of_all_parts(task: str, outputs: int) -> None:
     _, found = params.of(["method=p_tuning_v2", "method.length=3", "model=bert-base-cased", f"task={task}"])

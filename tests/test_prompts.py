@@ -224,6 +224,24 @@ def test_vote(answers: list[Any], wanted: Any) -> None:
     assert vote(answers) == wanted
 
 
+def test_inputs_of_wsc_multirc_and_record(quick: Callable[..., Any], tmp_path: Path, cli: Any) -> None:
+    """Without a label, the pronoun's place or a list of entities."""
+    lines = {
+        "wsc": {"text": "Ann told Lee that she won.", "span1_text": "Ann", "span2_text": "she"},
+        "multirc": {"paragraph": "Ann ran.", "question": "Who ran?", "answer": "Ann"},
+        "record": {"passage": "Ann beat Lee.", "query": "@placeholder won.", "entities": "Ann, Lee"},
+    }
+    trials = [trained(quick, "tiny-bert", task, "prefix_tuning", 3) for task in lines]
+    file = tmp_path / "inputs.jsonl"
+    file.write_text("".join(json.dumps({"task": task, **line}) + "\n" for task, line in lines.items()))
+    results, runs = trials[0].folder.parents[1] / "results", trials[0].folder.parent
+    named = [word for trial in trials for word in ("--prompt", trial.record.key)]
+    done = cli("predict", *named, "--inputs", str(file), "--results", str(results), "--runs", str(runs))
+    assert done.code == 0, done.err
+    said = [json.loads(line)["prediction"] for line in done.out.splitlines() if line.startswith("{")]
+    assert [kind in ("False", "True") for kind in said] == [True, True, False] and said[2] in ("Ann", "Lee")
+
+
 @pytest.mark.parametrize(
     ("task", "split", "metric"), [("record", "validation", "exact_match"), ("qqp_to_mrpc", "test", "accuracy")]
 )

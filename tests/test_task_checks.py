@@ -13,6 +13,7 @@ import pytest
 
 from repro.config import run_key
 from repro.errors import ConfigError
+from repro.metrics.superglue import superglue_score
 from repro.validation import form_of, validate
 
 WORDS = "task.verbaliser={entailment: y, not_entailment: n}"
@@ -206,7 +207,8 @@ def test_a_limit_of_a_mixture_holds_for_every_part(quick: Quick) -> None:
     outcome = finished(plain)
     assert sum("train: 2 of 8 examples" in said for said in outcome.record.deviations) == 6
     assert set(outcome.record.metrics["validation"]) == {
-        *("average", "boolq.accuracy", "cb.accuracy", "cb.f1_macro", "rte.accuracy", "wic.accuracy")
+        *("average", "boolq.accuracy", "cb.accuracy", "cb.f1_macro", "cb.task_score"),
+        *("multirc.f1a", "multirc.exact_match", "multirc.task_score", "rte.accuracy", "wic.accuracy", "wsc.accuracy"),
     }
 
 
@@ -217,10 +219,36 @@ def test_multi_task_model_tuning(quick: Quick) -> None:
     plain = quick("method=fine_tuning", "model=tiny-t5", "task=lester_mixture")
     task = build_task(plain)
     first = {task.part_of(e): task.render(e).source.split()[0] for e in task.examples("train")}
-    assert first == {name: name for name in ("boolq", "cb", "copa", "rte", "wic")}
+    seven = ("boolq", "cb", "copa", "multirc", "record", "rte", "wic")
+    assert first == {name: name for name in seven} | {"wsc": "wsc:"}
     outcome = finished(plain)
-    assert set(outcome.record.metrics["validation"]) >= {"average", "copa.accuracy", "cb.f1_macro"}
-    assert any("MultiRC, ReCoRD, WSC and DPR" in said for said in outcome.record.deviations)
+    found = outcome.record.metrics["validation"]
+    parts = {name: {key.partition(".")[2]: found[key] for key in found if key.startswith(f"{name}.")} for name in first}
+    assert found["average"] == pytest.approx(superglue_score(parts)), "the mixture's average is SuperGLUE's score"
+    assert any("lacks DPR" in said for said in outcome.record.deviations)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("model", ["tiny-bert", "tiny-t5", "tiny-gpt2"])
+@pytest.mark.parametrize("task", ["multirc", "record", "wsc", "sst2", "mrpc", "qqp"])
+def test_two_steps_of_each_classification_task(task: str, model: str, quick: Quick) -> None:
+    record = finished(quick("method=fine_tuning", f"model={model}", f"task={task}")).record
+    found = record.metrics["validation"]
+    assert all(0 <= value <= 100 for value in found.values())
+    if "task_score" in found:
+        both = [value for name, value in found.items() if name != "task_score"]
+        assert found["task_score"] == pytest.approx(sum(both) / 2)
+    rows = {len(statistics) for statistics in record.statistics["validation"].values()}
+    assert rows == {3 if task == "mrpc" else 6}, "a row of statistics an example"
+
+
+@pytest.mark.smoke
+def test_selection_by_the_mean_of_two_metrics(quick: Quick) -> None:
+    by_mean = finished(quick("method=fine_tuning", *BERT, "task=cb", "trainer.selection.metric=task_score"))
+    found = by_mean.record.metrics["validation"]
+    assert by_mean.record.selection["value"] == pytest.approx((found["accuracy"] + found["f1_macro"]) / 2)
+    with pytest.raises(ConfigError, match=r"trainer\.selection\.metric=task_score: rte has accuracy, and loss"):
+        finished(quick("method=fine_tuning", *BERT, "trainer.selection.metric=task_score"))
 
 
 @pytest.mark.smoke
