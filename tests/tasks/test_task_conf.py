@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("REPRO_DATA_ROOT", ROOT.parent / "shared" / "data"))
 CONF = ROOT / "conf" / "task"
 CLASSIFICATION = ("boolq", "cb", "copa", "mrpc", "multirc", "qqp", "record", "rte", "sst2", "wic", "wsc")
-OURS = (*CLASSIFICATION, "conll04", "e2e", "wnut17")
+GENERATION = ("dart", "e2e", "webnlg")
+OURS = (*CLASSIFICATION, *GENERATION, "conll04", "wnut17")
 FORM_TYPES = {"text_to_text": TextToText, "pair": Pair, "choice": Choice, "ranking": Ranking, "tagging": Tagged}
 AS_IT_IS: dict[str, dict[str, Any]] = {
     "mrpc": {"options": {"validation_list": {"ids": None}}},
@@ -57,7 +58,7 @@ def test_the_file_fits_the_schema_and_says_what_it_is(name):
     assert set(task.forms) <= set(FORMS) and task.form == "auto"
     assert task.data_dir.startswith(str(DATA))
     assert set(task.rows) == set(SPLITS)
-    assert task.report_split == ("test" if name in ("conll04", "wnut17", "e2e") else "validation")
+    assert task.report_split == ("test" if name in ("conll04", "wnut17", *GENERATION) else "validation")
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -107,8 +108,9 @@ def test_paper_names_are_those_of_the_reported_numbers():
     assert [name for name in OURS if config(name).paper_name is None] == ["wnut17"]
 
 
-def test_e2e_decodes_as_the_authors_do():
-    decoding = config("e2e").decoding
+@pytest.mark.parametrize("name", GENERATION)
+def test_table_to_text_decodes_as_the_authors_do(name):
+    decoding = config(name).decoding
     assert (decoding.beams, decoding.length_penalty, decoding.max_new_tokens) == (5, 1.0, 100)
     assert list(decoding.bad_words) == ["\n\n", "\n"]
 
