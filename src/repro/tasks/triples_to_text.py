@@ -229,7 +229,7 @@ class Dart(TriplesToText):
 
     def _edition(self, split: str, found: int) -> tuple[tuple[str, ...], int | None]:
         """What the record must say of the version, and the number of rows that the split must have."""
-        old = self._rows.get(split)
+        old = self._original_rows.get(split)
         if split == "validation" or old is None or self._version == "2020":
             return (), None
         if split == "train":
