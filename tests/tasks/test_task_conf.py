@@ -117,6 +117,22 @@ def test_table_to_text_decodes_as_the_authors_do(name):
     assert list(decoding.bad_words) == ["\n\n", "\n"]
 
 
+@pytest.mark.parametrize(
+    ("name", "domain"), [("xsum", None), ("xsum_news_to_sports", "news_to_sports"), ("xsum_within_news", "within_news")]
+)
+def test_xsum_reads_and_decodes_as_the_authors_do(name, domain):
+    """liliang2021 section (a): 512 and 60 tokens, six beams, penalty 0.8; the official max_length 62 and min_length 11
+    count BART's start token."""
+    task = config(name)
+    assert (task.name, task.paper_name, task.report_split, task.forms) == (name, name, "test", ["text_to_text"])
+    assert (task.max_input_length, task.max_target_length) == (512, 60)
+    decoding = task.decoding
+    assert (decoding.beams, decoding.length_penalty, decoding.batch_size) == (6, 0.8, 10)
+    assert (decoding.max_new_tokens + 1, decoding.min_new_tokens + 1) == (62, 11)
+    assert task.options.get("domain") == domain and task.options.get("test_sample", 8000) == 8000
+    assert built(name).form == "text_to_text"
+
+
 def test_tasks_import_no_model_library():
     program = "import json, sys, repro.tasks.superglue, repro.tasks.tagging, repro.tasks.table_to_text\n"
     program += "print(json.dumps([name for name in ('torch', 'transformers', 'datasets') if name in sys.modules]))"

@@ -1,4 +1,4 @@
-"""A trial of WebNLG keeps scores of the whole test set and of its two halves, all of one decoding."""
+"""Trials of the generation tasks: WebNLG's halves from one decoding, DART, XSum with BART, a low-data set of E2E."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 
 from repro.report.compare import compare
 from repro.report.groups import groups
-from repro.runner import run
+from repro.runner import build_task, run
 from repro.store.record import Record
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,3 +48,22 @@ def test_a_low_data_trial_says_so_and_is_compared_with_no_whole_set(quick: Calla
     found = compare(group, registry.cells(), "test", "bleu")
     assert found.verdict == "not comparable"
     assert "the cell's training set is whole, ours is cut (task.low_data.size=4)" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "train"),
+    [("dart", "tiny-gpt2", 15), ("xsum", "tiny-bart", 8), ("xsum_news_to_sports", "tiny-bart", 6)],
+)
+def test_the_other_generation_tasks_train_and_decode(
+    quick: Callable[..., dict[str, Any]], task: str, model: str, train: int
+) -> None:
+    """As in their files but for lengths: six beams for XSum, five for DART."""
+    beams = ("task.decoding.beams=6", "task.decoding.min_new_tokens=3")
+    plain = quick("method=prefix_tuning", f"model={model}", f"task={task}", "method.length=3", *beams)
+    record = run(plain).record
+    assert record is not None and record.status in ("done", "collapsed")
+    assert set(record.metrics) == {"validation", "test"}
+    loaded = build_task(plain)
+    assert len(loaded.examples("train")) == train
+    assert record.provenance["data"]["train"] == loaded.fingerprint()["train"]
+    assert set(loaded.deviations) <= set(record.deviations)
