@@ -158,11 +158,49 @@ def _facts(task: Mapping[str, Any], split: str, number: int) -> str:
     return "".join(json.dumps({"sub_label": f"Ann {i}", "obj_label": "ny"[i % 2]}) + "\n" for i in range(number))
 
 
+def _webnlg(task: Mapping[str, Any], split: str, number: int) -> str:
+    entries = []
+    for i in range(number):
+        triples = [{"subject": f"Inn_{i}", "property": "city", "object": '"York"'}]
+        triples += [{"subject": f"Inn_{i}", "property": "kind", "object": "Pub"}] * (i % 2)
+        texts = [{"lex": f"Inn {i} is in York.", "comment": "good"}, {"lex": f"York has Inn {i}.", "comment": "toFix"}]
+        category = ("Food", "Artist")[i % 2] if split == "test" else "Food"
+        entry = {"category": category, "modifiedtripleset": triples, "lexicalisations": texts[: i % 2 + 1]}
+        entries.append({str(i + 1): entry})
+    return json.dumps({"entries": entries})
+
+
+def _dart(task: Mapping[str, Any], split: str, number: int) -> str:
+    # Every other entry has the triples of the one before it, as in the official files.
+    entries = []
+    for i in range(number):
+        triples = [[f"Inn {i // 2}", "CITY", "York"]]
+        texts = [{"source": "made", "text": f"Inn {i // 2} is in York, {i}."}] * (i % 3 + 1)
+        entries.append({"tripleset": triples, "annotations": texts})
+    return json.dumps(entries)
+
+
+def _xsum(task: Mapping[str, Any], split: str, number: int) -> dict[str, str]:
+    if task["options"].get("layout", "lines") == "lines":
+        name = {"validation": "val"}.get(split, split)
+        sources = "".join(f"The inn number {i} burnt down. Nobody was hurt.\n" for i in range(number))
+        return {f"{name}.source": sources, f"{name}.target": "".join(f"Inn {i} burnt.\n" for i in range(number))}
+    pages = ("news/uk-england-1", "news/business-2", "sport/football/3", "news/technology-4")
+    ids = {one: [f"{place}{i}" for i in range(rows)] for place, (one, rows) in enumerate(ROWS.items(), 1)}
+    files = {"XSum-TRAINING-DEV-TEST-SPLIT-90-5-5.json": json.dumps(ids)}
+    for i, name in enumerate(ids[split]):
+        sections = {"URL": f"http://www.bbc.co.uk/{pages[i % 4]}", "TITLE": "Inn", "FIRST-SENTENCE": f"Inn {i} burnt."}
+        sections["RESTBODY"] = f"The inn number {i} burnt down.\n\nNobody was hurt."
+        text = "".join(f"[SN]{marker}[SN]\n{words}\n\n" for marker, words in sections.items())
+        files[f"bbc-summary-data/{name}.summary"] = text
+    return files
+
+
 def _running_text(task: Mapping[str, Any], split: str, number: int) -> str:
     return "".join(f"Ann walked to the inn number {i} and back again.\n" for i in range(number * 20))
 
 
-WRITERS: dict[str, tuple[Callable[[Mapping[str, Any], str, int], str], tuple[str, str, str]]] = {
+WRITERS: dict[str, tuple[Callable[[Mapping[str, Any], str, int], str | dict[str, str]], tuple[str, str, str]]] = {
     "repro.tasks.superglue.SentencePair": (_sentence_pair, ("train.jsonl", "val.jsonl", "test.jsonl")),
     "repro.tasks.superglue.Copa": (_copa, ("train.jsonl", "val.jsonl", "test.jsonl")),
     "repro.tasks.multirc.MultiRc": (_multirc, ("train.jsonl", "val.jsonl", "test.jsonl")),
@@ -173,9 +211,15 @@ WRITERS: dict[str, tuple[Callable[[Mapping[str, Any], str, int], str], tuple[str
     "repro.tasks.srl.SemanticRoles": (_semantic_roles, ("train.txt", "dev.txt", "test.txt")),
     "repro.tasks.lama.Lama": (_facts, ("train.jsonl", "dev.jsonl", "test.jsonl")),
     "repro.tasks.squad.QuestionAnswering": (_question_answering, ("train.json", "dev.json", "test.json")),
+    "repro.tasks.triples_to_text.WebNlg": (_webnlg, ("train.json", "dev.json", "test.json")),
+    "repro.tasks.triples_to_text.Dart": (
+        _dart,
+        ("dart-v1.1.1-full-train.json", "dart-v1.1.1-full-dev.json", "dart-v1.1.1-full-test.json"),
+    ),
+    "repro.tasks.summarisation.XSum": (_xsum, ("train.source", "val.source", "test.source")),
     "repro.tasks.table_to_text.TableToText": (_table_to_text, ("src1_train.txt", "src1_valid.txt", "src1_test.txt")),
 }
-"""Task class: what writes a split of it, and the names of its three files."""
+"""Task class: what writes a split of it (or several files by name), and the names of its three files."""
 
 
 def write_data(task: Mapping[str, Any], folder: Path) -> None:
@@ -191,9 +235,11 @@ def write_data(task: Mapping[str, Any], folder: Path) -> None:
     for split, number in ROWS.items():
         if split == "validation" and files[split] == files["train"]:
             continue  # it is taken out of the other
-        path, data = folder / files[split], write(task, split, number).encode("utf-8")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+        text = write(task, split, number)
+        for name, content in (text if isinstance(text, dict) else {files[split]: text}).items():
+            path, data = folder / name, content.encode("utf-8")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     held_out = task["options"].get("validation_list") or {}
     if held_out.get("ids"):
         lines = ("\t".join([str(row)] * len(held_out["columns"])) + "\n" for row in range(ROWS["validation"] // 2))

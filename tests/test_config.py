@@ -108,6 +108,18 @@ def test_two_different_changes_give_two_different_keys(composed: Callable[..., A
     assert len(keys) == len(relevant)
 
 
+def test_a_field_that_came_later_leaves_the_key_of_old_records_alone(composed: Callable[..., Any]) -> None:
+    """A record made before `low_data` and `fraction` existed has neither; so has one whose group is empty."""
+    plain = resolved(composed(*TRIALS["prompt_tuning"]))
+    old = copy.deepcopy(plain)
+    for name in ("low_data", "fraction"):
+        del old["task"][name]
+    assert run_key(old) == run_key(plain)
+    settings = ({"low_data": {"size": 50, "subset": 0, "dev_fraction": 0.3}}, {"fraction": 0.1})
+    others = [plain | {"task": plain["task"] | one} for one in settings]
+    assert len({run_key(one) for one in (plain, *others)}) == 3
+
+
 def test_the_key_leaves_its_argument_alone_and_ignores_the_order_of_keys(composed: Callable[..., Any]) -> None:
     plain = resolved(composed(*TRIALS["p_tuning_v2"]))
     before = copy.deepcopy(plain)

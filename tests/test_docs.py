@@ -84,8 +84,12 @@ def test_run_commands_train(page, line, data_root, cli, monkeypatch):
     others = [word for word in words if word not in model and not word.startswith("model.")]
     if any(word.startswith("experiment=") for word in words):
         others = [*others, "method=p_tuning_v2", "seed=1"]  # one trial of the grid
+    small = SMALL
+    if any(word.startswith(("task.low_data", "task.fraction")) for word in others):  # these take the place of limits
+        others = [re.sub(r"^(task\.low_data\.size=)\d+", r"\g<1>4", word) for word in others]
+        small = [word for word in SMALL if not word.startswith(("task.limit.train", "task.limit.validation"))]
     swept = others if "-m" not in others or "experiment" in line else [w for w in others if "=" not in w or w in single]
-    done = cli("run", *swept, f"model={TINY[kind]}", *SMALL)
+    done = cli("run", *swept, f"model={TINY[kind]}", *small)
     assert done.code == 0, done.err
     assert list(Path("results/records").glob("*/record.json"))
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from tiny_training import LENGTHS, METHODS, ToyTask, load, toy_example, toy_examples
 
-from repro.evaluation import collapse, mean_loss, predict, score
+from repro.evaluation import collapse, mean_loss, predict, score, score_subset, subsets
 from repro.methods.base import Injection
 from repro.metrics.accuracy import Accuracy
 from repro.metrics.spans import SpanF1
@@ -173,6 +173,32 @@ def test_score_uses_every_metric() -> None:
     assert found.values == {"accuracy": pytest.approx(200 / 3), "mean_length": 2.0, "most": 2.0}
     assert found.statistics == {"accuracy": [[1, 1], [0, 1], [1, 1]], "length": [[2, 2], [1, 1], [3, 1]]}
     assert found.predictions == ["bb", "x", "ddd"] and found.collapsed is None and found.cut == 0
+
+
+def test_what_a_model_cannot_tell_apart_is_decoded_once() -> None:
+    examples, echo = toy_examples("text_to_text", 7), Echo(True)
+    twice = [*examples, *examples[::-1], examples[3]]
+    found = predict(echo, ToyTask("text_to_text"), twice, None, DECODING, 2, nothing)  # type: ignore[arg-type]
+    assert found == [example.fields["rendered"].source for example in twice]
+    assert sum(echo.sizes) == 7
+
+
+def test_parts_of_a_split_are_scored_from_the_statistics_of_the_whole() -> None:
+    """Equal to scoring each part by itself."""
+    from repro.metrics.bleu import E2EBleu
+
+    names = ["seen", "unseen", "unseen", "seen", "seen"]
+    said = ["a b c d e", "a b c d", "x y z a b", "b c d e f", "a a b c d"]
+    gold = ["a b c d e f", "a b c d", "x y z q", "b c d e", "a b c d e"]
+    examples = [Example(str(i), {}, (g,), meta={"subset": n}) for i, (g, n) in enumerate(zip(gold, names, strict=True))]
+    task = ToyTask("text_to_text", metrics=(E2EBleu(),))
+    whole, members = score(task, examples, said), subsets("test", examples)
+    assert members == {"test_seen": [0, 3, 4], "test_unseen": [1, 2]}
+    for own in members.values():
+        alone = score(task, [examples[i] for i in own], [said[i] for i in own])
+        assert score_subset(task, whole.statistics, own) == alone.values != whole.values
+    assert score_subset(task, {}, [0]) == {}, "a metric without statistics has no value for a part"
+    assert subsets("test", [Example("0", {}, ())]) == {}
 
 
 def test_as_many_predictions_as_examples() -> None:

@@ -101,6 +101,12 @@ def test_parts_of_a_mixture_are_checked(quick: Quick) -> None:
     assert "task.source=hub: rte has no hub id" in refusal(wrong)
 
 
+@pytest.mark.parametrize(("setting", "value"), [("low_data.size", 4), ("fraction", 0.1)])
+def test_a_mixture_is_read_whole(quick: Quick, setting: str, value: float) -> None:
+    plain = quick("method=fine_tuning", "model=tiny-t5", "task=lester_mixture", f"task.{setting}={value}")
+    assert f"task.{setting}={value}: lester_mixture is a mixture: its parts are read whole" in refusal(plain)
+
+
 def test_the_key_of_a_mixture_ignores_places_but_not_parts(quick: Quick) -> None:
     plain = quick("method=p_tuning_v2", "model=tiny-bert", "task=mpt_superglue")
     moved = copy.deepcopy(plain)

@@ -76,6 +76,18 @@ class SplitLimits:
 
 
 @dataclass
+class LowData:
+    """A low-data setting: a small training set, a validation set in proportion (Li and Liang 2021, section 6.3)."""
+
+    size: int | None = None
+    """Training examples; null: all."""
+    subset: int = 0
+    """Which draw: 0 to 4 (E2E); 101, 22 or 8 (XSum). `task.fraction` takes it too."""
+    dev_fraction: float | None = 0.3
+    """Validation examples as a share of `size`; null: the whole split."""
+
+
+@dataclass
 class TaskConfig:
     _target_: str = MISSING
     name: str = MISSING
@@ -100,6 +112,9 @@ class TaskConfig:
     max_input_length: int = 128
     max_target_length: int = 16
     limit: SplitLimits = field(default_factory=SplitLimits)
+    low_data: LowData = field(default_factory=LowData)
+    fraction: float | None = None
+    """Share of the training examples that is used (data efficiency, Li and Liang 2021, Figure 6); null: all."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     options: dict[str, Any] = field(default_factory=dict)
     """The task class's own switches (a template id, say)."""
@@ -297,6 +312,10 @@ ADDED: dict[str, Any] = {
     "task.sentinel": False,
     "task.task_name_prefix": False,
     "task.parts": {},
+    "task.low_data.size": None,
+    "task.low_data.subset": 0,
+    "task.low_data.dev_fraction": 0.3,
+    "task.fraction": None,
     "trainer.optimiser.backbone_learning_rate": None,
     "trainer.optimiser.parameter_scaling": False,
     "trainer.z_loss": 0.0,
@@ -363,5 +382,7 @@ def run_key(plain: dict[str, Any]) -> str:
             node = node.get(part) or {}
         if last in node and node[last] == before:
             del node[last]
+    if relevant["task"].get("low_data") == {}:  # this group came with its fields
+        del relevant["task"]["low_data"]
     text = json.dumps({"key_version": KEY_VERSION, **relevant}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

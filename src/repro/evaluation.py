@@ -43,10 +43,19 @@ def predict(
     batch_size: int,
     between: Callable[[int], None],
 ) -> list[Any]:
-    """One parsed prediction an example, in order; `between` is called after each batch."""
+    """One parsed prediction an example, in order; `between` is called after each batch.
+
+    Examples that a generating model cannot tell apart are decoded once (DART has equal triples in several entries).
+    """
     encoded = [adapter.encode(task.render(example), False) for example in examples]
+    places = list(range(len(encoded)))
+    if task.form == "text_to_text":
+        first: dict[tuple[int, ...], int] = {}  # targets do not matter here
+        places = [first.setdefault(items[0].ids, len(first)) for items in encoded]
+        unique = dict(zip(reversed(places), reversed(encoded), strict=True))
+        encoded = [unique[place] for place in range(len(first))]
     said = decoded(adapter, encoded, task.form, injection, decoding, batch_size, between=between)
-    return [task.parse(output, example) for output, example in zip(said, examples, strict=True)]
+    return [task.parse(said[place], example) for place, example in zip(places, examples, strict=True)]
 
 
 @torch.no_grad()
@@ -137,6 +146,29 @@ def _score_parts(task: Any, examples: Sequence[Example], predictions: Sequence[A
         cut += found.cut
     values = {"average": sum(means) / len(means), **values}
     return Evaluation(values, statistics, list(predictions), "; ".join(collapsed) or None, cut)
+
+
+def subsets(split: str, examples: Sequence[Example]) -> dict[str, list[int]]:
+    """{`<split>_<subset>`: positions of its examples}, by `Example.meta["subset"]`; empty where no example has one."""
+    found: dict[str, list[int]] = {}
+    for position, example in enumerate(examples):
+        if "subset" in example.meta:
+            found.setdefault(f"{split}_{example.meta['subset']}", []).append(position)
+    return found
+
+
+def score_subset(task: Task, statistics: Mapping[str, Sequence[Sequence[float]]], members: Sequence[int]) -> Any:
+    """{value name: value} of a part of a split, from the statistics of the whole: nothing is decoded or scored again.
+
+    Args:
+        statistics: of the whole split, {metric name: [N, S]}.
+        members: positions of the part's examples.
+    """
+    values: dict[str, float] = {}
+    for metric in task.metrics:
+        if metric.name in statistics:
+            values |= metric.reduce(np.asarray([statistics[metric.name][position] for position in members]))
+    return values
 
 
 def _length(gold: Any) -> int:

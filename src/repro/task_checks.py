@@ -129,6 +129,12 @@ def check_words(plain: Plain) -> None:
 def check_parts(plain: Plain) -> None:
     """The tasks of a mixture: keys that a task has, and the mixture's form among their forms."""
     task = plain["task"]
+    cut = {"low_data.size": (task.get("low_data") or {}).get("size"), "fraction": task.get("fraction")}
+    for setting, value in cut.items():
+        if task["parts"] and value is not None:
+            refuse(
+                f"task.{setting}", value, f"{task['name']} is a mixture: its parts are read whole", "Set it to null."
+            )
     known = typing.get_type_hints(TaskConfig)
     for name, part in task["parts"].items():
         if not isinstance(part, Mapping) or "_target_" not in part:

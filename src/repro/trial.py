@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from repro.errors import ConfigError
-from repro.evaluation import Evaluation, mean_loss, predict, score, write_predictions
+from repro.evaluation import Evaluation, mean_loss, predict, score, score_subset, subsets, write_predictions
 from repro.methods.base import Context, Method
 from repro.models.activations import activations
 from repro.models.base import Backbone, ModelAdapter
@@ -276,6 +276,7 @@ class Trial:
             record.statistics[split] = found.statistics
             if numbers := cluster_numbers(self.examples[split]):
                 record.clusters[split] = numbers
+            self._note_subsets(record, split)
             if found.predictions:
                 file = folder / f"predictions-{split}.jsonl"
                 write_predictions(file, self.examples[split], found.predictions, write_atomic)
@@ -292,6 +293,14 @@ class Trial:
             record.cost.get("evaluation_seconds", 0.0) + time.monotonic() - started, 3
         )
         record.cost["peak_memory_bytes"] = float(self._peak_memory())
+
+    def _note_subsets(self, record: Record, split: str) -> None:
+        """Scores of the parts of a split that its task names (WebNLG: seen and unseen), and who belongs to them."""
+        found = subsets(split, self.examples[split]) if record.statistics[split] else {}
+        for name, members in found.items():
+            record.metrics[name] = score_subset(self.task, record.statistics[split], members)
+        if found:
+            record.subsets[split] = found
 
     def _peak_memory(self) -> int:
         """Bytes: the GPU's peak where one is used, else the process's largest resident size."""

@@ -68,6 +68,8 @@ _AT_LEAST: dict[str, float] = {
     "task.limit.train": 1,
     "task.limit.validation": 1,
     "task.limit.test": 1,
+    "task.low_data.size": 1,
+    "task.low_data.subset": 0,
     "task.decoding.beams": 1,
     "task.decoding.max_new_tokens": 1,
     "task.decoding.min_new_tokens": 0,

@@ -206,6 +206,42 @@ def test_a_run_on_a_part_of_the_data_is_not_comparable(make: Make, part: str) ->
     assert "roberta-large" in [near.model for near in found.nearest]
 
 
+@pytest.mark.parametrize(
+    ("setting", "variable", "value"), [("low_data.size", "train_size", 100), ("fraction", "train_fraction", 0.1)]
+)
+def test_a_cut_training_set_is_compared_only_with_cells_that_say_so(
+    make: Make, setting: str, variable: str, value: float
+) -> None:
+    """Without the variable a cell is of the whole set; with it, a run on the whole set is none of its."""
+    cut, whole = make(change={f"task.{setting}": value}), make()
+    silent, same, other = cell(), cell(vars={variable: value}), cell(vars={variable: 2 * value})
+    found = verdict(cut, [silent])
+    assert found.verdict == "not comparable"
+    assert f"the cell's training set is whole, ours is cut (task.{setting}={value})" in found.reason
+    assert verdict(cut, [same]).verdict == "reproduced"
+    assert verdict(cut, [other]).verdict == verdict(whole, [same]).verdict == "not comparable"
+    assert verdict(cut, [silent, same]).reported == same
+    assert verdict(cut).verdict == "not comparable", "no cell of the papers is on so few examples"
+
+
+def test_draws_of_a_low_data_set_are_one_group_as_seeds_are(make: Make) -> None:
+    def low(seed: int, size: int, subset: int) -> Record:
+        return make(seed, change={"task.low_data": {"size": size, "subset": subset, "dev_fraction": 0.3}})
+
+    records = [low(seed, size, subset) for size in (50, 100) for subset in range(5) for seed in (200, 9)]
+    assert sorted(len(group.records) for group in groups([*records, make(9)])) == [1, 10, 10]
+
+
+def test_the_halves_of_webnlg_are_compared_with_their_own_cells(make: Make) -> None:
+    change = E2E | {"task.name": "webnlg", "task.paper_name": "webnlg"}
+    halves = {"test": {"bleu": 55.0}, "test_seen": {"bleu": 62.9}, "test_unseen": {"bleu": 45.3}}
+    record = make(change=change, metrics=halves, parameters=E2E_COUNTS)
+    for split, printed in (("test", "test-all"), ("test_seen", "test-seen"), ("test_unseen", "test-unseen")):
+        found = verdict(record, split=split, metric="bleu")
+        assert found.reported is not None and found.reported.split == printed
+        assert found.verdict == "reproduced" and found.reported.edition in ("acl", "both")
+
+
 def test_deviations_do_not_forbid_a_comparison(make: Make) -> None:
     assert verdict(make(deviations=["The batch is 16, not 32."])).verdict == "reproduced"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import TextToText
-from repro.tasks.table_to_text import TableToText, linearised, source_and_target
+from repro.tasks.table_to_text import TableToText, csv_pairs, linearised, source_and_target
 
 # The machine may be busy: no deadline.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
@@ -97,6 +97,68 @@ def test_other_bad_inputs(tmp_path):
         e2e(tmp_path, labels=["pub"])
     with pytest.raises(ConfigError, match="separator"):
         e2e(tmp_path, options={"separator": "|"})
+
+
+# The challenge's own files -------------------------------------------------------------------------------------------
+
+
+def test_csv_becomes_the_authors_lines(tmp_path):
+    rows = [
+        '"name[The Inn], eatType[pub]","The Inn is a ""pub"".\nCome in."',
+        '"name[The Inn], eatType[pub]",A pub.',
+        "",
+        "name[Bar],Bar.",
+    ]
+    (tmp_path / "testset_w_refs.csv").write_text("\ufeffMR,ref\r\n" + "\r\n".join(rows) + "\r\n", encoding="utf-8")
+    task = e2e(tmp_path, options={"files": {"test": "testset_w_refs.csv"}})
+    first, second = task.examples("test")
+    assert first.fields["source"] == INN and first.references == ('The Inn is a "pub".\nCome in.', "A pub.")
+    assert second.references == ("Bar.",)
+    assert task.fingerprint()["test"]["rows"] == 3
+    assert any("csv's references are not tokenised" in text for text in task.deviations)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("mr,text\na,b\n", r"t\.csv:1 is \['mr', 'text'\]: the header"),
+        ("mr,ref\nname[A]\n", r"t\.csv:2 is \['name\[A\]'\]: a table and a text"),
+        ("mr,ref\nname[A], \n", r"t\.csv:2 .*a table and a text"),
+        ('mr,ref\nname[A],"b\n', r"t\.csv:2 is no csv"),
+        ("mr,ref\nname[A],b\nname[A]; food[B],c\n", r"t\.csv:3: "),
+        ('mr,ref\n"name[A], rating[5]",c\n', r"t\.csv:2: E2E has no attribute 'rating', only name, eatType"),
+    ],
+)
+def test_faults_of_a_csv(tmp_path, text, reason):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=reason):
+        e2e(tmp_path, options={"files": {"train": "t.csv"}}).examples("train")
+
+
+def test_the_cleaned_set_is_told_by_its_counts(tmp_path):
+    rows = {"train": 42061, "validation": 4672, "test": 4693}
+    write(tmp_path, f"{INN}||A pub .\n" * 33525)
+    with pytest.raises(DataError, match=r"has 33525 rows, .* has 42061: So many has the cleaned E2E"):
+        e2e(tmp_path, rows=rows).examples("train")
+    write(tmp_path, "".join(f"name : Inn {i % 1000}||A pub .\n" for i in range(4693)), "test")
+    with pytest.raises(DataError, match=r"has 1000 distinct inputs, .* has 630, though both have 4693 rows"):
+        e2e(tmp_path, rows=rows).examples("test")
+    assert len(e2e(tmp_path, rows=rows, check_rows=False).examples("test")) == 1000
+    write(tmp_path, "".join(f"name : Inn {i % 630}||A pub .\n" for i in range(4693)), "test")
+    assert len(e2e(tmp_path, rows=rows).examples("test")) == 630
+
+
+@UNHURRIED
+@given(text=st.text('mr,ef\n"[]name \r\ud800', max_size=30))
+def test_no_csv_raises_anything_but_data_error(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "fuzz.csv"
+    path.write_bytes(("mr,ref\n" * (len(text) % 2) + text).encode("utf-8", "surrogatepass"))
+    try:
+        pairs = list(csv_pairs(path))
+    except DataError as error:
+        assert "fuzz.csv" in str(error)
+    else:
+        assert all(" : " in source and target for source, target in pairs)
 
 
 # Hub -----------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Every file of conf/task fits the schema, builds its task and reads the real data (skipped where that is missing)."""
 
+import csv
 import inspect
 import json
 import os
@@ -19,12 +20,14 @@ from repro.config import TaskConfig
 from repro.errors import DataError
 from repro.evaluation import score
 from repro.tasks.base import FORMS, SPLITS, Choice, Pair, Ranking, Tagged, TextToText
+from repro.tasks.table_to_text import ATTRIBUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("REPRO_DATA_ROOT", ROOT.parent / "shared" / "data"))
 CONF = ROOT / "conf" / "task"
 CLASSIFICATION = ("boolq", "cb", "copa", "mrpc", "multirc", "qqp", "record", "rte", "sst2", "wic", "wsc")
-OURS = (*CLASSIFICATION, "conll04", "e2e", "wnut17")
+GENERATION = ("dart", "e2e", "webnlg")
+OURS = (*CLASSIFICATION, *GENERATION, "conll04", "wnut17")
 FORM_TYPES = {"text_to_text": TextToText, "pair": Pair, "choice": Choice, "ranking": Ranking, "tagging": Tagged}
 AS_IT_IS: dict[str, dict[str, Any]] = {
     "mrpc": {"options": {"validation_list": {"ids": None}}},
@@ -57,7 +60,7 @@ def test_the_file_fits_the_schema_and_says_what_it_is(name):
     assert set(task.forms) <= set(FORMS) and task.form == "auto"
     assert task.data_dir.startswith(str(DATA))
     assert set(task.rows) == set(SPLITS)
-    assert task.report_split == ("test" if name in ("conll04", "wnut17", "e2e") else "validation")
+    assert task.report_split == ("test" if name in ("conll04", "wnut17", *GENERATION) else "validation")
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -87,7 +90,7 @@ def test_the_transfers_are_named_as_the_paper_names_them():
     from repro.papers import registry
 
     named = {cell.task for cell in registry.cells(paper="lester2021", at="Table 2")}
-    transfers = list(CONF.glob("*_to_*.yaml"))
+    transfers = list(CONF.glob("[mq]*_to_*.yaml"))
     assert {OmegaConf.load(path).paper_name for path in transfers} == named == {path.stem for path in transfers}
     for path in transfers:
         task = OmegaConf.load(path)
@@ -107,10 +110,27 @@ def test_paper_names_are_those_of_the_reported_numbers():
     assert [name for name in OURS if config(name).paper_name is None] == ["wnut17"]
 
 
-def test_e2e_decodes_as_the_authors_do():
-    decoding = config("e2e").decoding
+@pytest.mark.parametrize("name", GENERATION)
+def test_table_to_text_decodes_as_the_authors_do(name):
+    decoding = config(name).decoding
     assert (decoding.beams, decoding.length_penalty, decoding.max_new_tokens) == (5, 1.0, 100)
     assert list(decoding.bad_words) == ["\n\n", "\n"]
+
+
+@pytest.mark.parametrize(
+    ("name", "domain"), [("xsum", None), ("xsum_news_to_sports", "news_to_sports"), ("xsum_within_news", "within_news")]
+)
+def test_xsum_reads_and_decodes_as_the_authors_do(name, domain):
+    """liliang2021 section (a): 512 and 60 tokens, six beams, penalty 0.8; the official max_length 62 and min_length 11
+    count BART's start token."""
+    task = config(name)
+    assert (task.name, task.paper_name, task.report_split, task.forms) == (name, name, "test", ["text_to_text"])
+    assert (task.max_input_length, task.max_target_length) == (512, 60)
+    decoding = task.decoding
+    assert (decoding.beams, decoding.length_penalty, decoding.batch_size) == (6, 0.8, 10)
+    assert (decoding.max_new_tokens + 1, decoding.min_new_tokens + 1) == (62, 11)
+    assert task.options.get("domain") == domain and task.options.get("test_sample", 8000) == 8000
+    assert built(name).form == "text_to_text"
 
 
 def test_tasks_import_no_model_library():
@@ -144,7 +164,12 @@ SIZES = {
     "conll04": (922, 231, 288),
     "wnut17": (3394, 1009, 1287),
     "e2e": (42061, 547, 630),
+    "webnlg": (18025, 872, 1862),
 }
+
+
+GROUPED = {"e2e": {"validation": 4672, "test": 4693}, "webnlg": {"train": 6940}}
+"""Rows of splits whose examples are not rows: an input has several lines, an entry several texts."""
 
 
 @pytest.mark.real
@@ -152,11 +177,7 @@ SIZES = {
 def test_real_sizes(name, sizes):
     task = real(name, **AS_IT_IS.get(name, {}))
     assert tuple(len(task.examples(split)) for split in SPLITS) == sizes
-    rows = (
-        {"train": sizes[0], "validation": 4672, "test": 4693}
-        if name == "e2e"
-        else dict(zip(SPLITS, sizes, strict=True))
-    )
+    rows = dict(zip(SPLITS, sizes, strict=True)) | GROUPED.get(name, {})
     assert {split: facts["rows"] for split, facts in task.fingerprint().items()} == rows
     assert len({facts["sha256"] for facts in task.fingerprint().values()}) == 3
 
@@ -298,6 +319,103 @@ def test_real_e2e_references():
     assert (sum(counts), min(counts), max(counts)) == (4693, 1, 45)
     shown = [task.render(example) for split in SPLITS for example in task.examples(split)]
     assert all(text == text.strip() != "" and "||" not in text for pair in shown for text in (pair.source, pair.target))
+
+
+@pytest.mark.real
+def test_real_webnlg_counts():
+    """hub.yaml: 18,025 of 18,102 texts are good; 2,268 and 4,928 references; 971 and 891 test entries."""
+    task = real("webnlg")
+    assert [len(example.references) for example in task.examples("train")] == [1] * 18025
+    references = {s: sum(len(example.references) for example in task.examples(s)) for s in ("validation", "test")}
+    assert references == {"validation": 2268, "test": 4928}
+    halves = {name: [e for e in task.examples("test") if e.meta["subset"] == name] for name in ("seen", "unseen")}
+    assert {name: len(own) for name, own in halves.items()} == {"seen": 971, "unseen": 891}
+    assert [sum(len(example.references) for example in own) for own in halves.values()] == [2495, 2433]
+    train = [task.render(example) for example in task.examples("train")]
+    assert (train[0].source, train[0].target) == (
+        ' | Aarhus_Airport : cityServed : "Aarhus, Denmark"',
+        "The Aarhus is the airport of Aarhus, Denmark.",
+    )
+    bare = [e.id for e in task.examples("test") if not task.render(e).source.startswith(" | ")]
+    assert bare == ["test-0"]
+
+
+def real_dart(**options):
+    """DART of 2021, whose training set is not in the folder of real data."""
+    return real("dart", options={"files": {"test": "dart-v1.1.1-full-test.xml"}, **options})
+
+
+@pytest.mark.real
+def test_real_dart_counts_and_version():
+    task = real_dart()
+    assert [len(task.examples(split)) for split in ("validation", "test")] == [2768, 5097]
+    whole = real_dart(references=None)
+    counts = [sum(len(example.references) for example in whole.examples(s)) for s in ("validation", "test")]
+    assert counts == [6980, 12552]
+    assert len({task.render(example).source for example in task.examples("test")}) == 4159
+    assert any("files of 2021 (5097 entries)" in text for text in task.deviations)
+    first = task.render(task.examples("validation")[0])
+    assert first.source == (
+        "Mars Hill College : joined : 1973 | Mars Hill College : location : Mars Hill, North Carolina"
+    )
+    assert first.target == "A school from Mars Hill, North Carolina, joined in 1973."
+
+
+@pytest.mark.real
+def test_real_dart_references_are_those_of_the_official_files():
+    """Every line of the three reference files of 2021, empty ones included."""
+    folder = DATA / "dart" / "references"
+    examples = real_dart().examples("test")
+    for number in range(3):
+        lines = (folder / f"all-delex-reference{number}.lex").read_text(encoding="utf-8").split("\n")[:-1]
+        assert [" ".join(line.split()) for line in lines] == [example.references[number] for example in examples]
+
+
+@pytest.mark.real
+def test_real_e2e_tables_survive_the_challenges_format(tmp_path):
+    """The authors' inputs written as the challenge's csv would have them come back as they were."""
+    original = {theirs: ours for ours, theirs in ATTRIBUTES.items()}
+    for split, name in (("validation", "dev.csv"), ("test", "test.csv")):
+        task = real("e2e")
+        with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["mr", "ref"])
+            for example in task.examples(split):
+                pairs = (part.split(" : ", 1) for part in example.fields["source"].split(" | "))
+                values = [
+                    (
+                        original.get(key, key),
+                        re.sub(r" ?- ?", "-", value.replace("£ ", "£")) if key == "price" else value,
+                    )
+                    for key, value in pairs
+                ]
+                table = ", ".join(f"{key}[{value}]" for key, value in values)
+                rows.writerows([table, text] for text in example.references)
+        back = built("e2e", data_dir=str(tmp_path), options={"files": {split: name}})
+        found, expected = back.examples(split), task.examples(split)
+        assert [(e.fields, e.references) for e in found] == [(e.fields, e.references) for e in expected]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("size", "dev"), [(50, 15), (500, 150)])
+def test_real_low_data_sets_of_e2e(size, dev):
+    task = real("e2e", low_data={"size": size, "subset": 4})
+    assert [len(task.examples(split)) for split in SPLITS] == [size, dev, 630]
+    assert len(real("e2e", fraction=0.1).examples("train")) == 4206
+
+
+def test_fewglue_files_as_the_docs_say(tmp_path):
+    """The block of docs/data.md, on made-up files of FewGLUE's sizes."""
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n# task=rte;.*?\n(.*?)```", page, re.DOTALL)
+    given = OmegaConf.to_container(OmegaConf.create(block).task)
+    files, rows = given["options"]["files"], given["rows"]
+    for split, name in files.items():
+        row = json.dumps({"premise": "A.", "hypothesis": "B.", "label": "entailment", "idx": 0})
+        (tmp_path / name).write_text(f"{row}\n" * rows[split])
+    task = built("rte", data_dir=str(tmp_path), **given)
+    assert [len(task.examples(split)) for split in SPLITS] == [32, 32, 277]
+    assert given["low_data"]["size"] == 32 and given["report_split"] == "test"
 
 
 @pytest.mark.real

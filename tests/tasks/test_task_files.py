@@ -13,15 +13,15 @@ from repro.errors import ConfigError, DataError
 from repro.tasks.base import Example
 from repro.tasks.files import (
     Loaded,
+    Sizes,
     Source,
     Splits,
-    as_limits,
     content_hash,
-    kept_positions,
     read_jsonl,
     read_lines,
     text_field,
 )
+from repro.tasks.subsets import Selection, as_limits, kept_positions
 
 # The machine may be busy: no deadline.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
@@ -39,8 +39,13 @@ def splits(folder: Path, count: int, **changes) -> Splits:
     """Splits over `count` made-up rows."""
     source = Source("toy", "local", str(folder), FILES, "it is at example.org.")
     examples = [Example(f"e{i}", {"n": i}, (i,)) for i in range(count)]
-    changes = {"rows": None, "check_rows": True, "limit": None, **changes}
-    return Splits(source, lambda split: Loaded([[split, i] for i in range(count)], examples, ("as read.",)), **changes)
+    sizes = Sizes(changes.get("rows") or {}, changes.get("editions") or {}, changes.get("lookalikes") or {})
+
+    def load(split: str) -> Loaded:
+        return Loaded([[split, i] for i in range(count)], examples, ("as read.",), changes.get("expected"))
+
+    selection = Selection(changes.get("limit"), changes.get("low_data"), changes.get("fraction"))
+    return Splits(source, load, sizes=sizes, check_rows=changes.get("check_rows", True), selection=selection)
 
 
 def test_lines_keep_their_text_and_carry_their_number(tmp_path):
@@ -249,6 +254,31 @@ def test_an_unchecked_size_is_a_deviation(tmp_path):
         "train: 3 rows, the original has 5.",
         "train: 2 of 3 examples (task.limit.train).",
     )
+
+
+def test_other_editions_are_named_and_lookalikes_refused(tmp_path):
+    told = {
+        "rows": {"train": 5},
+        "editions": {"train": {3: "the newer copy."}},
+        "lookalikes": {"train": {2: "Cleaned."}},
+    }
+    newer = splits(tmp_path, 3, **told)
+    assert len(newer.examples("train")) == 3 and newer.deviations() == ("as read.", "the newer copy.")
+    with pytest.raises(DataError, match=r"has 2 rows, the original train split of toy has 5: Cleaned\. it is at"):
+        splits(tmp_path, 2, **told).examples("train")
+    assert splits(tmp_path, 2, check_rows=False, **told).examples("train")
+    with pytest.raises(DataError, match=r"has 3 rows, .* has 7"):
+        splits(tmp_path, 3, expected=7, **told).examples("train")
+    assert splits(tmp_path, 7, expected=7, **told).deviations() == ()
+
+
+def test_low_data_subsets_are_kept_and_said(tmp_path):
+    low = splits(tmp_path, 40, low_data={"size": 10, "subset": 3})
+    assert [len(low.examples(split)) for split in ("train", "validation", "test")] == [10, 3, 40]
+    assert sum("task.low_data, our draw 3" in text for text in low.deviations()) == 2
+    assert len(splits(tmp_path, 40, fraction=0.2).examples("train")) == 8
+    with pytest.raises(DataError, match=r"task\.low_data\.size=50 .*the split has 40"):
+        splits(tmp_path, 40, low_data={"size": 50}).examples("train")
 
 
 def test_a_split_without_rows_or_of_another_name_is_refused(tmp_path):

@@ -33,9 +33,13 @@ COUNTERPARTS = {
     "epochs": "trainer.epochs",
     "total_epochs": "trainer.epochs",
     "target_sentinel": "task.sentinel",
+    "train_size": "task.low_data.size",
+    "train_fraction": "task.fraction",
 }
 """Variable of a cell: where our config says the same. `_our_value` knows the ones that are derived; a variable that is
 neither here nor there nor in `DESCRIPTIVE` makes the cell not comparable."""
+RESTRICTING = ("train_size", "train_fraction")
+"""Variables whose absence says something: a cell without them is of the whole training set."""
 DESCRIPTIVE = {
     "domain": "of the test set, which the task names",
     "shift": "follows from train_task and the task",
@@ -129,6 +133,12 @@ def mismatches(group: Group, split: str, cell: Reported) -> list[str]:
         found.append(f"the cell's model is {cell.model}, ours is {group.names['model_name']}")
     if cell.our_split is None or cell.our_split != split_key(split):
         found.append(f"the cell's split is {cell.split}, ours is {split}")
+    restricted = {name: lookup(group.config, COUNTERPARTS[name]) for name in RESTRICTING if name not in cell.vars}
+    found += [
+        f"the cell's training set is whole, ours is cut ({COUNTERPARTS[name]}={ours})"
+        for name, ours in restricted.items()
+        if ours is not None
+    ]
     found += [clause for name in cell.vars if (clause := _difference(name, cell, group))]
     found += beyond(group.config, cell)
     if not cell.usable:

@@ -18,7 +18,10 @@ from repro.store.record import Record
 
 @dataclass(frozen=True)
 class Group:
-    """Records that differ only in their seed, in the order of the seeds."""
+    """Records that differ only in their seed, and in which draw of a low-data set they saw, in the order of the seeds.
+
+    The papers' low-data points are means over draws and seeds (Li and Liang 2021: 5 draws, 2 seeds each).
+    """
 
     key: str
     records: tuple[Record, ...]
@@ -95,6 +98,8 @@ def _group_key(record: Record, known: dict[str, str]) -> str:
     limit = lookup(plain, "task.limit") or {}
     if not any(limit.get(split) for split in ("train", "validation", "test")):
         plain = plain | {"task": {name: value for name, value in plain.get("task", {}).items() if name != "limit"}}
+    if low := lookup(plain, "task.low_data"):
+        plain = plain | {"task": plain["task"] | {"low_data": {**low, "subset": 0}}}
     # The run key leaves the papers' names out: a record that claims another name must not share a row.
     names = (str(lookup(record.config, f"{n}.paper_name")) for n in ("model", "task"))
     # Most records share their config but for the seed, and a run key takes long to compute.

@@ -31,7 +31,7 @@ class Record:
     choices: dict[str, Any] = field(default_factory=dict)
     """Which file of each config group was chosen."""
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    """{split: {value name: value}} at the chosen checkpoint."""
+    """{split: {value name: value}} at the chosen checkpoint; a part of a split has a row too (`test_seen`)."""
     selection: dict[str, Any] = field(default_factory=dict)
     """rule, split, metric, value, step and epoch of the chosen checkpoint."""
     curve: list[dict[str, Any]] = field(default_factory=list)
@@ -40,6 +40,8 @@ class Record:
     """{split: {metric name: per-example statistics [N, S]}} at the chosen checkpoint."""
     clusters: dict[str, list[int]] = field(default_factory=dict)
     """{split: the cluster of each example [N]}; no entry where every example stands alone (and in older records)."""
+    subsets: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    """{split: {`<split>_<subset>`: positions of its examples}}; their `statistics` give that row of `metrics`."""
     parameters: dict[str, int] = field(default_factory=dict)
     """trained, stored (what must be kept after training), frozen."""
     cost: dict[str, float] = field(default_factory=dict)

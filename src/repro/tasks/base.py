@@ -25,6 +25,7 @@ class Example:
     cluster: str | None = None
     """Examples that share a passage or an input share a cluster (clustered standard errors)."""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    """What is known beside it. `subset`: the part of its split that is scored by itself too, as `<split>_<subset>`."""
     group: str | None = None
     """Examples that a metric scores together share a group: the answers of one question (`Metric.grouped`)."""
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from repro.config import SplitLimits
+from repro.config import LowData, SplitLimits
+from repro.errors import DataError
 from repro.metrics.base import Metric
 from repro.tasks.base import Example
-from repro.tasks.files import Loaded, Source, Splits, checked_options, require_one_of
+from repro.tasks.files import Loaded, Sizes, Source, Splits, checked_options, require_one_of
+from repro.tasks.subsets import Selection
 
 
 class FileTask:
     """The fields of `TaskConfig`, checked, and the splits behind them; a subclass says how a split is read.
 
     Raises:
-        ConfigError: an unknown form, source or option, a limit below 1, or what `_set_up` refuses.
+        ConfigError: an unknown form, source or option, a number out of range, or what `_set_up` refuses.
     """
 
     forms: ClassVar[tuple[str, ...]]
@@ -26,6 +28,10 @@ class FileTask:
     options: ClassVar[tuple[str, ...]]
     """Names that `task.options` may hold, besides `files`. Two mean the same in every task that has them: `obtain`, a
     sentence in place of the class's, and `hub_configs`, {form: the config of the hub's data set}."""
+    editions: ClassVar[Mapping[str, Mapping[int, str]]] = {}
+    """As in `Sizes`."""
+    lookalikes: ClassVar[Mapping[str, Mapping[int, str]]] = {}
+    """As in `Sizes`."""
 
     def __init__(
         self,
@@ -42,6 +48,8 @@ class FileTask:
         rows: Mapping[str, int] | None = None,
         check_rows: bool = True,
         limit: SplitLimits | Mapping[str, Any] | None = None,
+        low_data: LowData | Mapping[str, Any] | None = None,
+        fraction: float | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """Nothing is read here."""
@@ -52,8 +60,10 @@ class FileTask:
         obtain = chosen.get("obtain") or self.obtain
         hub_config = (chosen.get("hub_configs") or {}).get(form, hub_config)
         self._source = Source(name, source, data_dir, files, obtain, hub_id, hub_config, hub_revision)
-        self._check_rows = check_rows
-        self._splits = Splits(self._source, self._load, rows=rows, check_rows=check_rows, limit=limit)
+        self._original_rows, self._check_rows = dict(rows or {}), check_rows
+        sizes = Sizes(self._original_rows, self.editions, self.lookalikes)
+        selection = Selection(limit, low_data, fraction)
+        self._splits = Splits(self._source, self._load, sizes=sizes, check_rows=check_rows, selection=selection)
         self._set_up(chosen)
 
     def _set_up(self, options: dict[str, Any]) -> None:
@@ -63,6 +73,22 @@ class FileTask:
     def _load(self, split: str) -> Loaded:
         """Read a whole split."""
         raise NotImplementedError
+
+    def _require_count(self, split: str, found: tuple[int, int], original: tuple[int, int], what: str) -> None:
+        """In a split with the original's number of rows, refuse another number of something else that was counted.
+
+        Args:
+            found, original: rows, and how many of `what` they have.
+
+        Raises:
+            DataError: with both numbers.
+        """
+        if self._check_rows and found[0] == original[0] and found[1] != original[1]:
+            raise DataError(
+                f"{self._source.place(split)} has {found[1]} {what}, the original {split} split of {self.name} has "
+                f"{original[1]}, though both have {found[0]} rows: {self.obtain} To use it all the same, set "
+                "task.check_rows=false."
+            )
 
     def _own_deviations(self) -> tuple[str, ...]:
         """Differences from the paper that the splits do not know."""

@@ -1,7 +1,7 @@
 """Where a task's rows come from, read so that every fault names its place, the reason and the fix.
 
 A row comes from a local file (lines or jsonl, in the format in which the authors publish the data) or from a data set
-of the hub. `Source` knows where; `Splits` reads each split once, refuses a wrong size, cuts it to the limit and
+of the hub. `Source` knows where; `Splits` reads each split once, refuses a wrong size, keeps what the trial may use and
 remembers a hash of the content. Every fault is a `DataError` with the file and the 1-based line.
 """
 
@@ -18,11 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from repro.config import SplitLimits
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import SPLITS, Example
+from repro.tasks.subsets import Selection
 
 Located = tuple[str, Any]
 """Where a value stands (`folder/file:line`, or the row of a hub split), and the value."""
@@ -130,6 +128,18 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
     return row
 
 
+def read_json(path: Path) -> Any:
+    """The value of a whole JSON file.
+
+    Raises:
+        DataError: the file cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(file_bytes(path).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON ({error}): get the file again.") from error
+
+
 def text_field(row: Mapping[str, Any], name: str, where: str) -> str:
     """The string in a field of a row.
 
@@ -196,8 +206,8 @@ class Source:
         parts = [part for part in (self.hub_config, self.hub_revision) if part]
         return f"{self.hub_id} ({', '.join([*parts, split])})"
 
-    def file(self, split: str) -> Path:
-        """The local file of a split.
+    def file(self, split: str, *, or_folder: bool = False) -> Path:
+        """The local file of a split; with `or_folder` it may be a folder of files.
 
         Raises:
             DataError: the folder or the file is missing; says which config key names it and where to get the data.
@@ -207,7 +217,7 @@ class Source:
         if not folder.is_dir():
             raise DataError(f"the data folder {folder} of the task {self.task} does not exist: {hint}")
         path = folder / self.files[split]
-        if not path.is_file():
+        if not (path.is_file() or (or_folder and path.is_dir())):
             raise DataError(f"the file {path} ({self.task}, {split}) does not exist: {hint}")
         return path
 
@@ -261,39 +271,28 @@ class Loaded:
         rows: its rows as plain JSON values (what is counted and hashed), before grouping.
         examples: its examples, in file order.
         deviations: differences from the paper's reading of this very split.
+    expected: the number of rows that this split must have, where another than `task.rows` says applies.
     """
 
     rows: Sequence[Any]
     examples: Sequence[Example]
     deviations: tuple[str, ...] = ()
+    expected: int | None = None
 
 
-def as_limits(limit: SplitLimits | Mapping[str, Any] | None) -> SplitLimits:
-    """The limits as `SplitLimits`, whichever way a config hands them over.
+@dataclass(frozen=True)
+class Sizes:
+    """By how many rows a split has, which edition of the data set it belongs to.
 
-    Raises:
-        ConfigError: a limit below 1.
+    Attributes:
+        rows: {split: rows of the set that the paper used}.
+        editions: {split: {rows: sentence for the record}}: other sets that are taken all the same.
+        lookalikes: {split: {rows: what has so many}}: sets under the same name that would give other numbers.
     """
-    limits = limit if isinstance(limit, SplitLimits) else SplitLimits(**(limit or {}))
-    for split in SPLITS:
-        most = getattr(limits, split)
-        if most is not None and most < 1:
-            raise ConfigError(f"task.limit.{split} is {most}: give a number of at least 1, or null for all examples.")
-    return limits
 
-
-def kept_positions(total: int, split: str, limits: SplitLimits) -> list[int]:
-    """Positions of the examples that a limit keeps, ascending: the file's order is never changed.
-
-    Train and validation: a random subset; a larger limit with the same seed contains the smaller one. Test: the first.
-    """
-    most = getattr(limits, split)
-    if most is None or most >= total:
-        return list(range(total))
-    if split == "test":
-        return list(range(most))
-    generator = np.random.Generator(np.random.PCG64([limits.seed, SPLITS.index(split)]))
-    return sorted(int(position) for position in generator.permutation(total)[:most])
+    rows: Mapping[str, int]
+    editions: Mapping[str, Mapping[int, str]]
+    lookalikes: Mapping[str, Mapping[int, str]]
 
 
 class Splits:
@@ -304,24 +303,24 @@ class Splits:
         source: Source,
         load: Callable[[str], Loaded],
         *,
-        rows: Mapping[str, int] | None,
+        sizes: Sizes,
         check_rows: bool,
-        limit: SplitLimits | Mapping[str, Any] | None,
+        selection: Selection,
     ) -> None:
         """Nothing is read here.
 
         Args:
             source: where the rows are, for messages.
             load: reads a whole split.
-            rows: the number of rows that each original split has.
+            sizes: the number of rows that each original split has, and other editions.
             check_rows: refuse a split of another size (off: it becomes a deviation).
-            limit: the most examples of each split.
+            selection: which examples are kept.
         """
         self._source = source
         self._load = load
-        self._rows = dict(rows or {})
+        self._sizes = sizes
         self._check_rows = check_rows
-        self._limits = as_limits(limit)
+        self._selection = selection
         self._examples: dict[str, tuple[Example, ...]] = {}
         self._fingerprint: dict[str, dict[str, Any]] = {}
         self._deviations: dict[str, list[str]] = {}
@@ -336,27 +335,32 @@ class Splits:
         require_one_of("a split", split, SPLITS)
         if split not in self._examples:
             loaded = self._load(split)
-            deviations = [*loaded.deviations, *self._size_deviations(split, len(loaded.rows))]
-            kept = kept_positions(len(loaded.examples), split, self._limits)
-            if len(kept) < len(loaded.examples):
-                deviations.append(f"{split}: {len(kept)} of {len(loaded.examples)} examples (task.limit.{split}).")
+            deviations = [*loaded.deviations, *self._size_deviations(split, len(loaded.rows), loaded.expected)]
+            kept = self._selection.positions(split, len(loaded.examples))
+            left_out = self._selection.deviation(split, len(kept), len(loaded.examples))
+            deviations += [left_out] if left_out else []
             self._fingerprint[split] = {"rows": len(loaded.rows), "sha256": content_hash(loaded.rows)}
             self._deviations[split] = deviations
             self._examples[split] = tuple(loaded.examples[position] for position in kept)
         return self._examples[split]
 
-    def _size_deviations(self, split: str, found: int) -> list[str]:
-        place = self._source.place(split)
+    def _size_deviations(self, split: str, found: int, expected: int | None) -> list[str]:
+        place, sizes = self._source.place(split), self._sizes
         if not found:
             raise DataError(f"{place} has no row: get the file again.")
-        expected = self._rows.get(split)
-        if expected is None or found == expected:
+        original = sizes.rows.get(split) if expected is None else expected
+        if original is None or found == original:
             return []
+        if expected is None and found in sizes.editions.get(split, {}):
+            return [sizes.editions[split][found]]
         if self._check_rows:
+            known = sizes.lookalikes.get(split, {}).get(found)
             raise DataError(
-                f"{place} has {found} rows, the original {split} split of {self._source.task} has {expected}: "
-                f"{self._source.obtain} To use it as it is, set task.check_rows=false."
+                f"{place} has {found} rows, the original {split} split of {self._source.task} has {original}: "
+                + (f"{known} " if known else "")
+                + f"{self._source.obtain} To use it as it is, set task.check_rows=false."
             )
+        expected = original
         return [f"{split}: {found} rows, the original has {expected}."]
 
     def fingerprint(self) -> dict[str, dict[str, Any]]:

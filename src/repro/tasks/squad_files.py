@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import DataError
-from repro.tasks.files import file_bytes, read_jsonl, text_field
+from repro.tasks.files import read_json, read_jsonl, text_field
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,7 @@ def read_questions(path: Path, need_answer: bool) -> list[Question]:
     """
     if path.name.endswith((".jsonl", ".jsonl.gz")):
         return list(_mrqa_questions(path, need_answer))
-    return list(_squad_questions(_json(path), str(path), need_answer))
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(file_bytes(path).decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON ({error}): get the file again.") from error
+    return list(_squad_questions(read_json(path), str(path), need_answer))
 
 
 # SQuAD ---------------------------------------------------------------------------------------------------------------

@@ -7,9 +7,11 @@ knows the tokenizer and the family (T5 and BART read the source in the encoder i
 
 from __future__ import annotations
 
+import csv
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from repro.errors import DataError
@@ -25,6 +27,14 @@ OBTAIN = (
 ATTRIBUTES = {"eatType": "Type", "priceRange": "price", "familyFriendly": "family friendly"}
 """Attributes that the authors' files name otherwise than the original E2E files; the others are equal."""
 
+NAMES = ("name", "eatType", "food", "priceRange", "customer rating", "area", "familyFriendly", "near")
+"""The attributes of the original E2E."""
+DISTINCT = {"validation": (4672, 547), "test": (4693, 630)}
+"""Lines and distinct inputs of the original; the cleaned E2E has as many test lines, but other inputs."""
+_CLEANED = "So many has the cleaned E2E (e2e_nlg_cleaned, GEM/e2e_nlg), which the paper did not use."
+
+LOOKALIKES = {"train": {33525: _CLEANED}, "validation": {4299: _CLEANED}}
+
 _ATTRIBUTE = re.compile(r"([^\[\],]+)\[([^\]]*)\](?:, |$)")
 
 DEVIATIONS = (
@@ -33,25 +43,28 @@ DEVIATIONS = (
     "validation loss is over the first reference of each input; the authors take every line.",
 )
 HUB_DEVIATION = "the hub's references are not tokenised, the authors' are: training targets and references differ."
+CSV_DEVIATION = "the csv's references are not tokenised, the authors' are: training targets and references differ."
 
 
 class TableToText(FileTask):
     """One text for one table: an example a line in training, an example a distinct input elsewhere.
 
     Grouping over the whole split, as the authors' `read_e2e_files` does, gives 547 validation and 630 test inputs. Its
-    only option is `files` ({split: file name}).
+    only option is `files` ({split: file name}); a name in .csv is the challenge's own format (`mr,ref`), whose tables
+    become the authors' lines.
 
     Deviation: the space that ends each target in the authors' files is dropped, so that training ends a text as
     decoding does (the authors strip what they decode, and the references).
     Deviation: an empty generation stays empty; the authors replace it by the word Error before scoring.
     Deviation: the validation loss sees one reference an input, the authors' every line.
-    Deviation (source=hub): the hub's references are untokenised, the authors' are tokenised.
+    Deviation (source=hub, csv): these references are untokenised, the authors' are tokenised.
     """
 
     forms = ("text_to_text",)
     files = FILES
     obtain = OBTAIN
     options = ()
+    lookalikes = LOOKALIKES
 
     def _set_up(self, options: dict[str, Any]) -> None:
         """Raises ConfigError: labels (the answer is free text)."""
@@ -60,10 +73,18 @@ class TableToText(FileTask):
     def _load(self, split: str) -> Loaded:
         if self._source.kind == "hub":
             pairs = [hub_pair(row, where) for where, row in self._source.hub_rows(split)]
+        elif self._is_csv(split):
+            pairs = list(csv_pairs(self._source.file(split)))
         else:
             lines = read_lines(self._source.file(split))
             pairs = [source_and_target(line, where) for where, line in lines if line.strip()]
-        return Loaded([list(pair) for pair in pairs], _examples(split, pairs))
+        examples = _examples(split, pairs)
+        if split in DISTINCT:
+            self._require_count(split, (len(pairs), len(examples)), DISTINCT[split], "distinct inputs")
+        return Loaded([list(pair) for pair in pairs], examples)
+
+    def _is_csv(self, split: str) -> bool:
+        return self._source.files[split].removesuffix(".gz").endswith(".csv")
 
     def render(self, example: Example) -> TextToText:
         """The linearised table and its first reference."""
@@ -80,8 +101,9 @@ class TableToText(FileTask):
         return str(output).strip()
 
     def _own_deviations(self) -> tuple[str, ...]:
-        hub = (HUB_DEVIATION,) if self._source.kind == "hub" else ()
-        return (*DEVIATIONS, *hub)
+        if self._source.kind == "hub":
+            return (*DEVIATIONS, HUB_DEVIATION)
+        return (*DEVIATIONS, CSV_DEVIATION) if any(map(self._is_csv, self._source.files)) else DEVIATIONS
 
 
 def _examples(split: str, pairs: Sequence[tuple[str, str]]) -> list[Example]:
@@ -118,11 +140,36 @@ def hub_pair(row: Mapping[str, Any], where: str) -> tuple[str, str]:
     return linearised(table, where), text_field(row, "human_reference", where).strip()
 
 
+def csv_pairs(path: Path) -> Iterator[tuple[str, str]]:
+    """Linearised source and stripped reference of each row of the challenge's csv.
+
+    Raises:
+        DataError: a header other than `mr,ref`, or a row that has no two fields or no table; the line is named.
+    """
+    reader = csv.reader((f"{line}\n" for _, line in read_lines(path)), strict=True)
+    try:
+        header = [name.strip().lower() for name in next(reader)]
+        if header != ["mr", "ref"]:
+            raise DataError(f"{path}:1 is {reprlib.repr(header)}: the header of E2E's csv is mr,ref.")
+        for row in reader:
+            where = f"{path}:{reader.line_num}"
+            if not row:
+                continue
+            if len(row) != 2 or not row[1].strip():
+                raise DataError(f"{where} is {reprlib.repr(row)}: a table and a text are needed.")
+            yield linearised(row[0], where), row[1].strip()
+    except csv.Error as error:
+        raise DataError(
+            f"{path}:{reader.line_num} is no csv ({error}): mend the line or get the file again."
+        ) from error
+
+
 def linearised(table: str, where: str) -> str:
     """`name[X], eatType[pub]` as the authors write it: `name : X | Type : pub`, prices tokenised (`£ 20 - 25`).
 
     Raises:
-        DataError: `table` is not a list of `attribute[value]`.
+        DataError: `table` is not a list of `attribute[value]`, or has an attribute that E2E has not: its name in the
+            authors' lines would be a guess.
     """
     parts, position = [], 0
     while position < len(table):
@@ -130,6 +177,8 @@ def linearised(table: str, where: str) -> str:
         if not found:
             raise DataError(f"{where}: {reprlib.repr(table[position:])} is no list of `attribute[value]`.")
         attribute, value = found.group(1).strip(), found.group(2).strip()
+        if attribute not in NAMES:
+            raise DataError(f"{where}: E2E has no attribute {reprlib.repr(attribute)}, only {', '.join(NAMES)}.")
         if attribute == "priceRange":
             value = re.sub(r"\s+", " ", re.sub(r"([£-])", r" \1 ", value)).strip()
         parts.append(f"{ATTRIBUTES.get(attribute, attribute)} : {value}")
