@@ -15,7 +15,7 @@ from repro.report.compare import COMPARABLE_KINDS
 from repro.report.exhibit_tables import comma_separated, latex, latex_escape, markdown_table
 from repro.report.exhibits import NOT_RUN, Filled, filled, layouts
 from repro.report.groups import groups
-from repro.report.ours import Results
+from repro.report.ours import SUPERGLUE, Results
 from repro.report.own_tables import latex as own_latex
 from repro.report.own_tables import own_tables
 from repro.report.rows import rows, scores
@@ -180,3 +180,28 @@ def test_a_deviation_keeps_its_printed_digits() -> None:
     exhibit = shown()["lester2021-figure1"]
     assert exhibit.places["Base", "prompt tuning"].paper_text() == "~63.7 ± 1.25"
     assert exhibit.places["XXL", "model tuning"].paper_text() == "~89.9 ± 0.2"
+
+
+def test_an_average_over_tasks_stands_in_its_exhibit_and_only_if_all_tasks_ran(make: Make) -> None:
+    base = {"method.name": "prompt_tuning", "method.length": 100, "method.initialisation": "class_label"}
+    base |= {
+        "method.reparameterisation": None,
+        "model.name": "t5-small-lm-adapt",
+        "model.paper_name": "t5-small-lm-adapt",
+    }
+    records, means = [], []
+    for number, (task, metrics) in enumerate(SUPERGLUE.items()):
+        for seed in (1, 2, 3):
+            scored = {name: 50.0 + number + seed + 2 * index for index, name in enumerate(metrics)}
+            change = base | {"task.name": task, "task.paper_name": task}
+            records.append(make(seed, metric=metrics[0], metrics={"validation": scored}, change=change))
+            means.append(sum(scored.values()) / len(scored))
+    place = shown(*records)["lester2021-figure1"].places["Small", "prompt tuning"]
+    summary = place.scores[0].comparison.summary
+    assert (summary.n, place.n) == (3, 3) and summary.mean == pytest.approx(sum(means) / len(means))
+    assert place.scores[0].comparison.difference == pytest.approx(summary.mean - 58.5)
+    assert {score.group.names["task"] for score in place.scores} == set(SUPERGLUE)
+    # The same setting stands in the plot without numbers, beside the default that Figure 1 gives.
+    assert shown(*records)["lester2021-figure3a"].places["100", "Small"].verdict == place.verdict
+    without = [record for record in records if record.config["task"]["name"] != "wsc"]
+    assert shown(*without)["lester2021-figure1"].ran == 0

@@ -66,14 +66,14 @@ class ClaimRow:
         return "; ".join(f"{edition}: {why}" for edition, (_, why) in self.paper.items() if why)
 
 
-def claim_rows(paper: str, groups: Iterable[Group]) -> list[ClaimRow]:
+def claim_rows(paper: str, groups: Iterable[Group] | Results) -> list[ClaimRow]:
     """All claims of a paper, tested.
 
     Args:
         paper: its key.
-        groups: our runs (`compare.groups`).
+        groups: our runs (`groups.groups`), or what was made of them for another paper already.
     """
-    results = Results(groups)
+    results = groups if isinstance(groups, Results) else Results(groups)
     return [_row(claim, results) for claim in predicates.claims(paper)]
 
 

@@ -44,7 +44,8 @@ def contents(records: Iterable[Record], cells: Sequence[Reported]) -> Contents:
     found = groups(records)
     all_scores = scores(found, cells)
     table = rows(all_scores)
-    shown, own = filled(all_scores, Results(found)), own_tables(table)
-    tested = [row for paper in registry.papers() for row in claim_rows(paper, found)]
+    results = Results(found)
+    shown, own = filled(all_scores, results), own_tables(table)
+    tested = [row for paper in registry.papers() for row in claim_rows(paper, results)]
     drawn = figures(shown, own, found)
     return Contents(found, cells, all_scores, table, method_names(found), shown, own, drawn, tested)

@@ -20,6 +20,7 @@ from repro.report.sections import (
     CLAIMS_HEAD,
     CORRECTIONS_HEAD,
     FINDINGS_HEAD,
+    FINDINGS_NOTE,
     claim_texts,
     claims_line,
     correction_lines,
@@ -80,9 +81,7 @@ def _corrections() -> str:
 
 
 def _findings() -> str:
-    said = (
-        "Recomputed from the registry. Errata stay there as printed; a value called wrong there is never compared.\n\n"
-    )
+    said = f"{FINDINGS_NOTE}\n\n"
     lines = ([escape(text) for text in line] for line in finding_lines())
     return f"## Numbers that contradict their own paper\n\n{said}{table_text(FINDINGS_HEAD, lines)}"
 

@@ -58,7 +58,7 @@ class Place:
         return sum(record.status == "collapsed" for group in groups for record in group.records)
 
     @property
-    def digits(self) -> int:
+    def _digits(self) -> int:
         """Digits after the point, as the paper prints them in this column."""
         if not self.printed:
             return 1
@@ -71,15 +71,15 @@ class Place:
         if not self.printed:
             return "not printed"
         about = "~" if self.cell.precision == "figure" else ""
-        digits = max(self.digits, registry.decimals(self.cell.std))
+        digits = max(self._digits, registry.decimals(self.cell.std))
         spread = "" if self.cell.std is None else f" ± {self.cell.std:.{digits}f}"
-        return f"{about}{float(self.cell.value):.{self.digits}f}{spread}"
+        return f"{about}{float(self.cell.value):.{self._digits}f}{spread}"
 
     def ours_text(self) -> str:
         """Our mean in the paper's unit with interval and n: `90.0 [87.5, 92.5] (n = 3)`; `not run` if there is none."""
         if not self.scores or (summary := self.scores[0].comparison.summary) is None:
             return NOT_RUN
-        digits = self.digits + (self.cell.scale > 1)
+        digits = self._digits + (self.cell.scale > 1)
         interval = "(no interval)"
         if summary.low is not None and summary.high is not None:
             ends = (f"{end / self.cell.scale:.{digits}f}" for end in (summary.low, summary.high))
@@ -93,7 +93,7 @@ class Place:
         if difference is None:
             return NO_CELL
         # Adding 0.0 turns -0.0 into 0.0.
-        digits = self.digits + (self.cell.scale > 1)
+        digits = self._digits + (self.cell.scale > 1)
         return f"{round(difference / self.cell.scale, digits) + 0.0:+.{digits}f}"
 
 

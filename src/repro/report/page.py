@@ -28,6 +28,7 @@ from repro.report.sections import (
     CLAIMS_HEAD,
     CORRECTIONS_HEAD,
     FINDINGS_HEAD,
+    FINDINGS_NOTE,
     claim_texts,
     claims_line,
     correction_lines,
@@ -126,9 +127,8 @@ def _corrections() -> str:
 
 
 def _findings() -> str:
-    said = "Recomputed from the registry. Errata stay there as printed; a value called wrong there is never compared."
     lines = [[escape(text) for text in line] for line in finding_lines()]
-    return _paragraph(said) + _table(FINDINGS_HEAD, lines, "Contradictions")
+    return _paragraph(FINDINGS_NOTE) + _table(FINDINGS_HEAD, lines, "Contradictions")
 
 
 def _checklist(contents: Contents) -> str:

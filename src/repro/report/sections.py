@@ -12,6 +12,9 @@ from repro.report.claims import VERDICTS, ClaimRow
 
 CLAIMS_HEAD = ("claim", "says", "source", "on the paper's numbers", "on ours", "why")
 CORRECTIONS_HEAD = ("often quoted", "verdict", "what the paper prints", "cells that show it")
+FINDINGS_NOTE = (
+    "Recomputed from the registry. Errata stay there as printed; a value that its caveat calls wrong is never compared."
+)
 FINDINGS_HEAD = ("cell", "printed in", "printed", "arithmetic gives", "what", "why")
 
 
