@@ -74,7 +74,7 @@ ONLY_IN: dict[str, set[str]] = {
     "tokenizers": {"models"},
     "torch": {"methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts"},
     "safetensors": {"models", "training", "trial", "params", "prompts"},
-    "datasets": {"tasks"},
+    "datasets": {"tasks", "metrics"},  # metrics: the types of columns that `evaluate` asks for
     "hydra": {"cli", "composing", "runner", "sweeps", "params"},
     "omegaconf": {"cli", "composing", "config", "method_config", "methods_page", "sweeps", "params"},
     "scipy": {"stats"},

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Cider:
     name: str = "cider"
     equals: str = "e2e-metrics / pycocoevalcap 1.2 Cider (CIDEr-D, sigma 6) on PTBTokenizer's text"
     outputs: tuple[str, ...] = ("cider",)
-    units = {"cider": "as printed (0 to 10)"}
+    units: ClassVar[dict[str, str]] = {"cider": "as printed (0 to 10)"}
     higher_is_better: bool = True
     costly: bool = True
     needs: str = "Java and pycocoevalcap (extra generation-metrics), for the tokeniser"

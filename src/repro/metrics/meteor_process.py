@@ -118,7 +118,7 @@ class MeteorProcess:
             if why := java.missing(java.METEOR_JAR, java.PARAPHRASES):
                 raise MetricUnavailable(f"{why}.")
             command = [*java.command(java.METEOR_JAR, "-Xmx2G"), "Meteor", *_OPTIONS]
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
         # Without a buffer of Python's own, select sees everything that has not been read yet.
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, bufsize=0

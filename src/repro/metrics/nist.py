@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Nist:
     name: str = "nist"
     equals: str = "e2e-metrics metrics/pymteval.py NISTScore (the Perl mteval-v13a gives other values)"
     outputs: tuple[str, ...] = ("nist",)
-    units = {"nist": "bits, as printed"}
+    units: ClassVar[dict[str, str]] = {"nist": "bits, as printed"}
     higher_is_better: bool = True
     golden: str = "7.7888876096 on the example files of e2e-metrics, to 1e-9; a naive computation on made-up corpora"
     deviation: str = "an order without any n-gram gives 0 instead of a division by 0"
