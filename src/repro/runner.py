@@ -132,9 +132,14 @@ def build_task(plain: Plain) -> Any:
         return _of_parts(plain, form)
     inner = "pair" if form == "cloze" and "pair" in plain["task"]["forms"] else form  # a class task in cloze words
     config = {**plain["task"], "form": inner}
+    own = len(config["metrics"])
+    config["metrics"] = [*config["metrics"], *(config.get("also_metrics") or ())]
     _, accepted = _class_of(config)
     given = {name: value for name, value in config.items() if name in accepted or name == "_target_"}
-    return worded(_made(given), plain, form)
+    task = _made(given)
+    for metric in task.metrics[own:]:
+        metric.beside = True  # no part of the task's score
+    return worded(task, plain, form)
 
 
 def _of_parts(plain: Plain, form: str) -> Any:

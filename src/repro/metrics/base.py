@@ -31,7 +31,7 @@ class Metric(Protocol):
     - `unavailable() -> str | None`: why it cannot run here, said before anything is trained.
     - `costly`: True leaves it out of evaluations during training, unless a checkpoint is selected by it.
     - `units`: {value name: unit} of values that are not in percent.
-    - `needs`, `deviation`, `golden`: sentences for docs/metrics.md.
+    - `needs`, `golden`: sentences for docs/metrics.md (what must be installed; what proves the value).
 
     Any of them may raise `MetricUnavailable`: the value is then missing, with the reason, and never 0.
     """
@@ -61,15 +61,20 @@ class Metric(Protocol):
 
 
 def main_values(metrics: Sequence[Metric]) -> tuple[str, ...]:
-    """Each metric's main values: those it names in `main`, or its first."""
-    return tuple(name for metric in metrics for name in getattr(metric, "main", metric.outputs[:1]))
+    """Each metric's main values: those it names in `main`, or its first. Metrics beside a task's own have no part."""
+    return tuple(name for metric in _own(metrics) for name in getattr(metric, "main", metric.outputs[:1]))
 
 
 def averaged_values(metrics: Sequence[Metric]) -> tuple[str, ...]:
     """The two or more values whose mean is the task's score; none where a metric has no `main` (BLEU and NIST, say, are
     not to be averaged), or where there is only one."""
-    names = main_values(metrics) if all(hasattr(metric, "main") for metric in metrics) else ()
+    names = main_values(metrics) if all(hasattr(metric, "main") for metric in _own(metrics)) else ()
     return names if len(names) > 1 else ()
+
+
+def _own(metrics: Sequence[Metric]) -> list[Metric]:
+    """Without those of `task.also_metrics`, which the runner marks as `beside`."""
+    return [metric for metric in metrics if not getattr(metric, "beside", False)]
 
 
 def task_score(names: Sequence[str], values: Mapping[str, float]) -> float:

@@ -38,7 +38,6 @@ class Nist:
     units: ClassVar[dict[str, str]] = {"nist": "bits, as printed"}
     higher_is_better: bool = True
     golden: str = "7.7888876096 on the example files of e2e-metrics, to 1e-9; a naive computation on made-up corpora"
-    deviation: str = "an order without any n-gram gives 0 instead of a division by 0"
 
     def __init__(self) -> None:
         self._information: dict[Ngram, float] | None = None

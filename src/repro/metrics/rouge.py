@@ -62,7 +62,6 @@ class Rouge(CorpusRouge):
         "stemmer), but for its bootstrap"
     )
     outputs: tuple[str, ...] = _KINDS
-    deviation: str = "the mean of a batch instead of the random middle F of 100 bootstrap resamples"
 
     def __init__(self, batch_size: int = 8) -> None:
         if batch_size < 1:
