@@ -13,7 +13,7 @@ from repro.metrics.base import score_split, why_unavailable
 from repro.metrics.cider import Cider
 from repro.metrics.coco_rouge import CocoRougeL, coco_rouge_l, longest_common_subsequence
 
-_words = st.lists(st.sampled_from("a b c red lion".split()), max_size=8).map(" ".join)
+_words = st.lists(st.sampled_from(["a", "b", "c", "red", "lion"]), max_size=8).map(" ".join)
 _examples = st.lists(st.tuples(_words, st.lists(_words, min_size=1, max_size=3)), min_size=1, max_size=5)
 
 
@@ -81,7 +81,18 @@ def test_golden_values(golden_e2e, with_java: None) -> None:
     assert CocoRougeL().reduce(np.array(rows)) == rouge
 
 
-ODD = ["", "  ", "a\nb", "a\r\nb", "a\u2028b\x0bc\x85d", "it isn't £20-25 (approx.)…", "é “x”", "a ||| b", "\0", "\ud800x"]
+ODD = [
+    "",
+    "  ",
+    "a\nb",
+    "a\r\nb",
+    "a\u2028b\x0bc\x85d",
+    "it isn't £20-25 (approx.)…",
+    "é “x”",
+    "a ||| b",
+    "\0",
+    "\ud800x",
+]
 
 
 def test_the_tokeniser_keeps_one_line_a_text_whatever_is_in_it(with_java: None) -> None:

@@ -63,7 +63,7 @@ def test_a_value_that_is_none_and_a_metric_that_raises_are_missing(share: str) -
 
 def test_a_name_without_a_network_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ConfigError, match="no_such_metric_anywhere cannot be loaded.*path of a local copy"):
+    with pytest.raises(ConfigError, match=r"no_such_metric_anywhere cannot be loaded.*path of a local copy"):
         FromEvaluate("no_such_metric_anywhere", "score").check()
 
 
@@ -103,7 +103,5 @@ def test_a_wrong_name_or_argument_is_refused() -> None:
 def test_importing_either_side_imports_no_evaluate() -> None:
     program = "import repro.metrics.as_evaluate, repro.metrics.from_evaluate, sys; print('evaluate' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(repro.__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

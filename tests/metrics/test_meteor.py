@@ -91,7 +91,7 @@ def stand_in(body: str) -> list[str]:
 
 def test_a_program_that_dies_twice_makes_the_value_missing_with_its_last_words() -> None:
     process = MeteorProcess(stand_in("sys.exit('out of memory')"))
-    with pytest.raises(MetricUnavailable, match="ended twice at one line.*out of memory"):
+    with pytest.raises(MetricUnavailable, match=r"ended twice at one line.*out of memory"):
         process.statistics("a", ["b"])
     assert process.starts == 2
     assert process._process is None

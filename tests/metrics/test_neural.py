@@ -76,7 +76,9 @@ def test_robertas_first_word_has_its_space_and_the_empty_text_has_none() -> None
     assert spaced.encode("ab") == [32, 97, 98]
     assert spaced.build_inputs_with_special_tokens([]) == []
     assert (spaced.model_max_length, spaced.sep_token_id) == (512, 7)
-    assert SpacedTokenizer(types.SimpleNamespace(model_max_length=8, encode=lambda text: [len(text)])).encode("ab") == [2]
+    assert SpacedTokenizer(types.SimpleNamespace(model_max_length=8, encode=lambda text: [len(text)])).encode("ab") == [
+        2
+    ]
 
 
 @pytest.mark.parametrize(

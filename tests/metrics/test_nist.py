@@ -12,7 +12,8 @@ from repro.metrics.base import Metric, score_split
 from repro.metrics.nist import Nist
 from repro.stats import bootstrap_interval
 
-_texts = st.lists(st.sampled_from("red the lion cheap pub , . 5.5".split()), min_size=1, max_size=9).map(" ".join)
+_words = st.sampled_from(["red", "the", "lion", "cheap", "pub", ",", ".", "5.5"])
+_texts = st.lists(_words, min_size=1, max_size=9).map(" ".join)
 _corpora = st.lists(st.tuples(_texts, st.lists(_texts, min_size=1, max_size=3)), min_size=1, max_size=4)
 
 
