@@ -22,8 +22,7 @@ class Ter:
 
     Args:
         text: `webnlg` (as WebNLG's evaluation.py writes it) or `as_is`; case does not count in either.
-        references: an example's first so many references count (WebNLG: 3; DART: 1, since its prepare_files.py writes
-            the first reference file only). None: all.
+        references: an example's first so many references count (3 in WebNLG's and DART's scripts). None: all.
 
     Raises:
         ValueError: another text, fewer than 1 reference.
