@@ -27,9 +27,7 @@ def test_every_metric_says_what_it_is(target: str) -> None:
     assert kind.equals in section and all(f"`{value}`" in section for value in kind.outputs)
     assert len(inspect.getdoc(kind) or "") > 40
     assert kind.higher_is_better or "lower is better" in section
-    module = target.split(".")[-2]
-    named = [path for path in (ROOT / "tests" / "metrics").glob("test_*.py") if module in path.read_text()]
-    assert named, f"no test of tests/metrics names {module}"
+    assert metrics_page.tests_of(kind.__name__), f"no test names {kind.__name__}"
 
 
 def test_deviations_stand_under_their_metric() -> None:

@@ -16,6 +16,8 @@ import repro.metrics
 from repro.composing import compose, conf_dir, options
 
 PERCENT = "percent"
+_GENERAL = ("test_metrics_import_light", "test_score_split", "test_evaluate")
+"""Tests of all metrics: no evidence for one."""
 
 _HEAD = """\
 # Metrics
@@ -41,7 +43,7 @@ metrics:
 
 It gives one value a split and no statistics, so there is no bootstrap for it. A metric that cannot be loaded is refused
 before anything is read or trained. The other way round, `repro.metrics.as_evaluate.load(NAME)` gives each of ours as an
-`evaluate.Metric` (names: {names}).
+`evaluate.Metric`. NAME is one of {names}, or `module.Class` of any other.
 
 `pip install 'repro[generation-metrics]'` brings the jars of METEOR 1.5 and of the PTB tokeniser (the package
 pycocoevalcap, 100 MB; a Java runtime is needed too); `pip install 'repro[neural-metrics]'` brings bert-score."""
@@ -91,17 +93,25 @@ def _section(target: str, kind: Any) -> str:
     said, deviations = _said(kind)
     units: Mapping[str, str] = getattr(kind, "units", {})
     values = ", ".join(f"`{value}` ({units.get(value, PERCENT)})" for value in kind.outputs)
-    test = f"tests/metrics/test_{target.split('.')[-2]}.py"
     facts = {
         "class": f"`{target}`",
         "values": f"{values}; {'higher' if kind.higher_is_better else 'lower'} is better",
         "equals": kind.equals,
-        "evidence": getattr(kind, "golden", None) or f"{test}",
+        "evidence": getattr(kind, "golden", None) or ", ".join(tests_of(kind.__name__)) or "none",
         "needs": getattr(kind, "needs", None) or "nothing more",
     }
     lines = [f"## {kind.__name__}", "", said, "", *(f"- {name}: {text}" for name, text in facts.items())]
     lines += ["- costly"] if getattr(kind, "costly", False) else []
     return "\n".join([*lines, *(f"- deviation: {text}" for text in deviations)])
+
+
+def tests_of(name: str) -> list[str]:
+    """Test files that name a class: those of tests/metrics, or any where there is none."""
+    folder = conf_dir().parent / "tests"
+    word = re.compile(rf"\b{name}\b")
+    found = [path for path in sorted(folder.rglob("test_*.py")) if word.search(path.read_text(encoding="utf-8"))]
+    own = [path for path in found if path.parent.name == "metrics" and path.stem not in _GENERAL]
+    return [path.relative_to(folder.parent).as_posix() for path in own or found]
 
 
 def _said(kind: Any) -> tuple[str, list[str]]:

@@ -85,6 +85,16 @@ def test_labels_and_tags_too() -> None:
     assert tags["span_f1"] == 100.0
 
 
+def test_a_metric_without_a_name_of_its_own_is_had_by_its_class() -> None:
+    module = as_evaluate.load("spans.SpanF1", predictions="tags")
+    assert module.compute(predictions=[["B-A", "I-A"]], references=[[["B-A", "O"]]])["span_f1"] == 0.0
+    for name in ("spans.NoSuch", "spans.spans", "no_such.Thing", "a.b.c", "../x.y"):
+        with pytest.raises(ConfigError, match="none of our metrics"):
+            as_evaluate.metric(name)
+    with pytest.raises(ConfigError, match="allowed are text, label and tags"):
+        as_evaluate.load("spans.SpanF1", predictions="words")
+
+
 @pytest.mark.parametrize("name", as_evaluate.METRICS)
 def test_every_name_is_a_metric(name: str) -> None:
     made = as_evaluate.metric(name, **({"classes": 2} if name == "macro_f1" else {}))

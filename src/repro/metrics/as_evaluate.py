@@ -7,6 +7,7 @@ library takes seconds to import, and is imported when `load` is called, not befo
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -43,14 +44,19 @@ METRICS: dict[str, tuple[str, dict[str, Any], str]] = {
 def metric(name: str, **arguments: Any) -> Any:
     """Our metric of that name.
 
+    Args:
+        name: a key of `METRICS`, or `module.Class` of any other of our metrics (`spans.StrictSpanF1`).
+        arguments: of its class.
+
     Raises:
         ConfigError: no such metric, or arguments that it does not take.
     """
-    if name not in METRICS:
-        raise ConfigError(f"{name!r} is none of our metrics; they are {', '.join(METRICS)}.")
-    target, own, _ = METRICS[name]
-    module, _, kind = target.partition(".")
-    made = getattr(importlib.import_module(f"repro.metrics.{module}"), kind)
+    target, own, _ = METRICS.get(name, (name, {}, "text"))
+    made = _class(target)
+    if made is None:
+        raise ConfigError(
+            f"{name!r} is none of our metrics; they are {', '.join(METRICS)}, and `module.Class` of any other."
+        )
     accepted = dict(inspect.signature(made).parameters)
     needed = [key for key, one in accepted.items() if one.default is one.empty and key not in own | arguments]
     if needed or set(arguments) - set(accepted):
@@ -61,22 +67,36 @@ def metric(name: str, **arguments: Any) -> Any:
     return made(**(own | arguments))
 
 
-def load(name: str, **arguments: Any) -> Any:
+def _class(target: str) -> Any:
+    """The class `module.Class` of `repro.metrics`; None if there is no such metric."""
+    module, _, kind = target.partition(".")
+    if not (module.isidentifier() and kind.isidentifier()):
+        return None
+    place = f"repro.metrics.{module}"
+    found = getattr(importlib.import_module(place), kind, None) if importlib.util.find_spec(place) else None
+    return found if hasattr(found, "equals") else None
+
+
+def load(name: str, predictions: str | None = None, **arguments: Any) -> Any:
     """An `evaluate.Metric` that computes our metric.
 
     References are a list an example (of strings, class ids or tag lists), as `evaluate`'s sacrebleu takes them.
 
     Args:
-        name: a key of `METRICS`.
+        name: a key of `METRICS`, or `module.Class`.
+        predictions: `text`, `label` or `tags`; None: what `METRICS` says, else text.
         arguments: of our metric (`classes=3` for macro_f1).
 
     Raises:
-        ConfigError: no such metric or argument.
+        ConfigError: no such metric, argument or kind of prediction.
     """
+    if predictions not in (None, "text", "label", "tags"):
+        raise ConfigError(f"predictions={predictions!r}: allowed are text, label and tags.")
     import datasets
     import evaluate
 
-    ours, kind = metric(name, **arguments), METRICS[name][2]
+    ours = metric(name, **arguments)
+    kind = predictions or METRICS.get(name, ("", {}, "text"))[2]
     one: Any = {
         "text": datasets.Value("string"),
         "label": datasets.Value("int64"),
