@@ -12,9 +12,11 @@ from repro.errors import ConfigError
 from repro.metrics import java, meteor_process
 from repro.metrics.ter import Ter
 from repro.papers import registry
-from repro.report.compare import compare, groups
+from repro.report.compare import compare
+from repro.report.contents import contents
+from repro.report.files import report_files
+from repro.report.groups import groups
 from repro.report.summary import trial_summary
-from repro.report.tables import report_files, rows
 from repro.rescoring import rescore
 from repro.store.record import Record
 from repro.store.store import Store
@@ -63,7 +65,7 @@ def test_a_missing_value_is_absent_and_said_everywhere(trial, capsys) -> None:
     found = compare(group, registry.cells(), "test", "meteor")
     assert found.verdict == "not run"
     assert "could not be computed: there is no `java`" in found.reason
-    row = next(row for row in rows([group], registry.cells()) if row.metric == "meteor")
+    row = next(row for row in contents([record], registry.cells()).rows if row.metric == "meteor")
     assert (row.ours, row.n) == (None, 0)
     assert "no `java`" in report_files([record], registry.cells())["REPORT.md"]
 
@@ -168,6 +170,18 @@ def test_a_mixture_without_one_parts_value_has_no_average() -> None:
     assert found.values == {"one.accuracy": 100.0}
     assert set(found.missing) == {"two.meteor", "average"}
     assert "no `java`" in found.missing["average"]
+
+
+def test_metrics_beside_a_tasks_own_have_no_part_in_its_score(quick: Callable[..., dict[str, Any]]) -> None:
+    from repro.metrics.base import averaged_values
+    from repro.runner import build_task
+
+    base = ("method=fine_tuning", "model=tiny-bert", "task=cb")
+    own = averaged_values(build_task(quick(*base)).metrics)
+    assert len(own) == 2
+    for target in ("repro.metrics.macro_f1.MacroF1, classes: 4", "repro.metrics.nist.Nist"):
+        task = build_task(quick(*base, f"task.also_metrics=[{{_target_: {target}}}]"))
+        assert len(task.metrics) == 3 and averaged_values(task.metrics) == own
 
 
 def test_resolved_configs_keep_the_metrics_beside(composed: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""How a split is scored: with what a metric has of `prepare`, `score_all` and `corpus`, and what every `reduce` obeys."""
+"""How a split is scored: `prepare`, `score_all` and `corpus` where a metric has them, and what every `reduce` obeys."""
 
 from collections.abc import Sequence
 from typing import Any

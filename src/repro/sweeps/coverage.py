@@ -171,7 +171,9 @@ def _differences(produced: set[str]) -> set[str]:
     """Cells that are the difference of two others, both of which are produced."""
     found = set()
     for cell in registry.cells(method="prompt_minus_fine_tuning"):
-        parts = {one.method for one in registry.cells(paper=cell.paper, at=cell.at, task=cell.task) if one.id in produced}
+        parts = {
+            one.method for one in registry.cells(paper=cell.paper, at=cell.at, task=cell.task) if one.id in produced
+        }
         if {"prompt_tuning", "fine_tuning"} <= parts:
             found.add(cell.id)
     return found
