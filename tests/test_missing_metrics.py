@@ -172,6 +172,15 @@ def test_a_mixture_without_one_parts_value_has_no_average() -> None:
     assert "no `java`" in found.missing["average"]
 
 
+def test_two_metrics_of_one_name_are_refused(quick: Callable[..., dict[str, Any]]) -> None:
+    from repro.runner import build_task, check_metrics
+
+    check_metrics(build_task(quick(*E2E)))
+    twice = build_task(quick(*E2E, "task.also_metrics=[{_target_: repro.metrics.multi_bleu.MultiBleu}]"))
+    with pytest.raises(ConfigError, match="of e2e give bleu twice"):
+        check_metrics(twice)
+
+
 def test_metrics_beside_a_tasks_own_have_no_part_in_its_score(quick: Callable[..., dict[str, Any]]) -> None:
     from repro.metrics.base import averaged_values
     from repro.runner import build_task

@@ -218,9 +218,15 @@ def check_metrics(task: Any) -> None:
     """Say which values will be missing, and refuse a metric that cannot be made, before anything is read or trained.
 
     Raises:
-        ConfigError: of a metric's own `check`.
+        ConfigError: of a metric's own `check`, or two metrics with one name.
     """
     for one in (task, *getattr(task, "parts", {}).values()):
+        for names in ([m.name for m in one.metrics], [name for m in one.metrics for name in m.outputs]):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ConfigError(
+                    f"task.metrics and task.also_metrics of {one.name} give {', '.join(twice)} twice, and a record has "
+                    "one place for it: leave one of the metrics out."
+                )
         for metric in one.metrics:
             if hasattr(metric, "check"):
                 metric.check()
