@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 : "${PYTHON:=python3}" "${VENV:=.venv}"
+EXTRAS=dev,offline-models,generation-metrics,neural-metrics
 command -v "$PYTHON" >/dev/null 2>&1 || PYTHON=python3
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     echo "repro needs Python 3.11 or newer; $PYTHON is $("$PYTHON" --version). Set PYTHON=python3.12, say." >&2
@@ -11,8 +12,8 @@ command -v "$PYTHON" >/dev/null 2>&1 || PYTHON=python3
 }
 if "$PYTHON" -c "import torch, transformers" >/dev/null 2>&1; then
     "$PYTHON" -m venv --system-site-packages "$VENV"
-    "$VENV/bin/pip" install --quiet --disable-pip-version-check -e ".[dev,offline-models]"
+    "$VENV/bin/pip" install --quiet --disable-pip-version-check -e ".[$EXTRAS]"
 else
     "$PYTHON" -m venv "$VENV"
-    "$VENV/bin/pip" install --quiet --disable-pip-version-check -c constraints/cpu.txt -e ".[dev,offline-models]"
+    "$VENV/bin/pip" install --quiet --disable-pip-version-check -c constraints/cpu.txt -e ".[$EXTRAS]"
 fi

@@ -43,6 +43,8 @@ NO_RESULT_GROUPS = ("paths", "tracker", "recipe")
 
 def counts(plain: dict[str, Any], path: tuple[Any, ...]) -> bool:
     """Whether a value is part of the key; the cloze is where its words are asked for."""
+    if path[:2] == ("task", "also_metrics"):
+        return False
     if path[:2] in (("task", "cloze"), ("task", "verbaliser")):
         return bool(plain["method"].get("head") == "verbaliser")
     return ".".join(map(str, path)) not in NO_RESULT and path[0] not in NO_RESULT_GROUPS

@@ -23,6 +23,7 @@ repro: do published results on soft prompts hold?
   repro versus A B                         do two groups of runs differ: seeds, the test set, and both
   repro paper PAPER [--exhibit figure1]    a table or figure as the paper prints it; without --exhibit, their list
   repro methods [--write FILE]             every method: equation, source, switches, parameter counts
+  repro metrics [--write FILE | --score KEY]  every metric and what it equals; a stored trial's missing values
   repro params [--paper P] | OVERRIDES     parameters trained and stored, beside the papers' counts
   repro predict --prompt KEY --inputs FILE answer inputs with trained prompts, several tasks in one batch
   repro ensemble KEY KEY ...               let several prompts of one cell vote
@@ -152,6 +153,33 @@ def methods(arguments: Sequence[str]) -> int:
     return 0
 
 
+def metrics(arguments: Sequence[str]) -> int:
+    """Print the page of metrics, or write it; or compute the values that a stored trial lacks."""
+    import argparse
+    from pathlib import Path
+
+    parser = argparse.ArgumentParser(prog="repro metrics", description=metrics.__doc__)
+    parser.add_argument("--write", type=Path, default=None, help="file (docs/metrics.md)")
+    parser.add_argument("--score", metavar="KEY", default=None, help="a trial whose predictions are in the runs folder")
+    for name in ("results", "runs"):
+        default = Path(os.environ.get(f"REPRO_{name.upper()}_ROOT", name))
+        parser.add_argument(f"--{name}", type=Path, default=default, help=f"folder (default: {name})")
+    options = parser.parse_args(arguments)
+    if options.score is not None:
+        from repro.rescoring import rescore
+
+        print("\n".join(rescore(options.score, options.results, options.runs) or ["nothing is missing"]))
+        return 0
+    from repro.metrics_page import page
+
+    if options.write is None:
+        print(page(), end="")
+    else:
+        options.write.write_text(page(), encoding="utf-8")
+        print(f"wrote {options.write}")
+    return 0
+
+
 def params(arguments: Sequence[str]) -> int:
     """What methods train and store, beside the papers' numbers."""
     from repro.params import main as count
@@ -211,6 +239,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "sweep": sweep,
     "report": report,
     "methods": methods,
+    "metrics": metrics,
     "params": params,
     "paper": paper,
     "check": check,

@@ -107,6 +107,9 @@ class TaskConfig:
     """Rows of the original splits: a file with other counts is refused unless check_rows is off."""
     check_rows: bool = True
     metrics: list[Any] = MISSING
+    also_metrics: list[Any] = field(default_factory=list)
+    """Metrics beside these, which are no part of the run key: they change neither training nor the other values, and a
+    record made before they were asked for is the same trial (`repro metrics --score KEY` adds them to it)."""
     report_split: str = "validation"
     """The split whose score is the result (test, where its labels are public and the paper used it)."""
     max_input_length: int = 128
@@ -281,6 +284,7 @@ _NOT_IN_KEY = (
     ("task", "data_dir"),
     ("task", "decoding", "batch_size"),
     ("task", "check_rows"),
+    ("task", "also_metrics"),
     ("method", "paper_section"),
     ("method", "equation"),
     ("method", "stored_formula"),
@@ -370,7 +374,7 @@ def run_key(plain: dict[str, Any]) -> str:
         node.pop(path[-1], None)
     mixed = (relevant["task"].get("parts") or {}).values()
     for one in (one for one in mixed if isinstance(one, dict)):
-        for name in ("data_dir", "paper_name", "check_rows", "cloze", "verbaliser", "cloze_source"):
+        for name in ("data_dir", "paper_name", "check_rows", "also_metrics", "cloze", "verbaliser", "cloze_source"):
             one.pop(name, None)
     if relevant["method"].get("head") != "verbaliser":  # in the other forms nobody reads these
         for name in ("cloze", "verbaliser"):

@@ -23,6 +23,10 @@ class ModelError(ReproError):
     """Weights that cannot be had, or that are not what the config says they are."""
 
 
+class MetricUnavailable(ReproError):
+    """A metric that this machine cannot compute: what is missing, and what mends it. Never turned into a number."""
+
+
 class TrialFailed(ReproError):
     """A trial that started and could not finish (a NaN loss, say). Its record says why."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,15 @@ import numpy as np
 import torch
 
 from repro.methods.base import Injection
-from repro.metrics.base import TASK_SCORE, Metric, averaged_values, main_values, task_score
+from repro.metrics.base import (
+    TASK_SCORE,
+    MetricUnavailable,
+    Rows,
+    averaged_values,
+    main_values,
+    score_split,
+    task_score,
+)
 from repro.models.base import ModelAdapter
 from repro.models.batch import Encoded, collate
 from repro.models.span_encoding import best_answer, separated
@@ -24,14 +32,17 @@ class Evaluation:
     """Scores of one split. `values` are in percent."""
 
     values: dict[str, float]
-    statistics: dict[str, list[list[float]]]
-    """{metric name: [N, S]}, a row an example. What a metric says of several together (`Metric.grouped`) stands in the
-    row of the first of them, and zeros in the others': sums over rows, or over clusters of rows, are right."""
+    statistics: dict[str, Rows]
+    """{metric name: [N, S]} of the metrics that have any, a row an example. What a metric says of several together
+    (`Metric.grouped`) stands in the row of the first of them, and zeros in the others': sums over rows, or over
+    clusters of rows, are right."""
     predictions: list[Any]
     collapsed: str | None
     """Why the outputs carry no information, as a sentence; None when they do."""
     cut: int
     """Tags lost to truncation, predicted and gold alike (as the official tagging code loses them)."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """{value name: why it could not be computed on this machine}."""
 
 
 def predict(
@@ -99,29 +110,49 @@ def decoded(
     return [best_answer(own) if form == "span" else own[0] for own in in_order]
 
 
-def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> Evaluation:
-    """Every metric of the task over the split; of a mixture, each part's own over its examples, and their average."""
+def score(
+    task: Task, examples: Sequence[Example], predictions: Sequence[Any], selection: str | None = None
+) -> Evaluation:
+    """Every metric of the task over the split; of a mixture, each part's own over its examples, and their average.
+
+    Args:
+        selection: the value by which a checkpoint is chosen: costly metrics that do not give it are left out.
+    """
     if hasattr(task, "parts"):
         return _score_parts(task, examples, predictions)
     golds = [_gold(example, prediction) for example, prediction in zip(examples, predictions, strict=True)]
     values: dict[str, float] = {}
-    statistics: dict[str, list[list[float]]] = {}
+    statistics: dict[str, Rows] = {}
+    missing: dict[str, str] = {}
     for metric in task.metrics:
-        rows = _statistics(metric, examples, predictions, golds)
-        statistics[metric.name] = rows
-        values |= metric.reduce(np.asarray(rows))
-    if names := averaged_values(task.metrics):
+        if selection is not None and getattr(metric, "costly", False) and selection not in metric.outputs:
+            continue
+        try:
+            found, rows = _scored(metric, examples, predictions, golds)
+        except MetricUnavailable as error:
+            missing |= dict.fromkeys(metric.outputs, str(error))
+            continue
+        values |= found
+        if rows is not None:
+            statistics[metric.name] = rows
+    names = averaged_values(task.metrics)
+    if names and all(name in values for name in names):
         values[TASK_SCORE] = task_score(names, values)
     cut = sum(_length(e.references[0]) - _length(g[0]) for e, g in zip(examples, golds, strict=True))
-    return Evaluation(values, statistics, list(predictions), collapse(predictions, golds), cut)
+    return Evaluation(values, statistics, list(predictions), collapse(predictions, golds), cut, missing)
 
 
-def _statistics(
-    metric: Metric, examples: Sequence[Example], predictions: Sequence[Any], golds: Sequence[tuple[Any, ...]]
-) -> list[list[float]]:
-    """A row of statistics an example."""
+def higher_is_better(task: Task, value_name: str) -> bool:
+    """Whether a larger value is the better one; a loss and TER are not so."""
+    return value_name != "loss" and all(m.higher_is_better for m in task.metrics if value_name in m.outputs)
+
+
+def _scored(
+    metric: Any, examples: Sequence[Example], predictions: Sequence[Any], golds: Sequence[tuple[Any, ...]]
+) -> tuple[dict[str, float], Rows | None]:
+    """A metric's values, and its statistics, a row an example."""
     if not getattr(metric, "grouped", False):
-        return [list(map(float, metric.score(p, g))) for p, g in zip(predictions, golds, strict=True)]
+        return score_split(metric, predictions, golds)
     groups: dict[str, list[int]] = {}
     for index, example in enumerate(examples):
         groups.setdefault(example.id if example.group is None else example.group, []).append(index)
@@ -129,23 +160,30 @@ def _statistics(
         own[0]: metric.score([predictions[i] for i in own], [[golds[i][0] for i in own]]) for own in groups.values()
     }
     nothing = [0.0] * len(next(iter(found.values()))) if found else []
-    return [list(map(float, found[index])) if index in found else nothing[:] for index in range(len(examples))]
+    rows = [list(map(float, found[index])) if index in found else nothing[:] for index in range(len(examples))]
+    return metric.reduce(np.asarray(rows)), rows
 
 
 def _score_parts(task: Any, examples: Sequence[Example], predictions: Sequence[Any]) -> Evaluation:
     values: dict[str, float] = {}
-    statistics: dict[str, list[list[float]]] = {}
+    statistics: dict[str, Rows] = {}
+    missing: dict[str, str] = {}
     means, collapsed, cut = [], [], 0
     for part, own in task.parts.items():
         chosen = [index for index, example in enumerate(examples) if example.meta["part"] == part]
         found = score(own, [examples[index] for index in chosen], [predictions[index] for index in chosen])
         values |= {f"{part}.{name}": value for name, value in found.values.items()}
         statistics |= {f"{part}.{name}": rows for name, rows in found.statistics.items()}
-        means.append(task_score(main_values(own.metrics), found.values))
+        missing |= {f"{part}.{name}": reason for name, reason in found.missing.items()}
+        names = main_values(own.metrics)
+        means += [task_score(names, found.values)] if all(name in found.values for name in names) else []
         collapsed += [f"{part}: {found.collapsed}"] if found.collapsed else []
         cut += found.cut
-    values = {"average": sum(means) / len(means), **values}
-    return Evaluation(values, statistics, list(predictions), "; ".join(collapsed) or None, cut)
+    if len(means) == len(task.parts):
+        values = {"average": sum(means) / len(means), **values}
+    else:
+        missing["average"] = f"a part has no value: {'; '.join(dict.fromkeys(missing.values()))}"
+    return Evaluation(values, statistics, list(predictions), "; ".join(collapsed) or None, cut, missing)
 
 
 def subsets(split: str, examples: Sequence[Example]) -> dict[str, list[int]]:

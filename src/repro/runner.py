@@ -160,9 +160,14 @@ def build_task(plain: Plain) -> Any:
         return _of_parts(plain, form)
     inner = "pair" if form == "cloze" and "pair" in plain["task"]["forms"] else form  # a class task in cloze words
     config = {**plain["task"], "form": inner}
+    own = len(config["metrics"])
+    config["metrics"] = [*config["metrics"], *(config.get("also_metrics") or ())]
     _, accepted = _class_of(config)
     given = {name: value for name, value in config.items() if name in accepted or name == "_target_"}
-    return worded(_made(given), plain, form)
+    task = _made(given)
+    for metric in task.metrics[own:]:
+        metric.beside = True  # no part of the task's score
+    return worded(task, plain, form)
 
 
 def _of_parts(plain: Plain, form: str) -> Any:
@@ -217,7 +222,44 @@ def check_selection(plain: Plain, task: Any) -> str:
             f"trainer.selection.metric={wanted}: {task.name} has {', '.join(names)}, and loss. Set one of these, or "
             f"null for {names[0]}."
         )
+    if why := _missing(task).get(str(wanted)):
+        raise ConfigError(
+            f"trainer.selection.metric={wanted} cannot be computed on this machine: {why}. Mend that, or select by "
+            f"another value: {', '.join([*(name for name in names if name not in _missing(task)), 'loss'])}."
+        )
     return str(wanted)
+
+
+def _missing(task: Any) -> dict[str, str]:
+    """{value name: why it cannot be computed here} of a task's metrics (a mixture's: its parts')."""
+    from repro.metrics.base import why_unavailable
+
+    found: dict[str, str] = {}
+    for prefix, own in {"": task, **{f"{part}.": one for part, one in getattr(task, "parts", {}).items()}}.items():
+        for metric in own.metrics:
+            if why := why_unavailable(metric):
+                found |= {f"{prefix}{name}": why for name in metric.outputs}
+    return found
+
+
+def check_metrics(task: Any) -> None:
+    """Say which values will be missing, and refuse a metric that cannot be made, before anything is read or trained.
+
+    Raises:
+        ConfigError: of a metric's own `check`, or two metrics with one name.
+    """
+    for one in (task, *getattr(task, "parts", {}).values()):
+        for names in ([m.name for m in one.metrics], [name for m in one.metrics for name in m.outputs]):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ConfigError(
+                    f"task.metrics and task.also_metrics of {one.name} give {', '.join(twice)} twice, and a record has "
+                    "one place for it: leave one of the metrics out."
+                )
+        for metric in one.metrics:
+            if hasattr(metric, "check"):
+                metric.check()
+    for name, why in _missing(task).items():
+        print(f"repro: {name} will be missing in the record: {why}", file=sys.stderr)
 
 
 def load_examples(plain: Plain, task: Any) -> dict[str, Sequence[Any]]:
@@ -265,6 +307,7 @@ def _run_trial(
     started, clock = datetime.now(UTC), time.monotonic()
     task = build_task(plain)
     selection = check_selection(plain, task)
+    check_metrics(task)
     examples = load_examples(plain, task)
 
     from repro.tracking import make_tracker

@@ -13,8 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repro.errors import ConfigError
-from repro.evaluation import Evaluation, mean_loss, predict, score, score_subset, subsets, write_predictions
+from repro.errors import ConfigError, TrialFailed
+from repro.evaluation import (
+    Evaluation,
+    higher_is_better,
+    mean_loss,
+    predict,
+    score,
+    score_subset,
+    subsets,
+    write_predictions,
+)
 from repro.methods.base import Context, Method
 from repro.models.activations import activations
 from repro.models.base import Backbone, ModelAdapter
@@ -105,6 +114,8 @@ class Trial:
     def __init__(self, plain: Plain, task: Any, examples: Mapping[str, Sequence[Any]], selection: str):
         self.plain, self.task, self.examples, self.selection = plain, task, examples, selection
         self.trainer = plain["trainer"]
+        self.sign = 1.0 if higher_is_better(task, selection) else -1.0
+        """Times the value of selection: the loop takes the highest."""
         self.parameters: dict[str, int] = {}
         self.deviations: list[str] = []
         self.weights: dict[str, Any] = {}
@@ -206,7 +217,7 @@ class Trial:
             ),
         )
 
-    def _score(self, split: str, console: Console) -> Evaluation:
+    def _score(self, split: str, console: Console, selection: str | None = None) -> Evaluation:
         decoding = self.plain["task"]["decoding"]
         size = decoding["batch_size"] if self.task.form == "text_to_text" else self.trainer["evaluation_batch_size"]
         examples, injection = self.examples[split], self.method.injection(training=False)
@@ -214,7 +225,7 @@ class Trial:
             loss = mean_loss(self.adapter, self.task, examples, injection, size, console.between)
             return Evaluation({"loss": loss, "perplexity": math.exp(loss)}, {}, [], None, 0)
         outputs = predict(self.adapter, self.task, examples, injection, decoding, size, console.between)
-        return score(self.task, examples, outputs)
+        return score(self.task, examples, outputs, selection)
 
     @torch.no_grad()
     def _evaluate(self, console: Console) -> tuple[float, dict[str, Any]]:
@@ -223,9 +234,11 @@ class Trial:
         if self.selection == "loss":
             injection = self.method.injection(training=False)
             loss = mean_loss(self.adapter, self.task, self.examples[split], injection, size, console.between)
-            return -loss, {split: {"loss": loss}}
-        values = self._score(split, console).values
-        return values[self.selection], {split: values}
+            return self.sign * loss, {split: {"loss": loss}}
+        found = self._score(split, console, self.selection)
+        if self.selection in found.missing:
+            raise TrialFailed(f"no checkpoint can be chosen by {self.selection}: {found.missing[self.selection]}")
+        return self.sign * found.values[self.selection], {split: found.values}
 
     def train(self, record: Record, checkpoints: Checkpoints, console: Console) -> None:
         """Fill the record's curve, selection and costs; the method then holds the chosen checkpoint."""
@@ -242,8 +255,8 @@ class Trial:
         rule = self.trainer["selection"]["rule"]
         chosen = progress.best or {"step": progress.step, "epoch": progress.step / self.order.steps_per_epoch}
         value = chosen.get("value")
-        if value is not None and self.selection == "loss":
-            value = -value
+        if value is not None:
+            value = self.sign * value
         record.curve = progress.curve
         record.selection = {
             "rule": rule,
@@ -276,6 +289,9 @@ class Trial:
             record.statistics[split] = found.statistics
             if numbers := cluster_numbers(self.examples[split]):
                 record.clusters[split] = numbers
+            if found.missing:
+                record.missing[split] = found.missing
+                self.deviations += [f"{split}: {name} is missing: {why}" for name, why in found.missing.items()]
             self._note_subsets(record, split)
             if found.predictions:
                 file = folder / f"predictions-{split}.jsonl"

@@ -43,24 +43,34 @@ class E2EBleu:
         Raises:
             ValueError: no reference but padding.
         """
-        candidates = [_tokens(text) for text in references if text is not None]
+        candidates = [tokens_13a(text) for text in references if text is not None]
         if not candidates:
             raise ValueError("bleu: an output has no reference text; every example needs at least one.")
-        output = _tokens(prediction)
-        length = len(output)
-        closest = min((len(tokens) for tokens in candidates), key=lambda size: (abs(size - length), size))
-        totals = [max(0, length - order + 1) for order in range(1, _ORDER + 1)]
-        return [length, closest, *_matches(output, candidates), *totals]
+        output = tokens_13a(prediction)
+        return bleu_statistics(output, candidates)
 
     def reduce(self, statistics: np.ndarray) -> dict[str, float]:
         """BLEU in percent from statistics [N, 10]."""
-        sums = np.asarray(statistics, dtype=float).reshape(-1, 2 + 2 * _ORDER).sum(axis=0)
-        length, reference_length = sums[:2]
-        correct, total = sums[2 : 2 + _ORDER], sums[2 + _ORDER :]  # [4] each
-        if (correct == 0).any():
-            return {"bleu": 0.0}
-        log_brevity_penalty = min(0.0, 1.0 - reference_length / length)
-        return {"bleu": float(100.0 * np.exp(log_brevity_penalty + np.log(correct / total).mean()))}
+        return {"bleu": bleu_percent(statistics)}
+
+
+def bleu_statistics(output: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[int]:
+    """Length, closest reference length, matches [4] and n-grams [4] of order 1 to 4, from tokens."""
+    length = len(output)
+    closest = min((len(tokens) for tokens in candidates), key=lambda size: (abs(size - length), size))
+    totals = [max(0, length - order + 1) for order in range(1, _ORDER + 1)]
+    return [length, closest, *clipped_matches(output, candidates), *totals]
+
+
+def bleu_percent(statistics: np.ndarray) -> float:
+    """BLEU in percent, not smoothed, from statistics [N, 10]; 0 where some order has no match."""
+    sums = np.asarray(statistics, dtype=float).reshape(-1, 2 + 2 * _ORDER).sum(axis=0)
+    length, reference_length = sums[:2]
+    correct, total = sums[2 : 2 + _ORDER], sums[2 + _ORDER :]  # [4] each
+    if (correct == 0).any():
+        return 0.0
+    log_brevity_penalty = min(0.0, 1.0 - reference_length / length)
+    return float(100.0 * np.exp(log_brevity_penalty + np.log(correct / total).mean()))
 
 
 @lru_cache(maxsize=1)
@@ -71,22 +81,22 @@ def _tokeniser_13a() -> Callable[[str], str]:
     return Tokenizer13a()  # type: ignore[no-untyped-call]
 
 
-def _tokens(text: str) -> list[str]:
+def tokens_13a(text: str) -> list[str]:
     """Lower-case 13a tokens. Ends are stripped as e2e-metrics' reader does; lower-casing follows as in pymteval."""
     return [token.lower() for token in _tokeniser_13a()(text.strip()).split()]
 
 
-def _ngrams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
+def ngrams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
     """How often each n-gram of one order occurs."""
     return Counter(zip(*(tokens[start:] for start in range(order)), strict=False))
 
 
-def _matches(output: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[int]:
+def clipped_matches(output: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[int]:
     """Clipped n-gram matches [4] of an output with its references."""
     matches = []
     for order in range(1, _ORDER + 1):
         allowed: Counter[tuple[str, ...]] = Counter()
         for tokens in candidates:
-            allowed |= _ngrams(tokens, order)
-        matches.append((_ngrams(output, order) & allowed).total())
+            allowed |= ngrams(tokens, order)
+        matches.append((ngrams(output, order) & allowed).total())
     return matches

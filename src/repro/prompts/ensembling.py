@@ -81,7 +81,7 @@ def _record(
     answers: Sequence[Sequence[Any]],
     circumstances: dict[str, Any],
 ) -> Record:
-    from repro.evaluation import score
+    from repro.evaluation import higher_is_better, score
 
     voted = score(task, examples, [vote(one) for one in zip(*answers, strict=True)])
     members = [score(task, examples, own).values for own in answers]
@@ -96,7 +96,9 @@ def _record(
         "split": split,
         "members": [{"key": t.record.key, "seed": t.record.seed, **v} for t, v in zip(trials, members, strict=True)],
         "mean": {name: sum(one[name] for one in members) / len(members) for name in voted.values},
-        "best": {name: max(one[name] for one in members) for name in voted.values},
+        "best": {
+            name: (max if higher_is_better(task, name) else min)(one[name] for one in members) for name in voted.values
+        },
     }
     counts = trials[0].record.parameters
     return replace(
@@ -105,6 +107,7 @@ def _record(
         metrics={split: voted.values},
         statistics={split: voted.statistics},
         clusters={split: numbers} if (numbers := cluster_numbers(examples)) else {},
+        missing={split: voted.missing} if voted.missing else {},
         selection=selection,
         parameters=counts | {k: sum(t.record.parameters[k] for t in trials) for k in ("trained", "stored", "prompt")},
         provenance=circumstances | {"data": task.fingerprint(), "weights": trials[0].record.provenance.get("weights")},

@@ -104,7 +104,7 @@ def compare(group: Group, cells: Sequence[Reported], split: str | None = None, m
     agreeing = [cell for cell in candidates if not mismatches(group, split, cell)]
     agreeing.sort(key=lambda cell: _rank(cell, group))
     if not values:
-        return Comparison("not run", agreeing[0] if agreeing else None, None, _why_not_run(group))
+        return Comparison("not run", agreeing[0] if agreeing else None, None, _why_not_run(group, split, metric))
     summary = stats.summary(values)
     reasons = [] if agreeing else [_why_not(group, split, metric, cells, candidates)]
     reasons += [] if (partial := data_limit(group)) is None else [partial]
@@ -240,7 +240,9 @@ def data_limit(group: Group) -> str | None:
     return f"Our runs used a part of the data only (limit: {', '.join(parts)})." if parts else None
 
 
-def _why_not_run(group: Group) -> str:
+def _why_not_run(group: Group, split: str, metric: str) -> str:
+    if why := {r.missing[split][metric] for r in group.scored if metric in r.missing.get(split, {})}:
+        return f"The value could not be computed: {'; '.join(sorted(why))}"
     if group.scored:
         return "No record of this group holds a finite value of this score."
     reasons = sorted({record.reason or "no reason recorded" for record in group.records})

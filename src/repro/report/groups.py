@@ -62,10 +62,9 @@ class Group:
 
     def measures(self) -> list[tuple[str, str]]:
         """(split, metric) of every score but losses, the reported split and the metric of selection first."""
-        pairs = {(s, m) for record in self.scored for s, row in record.metrics.items() for m in row if s != "train"}
+        pairs = {pair for record in self.scored for pair in record.scores if pair[0] != "train" and pair[1] != "loss"}
         main_split = lookup(self.config, "task.report_split")
         main_metrics = {record.selection.get("metric") for record in self.records}
-        pairs = {(split, metric) for split, metric in pairs if metric != "loss"}
         return sorted(pairs, key=lambda pair: (pair[0] != main_split, pair[0], pair[1] not in main_metrics, pair[1]))
 
 

@@ -27,7 +27,7 @@ _PARTS = ("method", "model", "task", "trainer")
 _NOISE = {
     *("paper_section", "deviations", "paper_name", "licence", "note", "data_dir", "check_rows"),
     *("checkpoint_seconds", "if_running", "evaluation_batch_size", "gradient_checkpointing"),
-    *("equation", "stored_formula", "trained_formula", "start_from", "cloze", "verbaliser"),
+    *("also_metrics", "equation", "stored_formula", "trained_formula", "start_from", "cloze", "verbaliser"),
 }
 """Fields that do not change a result."""
 

@@ -22,7 +22,11 @@ def trial_summary(record: Record, from_store: bool) -> str:
         if split != plain["task"]["report_split"]:
             continue
         found = compare(group, cells, split, metric)
-        line = f"  {split} {metric} {record.metrics[split][metric]:.2f}"
+        value = record.metrics[split].get(metric)
+        if value is None:
+            lines.append(f"  {split} {metric} is missing: {record.missing[split][metric]}")
+            continue
+        line = f"  {split} {metric} {value:.2f}"
         if found.reported is not None:
             gap = "" if found.difference is None else f", difference {found.difference:+.2f}"
             line += f"   paper {found.reported.number:g} ({describe(found.reported)}){gap}: {found.verdict}"

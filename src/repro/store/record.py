@@ -32,6 +32,8 @@ class Record:
     """Which file of each config group was chosen."""
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     """{split: {value name: value}} at the chosen checkpoint; a part of a split has a row too (`test_seen`)."""
+    missing: dict[str, dict[str, str]] = field(default_factory=dict)
+    """{split: {value name: why this machine could not compute it}}: such a value is absent, never 0."""
     selection: dict[str, Any] = field(default_factory=dict)
     """rule, split, metric, value, step and epoch of the chosen checkpoint."""
     curve: list[dict[str, Any]] = field(default_factory=list)
@@ -51,6 +53,12 @@ class Record:
     deviations: list[str] = field(default_factory=list)
     """Every known difference from the paper."""
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def scores(self) -> set[tuple[str, str]]:
+        """(split, value name) of every value, missing ones too."""
+        kept = [pair for by_split in (self.metrics, self.missing) for pair in by_split.items()]
+        return {(split, name) for split, row in kept for name in row}
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values."""
