@@ -384,6 +384,7 @@ def test_one_step_of_every_experiment_on_a_tiny_model(
     tiny = same if same in files("model") else TINY[plain["model"]["kind"]]
     model: Any = OmegaConf.to_container(OmegaConf.merge(here.model, raw("model", tiny)))
     places = {"data_root": str(data_root), "results_root": f"{tmp_path}/results", "runs_root": f"{tmp_path}/runs"}
+    places |= {"cache_root": None, "cache_gigabytes": 1.0}
     small = shrunk(plain, model, plain["task"]["data_dir"], places)
     record = run(small).record
     assert record is not None and record.status in ("done", "collapsed")

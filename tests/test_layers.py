@@ -54,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "__init__",
             "composing",
             "config",
+            "doctor",
             "errors",
             "methods_page",
             "metrics_page",
@@ -65,10 +66,25 @@ MAY_IMPORT: dict[str, set[str]] = {
             "runner",
             "store",
             "sweeps",
+            "tasks_page",
         ),
         "validation",
     },
     "prompts": {ANY},
+    # `repro doctor`: looks at everything there is.
+    "doctor": {ANY},
+    "task_configs": {"composing", "config", "errors"},
+    "tasks_page": {
+        "composing",
+        "config",
+        "doctor.assets",
+        "errors",
+        "metrics",
+        "papers",
+        "runner",
+        "task_configs",
+        "tasks",
+    },
     # `repro params`: what a method would train on a model, counted without weights.
     "params": {ANY},
 }
@@ -76,13 +92,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_IN: dict[str, set[str]] = {
     "transformers": {"models"},
     "tokenizers": {"models"},
-    "torch": {"methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts"},
+    "torch": {"methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"},
     "safetensors": {"models", "training", "trial", "params", "prompts"},
     "datasets": {"tasks", "metrics"},  # metrics: the types of columns that `evaluate` asks for
     "hydra": {"cli", "composing", "runner", "rescoring", "sweeps", "params"},
     "omegaconf": {
         *("cli", "composing", "config", "method_config", "methods_page", "metrics_page", "rescoring", "sweeps"),
-        "params",
+        *("params", "task_configs"),
     },
     "scipy": {"stats"},
     "matplotlib": {"report"},

@@ -25,6 +25,8 @@ repro: do published results on soft prompts hold?
   repro methods [--write FILE]             every method: equation, source, switches, parameter counts
   repro metrics [--write FILE | --score KEY]  every metric and what it equals; a stored trial's missing values
   repro params [--paper P] | OVERRIDES     parameters trained and stored, beside the papers' counts
+  repro tasks [--write FILE]               every task: papers, forms, templates, splits, metrics, licence, traps
+  repro doctor [--require task=NAME ...]   what is ready, what is missing, and the command that mends it
   repro predict --prompt KEY --inputs FILE answer inputs with trained prompts, several tasks in one batch
   repro ensemble KEY KEY ...               let several prompts of one cell vote
   repro neighbours KEY                     the words nearest to a trained prompt
@@ -135,22 +137,26 @@ def report(arguments: Sequence[str]) -> int:
     return 0
 
 
-def methods(arguments: Sequence[str]) -> int:
-    """Print the page of methods, or write it."""
-    import argparse
-    from pathlib import Path
+def _page(name: str) -> Callable[[Sequence[str]], int]:
+    """A command that prints a page of docs, or writes it."""
 
-    parser = argparse.ArgumentParser(prog="repro methods", description=methods.__doc__)
-    parser.add_argument("--write", type=Path, default=None, help="file (docs/methods.md)")
-    options = parser.parse_args(arguments)
-    from repro.methods_page import page
+    def command(arguments: Sequence[str]) -> int:
+        import argparse
+        import importlib
+        from pathlib import Path
 
-    if options.write is None:
-        print(page(), end="")
-    else:
-        options.write.write_text(page(), encoding="utf-8")
-        print(f"wrote {options.write}")
-    return 0
+        parser = argparse.ArgumentParser(prog=f"repro {name}", description=f"Print the page of {name}, or write it.")
+        parser.add_argument("--write", type=Path, default=None, help=f"file (docs/{name}.md)")
+        options = parser.parse_args(arguments)
+        text = importlib.import_module(f"repro.{name}_page").page()
+        if options.write is None:
+            print(text, end="")
+        else:
+            options.write.write_text(text, encoding="utf-8")
+            print(f"wrote {options.write}")
+        return 0
+
+    return command
 
 
 def metrics(arguments: Sequence[str]) -> int:
@@ -185,6 +191,13 @@ def params(arguments: Sequence[str]) -> int:
     from repro.params import main as count
 
     return count(arguments)
+
+
+def doctor(arguments: Sequence[str]) -> int:
+    """What is ready, what is missing, and what mends it."""
+    from repro.doctor.command import main as look
+
+    return look(arguments)
 
 
 def _of_prompts(name: str) -> Callable[[Sequence[str]], int]:
@@ -238,12 +251,13 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "plan": plan,
     "sweep": sweep,
     "report": report,
-    "methods": methods,
+    **{name: _page(name) for name in ("methods", "tasks")},
     "metrics": metrics,
     "params": params,
     "paper": paper,
     "check": check,
     "versus": versus,
+    "doctor": doctor,
     **{name: _of_prompts(name) for name in ("predict", "ensemble", "neighbours", "export")},
     "import": _of_prompts("import_prompt"),
 }

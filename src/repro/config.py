@@ -105,6 +105,8 @@ class TaskConfig:
     labels: list[str] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
     """Rows of the original splits: a file with other counts is refused unless check_rows is off."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    """First digits of each original split's content hash (`repro doctor --fingerprint`): another one is a deviation."""
     check_rows: bool = True
     metrics: list[Any] = MISSING
     also_metrics: list[Any] = field(default_factory=list)
@@ -234,6 +236,10 @@ class PathsConfig:
     """Records (small, kept in git) are in `<results_root>/records`."""
     runs_root: str = MISSING
     """Checkpoints, predictions, prompts: large, not kept in git."""
+    cache_root: str | None = None
+    """Token ids of splits that were tokenised before (`training/token_cache.py`); null: nothing is cached."""
+    cache_gigabytes: float = 4.0
+    """Beyond this the files that were not used for longest are removed."""
 
 
 @dataclass
@@ -285,6 +291,7 @@ _NOT_IN_KEY = (
     ("task", "decoding", "batch_size"),
     ("task", "check_rows"),
     ("task", "also_metrics"),
+    ("task", "sha256"),
     ("method", "paper_section"),
     ("method", "equation"),
     ("method", "stored_formula"),
@@ -374,7 +381,16 @@ def run_key(plain: dict[str, Any]) -> str:
         node.pop(path[-1], None)
     mixed = (relevant["task"].get("parts") or {}).values()
     for one in (one for one in mixed if isinstance(one, dict)):
-        for name in ("data_dir", "paper_name", "check_rows", "also_metrics", "cloze", "verbaliser", "cloze_source"):
+        for name in (
+            "data_dir",
+            "paper_name",
+            "check_rows",
+            "sha256",
+            "also_metrics",
+            "cloze",
+            "verbaliser",
+            "cloze_source",
+        ):
             one.pop(name, None)
     if relevant["method"].get("head") != "verbaliser":  # in the other forms nobody reads these
         for name in ("cloze", "verbaliser"):

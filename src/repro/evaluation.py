@@ -45,6 +45,15 @@ class Evaluation:
     """{value name: why it could not be computed on this machine}."""
 
 
+EncodeAll = Callable[[Sequence[Example], bool], list[list[Encoded]]]
+"""(examples, training?) -> the sequences of each."""
+
+
+def encoded_by(adapter: ModelAdapter, task: Task) -> EncodeAll:
+    """Renders and tokenises, keeping nothing."""
+    return lambda examples, training: [adapter.encode(task.render(example), training) for example in examples]
+
+
 def predict(
     adapter: ModelAdapter,
     task: Task,
@@ -53,12 +62,16 @@ def predict(
     decoding: Mapping[str, Any],
     batch_size: int,
     between: Callable[[int], None],
+    encode: EncodeAll | None = None,
 ) -> list[Any]:
     """One parsed prediction an example, in order; `between` is called after each batch.
 
     Examples that a generating model cannot tell apart are decoded once (DART has equal triples in several entries).
+
+    Args:
+        encode: gives the sequences of the examples; None: they are tokenised here.
     """
-    encoded = [adapter.encode(task.render(example), False) for example in examples]
+    encoded = (encode or encoded_by(adapter, task))(examples, False)
     places = list(range(len(encoded)))
     if task.form == "text_to_text":
         first: dict[tuple[int, ...], int] = {}  # targets do not matter here
@@ -245,10 +258,15 @@ def mean_loss(
     injection: Injection,
     batch_size: int,
     between: Callable[[int], None],
+    encode: EncodeAll | None = None,
 ) -> float:
-    """Cross-entropy a label (token, tagged word, window, example) over a split, in nats; targets: first references."""
+    """Cross-entropy a label (token, tagged word, window, example) over a split, in nats; targets: first references.
+
+    Args:
+        encode: as in `predict`.
+    """
     total, count = 0.0, 0
-    encoded = separated([adapter.encode(task.render(example), True) for example in examples], task.form)
+    encoded = separated((encode or encoded_by(adapter, task))(examples, True), task.form)
     encoded.sort(key=lambda items: -max(len(item.ids) for item in items))
     tokenizer, device = adapter.backbone.tokenizer, adapter.backbone.device
     for start in range(0, len(encoded), batch_size):

@@ -159,15 +159,18 @@ def build_task(plain: Plain) -> Any:
     if plain["task"].get("parts"):
         return _of_parts(plain, form)
     inner = "pair" if form == "cloze" and "pair" in plain["task"]["forms"] else form  # a class task in cloze words
-    config = {**plain["task"], "form": inner}
-    own = len(config["metrics"])
-    config["metrics"] = [*config["metrics"], *(config.get("also_metrics") or ())]
-    _, accepted = _class_of(config)
-    given = {name: value for name, value in config.items() if name in accepted or name == "_target_"}
-    task = _made(given)
-    for metric in task.metrics[own:]:
+    return worded(task_in_form(plain["task"], inner), plain, form)
+
+
+def task_in_form(task: Plain, form: str) -> Any:
+    """The task of a config of conf/task in one of its forms, whatever the model; reads nothing yet."""
+    metrics = [*task["metrics"], *(task.get("also_metrics") or ())]
+    _, accepted = _class_of(task)
+    config = {**task, "form": form, "metrics": metrics}
+    made = _made({name: value for name, value in config.items() if name in accepted or name == "_target_"})
+    for metric in made.metrics[len(task["metrics"]) :]:
         metric.beside = True  # no part of the task's score
-    return worded(task, plain, form)
+    return made
 
 
 def _of_parts(plain: Plain, form: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import resource
 import time
@@ -16,6 +17,7 @@ from torch import Tensor
 from repro.errors import ConfigError, TrialFailed
 from repro.evaluation import (
     Evaluation,
+    encoded_by,
     higher_is_better,
     mean_loss,
     predict,
@@ -27,8 +29,10 @@ from repro.evaluation import (
 from repro.methods.base import Context, Method
 from repro.models.activations import activations
 from repro.models.base import Backbone, ModelAdapter
+from repro.models.batch import Encoded
 from repro.models.loading import adapt, load_backbone, weights_fingerprint
 from repro.models.span_encoding import separated
+from repro.models.tokenizer_identity import encoding_code, tokenizer_identity
 from repro.models.tuning import tune
 from repro.store.files import write_atomic
 from repro.store.record import Record
@@ -39,10 +43,14 @@ from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import Fit, fit, trained
 from repro.training.optimisers import make_optimiser
 from repro.training.schedules import schedule
+from repro.training.token_cache import TokenCache
 from repro.training.watching import Console
 
 _INITIAL, _TUNED = 0x1217, 0x70E
 """Streams of the seed that draw starting values: the method's, and of layers added to the backbone."""
+
+_NOT_ENCODED = ("data_dir", "decoding", "check_rows", "rows", "sha256", "metrics", "report_split")
+"""Settings of a task that change no token id of given examples. The examples themselves are in the cache's key."""
 
 Plain = Mapping[str, Any]
 
@@ -108,6 +116,18 @@ def tuned_weights(own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Callabl
     return views, sync
 
 
+def token_cache(plain: Plain, form: str, backbone: Backbone) -> TokenCache | None:
+    """Where the trial keeps token ids; None where the config says nowhere, or the tokenizer cannot be described."""
+    paths = plain.get("paths") or {}
+    place, tokenizer = paths.get("cache_root"), tokenizer_identity(backbone.tokenizer)
+    if place is None or tokenizer is None:
+        return None
+    about = [encoding_code(), tokenizer, backbone.family.name, form]
+    settings = {name: value for name, value in plain["task"].items() if name not in _NOT_ENCODED}
+    identity = json.dumps([about, settings], sort_keys=True)
+    return TokenCache(Path(place) / "tokens", identity, paths["cache_gigabytes"] * 1e9)
+
+
 class Trial:
     """One trial, ready to train (K is 1; later a gang has several seeds here)."""
 
@@ -147,6 +167,7 @@ class Trial:
             trial.own = tune(trial.backbone, method.tuning, mixed_seed(plain["seed"], _TUNED))
         build_tensors(method, trial.backbone, task, [plain["seed"]], plain["method"].get("start_from"))
         trial.parameters = trial._count()
+        trial.tokens = token_cache(plain, task.form, trial.backbone)
         trial._plan()
         return trial
 
@@ -154,6 +175,7 @@ class Trial:
     method: Method
     backbone: Backbone
     adapter: ModelAdapter
+    tokens: TokenCache | None
 
     def _count(self) -> dict[str, int]:
         """Tuned weights are trained and stored; what was there before and is not tuned is frozen."""
@@ -163,9 +185,15 @@ class Trial:
         added = now - self.frozen
         return counts | {k: counts[k] + tuned for k in ("trained", "stored")} | {"frozen": self.frozen - tuned + added}
 
+    def encode(self, examples: Sequence[Any], training: bool) -> list[list[Encoded]]:
+        """The token ids of examples: from the cache where they were tokenised before, equal either way."""
+        if self.tokens is None:
+            return encoded_by(self.adapter, self.task)(examples, training)
+        return self.tokens.encoded([self.task.render(one) for one in examples], training, self.adapter.encode)
+
     def _plan(self) -> None:
         """What a step may draw from, steps in all, and after which the trial is evaluated."""
-        encoded = [self.adapter.encode(self.task.render(example), True) for example in self.examples["train"]]
+        encoded = self.encode(self.examples["train"], True)
         self.encoded = separated(encoded, self.task.form)
         kinds = groups(self.task, self.examples["train"])
         if kinds is not None:  # of each window, in the span form
@@ -222,9 +250,9 @@ class Trial:
         size = decoding["batch_size"] if self.task.form == "text_to_text" else self.trainer["evaluation_batch_size"]
         examples, injection = self.examples[split], self.method.injection(training=False)
         if not self.task.metrics:  # language modelling: there is nothing to decode
-            loss = mean_loss(self.adapter, self.task, examples, injection, size, console.between)
+            loss = mean_loss(self.adapter, self.task, examples, injection, size, console.between, self.encode)
             return Evaluation({"loss": loss, "perplexity": math.exp(loss)}, {}, [], None, 0)
-        outputs = predict(self.adapter, self.task, examples, injection, decoding, size, console.between)
+        outputs = predict(self.adapter, self.task, examples, injection, decoding, size, console.between, self.encode)
         return score(self.task, examples, outputs, selection)
 
     @torch.no_grad()
@@ -233,7 +261,8 @@ class Trial:
         split, size = self.trainer["selection"]["split"], self.trainer["evaluation_batch_size"]
         if self.selection == "loss":
             injection = self.method.injection(training=False)
-            loss = mean_loss(self.adapter, self.task, self.examples[split], injection, size, console.between)
+            examples = self.examples[split]
+            loss = mean_loss(self.adapter, self.task, examples, injection, size, console.between, self.encode)
             return self.sign * loss, {split: {"loss": loss}}
         found = self._score(split, console, self.selection)
         if self.selection in found.missing:

@@ -91,6 +91,7 @@ _ABOVE_0 = (
     "trainer.optimiser.clip_threshold",
     "trainer.schedule.gamma",
     "trainer.clip_norm",
+    "paths.cache_gigabytes",
 )
 _SHARES = (
     *("method.dropout", "method.prefix_dropout", "method.lstm_dropout"),

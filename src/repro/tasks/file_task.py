@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from repro.config import LowData, SplitLimits
@@ -11,6 +12,9 @@ from repro.metrics.base import Metric
 from repro.tasks.base import Example
 from repro.tasks.files import Loaded, Sizes, Source, Splits, checked_options, require_one_of
 from repro.tasks.subsets import Selection
+
+SHOWN_DIGITS = 16
+"""Hexadecimal digits of a content hash that configs and deviations show."""
 
 
 class FileTask:
@@ -46,6 +50,7 @@ class FileTask:
         hub_config: str | None = None,
         hub_revision: str | None = None,
         rows: Mapping[str, int] | None = None,
+        sha256: Mapping[str, str] | None = None,
         check_rows: bool = True,
         limit: SplitLimits | Mapping[str, Any] | None = None,
         low_data: LowData | Mapping[str, Any] | None = None,
@@ -64,6 +69,7 @@ class FileTask:
         sizes = Sizes(self._original_rows, self.editions, self.lookalikes)
         selection = Selection(limit, low_data, fraction)
         self._splits = Splits(self._source, self._load, sizes=sizes, check_rows=check_rows, selection=selection)
+        self._stated = {split: ((rows or {}).get(split), digits) for split, digits in (sha256 or {}).items()}
         self._set_up(chosen)
 
     def _set_up(self, options: dict[str, Any]) -> None:
@@ -98,6 +104,14 @@ class FileTask:
         """See `Task.examples`."""
         return self._splits.examples(split)
 
+    def needed(self, split: str) -> tuple[str, ...]:
+        """Paths of the local files that a split is read from (or patterns of them), whether or not they are there."""
+        return (str(Path(self._source.data_dir) / self._source.files[split]),)
+
+    def expected_hash(self, split: str) -> str | None:
+        """The first digits of the original split's content hash; None where the config states none."""
+        return self._stated[split][1] if split in self._stated else None
+
     def fingerprint(self) -> dict[str, dict[str, Any]]:
         """See `Task.fingerprint`."""
         return self._splits.fingerprint()
@@ -105,4 +119,17 @@ class FileTask:
     @property
     def deviations(self) -> tuple[str, ...]:
         """See `Task.deviations`."""
-        return (*self._own_deviations(), *self._splits.deviations())
+        return (*self._own_deviations(), *self._splits.deviations(), *self._content_deviations())
+
+    def _content_deviations(self) -> tuple[str, ...]:
+        """Splits of the original's size whose content is another; another size has been said, or was refused."""
+        said = []
+        for split, facts in self._splits.fingerprint().items():
+            rows, digits = self._stated.get(split, (None, ""))
+            if rows == facts["rows"] and not facts["sha256"].startswith(digits):
+                found, original = facts["sha256"][:SHOWN_DIGITS], digits[:SHOWN_DIGITS]
+                said.append(
+                    f"{split}: the content's hash is {found}, the original's {original}: the rows are other ones, or "
+                    "are written otherwise."
+                )
+        return tuple(said)

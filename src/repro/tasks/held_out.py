@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ class HeldOut:
         if self._ids is not None and not self._columns:
             raise ConfigError("task.options.validation_list.columns is empty: name the columns that `ids` lists.")
         self._source = source
+        self.needed = () if self._ids is None else (str(_ids_file(source, str(self._ids))),)
+        """Files besides the training split's."""
 
     def part(self, rows: Sequence[Row], split: str) -> tuple[list[Row], tuple[str, ...]]:
         """The rows of `train` or `validation`, in file order, and what to say of it in the record.
@@ -76,8 +79,13 @@ class HeldOut:
         return {found[names] for _, names in listed}
 
 
+def _ids_file(source: Source, name: str) -> Path:
+    """The list lies beside the training split's file."""
+    return (Path(source.data_dir) / source.files["train"]).parent / name
+
+
 def _read_ids(source: Source, name: str, rows: int) -> list[tuple[str, tuple[str, ...]]]:
-    path = source.file("train").parent / name
+    path = _ids_file(source, name)
     if not path.is_file():
         raise DataError(
             f"the file {path} ({source.task}, the rows for validation) does not exist: {source.obtain} To draw {rows} "

@@ -57,6 +57,10 @@ class Lama(FileTask):
         self._mark = ""
         """What begins the token of a whole word."""
 
+    def needed(self, split: str) -> tuple[str, ...]:
+        """The split's file, and the vocabulary's."""
+        return (*super().needed(split), str(Path(self._source.data_dir) / str(self._file)))
+
     @property
     def vocabulary(self) -> tuple[str, ...]:
         """The tokens that may be an answer, spelt as the model spells them.

@@ -103,6 +103,13 @@ class XSum(FileTask):
                 raise ConfigError(f"task.options.{name} is {value!r}: give a whole number, or null for all articles.")
         self._read: dict[str, list[Article]] = {}
 
+    def needed(self, split: str) -> tuple[str, ...]:
+        """Articles and summaries of the split, or what the release is made of."""
+        if self._layout == "original":
+            return tuple(str(Path(self._source.data_dir) / name) for name in (SPLIT_FILE, SUMMARIES))
+        sources = super().needed(split)
+        return (*sources, *(path.removesuffix("source") + "target" for path in sources))
+
     def _load(self, split: str) -> Loaded:
         if self._domain is None or self._layout == "lines":
             articles = self._articles(split)

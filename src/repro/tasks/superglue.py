@@ -69,6 +69,11 @@ class SentencePair(FileTask):
         held_out = options.get("validation_list")
         self._held_out = HeldOut(held_out, self._source) if held_out and self._source.kind == "local" else None
 
+    def needed(self, split: str) -> tuple[str, ...]:
+        """The split's file, and the list of validation rows where one is asked for."""
+        listed = self._held_out.needed if self._held_out is not None and split != "test" else ()
+        return (*super().needed(split), *listed)
+
     def _load(self, split: str) -> Loaded:
         rows = _rows(self._source, split)
         said: tuple[str, ...] = ()

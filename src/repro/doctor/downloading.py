@@ -1,0 +1,119 @@
+"""One file over http: goes on where a broken download stopped, and is nothing until its size and hash are right."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from repro.doctor.assets import Download
+from repro.errors import DataError
+from repro.store.files import explained, make_folder, sha256_file
+
+TRIES = 4
+"""Connections that a download may use; each goes on where the last one broke off."""
+TIMEOUT = 60.0
+"""Seconds without a byte after which a connection counts as broken."""
+PIECE = 1 << 20
+_BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
+
+Say = Callable[[str], None]
+
+
+def downloaded(download: Download, part: Path, say: Say) -> Path:
+    """The whole file, as `part`; goes on with what an earlier call left there.
+
+    Raises:
+        DataError: it cannot be had (what came is kept for the next call), or it is not what was published (then `part`
+            is removed).
+        StoreError: the disk.
+    """
+    if not download.url.startswith(("https://", "http://")):
+        raise DataError(f"{download.url}: only http and https are fetched.")
+    fault = ""
+    with explained(part, "write"):
+        make_folder(part.parent)
+        for _ in range(TRIES):
+            there = _kept(part, download.bytes)
+            if there == download.bytes:
+                break
+            say(f"{download.url}: {there / 1e6:.1f} of {download.bytes / 1e6:.1f} MB are there")
+            try:
+                _read_on(download, part, there)
+            except urllib.error.HTTPError as error:
+                if error.code != 416 or not there:
+                    said = f"the server says {error.code} {error.reason}"
+                    raise DataError(f"{download.url}: {said}. Try later, or get the file by hand.") from error
+                part.unlink()  # what is there ends behind the server's file: it is another one
+            except _BROKEN as error:
+                fault = f" (the last time: {error})"
+    return _checked(download, part, fault)
+
+
+def _kept(part: Path, most: int) -> int:
+    """Bytes that are there; more than the whole file is another file, and removed."""
+    there = part.stat().st_size if part.exists() else 0
+    if there > most:
+        part.unlink()
+        return 0
+    return there
+
+
+def _read_on(download: Download, part: Path, there: int) -> None:
+    """Append the rest of the file, or write all of it where the server knows no ranges. A connection that ends early
+    ends the call without an error."""
+    request = urllib.request.Request(download.url, headers={"User-Agent": "repro-fetch-assets"})
+    if there:
+        request.add_header("Range", f"bytes={there}-")
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        goes_on = answer.status == 206
+        if goes_on and _range_start(answer) != there:
+            part.unlink()  # another piece than was asked for: the next try asks for the whole file
+            return
+        whole = _whole(answer)
+        if whole not in (None, download.bytes):
+            part.unlink(missing_ok=True)
+            raise DataError(another(download, f"{whole:,} instead of {download.bytes:,} bytes"))
+        left = download.bytes - (there if goes_on else 0)
+        with part.open("ab" if goes_on else "wb") as stream:
+            while left and (piece := answer.read(min(PIECE, left))):
+                stream.write(piece)
+                left -= len(piece)
+
+
+def _range_start(answer: Any) -> int | None:
+    first = str(answer.headers.get("Content-Range", "")).removeprefix("bytes ").partition("-")[0]
+    return int(first) if first.isdigit() else None
+
+
+def _whole(answer: Any) -> int | None:
+    """Size of the server's file in bytes, as far as it says."""
+    said = answer.headers.get("Content-Length") if answer.status == 200 else None
+    if answer.status == 206:
+        said = str(answer.headers.get("Content-Range", "")).rpartition("/")[2]
+    return int(said) if said and said.isdigit() else None
+
+
+def _checked(download: Download, part: Path, fault: str) -> Path:
+    size = part.stat().st_size if part.exists() else 0
+    if size != download.bytes:
+        raise DataError(
+            f"{download.url}: {size:,} of {download.bytes:,} bytes came in {TRIES} tries{fault}. Run the same command "
+            "again: it goes on there."
+        )
+    found = sha256_file(part)
+    if found != download.sha256:
+        part.unlink()
+        raise DataError(another(download, f"the hash {found[:16]} instead of {download.sha256[:16]}"))
+    return part
+
+
+def another(download: Download, said: str) -> str:
+    """The sentence for a file that is not the published one."""
+    return (
+        f"{download.url} is not the file that was published: it has {said}. Nothing was kept. If the publisher changed "
+        "it, put the new size and hash into assets.yaml."
+    )

@@ -1,0 +1,57 @@
+"""How long a trial waits for its token ids: the first time, and when the cache has them."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from repro.errors import ConfigError
+
+
+def seconds(overrides: Sequence[str], data_root: str) -> str:
+    """Seconds to encode the training split of a task with a model's tokenizer, with an empty cache and again.
+
+    Raises:
+        ConfigError: words that are no overrides of `repro run`; the second result differs from the first.
+    """
+    from repro.composing import compose, explain
+
+    try:
+        config = compose([*overrides, f"paths.data_root={data_root}"])
+    except Exception as error:  # Hydra's errors, as `repro run` says them
+        raise explain(error) or error from error
+    with tempfile.TemporaryDirectory() as folder:
+        config.paths.cache_root = folder
+        return _measured(config, Path(folder))
+
+
+def _measured(config: object, folder: Path) -> str:
+    import torch
+
+    from repro.config import resolved
+    from repro.models.loading import adapt, load_backbone
+    from repro.runner import build_task
+    from repro.trial import token_cache
+
+    plain = resolved(config)  # type: ignore[arg-type]
+    task = build_task(plain)
+    rendered = [task.render(example) for example in task.examples("train")]
+    backbone, _ = load_backbone(plain["model"], plain["trainer"], torch.device("cpu"), task.form)
+    encode = adapt(backbone, task.form, plain["task"]).encode
+    spent, made = [], []
+    for _ in range(2):
+        started = time.perf_counter()
+        cache = token_cache(plain, task.form, backbone)
+        if cache is None:
+            raise ConfigError(f"model={plain['model']['name']}: its tokenizer cannot be described, so nothing is kept.")
+        made.append(cache.encoded(rendered, True, encode))
+        spent.append(time.perf_counter() - started)
+    if made[0] != made[1]:
+        raise ConfigError("the token ids read differ from those made: report this.")
+    size = sum(path.stat().st_size for path in folder.rglob("*.tokens"))
+    return (
+        f"{task.name}, {len(rendered):,} training examples, {plain['model']['name']}: first trial {spent[0]:.2f} s, "
+        f"next trial {spent[1]:.2f} s, {size / 1e6:.1f} MB"
+    )
