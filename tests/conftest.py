@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = {"train": 8, "validation": 6, "test": 4}
 
 QUICK = (
-    *("task.check_rows=false", "task.max_input_length=48", "task.max_target_length=8"),
+    *("task.check_rows=false", "task.max_input_length=48", "task.max_target_length=8", "task.also_metrics=[]"),
     *("task.decoding.beams=1", "task.decoding.max_new_tokens=4", "task.decoding.min_new_tokens=0"),
     *("trainer.epochs=null", "trainer.steps=2", "trainer.batch_size=4", "trainer.evaluate_every=2"),
     *("trainer.device=cpu",),

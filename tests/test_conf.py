@@ -355,7 +355,7 @@ def test_every_trial_of_every_sweep_composes_and_validates(
 def shrunk(plain: dict[str, Any], tiny: dict[str, Any], data_dir: str, places: dict[str, str]) -> dict[str, Any]:
     """The same trial for one step, on a tiny model of the same kind and on made-up data."""
     small = copy.deepcopy(plain) | {"model": tiny, "paths": places}
-    small["task"] |= {"data_dir": data_dir, "source": "local", "check_rows": False}
+    small["task"] |= {"data_dir": data_dir, "source": "local", "check_rows": False, "also_metrics": []}
     small["task"]["max_input_length"] = min(48, small["task"]["max_input_length"])
     small["task"]["max_target_length"] = min(8, small["task"]["max_target_length"])
     small["task"]["decoding"] |= {

@@ -21,6 +21,7 @@ SMALL = [
     "trainer.dtype=float32",
     "trainer.threads=1",
     "task.check_rows=false",
+    "task.also_metrics=[]",
     "task.limit.train=4",
     "task.limit.validation=4",
     "task.limit.test=4",

@@ -1,16 +1,21 @@
 """Trials of the generation tasks: WebNLG's halves from one decoding, DART, XSum with BART, a low-data set of E2E."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hydra.utils import instantiate
 
+from repro.metrics import java
+from repro.metrics.ter import Ter
 from repro.report.compare import compare
 from repro.report.groups import groups
+from repro.rescoring import rescore
 from repro.runner import build_task, run
 from repro.store.record import Record
+from repro.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -30,6 +35,25 @@ def test_the_record_holds_the_halves_and_who_is_in_them(quick: Callable[..., dic
                 values |= metric.reduce(np.asarray(rows)[members])
         assert record.metrics[name] == values and "bleu" in values
     assert Record.from_json(record.to_json()) == record
+
+
+def test_what_is_scored_later_is_scored_for_the_halves_too(
+    quick: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(java, "java", lambda: None)
+    meteor = "task.also_metrics=[{_target_: repro.metrics.meteor.Meteor, text: webnlg, references: 3}]"
+    plain = quick("method=prefix_tuning", "model=tiny-gpt2", "task=webnlg", "method.length=3", meteor)
+    record = run(plain).record
+    assert record is not None
+    assert {split for split, row in record.missing.items() if "meteor" in row} == set(record.metrics)
+    results, runs = Path(plain["paths"]["results_root"]), Path(plain["paths"]["runs_root"])
+    rescore(record.key, results, runs)  # the task's file names TER, which needs no Java
+    later = Store(results / "records").get(record.key)
+    assert later is not None and later.missing == record.missing
+    rows = np.asarray(later.statistics["test"]["ter"])
+    for name, members in {"test": [0, 1, 2, 3], "test_seen": [0, 2], "test_unseen": [1, 3]}.items():
+        assert later.metrics[name]["ter"] == Ter().reduce(rows[members])["ter"]
+    assert later.metrics["test_seen"]["bleu"] == record.metrics["test_seen"]["bleu"]
 
 
 def test_a_low_data_trial_says_so_and_is_compared_with_no_whole_set(quick: Callable[..., dict[str, Any]]) -> None:

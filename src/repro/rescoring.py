@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from repro.errors import ConfigError, DataError, MetricUnavailable, StoreError
 from repro.metrics.base import score_split
 from repro.store.record import Record
@@ -37,7 +39,8 @@ def rescore(key: str, results: Path, runs: Path) -> list[str]:
     if record.config["task"].get("parts"):
         raise ConfigError(f"{key} is a mixture: its parts are scored when it is run, and cannot be scored again here.")
     lines = []
-    for split in record.metrics:
+    parts = {name for own in record.subsets.values() for name in own}
+    for split in [name for name in record.metrics if name not in parts]:
         path = runs / key / f"predictions-{split}.jsonl"
         predictions, references = _read(path)
         for metric in _metrics(record):
@@ -79,9 +82,23 @@ def _add(
         return [f"{split} {name} is missing: {error}" for name in metric.outputs]
     record.missing = {name: row for name, row in (record.missing | {split: kept}).items() if row}
     record.metrics[split] |= values
-    if rows is not None:
-        record.statistics.setdefault(split, {})[metric.name] = rows
-    return [f"{split} {name} {value:.2f}" for name, value in values.items()]
+    lines = [f"{split} {name} {value:.2f}" for name, value in values.items()]
+    if rows is None:
+        return lines
+    record.statistics.setdefault(split, {})[metric.name] = rows
+    return lines + _add_to_parts(record, split, metric, rows)
+
+
+def _add_to_parts(record: Record, split: str, metric: Any, rows: Sequence[Sequence[float]]) -> list[str]:
+    """The value of each part of the split (`test_seen`), from the statistics of the whole."""
+    lines = []
+    for part, members in record.subsets.get(split, {}).items():
+        values = metric.reduce(np.asarray([rows[position] for position in members]))
+        record.metrics[part] |= values
+        kept = {name: why for name, why in record.missing.get(part, {}).items() if name not in metric.outputs}
+        record.missing = {name: row for name, row in (record.missing | {part: kept}).items() if row}
+        lines += [f"{part} {name} {value:.2f}" for name, value in values.items()]
+    return lines
 
 
 def _read(path: Path) -> tuple[list[Any], list[list[Any]]]:

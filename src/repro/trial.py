@@ -321,7 +321,7 @@ class Trial:
             if found.missing:
                 record.missing[split] = found.missing
                 self.deviations += [f"{split}: {name} is missing: {why}" for name, why in found.missing.items()]
-            self._note_subsets(record, split)
+            self._note_subsets(record, split, found)
             if found.predictions:
                 file = folder / f"predictions-{split}.jsonl"
                 write_predictions(file, self.examples[split], found.predictions, write_atomic)
@@ -339,13 +339,15 @@ class Trial:
         )
         record.cost["peak_memory_bytes"] = float(self._peak_memory())
 
-    def _note_subsets(self, record: Record, split: str) -> None:
+    def _note_subsets(self, record: Record, split: str, found: Evaluation) -> None:
         """Scores of the parts of a split that its task names (WebNLG: seen and unseen), and who belongs to them."""
-        found = subsets(split, self.examples[split]) if record.statistics[split] else {}
-        for name, members in found.items():
-            record.metrics[name] = score_subset(self.task, record.statistics[split], members)
-        if found:
-            record.subsets[split] = found
+        parts = subsets(split, self.examples[split]) if found.statistics else {}
+        for name, members in parts.items():
+            record.metrics[name] = score_subset(self.task, found.statistics, members)
+            if found.missing:
+                record.missing[name] = dict(found.missing)
+        if parts:
+            record.subsets[split] = parts
 
     def _peak_memory(self) -> int:
         """Bytes: the GPU's peak where one is used, else the process's largest resident size."""
