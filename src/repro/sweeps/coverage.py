@@ -87,7 +87,7 @@ def _metrics(plain: Mapping[str, Any]) -> set[str | None]:
     if not plain["task"]["metrics"]:  # a mixture, whose parts have theirs
         return {registry.canonical_metric("average", task)}
     found: set[str | None] = set()
-    for config in plain["task"]["metrics"]:
+    for config in [*plain["task"]["metrics"], *plain["task"]["also_metrics"]]:
         outputs: Iterable[str] = getattr(get_class(config["_target_"]), "outputs", ())
         found |= {registry.canonical_metric(name, task) for name in outputs}
     return found

@@ -146,7 +146,9 @@ def _needs(plan: Plan) -> list[str]:
 def _programs(task: Mapping[str, Any]) -> set[str]:
     from hydra.utils import get_class
 
-    kinds = [get_class(config["_target_"]) for config in task.get("metrics") or []]
+    kinds = [
+        get_class(config["_target_"]) for config in [*(task.get("metrics") or []), *(task.get("also_metrics") or [])]
+    ]
     return {name for kind in kinds for name in getattr(kind, "needs", ()) if name == "java"}
 
 
