@@ -17,6 +17,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from repro.errors import ConfigError
 from repro.method_config import METHOD_SCHEMAS as METHOD_SCHEMAS
+from repro.task_config import DecodingConfig as DecodingConfig
+from repro.task_config import LowData as LowData
+from repro.task_config import SplitLimits as SplitLimits
 
 KEY_VERSION = 1
 """Part of every run key: raise it when the meaning of a config changes, lest old records be taken for new ones."""
@@ -52,39 +55,6 @@ class ModelConfig:
     """Number of frozen parameters, counted on meta tensors (heads of ours excluded)."""
     licence: str | None = None
     note: str | None = None
-
-
-@dataclass
-class DecodingConfig:
-    beams: int = 1
-    max_new_tokens: int = 16
-    min_new_tokens: int = 0
-    length_penalty: float = 1.0
-    bad_words: list[str] = field(default_factory=list)
-    """Strings that must not be generated (prefix-tuning's code forbids newlines)."""
-    batch_size: int = 16
-
-
-@dataclass
-class SplitLimits:
-    """At most so many examples of a split, drawn with `seed` (train, validation: a random subset; test: the first)."""
-
-    train: int | None = None
-    validation: int | None = None
-    test: int | None = None
-    seed: int = 0
-
-
-@dataclass
-class LowData:
-    """A low-data setting: a small training set, a validation set in proportion (Li and Liang 2021, section 6.3)."""
-
-    size: int | None = None
-    """Training examples; null: all."""
-    subset: int = 0
-    """Which draw: 0 to 4 (E2E); 101, 22 or 8 (XSum). `task.fraction` takes it too."""
-    dev_fraction: float | None = 0.3
-    """Validation examples as a share of `size`; null: the whole split."""
 
 
 @dataclass
