@@ -351,16 +351,8 @@ def run_key(plain: dict[str, Any]) -> str:
         node.pop(path[-1], None)
     mixed = (relevant["task"].get("parts") or {}).values()
     for one in (one for one in mixed if isinstance(one, dict)):
-        for name in (
-            "data_dir",
-            "paper_name",
-            "check_rows",
-            "sha256",
-            "also_metrics",
-            "cloze",
-            "verbaliser",
-            "cloze_source",
-        ):
+        one.pop("sha256", None)
+        for name in ("data_dir", "paper_name", "check_rows", "also_metrics", "cloze", "verbaliser", "cloze_source"):
             one.pop(name, None)
     if relevant["method"].get("head") != "verbaliser":  # in the other forms nobody reads these
         for name in ("cloze", "verbaliser"):
