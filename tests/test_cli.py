@@ -44,9 +44,7 @@ def test_version(cli: Callable[..., Any]) -> None:
 def test_an_unknown_command_is_refused(cli: Callable[..., Any], tmp_path: Path) -> None:
     done = cli("train", "task=rte")
     assert (done.code, done.out) == (2, "")
-    assert (
-        done.err.startswith("repro: train: there is no such command; allowed are run, ") and "--help" in done.err
-    )
+    assert done.err.startswith("repro: train: there is no such command; allowed are run, ") and "--help" in done.err
     assert done.err.count("\n") == 1 and not any(tmp_path.iterdir())
 
 

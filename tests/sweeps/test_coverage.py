@@ -31,7 +31,7 @@ def test_every_result_is_produced_or_listed(paper: str) -> None:
 
 @pytest.mark.parametrize("paper", registry.PAPERS)
 def test_most_results_are_produced(paper: str) -> None:
-    """What is listed must stay the exception (but for P-tuning v1, most of whose cells need models that are not here)."""
+    """What is listed must stay the exception (but for P-tuning v1: most of its cells need models that are not here)."""
     cells = registry.cells(paper=paper, kind="result")
     share = len([cell for cell in cells if cell.id in produced(paper)]) / len(cells)
     assert share > (0.2 if paper == "liu2021_v1" else 0.9)

@@ -74,7 +74,7 @@ def test_what_was_run_is_done(cli: Callable[..., Any]) -> None:
 def test_a_plan_says_what_is_needed(cli: Callable[..., Any], tmp_path: Path) -> None:
     done = cli("plan", "lester2021", "--exhibits", "figure3b,figure1", "--models", "small", "task=rte,cb")
     assert done.code == 0, done.err
-    # prompt tuning: 2 tasks x 3 seeds x 3 initialisations (one of them is Figure 1's too); model tuning: 2 x 3, and 2 x 3
+    # prompt tuning: 2 tasks x 3 seeds x 3 initialisations (one is Figure 1's too); model tuning: 2 x 3, and 2 x 3
     # more where the command line's tasks replace the mixture: the same trials.
     assert "trials: 24 in all, 0 done, 0 failed, 24 to do" in done.out
     assert "needs google/t5-small-lm-adapt (up to 0.3 GB)" in done.out

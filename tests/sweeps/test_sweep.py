@@ -1,4 +1,4 @@
-"""`repro sweep` and Hydra's multirun over grids: what is missing runs, what is there does not, votes are counted once."""
+"""`repro sweep` and Hydra's multirun over grids: what is missing runs, what is there does not, a vote counts once."""
 
 from __future__ import annotations
 
