@@ -83,7 +83,9 @@ def paper_method(config: Mapping[str, Any]) -> str | None:
     """The method as the registry calls it: some settings of one method of ours are methods of their own there."""
     name = lookup(config, "method.name")
     special = {
-        "fine_tuning_multitask": name == "fine_tuning" and bool(lookup(config, "task.parts")),
+        "fine_tuning_multitask": name == "fine_tuning"
+        and bool(lookup(config, "task.parts"))
+        and not lookup(config, "task.metrics"),
         "pet_fine_tuning": name == "fine_tuning" and lookup(config, "method.head") == "verbaliser",
         "fine_tuning_top2": name == "ft_top" and lookup(config, "method.blocks") == 2,
         "p_tuning_v1": name == "p_tuning",

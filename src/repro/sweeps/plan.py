@@ -149,7 +149,7 @@ def _programs(task: Mapping[str, Any]) -> set[str]:
     kinds = [
         get_class(config["_target_"]) for config in [*(task.get("metrics") or []), *(task.get("also_metrics") or [])]
     ]
-    return {name for kind in kinds for name in getattr(kind, "needs", ()) if name == "java"}
+    return {"java" for kind in kinds if "java" in str(getattr(kind, "needs", "")).lower()}
 
 
 def _comparison(plan: Plan, comparable: int | None) -> list[str]:

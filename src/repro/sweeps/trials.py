@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,7 @@ from repro.errors import ConfigError
 from repro.sweeps import grids
 from repro.validation import validate
 
+FOLDERS = ("REPRO_DATA_ROOT", "REPRO_RESULTS_ROOT", "REPRO_RUNS_ROOT")
 PROMPT = "prompt.safetensors"
 """What a finished trial leaves in its run folder."""
 
@@ -36,8 +38,10 @@ class Planned:
 
 
 # What was composed in this process: exhibits share most of their cells, and the files do not change under us.
-_KNOWN: dict[tuple[str, ...], tuple[Any, dict[str, Any]]] = {}
-_TYPED: dict[tuple[tuple[str, ...], str, str], Any] = {}
+Choice = tuple[tuple[str, ...], tuple[str, ...]]
+"""The environment's folders, and the overrides that choose files."""
+_KNOWN: dict[Choice, tuple[Any, dict[str, Any]]] = {}
+_TYPED: dict[tuple[Choice, str, str], Any] = {}
 
 
 class Composer:
@@ -61,10 +65,11 @@ class Composer:
         name = trial.get("experiment")
         if name is not None and _only_names(name):
             return self.plain({k: v for k, v in trial.items() if k != "experiment"}) | {"experiment_name": name}
-        chosen = tuple(f"{key}={value}" for key, value in trial.items() if _is_choice(key))
+        folders = tuple(os.environ.get(name, "") for name in FOLDERS)  # they are interpolated when a config is resolved
+        chosen = (folders, tuple(f"{key}={value}" for key, value in trial.items() if _is_choice(key)))
         try:
             if chosen not in self._known:
-                config = composing.compose(list(chosen))
+                config = composing.compose(list(chosen[1]))
                 self._known[chosen] = (config, resolved(config))
             plain = dict(self._known[chosen][1])
             for key, value in trial.items():
@@ -78,7 +83,7 @@ class Composer:
                 raise
             raise known from error
 
-    def _value(self, chosen: tuple[str, ...], key: str, text: str) -> Any:
+    def _value(self, chosen: Choice, key: str, text: str) -> Any:
         """A value as the schema types it."""
         from omegaconf import OmegaConf
 
