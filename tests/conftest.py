@@ -25,8 +25,8 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports transformers or datasets
 
-# rouge-score brings absl, whose log handler keeps the stream of the moment it is imported in and closes it when Hydra sets
-# up its own handlers: under pytest that would be the captured one, which all later tests write to.
+# rouge-score brings absl, whose log handler keeps the stream of the moment it is imported in and closes it when Hydra
+# sets up its own handlers: under pytest that would be the captured one, which all later tests write to.
 with contextlib.suppress(ImportError):
     from absl import logging as absl_logging
 
