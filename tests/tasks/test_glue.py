@@ -57,7 +57,7 @@ def test_sst2(tmp_path):
 
 def test_mrpc_as_the_corpus_publishes_it(mrpc):
     """A byte-order mark, Windows line ends, quotation marks that are text, and GLUE's list of validation rows."""
-    task = built("mrpc", mrpc, rows={"train": 2, "validation": 1, "test": 1}, sha256={})
+    task = built("mrpc", mrpc, rows={"train": 2, "validation": 1, "test": 1}, sha256={"test": ""})
     assert [task.render(example) for example in task.examples("train")] == [
         TextToText('sentence1: Ann "ran". sentence2: Ann ran, home.', "equivalent"),
         TextToText('sentence1: He said "no. sentence2: No.', "equivalent"),
