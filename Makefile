@@ -85,7 +85,7 @@ repro-$(1): $(VENV)/.ready
 plan-$(1): $(VENV)/.ready
 	$$(PAPER_RUN) plan $$(PAPER_$(1)) $$(NARROWED) --results $$(RESULTS)
 
-repro-$(1)-table% repro-$(1)-figure%: $(VENV)/.ready
+repro-$(1)-table% repro-$(1)-figure% repro-$(1)-interp%: $(VENV)/.ready
 	$$(PAPER_RUN) sweep $$(PAPER_$(1)) --exhibits $$(patsubst repro-$(1)-%,%,$$@) --models "$$(MODELS)"; \
 	    status=$$$$?; $$(PAPER_RUN) report; exit $$$$status
 endef

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from repro.composing import note_given
 from repro.config import resolved, run_key
 from repro.errors import ConfigError
 from repro.validation import form_of, lookup, validate
@@ -283,6 +283,19 @@ def test_a_recipe_changes_the_trial_and_a_cell_without_one_says_so(composed: Cal
     ), "the command line comes last"
 
 
+def test_the_source_of_a_replaced_value_says_so(composed: Callable[..., Any]) -> None:
+    words = ["method=p_tuning_v2", "model=roberta-large", "task=rte", "method.length=7"]
+    before = resolved(composed(*words))
+    for overrides, changed in ((words, True), ([*words, "recipe.sources={method.length: 'Figure 4'}"], False)):
+        plain = resolved(composed(*words))
+        note_given(plain, overrides)
+        marked = f"given as 7; source of the recipe's value: {before['recipe']['sources']['method.length']}"
+        assert plain["recipe"]["sources"] == before["recipe"]["sources"] | (
+            {"method.length": marked} if changed else {}
+        )
+        assert run_key(plain) == run_key(before)
+
+
 # Experiments ---------------------------------------------------------------------------------------------------------
 
 
@@ -331,6 +344,8 @@ def test_every_trial_of_every_sweep_composes_and_validates(
 ) -> None:
     if name is None:
         return
+    if group == "experiment" and "grids" in str(raw(group, name).hydra.sweeper):
+        return  # a union of grids: tests/sweeps/test_coverage.py composes and validates all of its trials
     base = [f"experiment={name}"]
     if group == "ablation":  # its command says of which method, model and task
         words, _ = command_of((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -354,45 +369,3 @@ def test_every_trial_of_every_sweep_composes_and_validates(
         keys.add(run_key(plain))
         trials += 1
     assert trials == len(keys), "two trials of the sweep are the same"
-
-
-def shrunk(plain: dict[str, Any], tiny: dict[str, Any], data_dir: str, places: dict[str, str]) -> dict[str, Any]:
-    """The same trial for one step, on a tiny model of the same kind and on made-up data."""
-    small = copy.deepcopy(plain) | {"model": tiny, "paths": places}
-    small["task"] |= {"data_dir": data_dir, "source": "local", "check_rows": False, "also_metrics": []}
-    small["task"]["max_input_length"] = min(48, small["task"]["max_input_length"])
-    small["task"]["max_target_length"] = min(8, small["task"]["max_target_length"])
-    small["task"]["decoding"] |= {
-        "max_new_tokens": 6,
-        "min_new_tokens": min(2, small["task"]["decoding"]["min_new_tokens"]),
-    }
-    small["trainer"] |= {"epochs": None, "steps": 1, "batch_size": 4, "evaluate_every": "1", "device": "cpu"}
-    small["trainer"] |= {"threads": None}
-    return small
-
-
-@pytest.mark.smoke
-@pytest.mark.usefixtures("one_thread")
-@each("experiment")
-def test_one_step_of_every_experiment_on_a_tiny_model(
-    group: str, name: str | None, composed: Callable[..., Any], data_root: Path, tmp_path: Path
-) -> None:
-    from repro.runner import run
-
-    if name is None:
-        return
-    first = next(expanded(sweep_of([f"experiment={name}"], composed)))
-    here = composed(*first, f"paths.data_root={data_root}")
-    plain = resolved(here)
-    same = f"tiny-{plain['model']['family']}"
-    tiny = same if same in files("model") else TINY[plain["model"]["kind"]]
-    model: Any = OmegaConf.to_container(OmegaConf.merge(here.model, raw("model", tiny)))
-    places = {"data_root": str(data_root), "results_root": f"{tmp_path}/results", "runs_root": f"{tmp_path}/runs"}
-    places |= {"cache_root": None, "cache_gigabytes": 1.0}
-    small = shrunk(plain, model, plain["task"]["data_dir"], places)
-    record = run(small).record
-    assert record is not None and record.status in ("done", "collapsed")
-    assert record.cost["steps"] == 1
-    splits = {split.partition("_")[0] for split in record.metrics}  # test_seen is a part of test
-    assert splits == {small["trainer"]["selection"]["split"], small["task"]["report_split"]}
-    assert all(0 <= value <= 100 for values in record.metrics.values() for value in values.values())

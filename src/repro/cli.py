@@ -89,13 +89,14 @@ def _job(config: Any) -> None:
     """One trial of an invocation: run it and print its scores beside the papers'."""
     from hydra.core.hydra_config import HydraConfig
 
-    from repro.composing import chosen
+    from repro.composing import chosen, note_given
     from repro.config import resolved
     from repro.runner import run as run_trial
 
     plain = resolved(config)
     hydra_config = HydraConfig.get()
     folders = [source.path for source in hydra_config.runtime.config_sources if source.schema == "file"]
+    note_given(plain, hydra_config.overrides.task)
     choices = {k: v for k, v in chosen(hydra_config.runtime.choices, folders).items() if not k.startswith("hydra")}
     # Records are published: where the files lie on this machine does not belong into them.
     overrides = [text for text in hydra_config.overrides.task if not text.lstrip("+").startswith(_PLACES)]

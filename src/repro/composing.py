@@ -149,3 +149,16 @@ def compose(overrides: list[str]) -> Any:
     register()
     with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
         return hydra_compose("config", overrides=overrides)
+
+
+def note_given(plain: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Mark the recipe's sources of values that an experiment or the command line replaced: they tell of the recipe's.
+
+    Args:
+        plain: a resolved config; its `recipe.sources` change, which are no part of the key.
+        overrides: as on the command line; with `recipe.sources` among them the sources are the overrides' own.
+    """
+    given = {key.lstrip("+"): value for key, _, value in (text.partition("=") for text in overrides)}
+    sources = plain["recipe"]["sources"]
+    for key in [] if "recipe.sources" in given else given.keys() & sources.keys():
+        sources[key] = f"given as {given[key]}; source of the recipe's value: {sources[key]}"

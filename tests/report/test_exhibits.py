@@ -69,6 +69,25 @@ def test_a_score_stands_in_its_own_place_and_no_other(make: Make) -> None:
         assert (one.model, one.method, one.task, one.our_split) == ("roberta-large", "p_tuning_v2", "rte", "validation")
 
 
+def test_of_a_search_the_best_selected_point_is_shown_not_the_best_reported(make: Make) -> None:
+    """The score that selects is here another than the one that is reported, as where one is of development data."""
+
+    def tried(rate: float, reported: float, selected: float) -> Record:
+        selection = {"metric": "another", "split": "validation", "value": selected}
+        return make(1, reported, change={"trainer.optimiser.learning_rate": rate}, selection=selection)
+
+    for order in (1, -1):
+        points = [tried(0.1, 88.0, 90.0), tried(0.2, 89.0, 80.0), tried(0.3, 70.0, 85.0)][::order]
+        for rates in (points, [*points, tried(0.4, 95.0, 10.0)]):
+            exhibit = shown(*rates)["liu2022-table2"]
+            (place,) = [p for p in exhibit.places.values() if p.cell.id == "liu2022/t2.roberta-large.rte.pt-2"]
+            assert place.ours_text().startswith("88.0 ") and f"chosen from {len(rates)} settings" in place.ours_text()
+            assert "chosen from" in markdown_table(exhibit) and "chosen from" in latex(exhibit)
+            rows_ = csv.DictReader(io.StringIO(comma_separated(exhibit)))
+            (row,) = [row for row in rows_ if row["cell"] == place.cell.id]
+            assert (row["settings"], row["runs"]) == (str(len(rates)), points[::order][0].key)
+
+
 def test_a_stand_in_is_in_no_place(make: Make) -> None:
     assert places(shown(make(change={"model.name": "minilm", "model.paper_name": None}))) == {}
     assert places(shown(make(change={"task.limit.train": 100}))) == {}

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from itertools import groupby
 
-from repro.report.exhibits import NO_CELL, NOT_RUN, Filled, Place
+from repro.report.exhibits import NO_CELL, NOT_RUN, Filled, Place, answering
 from repro.report.markdown import escape, table_text
 
 _PARTS = " / "
@@ -171,7 +171,7 @@ def _grey(text: str, place: Place) -> str:
 _COLUMNS = [
     *("paper", "exhibit", "edition", "row", "column", "cell", "model", "method", "task", "split", "metric"),
     *("paper_value", "paper_std", "paper_n", "precision", "ours", "std", "n", "low", "high", "difference", "band"),
-    *("verdict", "collapsed", "runs", "caveat"),
+    *("verdict", "collapsed", "settings", "runs", "caveat"),
 ]
 
 
@@ -203,5 +203,6 @@ def _csv_row(exhibit: Filled, row: str, column: str, place: Place) -> dict[str, 
         values |= {"ours": scaled(summary.mean), "std": scaled(summary.std), "low": scaled(summary.low)}
         values |= {"high": scaled(summary.high), "difference": scaled(found.difference), "band": scaled(found.band)}
     values |= {"verdict": place.verdict, "collapsed": place.collapsed, "caveat": cell.caveat}
-    values["runs"] = " ".join(record.key for score in place.scores for record in score.group.records)
+    values |= {"settings": place.settings if place.scores else 0}
+    values["runs"] = " ".join(record.key for record in answering(place))
     return values

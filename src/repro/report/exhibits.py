@@ -14,7 +14,8 @@ from repro.papers.registry import Reported, canonical_metric
 from repro.report.combined import combined, combined_scores
 from repro.report.compare import COMPARABLE_KINDS, mismatches
 from repro.report.ours import Results
-from repro.report.rows import Score, answers
+from repro.report.rows import Score, answers, ranked
+from repro.store.record import Record
 
 NOT_RUN = "not run"
 NO_CELL = "—"
@@ -23,10 +24,12 @@ NO_CELL = "—"
 
 @dataclass(frozen=True)
 class Place:
-    """A cell of a paper and our scores that agree with it in everything, most runs first."""
+    """A cell of a paper and our scores that agree with it in everything, the one that answers first."""
 
     cell: Reported
     scores: tuple[Score, ...] = ()
+    settings: int = 1
+    """From how many settings the answer was chosen (points of a search, say)."""
 
     @property
     def printed(self) -> bool:
@@ -54,8 +57,7 @@ class Place:
     @property
     def collapsed(self) -> int:
         """How many of our runs collapsed."""
-        groups = [score.group for score in self.scores[: None if combined(self.cell) else 1]]
-        return sum(record.status == "collapsed" for group in groups for record in group.records)
+        return sum(record.status == "collapsed" for record in answering(self))
 
     @property
     def _digits(self) -> int:
@@ -85,7 +87,8 @@ class Place:
             ends = (f"{end / self.cell.scale:.{digits}f}" for end in (summary.low, summary.high))
             interval = f"[{', '.join(ends)}]"
         collapsed = f", {self.collapsed} collapsed" if self.collapsed else ""
-        return f"{summary.mean / self.cell.scale:.{digits}f} {interval} (n = {summary.n}{collapsed})"
+        chosen = f", chosen from {self.settings} settings" if self.settings > 1 else ""
+        return f"{summary.mean / self.cell.scale:.{digits}f} {interval} (n = {summary.n}{collapsed}{chosen})"
 
     def difference_text(self) -> str:
         """Our mean minus the paper's number, in the paper's unit, signed."""
@@ -95,6 +98,12 @@ class Place:
         # Adding 0.0 turns -0.0 into 0.0.
         digits = self._digits + (self.cell.scale > 1)
         return f"{round(difference / self.cell.scale, digits) + 0.0:+.{digits}f}"
+
+
+def answering(place: Place) -> list[Record]:
+    """The runs that our number comes from, failed ones among them."""
+    scores = place.scores[: None if combined(place.cell) else 1]
+    return [record for score in scores for record in score.group.records]
 
 
 @cache
@@ -143,9 +152,12 @@ def filled(all_scores: Sequence[Score], results: Results) -> list[Filled]:
         for place, cell in layout.cells.items():
             if combined(cell):
                 fitting = combined_scores(cell, results, cell.kind != UNPRINTED)
+                ours = results.of(cell)
+                settings = ours.settings if ours else 1
             else:
                 fitting = _described(cell, by_name) if cell.kind == UNPRINTED else by_cell.get(cell.id, [])
-            places[place] = Place(cell, tuple(fitting))
+                settings = len({score.group.key for score in fitting})
+            places[place] = Place(cell, tuple(fitting), max(settings, 1))
         found.append(Filled(layout, places))
     return found
 
@@ -170,11 +182,11 @@ def _names(score: Score) -> tuple[str | None, ...]:
 
 
 def _described(cell: Reported, by_name: Mapping[tuple[str | None, ...], Sequence[Score]]) -> list[Score]:
-    """Scores whose runs are what an unprinted cell describes, most runs first; runs on a part of the data are none."""
+    """Scores whose runs are what an unprinted cell describes, in order; runs on a part of the data are none."""
     found = []
     for score in by_name.get((cell.method, cell.task, cell.our_metric), ()):
         limit = score.group.config["task"].get("limit") or {}
         whole = not any(limit.get(split) for split in ("train", "validation", "test"))
         if score.comparison.summary is not None and whole and not mismatches(score.group, score.split, cell):
             found.append(score)
-    return sorted(found, key=lambda s: (-s.comparison.summary.n if s.comparison.summary else 0, s.group.key))
+    return ranked(found, cell.paper)

@@ -47,7 +47,7 @@ class Ours:
     groups: tuple[Group, ...]
     """Where the values come from, one a part."""
     settings: int = 1
-    """How many groups agreed with the cell; above 1 these are the runs of the best one (see `_rank`)."""
+    """How many groups agreed with the cell; above 1 these are the runs of the best one (see `rank`)."""
 
     @property
     def value(self) -> float:
@@ -104,7 +104,7 @@ class Results:
         self._found: dict[Reported, Ours | None] = {}
 
     def of(self, cell: Reported) -> Ours | None:
-        """Our number for a cell; None: no run agrees with it. Of several groups the best: see `_rank`."""
+        """Our number for a cell; None: no run agrees with it. Of several groups the best: see `rank`."""
         key = replace(cell, vars={}, extra={}, id=f"{cell.id} {sorted(cell.vars.items())!r}")
         if key not in self._found:
             self._found[key] = self._look(cell)
@@ -121,7 +121,7 @@ class Results:
         """A score that a group has itself; also the average of a mixture (multi-task tuning)."""
         near = self._by_task.get((cell.method, cell.task), [])
         found = [ours for group in near if (ours := _score(group, cell)) is not None]
-        best = min(found, key=lambda ours: _rank(ours, cell), default=None)
+        best = min(found, key=lambda ours: rank(ours.groups[0], cell.paper, ours.n), default=None)
         return None if best is None else replace(best, settings=len(found))
 
     def _superglue(self, cell: Reported) -> Ours | None:
@@ -186,14 +186,24 @@ def _measure(group: Group, cell: Reported) -> tuple[str, str] | None:
     return None
 
 
-def _rank(ours: Ours, cell: Reported) -> tuple[bool, bool, int, float, str]:
+def rank(group: Group, paper: str, n: int) -> tuple[bool, bool, int, float, str]:
     """Sort key, best first: with a recipe of this paper, in an experiment of this paper, most runs, best selected.
 
-    The last but one is how a paper picks from its search: by the score on which checkpoints are selected.
+    The last but one is how a paper picks from its search: by the score on which checkpoints are selected, never by the
+    score that is reported.
+
+    Args:
+        group: runs that agree with a cell.
+        paper: the cell's.
+        n: how many of the runs have the cell's score.
     """
-    group = ours.groups[0]
-    here = lookup(group.config, "recipe.paper") != cell.paper, group.paper != cell.paper
-    return *here, -ours.n, -_selected(group), group.key
+    here = lookup(group.config, "recipe.paper") != paper, group.paper != paper
+    return *here, -n, -_selected(group), group.key
+
+
+def budget(settings: int) -> str:
+    """What a score says of the settings that it was chosen from; empty for one."""
+    return "" if settings < 2 else f"The best of {settings} settings, by the score that selects checkpoints."
 
 
 def _selected(group: Group) -> float:

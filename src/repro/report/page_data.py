@@ -18,6 +18,7 @@ from repro.report.document import chosen_checkpoint, command_of, data_of, joined
 from repro.report.exhibits import Filled, Place
 from repro.report.groups import Group, lookup
 from repro.report.markdown import interval, number
+from repro.report.ours import budget
 from repro.report.own_tables import OwnTable
 from repro.report.rows import MISSING, Row
 from repro.store.record import Record
@@ -43,6 +44,8 @@ class PageData:
         ours: list[list[str]] = [["verdict", place.verdict]]
         if place.scores:
             ours += [["score", place.ours_text()], ["difference", place.difference_text()]]
+            if place.settings > 1:
+                ours.append(["chosen", budget(place.settings)])
             ours.append(["why", place.scores[0].comparison.reason if place.printed else "The paper prints no number."])
         else:
             ours.append(

@@ -16,6 +16,7 @@ from repro.papers import registry
 from repro.papers.registry import Reported, canonical_metric
 from repro.report.compare import Comparison, band, compare, describe
 from repro.report.groups import Group, lookup
+from repro.report.ours import rank
 from repro.store.record import Record
 
 MISSING = "—"
@@ -105,7 +106,7 @@ def scores(found: Sequence[Group], cells: Sequence[Reported]) -> list[Score]:
 
 
 def answers(all_scores: Iterable[Score]) -> dict[str, list[Score]]:
-    """{id of a paper's cell: our scores that agree with it in everything, most runs first}.
+    """{id of a paper's cell: our scores that agree with it in everything, the one that answers first: see `ours.rank`}.
 
     A score may agree with several cells (two editions, two tables): it is compared with each one for itself.
     """
@@ -117,11 +118,12 @@ def answers(all_scores: Iterable[Score]) -> dict[str, list[Score]]:
         by_cell[reported.id].append(score)
         for cell in score.comparison.also:
             by_cell[cell.id].append(replace(score, comparison=_against(cell, score)))
-    return {cell: sorted(found, key=lambda s: (-_runs(s), s.group.key)) for cell, found in by_cell.items()}
+    return {cell: ranked(found, cell.partition("/")[0]) for cell, found in by_cell.items()}
 
 
-def _runs(score: Score) -> int:
-    return score.comparison.summary.n if score.comparison.summary else 0
+def ranked(found: Iterable[Score], paper: str) -> list[Score]:
+    """Scores that agree with one cell of a paper, the one that answers it first."""
+    return sorted(found, key=lambda s: rank(s.group, paper, s.comparison.summary.n if s.comparison.summary else 0))
 
 
 def _against(cell: Reported, score: Score) -> Comparison:

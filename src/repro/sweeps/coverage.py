@@ -112,7 +112,7 @@ def cell_key(trial: Planned) -> str:
     """One name for the trials of a cell: they differ in their seed, are points of a search, or wait for one prompt."""
     if trial.search:  # the cells of a search do not say what it searched
         names = [trial.plain[name]["name"] for name in ("method", "model", "task")]
-        return " ".join(map(str, [*names, trial.plain["method"].get("head")]))
+        return " ".join(map(str, [*names, trial.plain["method"].get("head"), trial.start_task or ""]))
     return run_key(dict(trial.plain) | {"seed": 0}) + (trial.start_task or "")
 
 

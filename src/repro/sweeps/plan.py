@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from repro.config import run_key
 from repro.errors import ConfigError
 from repro.sweeps import estimates, experiments, grids
 from repro.sweeps.experiments import Experiment
@@ -62,7 +63,7 @@ def make(
         planned = experiment.planned(given, models)
         counts[experiment.name] = len(planned)
         for trial in planned:
-            name = (trial.key, trial.waits_for and f"{trial.waits_for} {trial.plain['task']['name']}")
+            name = (trial.key, trial.waits_for and f"{trial.waits_for} {run_key(dict(trial.plain))}")
             found.setdefault(name, trial)
     if not found:
         raise ConfigError(f"no trial is left: none of the models has one of the words {', '.join(models)} in its name.")

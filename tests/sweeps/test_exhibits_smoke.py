@@ -1,0 +1,106 @@
+"""Every experiment makes one step: each kind of trial of each of its grids, on a tiny model of the same family."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from repro.config import note_start
+from repro.runner import run
+from repro.sweeps import experiments, grids
+from repro.sweeps.trials import Composer
+from repro.validation import validate
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+TINY = {"encoder": "tiny-bert", "decoder": "tiny-gpt2", "encoder_decoder": "tiny-t5"}
+"""For families without a tiny model of their own."""
+VARIED = ("method.head", "method.reparameterisation", "method.tune_backbone", "method.initialisation", "task.sentinel")
+"""Choices within a grid that take another path through the code."""
+
+
+def content(group: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def kinds(name: str) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    """A grid and a trial of it for each kind: method, family of models, reader of the data, what is varied."""
+    experiment, seen = experiments.load(name), set()
+    for grid in experiment.grids:
+        for trial in grids.product(grid):
+            model = content("model", trial.get("model", "minilm"))
+            task = content("task", trial.get("task", "conll04"))
+            options = tuple(trial.get(key) for key in VARIED)
+            kind = (trial.get("method"), model["family"], task["_target_"], *options, "after" in grid)
+            if kind not in seen:
+                seen.add(kind)
+                yield dict(grid), trial
+
+
+def shrunk(plain: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same trial for one step, on a tiny model of the same family and on made-up data."""
+    small = copy.deepcopy(plain)
+    own = f"tiny-{plain['model']['family']}"
+    tiny = own if (CONF / "model" / f"{own}.yaml").is_file() else TINY[plain["model"]["kind"]]
+    small["model"] |= content("model", tiny)
+    small["paths"] |= {"results_root": f"{folder}/results", "runs_root": f"{folder}/runs", "cache_root": None}
+    for task in (small["task"], *small["task"]["parts"].values()):
+        task |= {"source": "local", "check_rows": False, "also_metrics": []}
+        task["max_input_length"] = min(48, task["max_input_length"])
+        task["max_target_length"] = min(8, task.get("max_target_length", 8))
+    decoding = small["task"]["decoding"]
+    decoding |= {"max_new_tokens": 6, "min_new_tokens": min(2, decoding["min_new_tokens"])}
+    if small["method"].get("head") == "verbaliser":  # tiny vocabularies have single letters only
+        small["task"]["verbaliser"] = dict(zip(small["task"]["verbaliser"], "abcdefgh", strict=False))
+    if small["method"].get("length"):
+        small["method"]["length"] = min(8, small["method"]["length"])
+    if small["method"].get("init_text"):  # two tokens for a tiny model, the space before it is one
+        small["method"] |= {"init_text": "a", "length": 2, "init_steps": 2}
+    if str(small["method"].get("layers", "all")) != "all":
+        small["method"]["layers"] = small["method"]["layers"].partition(":")[0] + ":1"
+    if small["task"]["low_data"]["size"]:
+        small["task"]["low_data"] |= {"size": 4, "dev_fraction": None}
+    if small["trainer"]["steps"] != 0:
+        small["trainer"] |= {"epochs": None, "steps": 1, "evaluate_every": "1"}
+    small["trainer"] |= {"batch_size": 4, "microbatches": 1, "device": "cpu", "threads": None, "dtype": "float32"}
+    return small
+
+
+@pytest.mark.smoke
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", experiments.names())
+def test_one_step_of_every_kind_of_trial(name: str, data_root: Path, tmp_path: Path) -> None:
+    composer, count = Composer(), 0
+    for grid, trial in kinds(name):
+        place = {"paths.data_root": str(data_root)}
+        plain = composer.plain(trial | place | {"experiment": name})
+        before = grids.earlier(grid, trial)
+        if before is not None:
+            first = shrunk(composer.plain(before | place), tmp_path)
+            first["method"]["length"] = plain["method"]["length"]
+            done = run(first)
+            plain["method"] = plain["method"] | {"start_from": f"{done.folder}/prompt.safetensors"}
+        small = shrunk(plain, tmp_path)
+        if before is not None:
+            note_start(small["method"])
+        validate(small)
+        record = run(small).record
+        assert record is not None and record.status in ("done", "collapsed"), trial
+        assert record.cost["steps"] == small["trainer"]["steps"]
+        assert record.config["method"]["name"] == plain["method"]["name"] and record.config["experiment_name"] == name
+        splits = {split.partition("_")[0] for split in record.metrics}  # test_seen is a part of test
+        assert {small["task"]["report_split"]} <= splits
+        count += 1
+    assert count == len(list(kinds(name))) > 0
+
+
+def test_kinds_cover_every_grid_and_method() -> None:
+    for name in experiments.names():
+        methods = {trial.get("method") for grid in experiments.load(name).grids for trial in grids.product(grid)}
+        assert {trial.get("method") for _, trial in kinds(name)} == methods, name
+    assert {"after" in grid for grid, _ in kinds("liu2022/table3")} == {True, False}
