@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ VARIED = ("method.head", "method.reparameterisation", "method.tune_backbone", "m
 """Choices within a grid that take another path through the code."""
 
 
+@cache
 def content(group: str, name: str) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
     return found
@@ -42,15 +44,21 @@ def kinds(name: str) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
                 yield dict(grid), trial
 
 
-def shrunk(plain: dict[str, Any], folder: Path) -> dict[str, Any]:
+def shrunk(plain: dict[str, Any], data_root: Path, folder: Path) -> dict[str, Any]:
     """The same trial for one step, on a tiny model of the same family and on made-up data."""
     small = copy.deepcopy(plain)
     own = f"tiny-{plain['model']['family']}"
     tiny = own if (CONF / "model" / f"{own}.yaml").is_file() else TINY[plain["model"]["kind"]]
     small["model"] |= content("model", tiny)
-    small["paths"] |= {"results_root": f"{folder}/results", "runs_root": f"{folder}/runs", "cache_root": None}
+    small["paths"] |= {
+        "data_root": str(data_root),
+        "results_root": f"{folder}/results",
+        "runs_root": f"{folder}/runs",
+        "cache_root": None,
+    }
     for task in (small["task"], *small["task"]["parts"].values()):
         task |= {"source": "local", "check_rows": False, "also_metrics": []}
+        task["data_dir"] = task["data_dir"].replace(plain["paths"]["data_root"], str(data_root), 1)
         task["max_input_length"] = min(48, task["max_input_length"])
         task["max_target_length"] = min(8, task.get("max_target_length", 8))
     decoding = small["task"]["decoding"]
@@ -77,15 +85,14 @@ def shrunk(plain: dict[str, Any], folder: Path) -> dict[str, Any]:
 def test_one_step_of_every_kind_of_trial(name: str, data_root: Path, tmp_path: Path) -> None:
     composer, count = Composer(), 0
     for grid, trial in kinds(name):
-        place = {"paths.data_root": str(data_root)}
-        plain = composer.plain(trial | place | {"experiment": name})
+        plain = composer.plain(trial | {"experiment": name})
         before = grids.earlier(grid, trial)
         if before is not None:
-            first = shrunk(composer.plain(before | place), tmp_path)
+            first = shrunk(composer.plain(before), data_root, tmp_path)
             first["method"]["length"] = plain["method"]["length"]
             done = run(first)
             plain["method"] = plain["method"] | {"start_from": f"{done.folder}/prompt.safetensors"}
-        small = shrunk(plain, tmp_path)
+        small = shrunk(plain, data_root, tmp_path)
         if before is not None:
             note_start(small["method"])
         validate(small)

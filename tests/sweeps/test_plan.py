@@ -112,5 +112,5 @@ def test_trials_that_wait_for_one_prompt_are_counted_each(tmp_path: Path) -> Non
     first = {"method": "p_tuning_v2", "model": "{model}", "task": "mpt_ner_open", "method.length": 4, "seed": 1}
     second = {"method": "p_tuning_v2", "model": "tiny-bert", "task": "conll04", "method.length": 4, "seed": "1,2"}
     grid = second | {"trainer.epochs": "1,2,3", "after": first, "paths.runs_root": str(tmp_path)}
-    made = plan.make([experiments.Experiment("x/y", "", (grid,))], {}, [], tmp_path, 1e14)
+    made = plan.make([experiments.Experiment("offline/cb", "", (grid,))], {}, [], tmp_path, 1e14)
     assert len(made.trials) == 1 + 2 * 3
