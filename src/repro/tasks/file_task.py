@@ -137,3 +137,25 @@ class FileTask:
                     "are written otherwise."
                 )
         return tuple(said)
+
+
+class FreeText(FileTask):
+    """A task whose answer is a text: no labels, and what is generated is the prediction."""
+
+    forms = ("text_to_text",)
+
+    def _set_up(self, options: dict[str, Any]) -> None:
+        """Raises ConfigError: labels, or an option's value."""
+        require_one_of("task.labels", list(self.labels), [[]])
+        self._take(options)
+
+    def _take(self, options: Mapping[str, Any]) -> None:
+        """Check and keep the options; a task may have none."""
+
+    def blank(self, fields: Mapping[str, Any]) -> str:
+        """No text."""
+        return ""
+
+    def parse(self, output: Any, example: Example) -> str:
+        """The generated text, stripped."""
+        return str(output).strip()

@@ -16,8 +16,8 @@ from typing import Any
 
 from repro.errors import DataError
 from repro.tasks.base import Example, TextToText
-from repro.tasks.file_task import FileTask
-from repro.tasks.files import Loaded, read_lines, require_one_of, text_field
+from repro.tasks.file_task import FreeText
+from repro.tasks.files import Loaded, read_lines, text_field
 
 FILES = {"train": "src1_train.txt", "validation": "src1_valid.txt", "test": "src1_test.txt"}
 OBTAIN = (
@@ -48,7 +48,7 @@ HUB_DEVIATION = "the hub's references are not tokenised, the authors' are: train
 CSV_DEVIATION = "the csv's references are not tokenised, the authors' are: training targets and references differ."
 
 
-class TableToText(FileTask):
+class TableToText(FreeText):
     """One text for one table: an example a line in training, an example a distinct input elsewhere.
 
     Grouping over the whole split, as the authors' `read_e2e_files` does, gives 547 validation and 630 test inputs. Its
@@ -62,15 +62,10 @@ class TableToText(FileTask):
     Deviation (source=hub, csv): these references are untokenised, the authors' are tokenised.
     """
 
-    forms = ("text_to_text",)
     files = FILES
     obtain = OBTAIN
     options = ()
     lookalikes = LOOKALIKES
-
-    def _set_up(self, options: dict[str, Any]) -> None:
-        """Raises ConfigError: labels (the answer is free text)."""
-        require_one_of("task.labels", list(self.labels), [[]])
 
     def _load(self, split: str) -> Loaded:
         if self._source.kind == "hub":
@@ -93,14 +88,6 @@ class TableToText(FileTask):
         return TextToText(example.fields["source"], example.references[0])
 
     inputs = ("source",)
-
-    def blank(self, fields: Mapping[str, Any]) -> str:
-        """No text."""
-        return ""
-
-    def parse(self, output: Any, example: Example) -> str:
-        """The generated text, stripped."""
-        return str(output).strip()
 
     def _own_deviations(self) -> tuple[str, ...]:
         if self._source.kind == "hub":
