@@ -31,7 +31,7 @@ NO_RESULT = {
     *("experiment_name", "rerun"),
     *("trainer.checkpoint_seconds", "trainer.if_running", "trainer.evaluation_batch_size", "trainer.device"),
     *("trainer.threads", "trainer.gradient_checkpointing"),
-    *("task.data_dir", "task.decoding.batch_size", "task.check_rows", "task.paper_name"),
+    *("task.data_dir", "task.decoding.batch_size", "task.paper_name"),
     "task.cloze_source",
     *("method.paper_section", "method.deviations", "model.paper_name", "model.licence", "model.note"),
     *("method.equation", "method.stored_formula", "method.trained_formula", "method.tuned_formula"),
@@ -116,12 +116,12 @@ def test_a_field_that_came_later_leaves_the_key_of_old_records_alone(composed: C
     """A record made before `low_data` and `fraction` existed has neither; so has one whose group is empty."""
     plain = resolved(composed(*TRIALS["prompt_tuning"]))
     old = copy.deepcopy(plain)
-    for name in ("low_data", "fraction"):
+    for name in ("low_data", "fraction", "check_rows"):
         del old["task"][name]
     assert run_key(old) == run_key(plain)
-    settings = ({"low_data": {"size": 50, "subset": 0, "dev_fraction": 0.3}}, {"fraction": 0.1})
+    settings = ({"low_data": {"size": 50, "subset": 0, "dev_fraction": 0.3}}, {"fraction": 0.1}, {"check_rows": False})
     others = [plain | {"task": plain["task"] | one} for one in settings]
-    assert len({run_key(one) for one in (plain, *others)}) == 3
+    assert len({run_key(one) for one in (plain, *others)}) == 4
 
 
 def test_the_key_leaves_its_argument_alone_and_ignores_the_order_of_keys(composed: Callable[..., Any]) -> None:
@@ -162,7 +162,7 @@ def test_the_key_is_independent_of_places_watchers_and_speed(
             *trial,
             *("paths.results_root=/results", "tracker=wandb", "tracker.project=p", "experiment_name=x", "rerun=true"),
             *("trainer.checkpoint_seconds=1", "trainer.threads=2", "trainer.device=cpu", "trainer.if_running=skip"),
-            *("trainer.evaluation_batch_size=2", "trainer.gradient_checkpointing=true", "task.check_rows=false"),
+            *("trainer.evaluation_batch_size=2", "trainer.gradient_checkpointing=true"),
         )
     )
     assert moved["task"]["data_dir"] == "/elsewhere/conll04"

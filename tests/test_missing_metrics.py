@@ -96,6 +96,29 @@ def test_stored_predictions_give_the_missing_value_later(trial, monkeypatch: pyt
 
 
 @pytest.mark.smoke
+def test_a_further_metric_for_a_stored_trial(trial, cli) -> None:
+    record, plain = trial
+    folders = ["--results", plain["paths"]["results_root"], "--runs", plain["paths"]["runs_root"]]
+
+    def scored(metric: str) -> Any:
+        return cli("metrics", "--score", record.key, "--metric", metric, *folders)
+
+    for wrong, said in (
+        ("repro.metrics.no_such.Metric", "--metric repro.metrics.no_such.Metric: "),
+        ("builtins.dict", "this is no metric"),
+        ("repro.metrics.multirc.MultircF1aEm", "one by one"),
+        ("{_target_: repro.metrics.macro_f1.MacroF1, classes: 2}", "f1_macro cannot score what"),
+    ):
+        done = scored(wrong)
+        assert done.code == 2 and said in done.err, done.err
+    done = scored("{_target_: repro.metrics.rouge.Rouge, batch_size: 2}")
+    assert done.code == 0 and "test rouge1 " in done.out, done.err
+    later = Store(Path(plain["paths"]["results_root"]) / "records").get(record.key)
+    assert later is not None and 0 <= later.metrics["test"]["rouge1"] <= 100
+    assert len(later.statistics["test"]["rouge"]) == len(record.statistics["test"]["bleu"])
+
+
+@pytest.mark.smoke
 def test_scoring_again_without_predictions_or_record_is_refused(trial, cli) -> None:
     record, plain = trial
     folders = ["--results", plain["paths"]["results_root"], "--runs", plain["paths"]["runs_root"]]

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from repro.config import resolved, run_key
-from repro.errors import ConfigError, StoreError, TrialFailed
+from repro.errors import ConfigError, DataError, StoreError, TrialFailed
 from repro.store.record import Record
 from repro.store.store import Store
 
@@ -432,6 +432,25 @@ def test_a_runs_folder_that_cannot_be_removed_is_no_error(
     monkeypatch.setattr(Path, "rmdir", rmdir)
     with pytest.raises(ConfigError, match=r"task\.report_split=test"):
         run(quick(P2, *RTE, "task.report_split=test"))
+
+
+def test_a_trial_on_any_files_does_not_stand_for_one_on_the_papers(
+    quick: Callable[..., dict[str, Any]], own_data: Path
+) -> None:
+    """With `check_rows` on the sizes are looked at, whatever a trial without it has left in the store."""
+    from repro.runner import run
+
+    plain = quick(P2, *RTE)
+    plain["paths"]["data_root"] = str(own_data)
+    plain["task"]["data_dir"] = str(own_data / "superglue" / "RTE")
+    assert not plain["task"]["check_rows"] and not run(plain).from_store and run(plain).from_store
+    checked = plain | {"task": plain["task"] | {"check_rows": True}}
+    with pytest.raises(DataError, match="has 8 rows, the original train split of rte has 2490"):
+        run(checked)
+    train = own_data / "superglue" / "RTE" / "train.jsonl"
+    train.write_text("".join(train.read_text().splitlines(keepends=True)[:6]))
+    with pytest.raises(ConfigError, match=r"was made with other data: train"):
+        run(plain)
 
 
 # The record ----------------------------------------------------------------------------------------------------------

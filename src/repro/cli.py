@@ -168,6 +168,7 @@ def metrics(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="repro metrics", description=metrics.__doc__)
     parser.add_argument("--write", type=Path, default=None, help="file (docs/metrics.md)")
     parser.add_argument("--score", metavar="KEY", default=None, help="a trial whose predictions are in the runs folder")
+    parser.add_argument("--metric", action="append", default=[], metavar="CLASS", help="one more metric for --score")
     for name in ("results", "runs"):
         default = Path(os.environ.get(f"REPRO_{name.upper()}_ROOT", name))
         parser.add_argument(f"--{name}", type=Path, default=default, help=f"folder (default: {name})")
@@ -175,7 +176,8 @@ def metrics(arguments: Sequence[str]) -> int:
     if options.score is not None:
         from repro.rescoring import rescore
 
-        print("\n".join(rescore(options.score, options.results, options.runs) or ["nothing is missing"]))
+        lines = rescore(options.score, options.results, options.runs, options.metric)
+        print("\n".join(lines or ["nothing is missing"]))
         return 0
     from repro.metrics_page import page
 

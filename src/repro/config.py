@@ -259,7 +259,6 @@ _NOT_IN_KEY = (
     ("trainer", "gradient_checkpointing"),
     ("task", "data_dir"),
     ("task", "decoding", "batch_size"),
-    ("task", "check_rows"),
     ("task", "also_metrics"),
     ("task", "sha256"),
     ("method", "paper_section"),
@@ -290,6 +289,7 @@ ADDED: dict[str, Any] = {
     "method.embedding_width": None,
     "method.init_distribution": "normal",
     "method.lstm_dropout": 0.0,
+    "task.check_rows": True,  # off, the files may be other ones than the task's name says
     "task.sentinel": False,
     "task.task_name_prefix": False,
     "task.parts": {},

@@ -7,6 +7,7 @@ the trial ran (`task.also_metrics`).
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,19 @@ from repro.store.record import Record
 from repro.store.store import Store
 
 
-def rescore(key: str, results: Path, runs: Path) -> list[str]:
+def rescore(key: str, results: Path, runs: Path, more: Sequence[str] = ()) -> list[str]:
     """Add to a record what its metrics, and those that conf/task names today, can give; one line a value.
 
     Args:
         key: the trial.
         results: folder with `records`.
         runs: folder with the trial's predictions.
+        more: further metrics, each as in `task.also_metrics`: a class, or yaml with `_target_` and arguments.
 
     Raises:
         StoreError: there is no such record.
-        ConfigError: a mixture, whose predictions are scored part by part.
+        ConfigError: a mixture, whose predictions are scored part by part; or a further metric that is none, or that
+            cannot score what the task predicts.
         DataError: its predictions are not there, or are damaged.
     """
     store = Store(results / "records")
@@ -39,14 +42,33 @@ def rescore(key: str, results: Path, runs: Path) -> list[str]:
     if record.config["task"].get("parts"):
         raise ConfigError(f"{key} is a mixture: its parts are scored when it is run, and cannot be scored again here.")
     lines = []
+    wanted = [*_metrics(record), *map(_metric, more)]
     parts = {name for own in record.subsets.values() for name in own}
     for split in [name for name in record.metrics if name not in parts]:
         path = runs / key / f"predictions-{split}.jsonl"
         predictions, references = _read(path)
-        for metric in _metrics(record):
+        for metric in wanted:
             lines += _add(record, split, metric, predictions, references)
     store.put(record)
     return lines
+
+
+def _metric(text: str) -> Any:
+    """The metric that a text names."""
+    import yaml
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        given = yaml.safe_load(text)
+        made = instantiate({"_target_": given} if isinstance(given, str) else given, _convert_="all")
+    except (InstantiationException, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"--metric {text}: {str(error).splitlines()[0]} Name a class as docs/metrics.md does."
+        ) from error
+    if not hasattr(made, "outputs") or getattr(made, "grouped", False):
+        raise ConfigError(f"--metric {text}: this is no metric that scores examples one by one.")
+    return made
 
 
 def _metrics(record: Record) -> list[Any]:
@@ -80,6 +102,9 @@ def _add(
         record.missing[split] = kept | dict.fromkeys(metric.outputs, str(error))
         record.deviations += [f"{start}{error}" for start in said]
         return [f"{split} {name} is missing: {error}" for name in metric.outputs]
+    except (AttributeError, TypeError, ValueError) as error:
+        what = reprlib.repr(predictions[:1])
+        raise ConfigError(f"{metric.name} cannot score what {split} has ({what}, ...): {error}") from error
     record.missing = {name: row for name, row in (record.missing | {split: kept}).items() if row}
     record.metrics[split] |= values
     lines = [f"{split} {name} {value:.2f}" for name, value in values.items()]

@@ -82,16 +82,18 @@ def _stored(store: Store, key: str, plain: Plain) -> Record | None:
 
 
 def _refuse_other_data(record: Record, plain: Plain) -> None:
-    """A key says nothing of what files hold. Papers' sets state their sizes; a user's own may have grown meanwhile.
+    """A key says nothing of what files hold. Papers' sets state their sizes; a user's own may have grown meanwhile, and
+    without `task.check_rows` any file passes for a paper's.
 
     Files that are no longer there are no objection: the record answers for what it was trained on.
 
     Raises:
-        ConfigError: the files of a data set of the user's own hold something else than the record's.
+        ConfigError: the files of such a data set hold something else than the record's.
     """
     config = plain["task"]
     own = config["paper_name"] is None and not config["rows"] and not config.get("parts")
-    if not own or config["source"] != "local" or not config["metrics"]:
+    open_to_any = own or not config["check_rows"]
+    if not open_to_any or config["source"] != "local" or not config["metrics"]:
         return
     try:
         task = build_task(plain)

@@ -78,6 +78,24 @@ def test_a_missing_split_is_named_with_its_fix(own_data: Path) -> None:
     assert found.state == FILES and "conll04: conll04/test.txt" in found.detail
 
 
+def test_a_mixture_says_what_mends_all_of_its_parts(tmp_path: Path) -> None:
+    found = state("mpt_qa", tmp_path)
+    assert found.fix == f"python scripts/fetch_assets.py --dest {tmp_path} --only squad_v1 squad_v2"
+    found = state("mpt_srl", tmp_path)
+    assert "CoNLL-2005" in found.fix and "CoNLL-2012" in found.fix
+    found = state("qqp_to_mrpc", tmp_path)
+    assert all(found.fix.count(one.fix) == 1 for one in tasks.tasks(str(tmp_path), names=["qqp", "mrpc"]))
+
+
+def test_that_only_names_were_looked_at_is_said(data_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from repro.doctor.command import main
+
+    assert main(["task=rte", "--data", str(data_root)]) == 0
+    assert "--deep reads the files" in capsys.readouterr().out
+    main(["task=rte", "--data", str(data_root), "--deep"])
+    assert "--deep" not in capsys.readouterr().out
+
+
 def test_a_test_split_that_nobody_needs_may_be_missing(own_data: Path) -> None:
     (own_data / "superglue" / "RTE" / "test.jsonl").unlink()
     found = state("rte", own_data)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import repro
+from repro.doctor.metrics import classes
 from repro.errors import ConfigError, MetricUnavailable
 from repro.metrics import as_evaluate
 from repro.metrics.base import score_split
@@ -85,13 +86,38 @@ def test_labels_and_tags_too() -> None:
     assert tags["span_f1"] == 100.0
 
 
+@pytest.mark.parametrize(
+    ("name", "predictions", "references", "wanted"),
+    [
+        ("f1", [1, 0], [[1], [1]], {"f1": 200 / 3}),
+        ("multirc", [[1, 0], [1]], [[[1, 1]], [[1]]], {"f1a": 80.0, "exact_match": 50.0}),
+        ("srl_f1_conll05", [["B-V", "B-A0"]], [[["B-V", "B-A0"]]], {"srl_f1_conll05": 100.0}),
+        (
+            "squad_v2_tuned",
+            [{"text": "", "answer": "an inn", "null_odds": 3.0}, {"text": "", "answer": "a pub", "null_odds": 5.0}],
+            [["inn"], [""]],
+            {"best_f1": 100.0, "best_f1_threshold": 3.0},
+        ),
+    ],
+)
+def test_kinds_of_predictions(name: str, predictions: list, references: list, wanted: dict[str, float]) -> None:
+    found = as_evaluate.load(name).compute(predictions=predictions, references=references)
+    assert {key: found[key] for key in wanted} == pytest.approx(wanted)
+
+
+def test_each_of_ours_has_a_name() -> None:
+    named = {target for target, _, _ in as_evaluate.METRICS.values()}
+    own = {f"{one.__module__.removeprefix('repro.metrics.')}.{one.__name__}" for one in classes()}
+    assert own == named
+
+
 def test_a_metric_without_a_name_of_its_own_is_had_by_its_class() -> None:
     module = as_evaluate.load("spans.SpanF1", predictions="tags")
     assert module.compute(predictions=[["B-A", "I-A"]], references=[[["B-A", "O"]]])["span_f1"] == 0.0
     for name in ("spans.NoSuch", "spans.spans", "no_such.Thing", "a.b.c", "../x.y"):
         with pytest.raises(ConfigError, match="none of our metrics"):
             as_evaluate.metric(name)
-    with pytest.raises(ConfigError, match="allowed are text, label and tags"):
+    with pytest.raises(ConfigError, match="allowed are text, label, labels, tags, answer"):
         as_evaluate.load("spans.SpanF1", predictions="words")
 
 

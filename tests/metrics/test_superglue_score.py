@@ -17,7 +17,6 @@ from repro.metrics.record import RecordF1Em
 from repro.metrics.squad import SquadEmF1
 from repro.metrics.superglue import SUPERGLUE, superglue_score
 from repro.papers import registry
-from repro.report import ours
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "task"
 
@@ -35,11 +34,6 @@ def test_the_score_of_table_3_follows_from_its_cells(row: str, exactly: float, p
     assert abs(superglue_score(values) - printed) < 0.1
     (own,) = registry.cells(id=f"lester2021/T3.superglue_avg.score.{row}")
     assert own.number == printed
-
-
-def test_the_report_averages_the_same_values() -> None:
-    """The report imports no metric (tests/test_layers.py), so it has a table of its own."""
-    assert ours.SUPERGLUE == SUPERGLUE
 
 
 def test_a_mean_over_fewer_is_not_superglues_score() -> None:

@@ -206,6 +206,23 @@ def test_a_run_on_a_part_of_the_data_is_not_comparable(make: Make, part: str) ->
     assert "roberta-large" in [near.model for near in found.nearest]
 
 
+def test_a_run_on_files_of_another_size_is_not_comparable(make: Make) -> None:
+    """`task.check_rows=false` lets them in; with it on, another size is an edition that the task knows and says."""
+    stated = {"task.rows": {"train": 2490, "validation": 277}}
+    data = {"train": {"rows": 32, "sha256": "0"}, "validation": {"rows": 277, "sha256": "1"}}
+    found = verdict(make(change=stated | {"task.check_rows": False}, provenance={"data": data}))
+    assert found.verdict == "not comparable"
+    assert "train: 32 rows, the original has 2490" in found.reason and "validation" not in found.reason
+    assert verdict(make(change=stated | {"task.check_rows": False})).verdict != "not comparable"
+    assert verdict(make(change=stated, provenance={"data": data})).verdict != "not comparable"
+
+
+def test_a_mixtures_parts_have_their_own_sizes(make: Make) -> None:
+    change = {"task.parts": {"rte": {"rows": {"train": 2490}}}, "task.check_rows": False}
+    data = {"rte/train": {"rows": 8, "sha256": "0"}}
+    assert "rte/train: 8 rows, the original has 2490" in verdict(make(change=change, provenance={"data": data})).reason
+
+
 @pytest.mark.parametrize(
     ("setting", "variable", "value"), [("low_data.size", "train_size", 100), ("fraction", "train_fraction", 0.1)]
 )

@@ -73,6 +73,26 @@ def test_a_duel_is_what_stats_gives(make: Make) -> None:
     assert one.both.high - one.both.low > one.examples.high - one.examples.low
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_threshold_chosen_on_the_test_set_has_no_bootstrap_over_it(make: Make, beside: bool) -> None:
+    """Its value does not follow from the sums that a bootstrap draws; a metric beside the task's own has one."""
+    tuned = {"_target_": "repro.metrics.squad.SquadV2Tuned"}
+    rows = {"squad_v2_tuned": [[1, 1, 0, 0.5], [0, 0, 1, 2.0], [-1, -1, 1, 3.0]], "accuracy": [[1, 1], [0, 1], [1, 1]]}
+    sides = []
+    for name in ("p_tuning_v2", "prompt_tuning"):
+        own = (
+            {"task.metrics": [ACCURACY], "task.also_metrics": [tuned]}
+            if beside
+            else {"task.metrics": [tuned, ACCURACY]}
+        )
+        record = make(1, 100.0, metric="best_f1", change={"method.name": name} | own, statistics={"validation": rows})
+        record.metrics["validation"]["accuracy"] = 200 / 3
+        sides += groups([record])
+    one = duel(*sides, metric="best_f1")
+    assert one.both is None and any("best_f1 is chosen on the test set itself" in note for note in one.notes)
+    assert duel(*sides, metric="accuracy").both is not None
+
+
 def test_clusters_of_the_record_are_drawn(make: Make) -> None:
     pairs = [i // 8 for i in range(40)]
     found = two(make, clusters={"validation": pairs})

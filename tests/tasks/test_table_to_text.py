@@ -141,7 +141,9 @@ def test_the_cleaned_set_is_told_by_its_counts(tmp_path):
     with pytest.raises(DataError, match=r"has 33525 rows, .* has 42061: So many has the cleaned E2E"):
         e2e(tmp_path, rows=rows).examples("train")
     write(tmp_path, "".join(f"name : Inn {i % 1000}||A pub .\n" for i in range(4693)), "test")
-    with pytest.raises(DataError, match=r"has 1000 distinct inputs, .* has 630, though both have 4693 rows"):
+    with pytest.raises(
+        DataError, match=r"has 1000 distinct inputs, .* has 630, though both have 4693 rows: .*cleaned E2E"
+    ):
         e2e(tmp_path, rows=rows).examples("test")
     assert len(e2e(tmp_path, rows=rows, check_rows=False).examples("test")) == 1000
     write(tmp_path, "".join(f"name : Inn {i % 630}||A pub .\n" for i in range(4693)), "test")

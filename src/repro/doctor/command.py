@@ -34,6 +34,8 @@ def main(arguments: Sequence[str]) -> int:
         print(json.dumps([one.plain() for one in findings], indent=1))
     else:
         print(f"data root: {root}\n{shown(findings)}")
+        if not options.deep and any(one.kind == "task" and one.ready for one in findings):
+            print("Of data only the names were looked at; --deep reads the files and counts their rows.")
     needed = _named(options.require)
     lacking = [one for one in findings if one.name in needed.get(one.kind, ()) and not one.ready]
     for one in lacking:

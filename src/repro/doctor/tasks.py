@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,15 @@ def look(config: dict[str, Any], data_root: str, deep: bool = False) -> Finding:
     state = worst([one.state for one in found])
     bad = [one for one in found if not one.ready]
     said = "; ".join(f"{one.name}: {one.detail}" for one in bad)
-    return Finding(
-        "task", config["name"], state, said or f"all of {', '.join(config['parts'])}", bad[0].fix if bad else ""
-    )
+    return Finding("task", config["name"], state, said or f"all of {', '.join(config['parts'])}", _fixes(bad))
+
+
+def _fixes(bad: Sequence[Finding]) -> str:
+    """What mends all parts: the downloads as one command, then what else is said of any of them, each once."""
+    commands = [one.fix.partition(" --only ") for one in bad if one.state == DOWNLOAD]
+    names = sorted({name for _, _, names in commands for name in names.split()})
+    fetched = [f"{commands[0][0]} --only {' '.join(names)}"] if commands else []
+    return "; ".join(dict.fromkeys([*fetched, *(one.fix for one in bad if one.state != DOWNLOAD)]))
 
 
 def required(config: Mapping[str, Any]) -> tuple[str, ...]:

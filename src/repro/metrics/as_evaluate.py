@@ -17,10 +17,17 @@ from repro.metrics.base import score_split
 
 METRICS: dict[str, tuple[str, dict[str, Any], str]] = {
     "accuracy": ("accuracy.Accuracy", {}, "label"),
+    "f1": ("binary_f1.BinaryF1", {}, "label"),
     "macro_f1": ("macro_f1.MacroF1", {}, "label"),
+    "multirc": ("multirc.MultircF1aEm", {}, "labels"),
+    "record": ("record.RecordF1Em", {}, "text"),
     "span_f1": ("spans.SpanF1", {}, "tags"),
+    "strict_span_f1": ("spans.StrictSpanF1", {}, "tags"),
+    "srl_f1_conll05": ("srl.SrlF1", {}, "tags"),
     "squad": ("squad.SquadEmF1", {}, "text"),
     "squad_v2": ("squad.SquadV2EmF1", {}, "text"),
+    "squad_v2_tuned": ("squad.SquadV2Tuned", {}, "answer"),
+    "precision_at_1": ("precision_at_1.PrecisionAt1", {}, "text"),
     "e2e_bleu": ("bleu.E2EBleu", {}, "text"),
     "e2e_nist": ("nist.Nist", {}, "text"),
     "e2e_meteor": ("meteor.Meteor", {"text": "ptb"}, "text"),
@@ -37,8 +44,18 @@ METRICS: dict[str, tuple[str, dict[str, Any], str]] = {
     "xsum_rouge_corpus": ("rouge.CorpusRouge", {}, "text"),
     "bertscore": ("neural.BertScore", {}, "text"),
     "bleurt": ("neural.Bleurt", {}, "text"),
+    "moverscore": ("neural.MoverScore", {}, "text"),
 }
-"""{name: class, arguments, kind of prediction}. `label`: class ids; `tags`: lists of tags; `text`: strings."""
+"""{name: class, arguments, kind of prediction}."""
+KINDS: dict[str, Any] = {
+    "text": "string",
+    "label": "int64",
+    "labels": ["int64"],
+    "tags": ["string"],
+    "answer": {"text": "string", "answer": "string", "null_odds": "float64"},
+}
+"""{kind of prediction: its type, a list or a mapping of types}: strings; class ids; the class ids of a question's
+answers; a sentence's tags; what a span model says of a question that may have no answer (references are strings)."""
 
 
 def metric(name: str, **arguments: Any) -> Any:
@@ -84,24 +101,26 @@ def load(name: str, predictions: str | None = None, **arguments: Any) -> Any:
 
     Args:
         name: a key of `METRICS`, or `module.Class`.
-        predictions: `text`, `label` or `tags`; None: what `METRICS` says, else text.
+        predictions: one of `KINDS`; None: what `METRICS` says, else text.
         arguments: of our metric (`classes=3` for macro_f1).
 
     Raises:
         ConfigError: no such metric, argument or kind of prediction.
     """
-    if predictions not in (None, "text", "label", "tags"):
-        raise ConfigError(f"predictions={predictions!r}: allowed are text, label and tags.")
+    if predictions not in (None, *KINDS):
+        raise ConfigError(f"predictions={predictions!r}: allowed are {', '.join(KINDS)}.")
     import datasets
     import evaluate
 
     ours = metric(name, **arguments)
     kind = predictions or METRICS.get(name, ("", {}, "text"))[2]
-    one: Any = {
-        "text": datasets.Value("string"),
-        "label": datasets.Value("int64"),
-        "tags": datasets.Sequence(datasets.Value("string")),
-    }[kind]
+
+    def feature(written: Any) -> Any:
+        if isinstance(written, dict):
+            return {name: feature(part) for name, part in written.items()}
+        return datasets.Sequence(feature(written[0])) if isinstance(written, list) else datasets.Value(written)
+
+    said, gold = feature(KINDS[kind]), feature(KINDS["text" if kind == "answer" else kind])
 
     class Ours(evaluate.Metric):
         """One of ours behind `evaluate`'s interface."""
@@ -111,7 +130,7 @@ def load(name: str, predictions: str | None = None, **arguments: Any) -> Any:
                 description=f"{ours.name} of repro. Equal to: {ours.equals}.",
                 citation="",
                 inputs_description="predictions: one an example; references: a list an example.",
-                features=datasets.Features({"predictions": one, "references": datasets.Sequence(one)}),
+                features=datasets.Features({"predictions": said, "references": datasets.Sequence(gold)}),
             )
 
         def _compute(self, predictions: Sequence[Any], references: Sequence[Sequence[Any]]) -> dict[str, float]:

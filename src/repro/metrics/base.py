@@ -29,6 +29,7 @@ class Metric(Protocol):
     - `corpus(predictions, references) -> {name: value}`: only the value of the whole split exists, no statistics. It
       has no `score` and no `reduce`, and such values get no bootstrap.
     - `unavailable() -> str | None`: why it cannot run here, said before anything is trained.
+    - `every_row`: True where `reduce` needs every row and not only their sum; such values get no bootstrap.
     - `costly`: True leaves it out of evaluations during training, unless a checkpoint is selected by it.
     - `units`: {value name: unit} of values that are not in percent.
     - `needs`, `golden`: sentences for docs/metrics.md (what must be installed; what proves the value).
@@ -56,7 +57,7 @@ class Metric(Protocol):
         ...
 
     def reduce(self, statistics: np.ndarray) -> dict[str, float]:
-        """Corpus values from statistics [N, S] (a sum over the first axis is enough for every metric)."""
+        """Corpus values from statistics [N, S]; their sum over the first axis is enough, but for `every_row`."""
         ...
 
 

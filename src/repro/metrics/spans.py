@@ -71,7 +71,40 @@ def strict_spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
     return set(found)
 
 
-class SpanF1:
+Read = Callable[[Sequence[str]], AbstractSet[Any]]
+"""Tags of a sentence to what is counted in them."""
+
+
+class SpanCounts:
+    """Precision, recall and F1 in percent over what is read in the tags of all sentences."""
+
+    name: str
+    outputs: tuple[str, ...]
+    """The values' names: F1, precision, recall."""
+
+    @staticmethod
+    def read(tags: Sequence[str]) -> AbstractSet[Any]:
+        """What is counted in the tags of one sentence."""
+        raise NotImplementedError
+
+    def score(self, prediction: Sequence[str], references: Sequence[Sequence[str]]) -> list[int]:
+        """Statistics [correct, predicted, gold] of one sentence (semantic roles: of one proposition).
+
+        Args:
+            prediction: one tag a token.
+            references: the one list of gold tags, as long as the prediction.
+
+        Raises:
+            ValueError: not exactly one reference, lists of unequal length, or a tag that is none.
+        """
+        return counts(self.name, self.read, prediction, references)
+
+    def reduce(self, statistics: np.ndarray) -> dict[str, float]:
+        """F1, precision and recall in percent from statistics [N, 3]."""
+        return dict(zip(self.outputs, f1_precision_recall(statistics), strict=True))
+
+
+class SpanF1(SpanCounts):
     """Precision, recall and F1 in percent over the spans of all sentences; a span counts if type and both ends agree.
 
     P-Tuning v2 (Liu et al. 2022) scores named entities and semantic roles with seqeval in its default mode. In SRL,
@@ -83,25 +116,10 @@ class SpanF1:
     equals: str = "seqeval 1.2.2, default mode"
     outputs: tuple[str, ...] = ("span_f1", "span_precision", "span_recall")
     higher_is_better: bool = True
-
-    def score(self, prediction: Sequence[str], references: Sequence[Sequence[str]]) -> list[int]:
-        """Statistics [correct, predicted, gold] of one sentence, in spans.
-
-        Args:
-            prediction: one tag a token.
-            references: the one list of gold tags, as long as the prediction.
-
-        Raises:
-            ValueError: not exactly one reference, lists of unequal length, or a tag that is none.
-        """
-        return counts(self.name, spans, prediction, references)
-
-    def reduce(self, statistics: np.ndarray) -> dict[str, float]:
-        """F1, precision and recall in percent from statistics [N, 3]."""
-        return dict(zip(self.outputs, f1_precision_recall(statistics), strict=True))
+    read = staticmethod(spans)
 
 
-class StrictSpanF1:
+class StrictSpanF1(SpanCounts):
     """As `SpanF1`, but a span must be tagged as IOB2 demands: a B-, then I- of the same type.
 
     No paper here reports it. It shows what the default mode forgives: an I- without a B- before it names no span, in
@@ -113,22 +131,7 @@ class StrictSpanF1:
     equals: str = "seqeval 1.2.2, mode='strict', scheme=IOB2"
     outputs: tuple[str, ...] = ("strict_span_f1", "strict_span_precision", "strict_span_recall")
     higher_is_better: bool = True
-
-    def score(self, prediction: Sequence[str], references: Sequence[Sequence[str]]) -> list[int]:
-        """Statistics [correct, predicted, gold] of one sentence, in spans; see `SpanF1.score`.
-
-        Raises:
-            ValueError: as there; an E- or S- tag, which IOB2 does not have.
-        """
-        return counts(self.name, strict_spans, prediction, references)
-
-    def reduce(self, statistics: np.ndarray) -> dict[str, float]:
-        """F1, precision and recall in percent from statistics [N, 3]."""
-        return dict(zip(self.outputs, f1_precision_recall(statistics), strict=True))
-
-
-Read = Callable[[Sequence[str]], AbstractSet[Any]]
-"""Tags of a sentence to what is counted in them."""
+    read = staticmethod(strict_spans)
 
 
 def counts(name: str, read: Read, prediction: Sequence[str], references: Sequence[Sequence[str]]) -> list[int]:

@@ -147,6 +147,7 @@ class SquadV2Tuned:
     name: str = "squad_v2_tuned"
     equals: str = "SQuAD evaluate-v2.0.py find_best_thresh over null odds: best_exact, best_f1 and their thresholds"
     outputs: tuple[str, ...] = ("best_f1", "best_exact_match", "best_f1_threshold", "best_exact_match_threshold")
+    every_row: bool = True
     units: ClassVar[dict[str, str]] = dict.fromkeys(("best_f1_threshold", "best_exact_match_threshold"), "logits")
     higher_is_better: bool = True
 

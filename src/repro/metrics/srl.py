@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from repro.metrics.spans import counts, f1_precision_recall, spans
+from repro.metrics.spans import SpanCounts, spans
 
 Argument = tuple[str, tuple[tuple[int, int], ...]]
 """Role, and the pieces (first token, last token) that play it, in order."""
@@ -39,7 +37,7 @@ def arguments(tags: Sequence[str]) -> set[Argument]:
     return {argument for argument in found if argument[0] != VERB}
 
 
-class SrlF1:
+class SrlF1(SpanCounts):
     """Precision, recall and F1 in percent over the arguments of all propositions, as the SRL literature reports them.
 
     P-Tuning v2 (Liu et al. 2022, Table 3) reports `span_f1` instead, where the verb counts (it is given, and nearly
@@ -50,19 +48,4 @@ class SrlF1:
     equals: str = "srl-eval.pl of CoNLL-2005, line Overall"
     outputs: tuple[str, ...] = ("srl_f1_conll05", "srl_precision_conll05", "srl_recall_conll05")
     higher_is_better: bool = True
-
-    def score(self, prediction: Sequence[str], references: Sequence[Sequence[str]]) -> list[int]:
-        """Statistics [correct, predicted, gold] of one proposition, in arguments.
-
-        Args:
-            prediction: one tag a token.
-            references: the one list of gold tags, as long as the prediction.
-
-        Raises:
-            ValueError: not exactly one reference, lists of unequal length, or a tag that is none.
-        """
-        return counts(self.name, arguments, prediction, references)
-
-    def reduce(self, statistics: np.ndarray) -> dict[str, float]:
-        """F1, precision and recall in percent from statistics [N, 3]."""
-        return dict(zip(self.outputs, f1_precision_recall(statistics), strict=True))
+    read = staticmethod(arguments)

@@ -235,9 +235,29 @@ def _nothing_like_it(group: Group, metric: str, cells: Sequence[Reported]) -> st
 
 
 def data_limit(group: Group) -> str | None:
+    """Why the runs' data are not the paper's: a limit, or files of another size that `task.check_rows=false` let in."""
+    other = _other_sizes(group) if lookup(group.config, "task.check_rows") is False else ""
+    said = [f"Our runs used other files ({other})."] if other else []
     limit = lookup(group.config, "task.limit") or {}
     parts = [f"{split} {limit[split]}" for split in ("train", "validation", "test") if limit.get(split) is not None]
-    return f"Our runs used a part of the data only (limit: {', '.join(parts)})." if parts else None
+    said += [f"Our runs used a part of the data only (limit: {', '.join(parts)})."] if parts else []
+    return " ".join(said) or None
+
+
+def _other_sizes(group: Group) -> str:
+    """Splits whose rows are not as many as the task states, of any run; a mixture's are `part/split`."""
+    parts = lookup(group.config, "task.parts") or {}
+    stated = {
+        f"{name}/{split}": rows for name, part in parts.items() for split, rows in (part.get("rows") or {}).items()
+    }
+    stated |= lookup(group.config, "task.rows") or {}
+    found = [item for record in group.records for item in (record.provenance.get("data") or {}).items()]
+    said = [
+        f"{split}: {facts['rows']} rows, the original has {stated[split]}"
+        for split, facts in found
+        if split in stated and facts["rows"] != stated[split]
+    ]
+    return ", ".join(dict.fromkeys(said))
 
 
 def _why_not_run(group: Group, split: str, metric: str) -> str:

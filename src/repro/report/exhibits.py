@@ -12,7 +12,7 @@ from repro.papers import arithmetic, exhibits, registry
 from repro.papers.exhibits import UNPRINTED, Exhibit
 from repro.papers.registry import Reported, canonical_metric
 from repro.report.combined import combined, combined_scores
-from repro.report.compare import COMPARABLE_KINDS, mismatches
+from repro.report.compare import COMPARABLE_KINDS, data_limit, mismatches
 from repro.report.ours import Results
 from repro.report.rows import Score, answers, ranked
 from repro.store.record import Record
@@ -185,8 +185,7 @@ def _described(cell: Reported, by_name: Mapping[tuple[str | None, ...], Sequence
     """Scores whose runs are what an unprinted cell describes, in order; runs on a part of the data are none."""
     found = []
     for score in by_name.get((cell.method, cell.task, cell.our_metric), ()):
-        limit = score.group.config["task"].get("limit") or {}
-        whole = not any(limit.get(split) for split in ("train", "validation", "test"))
+        whole = data_limit(score.group) is None
         if score.comparison.summary is not None and whole and not mismatches(score.group, score.split, cell):
             found.append(score)
     return ranked(found, cell.paper)

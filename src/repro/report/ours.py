@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from repro.metrics.superglue import SUPERGLUE
 from repro.papers.registry import Reported, canonical_metric, split_key
 from repro.report.compare import data_limit, mismatches
 from repro.report.groups import Group, lookup
@@ -19,17 +20,6 @@ from repro.report.groups import Group, lookup
 if TYPE_CHECKING:
     import numpy as np
 
-SUPERGLUE = {
-    "boolq": ("accuracy",),
-    "cb": ("accuracy", "f1_macro"),
-    "copa": ("accuracy",),
-    "multirc": ("f1a", "exact_match"),
-    "record": ("f1", "exact_match"),
-    "rte": ("accuracy",),
-    "wic": ("accuracy",),
-    "wsc": ("accuracy",),
-}
-"""Tasks of a SuperGLUE score and the metrics whose mean is the task's score (Lester et al., Table 3 recomputes so)."""
 _PARAMETERS = {
     "trainable_parameters": lambda counts: counts["trained"],
     "total_parameters": lambda counts: counts["trained"] + counts["frozen"],

@@ -152,11 +152,14 @@ def _paired(
     if len(prints) > 1 or None in prints:
         notes.append("not scored on data that is known to be the same: examples are not paired")
         return None
-    configs = lookup(a.config, "task.metrics") or []
+    configs = [one for key in ("metrics", "also_metrics") for one in lookup(a.config, f"task.{key}") or []]
     built = next((m for config in configs if name in (m := build_metric(config)).outputs), None)
     kept = [[record.statistics.get(split, {}).get(built.name) for record in g.scored] for g in (a, b)] if built else []
     if built is None or any(rows is None for side in kept for rows in side):
         notes.append(f"the records keep no statistics of {name}")
+        return None
+    if getattr(built, "every_row", False):
+        notes.append(f"{name} is chosen on the test set itself: it has no interval over examples")
         return None
     clusters = a.scored[0].clusters.get(split, [])
     return built, ([np.asarray(r) for r in kept[0]], [np.asarray(r) for r in kept[1]]), clusters

@@ -80,11 +80,14 @@ class FileTask:
         """Read a whole split."""
         raise NotImplementedError
 
-    def _require_count(self, split: str, found: tuple[int, int], original: tuple[int, int], what: str) -> None:
+    def _require_count(
+        self, split: str, found: tuple[int, int], original: tuple[int, int], what: str, trap: str = ""
+    ) -> None:
         """In a split with the original's number of rows, refuse another number of something else that was counted.
 
         Args:
             found, original: rows, and how many of `what` they have.
+            trap: a sentence on what has as many rows too.
 
         Raises:
             DataError: with both numbers.
@@ -92,8 +95,9 @@ class FileTask:
         if self._check_rows and found[0] == original[0] and found[1] != original[1]:
             raise DataError(
                 f"{self._source.place(split)} has {found[1]} {what}, the original {split} split of {self.name} has "
-                f"{original[1]}, though both have {found[0]} rows: {self.obtain} To use it all the same, set "
-                "task.check_rows=false."
+                f"{original[1]}, though both have {found[0]} rows: "
+                + (f"{trap} " if trap else "")
+                + f"{self._source.obtain} To use it all the same, set task.check_rows=false."
             )
 
     def _own_deviations(self) -> tuple[str, ...]:
@@ -133,3 +137,25 @@ class FileTask:
                     "are written otherwise."
                 )
         return tuple(said)
+
+
+class FreeText(FileTask):
+    """A task whose answer is a text: no labels, and what is generated is the prediction."""
+
+    forms = ("text_to_text",)
+
+    def _set_up(self, options: dict[str, Any]) -> None:
+        """Raises ConfigError: labels, or an option's value."""
+        require_one_of("task.labels", list(self.labels), [[]])
+        self._take(options)
+
+    def _take(self, options: Mapping[str, Any]) -> None:
+        """Check and keep the options; a task may have none."""
+
+    def blank(self, fields: Mapping[str, Any]) -> str:
+        """No text."""
+        return ""
+
+    def parse(self, output: Any, example: Example) -> str:
+        """The generated text, stripped."""
+        return str(output).strip()

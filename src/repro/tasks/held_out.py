@@ -89,6 +89,7 @@ def _read_ids(source: Source, name: str, rows: int) -> list[tuple[str, tuple[str
     if not path.is_file():
         raise DataError(
             f"the file {path} ({source.task}, the rows for validation) does not exist: {source.obtain} To draw {rows} "
-            "rows at random instead (the record says so), set task.options.validation_list.ids=null."
+            "rows at random instead (the record says so), set task.options.validation_list.ids=null (as a part of "
+            f"another task: task.parts.{source.task}.options.validation_list.ids=null)."
         )
     return [(where, tuple(line.split("\t"))) for where, line in read_lines(path) if line.strip()]

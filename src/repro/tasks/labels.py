@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from repro.errors import ConfigError, DataError
-from repro.tasks.base import Example, TextToText
+from repro.tasks.base import Example, Pair, TextToText
 
 LABEL_TYPES: dict[str, type] = {"name": str, "boolean": bool, "index": int, "digit": str}
 """How a file writes a label: the class's name, JSON true and false (classes True, False), the class id as a number, or
@@ -64,6 +64,12 @@ def labelled_text(example: Example, fields: Sequence[str], labels: Sequence[str]
     label = label_of(example)
     source = " ".join(f"{name}: {example.fields[name]}" for name in fields)
     return TextToText(source, "" if label < 0 else labels[label])
+
+
+def segments(example: Example, template: Sequence[str]) -> Pair:
+    """The one or two segments that format strings make of the fields, and the class id (P-Tuning v2)."""
+    made = [segment.format(**example.fields) for segment in template]
+    return Pair(made[0], made[1] if len(made) > 1 else None, label_of(example))
 
 
 def class_of(output: Any, form: str, labels: Sequence[str]) -> int:

@@ -8,7 +8,6 @@ over the relations, so that a single record is not comparable with them.
 
 from __future__ import annotations
 
-import json
 import reprlib
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Example
 from repro.tasks.file_task import FileTask
-from repro.tasks.files import Loaded, file_bytes, read_jsonl, require_one_of, text_field
+from repro.tasks.files import Loaded, read_json, read_jsonl, require_one_of, text_field
 
 FILES = {"train": "train.jsonl", "validation": "dev.jsonl", "test": "test.jsonl"}
 SPACE = "\u0120"
@@ -80,10 +79,7 @@ class Lama(FileTask):
 
     def _read_vocabulary(self) -> tuple[str, ...]:
         path = Path(self._source.data_dir) / str(self._file)
-        try:
-            lists = json.loads(file_bytes(path).decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path} is not JSON ({error}): get the file again; {self.obtain}") from error
+        lists = read_json(path)
         found = lists.get(self._name) if isinstance(lists, dict) else None
         if not isinstance(found, list) or not found or not all(isinstance(token, str) for token in found):
             names = reprlib.repr(sorted(lists)) if isinstance(lists, dict) else reprlib.repr(lists)

@@ -1,4 +1,4 @@
-"""Rows inside rows: MultiRC's questions and answers, ReCoRD's queries; every fault names its place."""
+"""Rows inside rows: SQuAD's and MultiRC's questions and answers, ReCoRD's queries; every fault names its place."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from repro.errors import DataError
 
 
-def items(holder: Mapping[str, Any], name: str, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def items(holder: Any, name: str, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The objects of a list in a field, each with its place.
 
     Raises:
-        DataError: the field is no list of objects.
+        DataError: the holder is no object, or the field no list of objects.
     """
-    found = holder.get(name)
+    found = holder.get(name) if isinstance(holder, Mapping) else None
     if not isinstance(found, list):
         raise DataError(f"{where}: {name!r} is {reprlib.repr(found)}: a list of objects is needed.")
     for number, item in enumerate(found, 1):

@@ -15,7 +15,7 @@ import numpy as np
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import SPLITS, Example, TextToText
-from repro.tasks.file_task import FileTask
+from repro.tasks.file_task import FreeText
 from repro.tasks.files import Loaded, read_lines, require_one_of, text_field
 
 FILES = {split: f"{split}/*.txt" for split in SPLITS}
@@ -27,7 +27,7 @@ DEVIATIONS = (
 )
 
 
-class PrefixLm(FileTask):
+class PrefixLm(FreeText):
     """Chunks of `words` words, each split between two of its words; no metric, the loss is the result.
 
     With n words, the source has k of them and the target n - k, k uniform on 1 to n - 1: a function of
@@ -44,14 +44,12 @@ class PrefixLm(FileTask):
     Deviation: not C4; words instead of tokens; split points are fixed over epochs.
     """
 
-    forms = ("text_to_text",)
     files = FILES
     obtain = OBTAIN
     options = ("document", "words", "held_out", "split_seed", "column")
 
-    def _set_up(self, options: dict[str, Any]) -> None:
-        """Raises ConfigError: a number that is too small, labels or metrics."""
-        require_one_of("task.labels", list(self.labels), [[]])
+    def _take(self, options: Mapping[str, Any]) -> None:
+        """Raises ConfigError: a number that is too small, or metrics."""
         require_one_of("task.metrics", list(self.metrics), [[]])
         self._by_line = options.get("document", "file") == "line"
         require_one_of("task.options.document", options.get("document", "file"), ("file", "line"))
@@ -94,14 +92,6 @@ class PrefixLm(FileTask):
         return TextToText(example.fields["source"], example.references[0])
 
     inputs = ("source",)
-
-    def blank(self, fields: Mapping[str, Any]) -> str:
-        """No text."""
-        return ""
-
-    def parse(self, output: Any, example: Example) -> str:
-        """The generated text."""
-        return str(output).strip()
 
     def _own_deviations(self) -> tuple[str, ...]:
         return DEVIATIONS

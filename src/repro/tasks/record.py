@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from repro.errors import DataError
@@ -42,6 +43,9 @@ class Query:
     """Numbers of passage and query within the split."""
 
 
+_FEWGLUE = "So many has FewGLUE's sample, which is not ReCoRD."
+
+
 class Record(FileTask):
     """One example a query, but for text to text one a gold answer in training. Its only option is `files`.
 
@@ -53,6 +57,7 @@ class Record(FileTask):
     files = FILES
     obtain = OBTAIN
     options = ()
+    lookalikes = MappingProxyType({"train": {32: _FEWGLUE}, "validation": {32: _FEWGLUE}})
     inputs = ("query", "passage", "entities")
 
     def _set_up(self, options: dict[str, Any]) -> None:
@@ -70,8 +75,9 @@ class Record(FileTask):
             return self._source.file(split)
         if self._check_rows:
             raise DataError(
-                f"{few} is FewGLUE's sample of 32 queries, not the {split} split of ReCoRD: {self._source.obtain} To "
-                "try things out on these 32 (the record says so), set task.check_rows=false."
+                f"{few} is FewGLUE's sample of 32 queries, not the {split} split of ReCoRD with "
+                f"{self._original_rows.get(split, 'all')}: {self._source.obtain} To try things out on these 32 (the "
+                "record says so), set task.check_rows=false."
             )
         return few
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from repro.errors import DataError
 from repro.tasks.files import read_json, read_jsonl, text_field
+from repro.tasks.nested import items
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ def read_questions(path: Path, need_answer: bool) -> list[Question]:
 
 def _squad_questions(data: Any, where: str, need_answer: bool) -> Iterator[Question]:
     """data[].paragraphs[].{context, qas[].{id, question, answers[].{text, answer_start}}}"""
-    for article, at in _items(data, "data", where):
-        for paragraph, inner in _items(article, "paragraphs", at):
+    for at, article in items(data, "data", where):
+        for inner, paragraph in items(article, "paragraphs", at):
             context = _context(paragraph, inner)
-            for entry, place in _items(paragraph, "qas", inner):
+            for place, entry in items(paragraph, "qas", inner):
                 yield _squad_question(entry, place, context, need_answer)
 
 
@@ -66,7 +67,7 @@ def _squad_question(entry: Mapping[str, Any], where: str, context: str, need_ans
     if "answers" not in entry and not need_answer:
         return Question(text_field(entry, "id", where), text_field(entry, "question", where), context, None, None)
     answers = [
-        (text_field(answer, "text", at), answer.get("answer_start")) for answer, at in _items(entry, "answers", where)
+        (text_field(answer, "text", at), answer.get("answer_start")) for at, answer in items(entry, "answers", where)
     ]
     return _question(entry, where, context, answers, need_answer)
 
@@ -116,8 +117,8 @@ def _mrqa_questions(path: Path, need_answer: bool) -> Iterator[Question]:
         if "header" in row:
             continue
         context = _context(row, where)
-        for entry, at in _items(row, "qas", where):
-            detected = [answer for answer, _ in _items(entry, "detected_answers", at)] if need_answer else None
+        for at, entry in items(row, "qas", where):
+            detected = [answer for _, answer in items(entry, "detected_answers", at)] if need_answer else None
             spans = detected[0].get("char_spans") if detected else None
             yield _mrqa_question(entry, at, context, spans, need_answer)
 
@@ -150,18 +151,6 @@ def _mrqa_question(entry: Mapping[str, Any], where: str, context: str, spans: An
 
 
 # Values --------------------------------------------------------------------------------------------------------------
-
-
-def _items(holder: Any, name: str, where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """The objects of a list, each with its place."""
-    found = holder.get(name) if isinstance(holder, Mapping) else None
-    if not isinstance(found, list):
-        raise DataError(f"{where}: {name!r} is {reprlib.repr(found)}: a list of objects is needed.")
-    for number, item in enumerate(found, 1):
-        place = f"{where} {name} {number}"
-        if not isinstance(item, Mapping):
-            raise DataError(f"{place} is {reprlib.repr(item)}: a JSON object {{...}} is needed.")
-        yield item, place
 
 
 def _context(row: Mapping[str, Any], where: str) -> str:

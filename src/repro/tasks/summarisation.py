@@ -14,7 +14,7 @@ import numpy as np
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import SPLITS, Example, TextToText
-from repro.tasks.file_task import FileTask
+from repro.tasks.file_task import FreeText
 from repro.tasks.files import Loaded, require_one_of
 from repro.tasks.xsum_files import (
     SPLIT_FILE,
@@ -62,7 +62,7 @@ _DOMAIN_DEVIATIONS = (
 _GIVEN = "the split files are taken as they lie: whether they are the authors' out-of-domain files cannot be checked."
 
 
-class XSum(FileTask):
+class XSum(FreeText):
     """One summary for one article; in training, validation and test alike an example has one reference.
 
     `task.options`:
@@ -82,16 +82,14 @@ class XSum(FileTask):
     Deviation: references are whole; the authors score against references cut at 100 tokens.
     """
 
-    forms = ("text_to_text",)
     files = FILES
     obtain = OBTAIN
     options = ("layout", "domain", "url_map", "test_sample", "sample_seed")
     inputs = ("document",)
     editions = EDITIONS
 
-    def _set_up(self, options: dict[str, Any]) -> None:
-        """Raises ConfigError: labels (the answer is free text), or an option's value."""
-        require_one_of("task.labels", list(self.labels), [[]])
+    def _take(self, options: Mapping[str, Any]) -> None:
+        """Raises ConfigError: an option's value."""
         self._layout = "hub" if self._source.kind == "hub" else options.get("layout", "lines")
         require_one_of("task.options.layout", self._layout, ("hub", *LAYOUTS))
         self._domain = options.get("domain")
@@ -195,14 +193,6 @@ class XSum(FileTask):
     def render(self, example: Example) -> TextToText:
         """The article and its summary."""
         return TextToText(example.fields["document"], example.references[0])
-
-    def blank(self, fields: Mapping[str, Any]) -> str:
-        """No text."""
-        return ""
-
-    def parse(self, output: Any, example: Example) -> str:
-        """The generated text, stripped."""
-        return str(output).strip()
 
     def _own_deviations(self) -> tuple[str, ...]:
         whole = ("references are whole; the authors score against references cut at task.max_target_length tokens.",)

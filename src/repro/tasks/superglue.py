@@ -17,7 +17,7 @@ from repro.tasks.base import Choice, Example, Pair, TextToText
 from repro.tasks.file_task import FileTask
 from repro.tasks.files import Loaded, Source, require_one_of, text_field, try_format
 from repro.tasks.held_out import HeldOut
-from repro.tasks.labels import LABEL_TYPES, check_labels, class_id, class_of, label_of, labelled_text
+from repro.tasks.labels import LABEL_TYPES, check_labels, class_id, class_of, label_of, labelled_text, segments
 from repro.tasks.tables import Row, read_rows, with_names
 
 FILES = {"train": "train.jsonl", "validation": "val.jsonl", "test": "test.jsonl"}
@@ -87,8 +87,7 @@ class SentencePair(FileTask):
         """T5's string and the label's name, or P-Tuning v2's segments and the class id (-1: unlabelled)."""
         if self.form == "text_to_text":
             return labelled_text(example, self._fields, self.labels)
-        segments = [template.format(**example.fields) for template in self._template]
-        return Pair(segments[0], segments[1] if len(segments) > 1 else None, label_of(example))
+        return segments(example, self._template)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from typing import Any
 
 from repro.errors import DataError
 from repro.tasks.base import Example, TextToText
-from repro.tasks.file_task import FileTask
-from repro.tasks.files import Loaded, read_lines, require_one_of, text_field
+from repro.tasks.file_task import FreeText
+from repro.tasks.files import Loaded, read_lines, text_field
 
 FILES = {"train": "src1_train.txt", "validation": "src1_valid.txt", "test": "src1_test.txt"}
 OBTAIN = (
@@ -33,6 +33,8 @@ DISTINCT = {"validation": (4672, 547), "test": (4693, 630)}
 """Lines and distinct inputs of the original; the cleaned E2E has as many test lines, but other inputs."""
 _CLEANED = "So many has the cleaned E2E (e2e_nlg_cleaned, GEM/e2e_nlg), which the paper did not use."
 
+_SAME_ROWS = "So many test lines have the cleaned E2E and GEM's copy of it too (e2e_nlg_cleaned, GEM/e2e_nlg)."
+
 LOOKALIKES = {"train": {33525: _CLEANED}, "validation": {4299: _CLEANED}}
 
 _ATTRIBUTE = re.compile(r"([^\[\],]+)\[([^\]]*)\](?:, |$)")
@@ -46,7 +48,7 @@ HUB_DEVIATION = "the hub's references are not tokenised, the authors' are: train
 CSV_DEVIATION = "the csv's references are not tokenised, the authors' are: training targets and references differ."
 
 
-class TableToText(FileTask):
+class TableToText(FreeText):
     """One text for one table: an example a line in training, an example a distinct input elsewhere.
 
     Grouping over the whole split, as the authors' `read_e2e_files` does, gives 547 validation and 630 test inputs. Its
@@ -60,15 +62,10 @@ class TableToText(FileTask):
     Deviation (source=hub, csv): these references are untokenised, the authors' are tokenised.
     """
 
-    forms = ("text_to_text",)
     files = FILES
     obtain = OBTAIN
     options = ()
     lookalikes = LOOKALIKES
-
-    def _set_up(self, options: dict[str, Any]) -> None:
-        """Raises ConfigError: labels (the answer is free text)."""
-        require_one_of("task.labels", list(self.labels), [[]])
 
     def _load(self, split: str) -> Loaded:
         if self._source.kind == "hub":
@@ -80,7 +77,7 @@ class TableToText(FileTask):
             pairs = [source_and_target(line, where) for where, line in lines if line.strip()]
         examples = _examples(split, pairs)
         if split in DISTINCT:
-            self._require_count(split, (len(pairs), len(examples)), DISTINCT[split], "distinct inputs")
+            self._require_count(split, (len(pairs), len(examples)), DISTINCT[split], "distinct inputs", _SAME_ROWS)
         return Loaded([list(pair) for pair in pairs], examples)
 
     def _is_csv(self, split: str) -> bool:
@@ -91,14 +88,6 @@ class TableToText(FileTask):
         return TextToText(example.fields["source"], example.references[0])
 
     inputs = ("source",)
-
-    def blank(self, fields: Mapping[str, Any]) -> str:
-        """No text."""
-        return ""
-
-    def parse(self, output: Any, example: Example) -> str:
-        """The generated text, stripped."""
-        return str(output).strip()
 
     def _own_deviations(self) -> tuple[str, ...]:
         if self._source.kind == "hub":

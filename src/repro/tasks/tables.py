@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from repro.errors import DataError
-from repro.tasks.files import file_bytes, read_jsonl, read_lines
+from repro.tasks.files import read_json, read_jsonl, read_lines
 
 Row = tuple[str, dict[str, Any]]
 """Where a row stands, and its values by column."""
@@ -51,10 +50,7 @@ def read_table(path: Path) -> list[Row]:
 
 
 def _json_rows(path: Path) -> list[Row]:
-    try:
-        data = json.loads(file_bytes(path).decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON ({error}): get the file again.") from error
+    data = read_json(path)
     if not isinstance(data, dict | list):
         raise DataError(f"{path} holds {reprlib.repr(data)}: an object or a list of rows is needed.")
     named = data.items() if isinstance(data, dict) else enumerate(data, 1)

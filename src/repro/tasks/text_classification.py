@@ -16,6 +16,7 @@ from repro.errors import ConfigError, DataError
 from repro.tasks.base import Example, Pair, TextToText
 from repro.tasks.file_task import FileTask
 from repro.tasks.files import Loaded, read_jsonl, read_lines, require_one_of, text_field, try_format
+from repro.tasks.labels import check_labels, class_of, labelled_text, segments
 
 FILES = {"train": "train.csv", "validation": "dev.csv", "test": "test.csv"}
 ENDINGS = (".csv", ".tsv", ".jsonl", ".csv.gz", ".tsv.gz", ".jsonl.gz")
@@ -45,8 +46,7 @@ class TextClassification(FileTask):
         columns = options.get("columns") or []
         if isinstance(columns, str) or not columns or len(set(columns)) < len(columns):
             raise ConfigError(f"task.options.columns is {columns!r}: list the text columns, each once.")
-        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
-            raise ConfigError(f"task.labels is {list(self.labels)}: name at least two classes, each once, in id order.")
+        check_labels(self.labels, self.name)
         if self._source.kind == "local":
             for name in self._source.files.values():
                 if not name.endswith(ENDINGS):
@@ -99,12 +99,9 @@ class TextClassification(FileTask):
 
     def render(self, example: Example) -> TextToText | Pair:
         """`column: text column: text` and the label's name, or the template's segments and the class id (-1: none)."""
-        label = int(example.references[0]) if example.references else -1
         if self.form == "text_to_text":
-            source = " ".join(f"{name}: {example.fields[name]}" for name in self._columns)
-            return TextToText(source, "" if label < 0 else self.labels[label])
-        segments = [segment.format(**example.fields) for segment in self._template]
-        return Pair(segments[0], segments[1] if len(segments) > 1 else None, label)
+            return labelled_text(example, self._columns, self.labels)
+        return segments(example, self._template)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -113,9 +110,7 @@ class TextClassification(FileTask):
 
     def parse(self, output: Any, example: Example) -> int:
         """A class id; -1 where generated text is not exactly a label."""
-        if self.form != "text_to_text":
-            return int(output)
-        return self.labels.index(output) if output in self.labels else -1
+        return class_of(output, self.form, self.labels)
 
 
 def read_table(path: Path) -> list[tuple[str, dict[str, Any]]]:

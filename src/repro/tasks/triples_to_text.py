@@ -13,7 +13,7 @@ from typing import Any
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Example, TextToText
-from repro.tasks.file_task import FileTask
+from repro.tasks.file_task import FreeText
 from repro.tasks.files import Loaded, require_one_of
 from repro.tasks.triple_files import Entry, Triple, dart_entry, read_entries, webnlg_row
 
@@ -53,33 +53,15 @@ _EMPTY = "an empty generation stays empty; the authors write the word Error."
 _SPACE = "space around a text is dropped, in training and in references."
 
 
-class TriplesToText(FileTask):
+class TriplesToText(FreeText):
     """One text for one set of triples: an example a text in training, an example an entry elsewhere."""
 
-    forms = ("text_to_text",)
     inputs = ("source",)
-
-    def _set_up(self, options: dict[str, Any]) -> None:
-        """Raises ConfigError: labels (the answer is free text), or an option's value."""
-        require_one_of("task.labels", list(self.labels), [[]])
-        self._take(options)
-
-    def _take(self, options: Mapping[str, Any]) -> None:
-        """Check and keep the options."""
-        raise NotImplementedError
 
     def render(self, example: Example) -> TextToText:
         """The linearised triples and the first text."""
         target = example.fields.get("target", example.references[0] if example.references else "")
         return TextToText(example.fields["source"], target)
-
-    def blank(self, fields: Mapping[str, Any]) -> str:
-        """No text."""
-        return ""
-
-    def parse(self, output: Any, example: Example) -> str:
-        """The generated text, stripped."""
-        return str(output).strip()
 
 
 # WebNLG --------------------------------------------------------------------------------------------------------------
