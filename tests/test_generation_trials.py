@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 
-from repro.metrics import java
+from repro.metrics import java, meteor_process
 from repro.metrics.ter import Ter
 from repro.report.compare import compare
 from repro.report.groups import groups
@@ -41,6 +41,7 @@ def test_what_is_scored_later_is_scored_for_the_halves_too(
     quick: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(java, "java", lambda: None)
+    meteor_process.shared.cache_clear()  # another test may have one running
     meteor = "task.also_metrics=[{_target_: repro.metrics.meteor.Meteor, text: webnlg, references: 3}]"
     plain = quick("method=prefix_tuning", "model=tiny-gpt2", "task=webnlg", "method.length=3", meteor)
     record = run(plain).record

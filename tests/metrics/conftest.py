@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from repro.metrics import java
+from repro.metrics import java, meteor_process
 
 DATA_ROOT = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
 
@@ -35,3 +35,4 @@ def with_java() -> None:
 def without_java(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without Java."""
     monkeypatch.setattr(java, "java", lambda: None)
+    meteor_process.shared.cache_clear()  # another test may have one running
