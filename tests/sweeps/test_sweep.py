@@ -71,6 +71,16 @@ def test_a_failing_trial_stops_no_other_and_shows_in_the_exit_code(
     assert "squadshifts_new_wiki can be rendered as" in capsys.readouterr().err
 
 
+def test_a_model_that_cannot_be_loaded_is_tried_once(
+    places: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = {"model.source": "folder", "model.location": str(tmp_path / "gone")}
+    assert sweep.run([experiment(CELL | gone | {"seed": "1,2,3"})], QUICK | places, []) == 2
+    said = capsys.readouterr().err
+    assert said.count("no such file or folder") == 1 and "2 more trials of" in said
+    assert records(tmp_path) == []
+
+
 def test_prompts_of_a_mixture_are_trained_first(places: dict[str, str], tmp_path: Path, one_thread: None) -> None:
     cell = {"method": "p_tuning_v2", "model": "tiny-bert", "method.length": "2"}
     first = {**cell, "task": "mpt_ner_open", **QUICK, "seed": 1}

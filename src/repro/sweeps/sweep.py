@@ -17,11 +17,14 @@ from repro.sweeps.trials import Composer
 def run(chosen: Sequence[Experiment], given: Mapping[str, str], models: Sequence[str]) -> int:
     """Run the trials that have no record; a trial that fails does not stop the others. The exit code.
 
+    A model whose weights cannot be loaded is tried once: without a network each try waits for minutes.
+
     Raises:
         Interrupted: Ctrl-C or SIGTERM, after a checkpoint; the same command continues.
         ConfigError: a grid that cannot be read.
     """
     worst, composer, seen = 0, Composer(), set()
+    lost: dict[str, int] = {}
     for experiment in chosen:
         trials = experiment.trials(given, models)
         for stage in trials.stages():
@@ -38,24 +41,37 @@ def run(chosen: Sequence[Experiment], given: Mapping[str, str], models: Sequence
                     continue
                 seen.add(name)
                 print(f"{experiment.name} {number}/{len(todo)}: {name}", flush=True)
-                worst = max(worst, _trial(composer, trial, words))
+                worst = max(worst, _trial(composer, trial, words, lost))
         for grid in experiment.grids:
             if "vote" in grid:
                 worst = max(worst, _votes(composer, grids.product(grid, trials.given), models))
+    for where, count in lost.items():
+        print(f"repro: {count} more trials of {where} were left out: its weights cannot be loaded.", file=sys.stderr)
     return worst
 
 
-def _trial(composer: Composer, trial: grids.Overrides, words: Sequence[str]) -> int:
+def _trial(composer: Composer, trial: grids.Overrides, words: Sequence[str], lost: dict[str, int]) -> int:
+    """Run one trial; its exit code.
+
+    Args:
+        lost: {location of a model whose weights could not be loaded: trials left out since}; added to here.
+    """
     from repro.report.summary import trial_summary
     from repro.runner import run as run_trial
 
     try:
         plain = composer.plain(trial)
+        location = plain["model"]["location"]
+        if location in lost:
+            lost[location] += 1
+            return 0
         choices = {key: value for key, value in trial.items() if key in ("method", "model", "task", "experiment")}
         kept = [word for word in words if not word.startswith(("paths.", "task.data_dir="))]
         outcome = run_trial(plain, choices, ["repro", "run", *kept])
     except ReproError as error:
         print(f"repro: {error}", file=sys.stderr)
+        if str(error).startswith("model.location="):
+            lost[location] = 0
         return error.exit_code
     if outcome.record is None:
         print(f"trial {outcome.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
