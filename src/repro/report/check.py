@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from repro.errors import StoreError
 from repro.papers import registry
 from repro.papers.claims import FAILS
-from repro.report.claims import VERDICTS, ClaimRow, as_data, claim_rows
+from repro.report.claims import ClaimRow, as_data, claim_rows
 from repro.report.groups import groups
+from repro.report.markdown import escape, table_text
+from repro.report.sections import CLAIMS_HEAD, claim_texts, claims_line
 from repro.store.store import Store
 
 CLAIM_FAILS = 1
 """Exit code; 2 is bad input, as everywhere."""
-_HEAD = ("claim", "says", "source", "on the paper's numbers", "on ours", "why")
 
 
 def check(arguments: Sequence[str]) -> int:
@@ -50,23 +50,6 @@ def check(arguments: Sequence[str]) -> int:
 
 
 def table(rows: Sequence[ClaimRow]) -> str:
-    """The rows as a Markdown table, and a line that counts verdicts."""
-    lines = [_HEAD, ["---"] * len(_HEAD), *(_texts(row) for row in rows)]
-    counts = Counter(row.ours for row in rows)
-    on_paper = Counter(verdict for row in rows for verdict in {verdict for verdict, _ in row.paper.values()})
-    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
-    theirs = ", ".join(f"{count} {verdict}" for verdict, count in sorted(on_paper.items()))
-    body = "".join(f"| {' | '.join(_escaped(text) for text in line)} |\n" for line in lines)
-    return f"{body}\nOn the papers' own numbers: {theirs} (editions counted apart). On ours: {told}.\n"
-
-
-def _texts(row: ClaimRow) -> list[str]:
-    claim = row.claim
-    says = claim.sentence + (f" ({claim.reading})" if claim.reading else "")
-    theirs = row.on_paper + (f": {row.why_on_paper}" if row.why_on_paper else "")
-    ours = row.ours + (" (one run)" if row.one_run else "")
-    return [f"{claim.paper} {claim.id}", says, claim.source, theirs, ours, row.why]
-
-
-def _escaped(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    """The rows as a Markdown table, and a line that counts verdicts: as REPORT.md has them."""
+    lines = ([escape(text) for text in claim_texts(row)] for row in rows)
+    return f"{table_text(CLAIMS_HEAD, lines)}\n{claims_line(rows)}\n"
