@@ -10,7 +10,7 @@ from repro.microworld.events import draw_event, possible_forms, said, written
 from repro.microworld.inferences import conclusion
 from repro.microworld.records import SEEN, description, draw_record, remark
 from repro.microworld.reports import DOMAINS, draw_report
-from repro.microworld.senses import sense_sentence
+from repro.microworld.senses import sense_sentence, senses
 from repro.microworld.stories import (
     draw_story,
     false_question,
@@ -100,10 +100,10 @@ def _news(draw: Draw) -> str:
 
 def _senses(draw: Draw) -> str:
     """Two or three uses of one word, with what it means there."""
-    word = draw.random.choice(list(lexicon.SENSES))
+    word = draw.random.choice(list(senses()))
     lines = []
     for _ in range(draw.random.choice((2, 3))):
-        sense = draw.random.choice(lexicon.SENSES[word])
+        sense = draw.random.choice(list(senses()[word]))
         text = sense_sentence(draw, word, sense)
         lines.append(f"{text} Here {word} means {sense}." if draw.random.random() < 0.7 else text)
     return " ".join(lines)

@@ -9,12 +9,12 @@ from repro.microworld import lexicon
 from repro.microworld.events import written
 from repro.microworld.world import Draw
 
-FOODS = "fish soup bread cheese pies stew".split()
-GOODS = "wool salt timber wine iron grain".split()
-CROPS = "barley apples oats cabbages plums beans".split()
-SUBJECTS = "drawing sums writing singing sewing history".split()
-TOPICS = "the sea,the war,old kings,a long journey,two brothers,a lost child".split(",")
-MUSIC = "flute fiddle drum harp horn organ".split()
+FOODS = ["fish", "soup", "bread", "cheese", "pies", "stew"]
+GOODS = ["wool", "salt", "timber", "wine", "iron", "grain"]
+CROPS = ["barley", "apples", "oats", "cabbages", "plums", "beans"]
+SUBJECTS = ["drawing", "sums", "writing", "singing", "sewing", "history"]
+TOPICS = ["the sea", "the war", "old kings", "a long journey", "two brothers", "a lost child"]
+MUSIC = ["flute", "fiddle", "drum", "harp", "horn", "organ"]
 
 SEEN = {
     "inn": ("town", "food", "price", "owner"),

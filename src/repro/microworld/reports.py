@@ -61,7 +61,7 @@ def _contest(draw: Draw) -> tuple[str, list[str], str]:
     random = draw.random
     town, day = draw.town().text, random.choice(lexicon.DAYS)
     winner, second, third = draw.several(draw.person, 3)
-    game = random.choice("race,boat race,wrestling,archery,dance,chess,singing".split(","))
+    game = random.choice(["race", "boat race", "wrestling", "archery", "dance", "chess", "singing"])
     number = random.choice(lexicon.NUMBERS)
     lead, summary = random.choice((
         (f"On {day} {winner.text} won the {game} contest in {town} before {second.text}.",

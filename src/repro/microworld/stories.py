@@ -79,7 +79,7 @@ def true_question(draw: Draw, story: Story) -> str:
 
 
 def false_question(draw: Draw, story: Story) -> str:
-    """A yes/no question whose answer is no, made of words of the passage: roles changed, or another's person or thing."""
+    """A yes/no question whose answer is no, of words of the passage: roles changed, or another's person or thing."""
     while True:
         changed = falsified(draw, draw.random.choice(story.events), story)
         if changed is not None:
@@ -91,8 +91,10 @@ def falsified(draw: Draw, event: Event, story: Story) -> Event | None:
     random = draw.random
     change = random.choice(("swap", "a0", "a0", "a1", "a2", "place"))
     if change == "swap" and (event.a2 is not None or event.kind == "social"):
-        other = event.a2 if event.a2 is not None else event.a1
-        changed = replace(event, a0=other, **{"a1" if event.a2 is None else "a2": event.a0})
+        if event.a2 is None:
+            changed = replace(event, a0=event.a1, a1=event.a0)
+        else:
+            changed = replace(event, a0=event.a2, a2=event.a0)
     elif change == "a0":
         changed = replace(event, a0=random.choice([one for one in story.people if one != event.a0]))
     elif change == "a1" and event.a1 in story.things:
