@@ -10,7 +10,7 @@ from repro.microworld.events import draw_event, possible_forms, said, written
 from repro.microworld.inferences import conclusion
 from repro.microworld.records import SEEN, description, draw_record, remark
 from repro.microworld.reports import DOMAINS, draw_report
-from repro.microworld.senses import sense_sentence, senses
+from repro.microworld.senses import sense_pair, sense_sentence, senses
 from repro.microworld.stories import (
     draw_story,
     false_question,
@@ -55,16 +55,18 @@ def _asked_story(draw: Draw) -> str:
     return " ".join(lines)
 
 
+def _verdict(draw: Draw, right: bool) -> str:
+    """Whether what was just said is right, in one of several manners."""
+    yes, no = draw.random.choice((("Is that so? Yes.", "Is that so? No."), ("That is true.", "That is false.")))
+    return yes if right else no
+
+
 def _conclusions(draw: Draw) -> str:
+    """Premises with what follows from them or does not, and the verdict."""
     lines = []
     for _ in range(2):
         premise, other, follows = conclusion(draw)
-        if follows:
-            lines.append(f"{premise} {draw.random.choice(('So it is true :', 'This means :', 'True :'))} {other}")
-        else:
-            lines.append(
-                f"{premise} {draw.random.choice(('It is not true :', 'This does not mean :', 'False :'))} {other}"
-            )
+        lines.append(f"{premise} {draw.random.choice(('So:', 'Then:'))} {other} {_verdict(draw, follows)}")
     return " ".join(lines)
 
 
@@ -99,13 +101,16 @@ def _news(draw: Draw) -> str:
 
 
 def _senses(draw: Draw) -> str:
-    """Two or three uses of one word, with what it means there."""
+    """Uses of one word, with what it means there, or whether it means the same twice."""
+    if draw.random.random() < 0.5:
+        same = draw.random.random() < 0.5
+        word, one, other = sense_pair(draw, same)
+        return f"{one} {other} Is it the same {word}? {'Yes' if same else 'No'}."
     word = draw.random.choice(list(senses()))
     lines = []
     for _ in range(draw.random.choice((2, 3))):
         sense = draw.random.choice(list(senses()[word]))
-        text = sense_sentence(draw, word, sense)
-        lines.append(f"{text} Here {word} means {sense}." if draw.random.random() < 0.7 else text)
+        lines.append(f"{sense_sentence(draw, word, sense)} Here {word} means {sense}.")
     return " ".join(lines)
 
 
