@@ -67,7 +67,7 @@ class TaskConfig:
     form: str = "auto"
     """auto: the head form on an encoder, text_to_text elsewhere."""
     source: str = "local"
-    """local (data_dir) | hub (hub_id)"""
+    """local (data_dir) | hub (hub_id) | microworld (written on this machine)"""
     data_dir: str = MISSING
     hub_id: str | None = None
     hub_config: str | None = None

@@ -25,7 +25,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "method.init_distribution": ("normal", "uniform"),
     "model.kind": ("encoder", "decoder", "encoder_decoder"),
     "model.source": ("hub", "folder", "package", "random"),
-    "task.source": ("local", "hub"),
+    "task.source": ("local", "hub", "microworld"),
     "task.form": ("auto", "cloze", "text_to_text", "pair", "choice", "ranking", "tagging", "span"),
     "task.report_split": ("validation", "test"),
     "trainer.optimiser.name": ("adamw", "adafactor"),

@@ -51,7 +51,12 @@ def required(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _look(config: dict[str, Any], data_root: str, deep: bool) -> Finding:
-    task = task_in_form({**config, "source": "local"}, first_form(config))
+    made = config["source"] == "microworld"
+    task = task_in_form({**config, "source": "microworld" if made else "local"}, first_form(config))
+    if made and not deep:
+        return Finding(
+            "task", config["name"], READY, "written when first used", "", dict.fromkeys(task_splits(task), "there")
+        )
     splits: dict[str, str] = {}
     missing: list[str] = []
     bad: list[str] = []

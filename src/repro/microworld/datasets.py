@@ -26,6 +26,7 @@ TEXT_ROWS = {"train": 3000, "validation": 100, "test": 200}
 """Records and reports: what is generated takes longer to evaluate."""
 REFERENCES = 3
 """Texts of a record in validation and test."""
+YES_NO = ("no", "yes")
 TAGS = {"person": "PER", "town": "LOC", "firm": "ORG", "title": "WORK"}
 
 Files = dict[str, str]
@@ -47,7 +48,7 @@ def questions(split: str) -> Files:
     for number in range(ROWS[split]):
         story, yes = draw_story(draw, draw.random.choice((2, 3))), bool(number % 2)
         asked = true_question(draw, story) if yes else false_question(draw, story)
-        rows.append({"passage": story.text, "question": asked, "label": yes})
+        rows.append({"passage": story.text, "question": asked, "label": YES_NO[yes]})
     draw.random.shuffle(rows)
     return {f"{split}.jsonl": _jsonl(rows)}
 
@@ -59,7 +60,7 @@ def entailment(split: str) -> Files:
         found = conclusion(draw)
         while found[2] != bool(number % 2):
             found = conclusion(draw)
-        rows.append({"premise": found[0], "hypothesis": found[1], "label": found[2]})
+        rows.append({"premise": found[0], "hypothesis": found[1], "label": YES_NO[found[2]]})
     draw.random.shuffle(rows)
     return {f"{split}.jsonl": _jsonl(rows)}
 
@@ -69,7 +70,7 @@ def word_sense(split: str) -> Files:
     draw, rows = drawn("word sense", split), []
     for number in range(ROWS[split]):
         word, one, other = sense_pair(draw, bool(number % 2))
-        rows.append({"word": word, "sentence1": one, "sentence2": other, "label": bool(number % 2)})
+        rows.append({"word": word, "sentence1": one, "sentence2": other, "label": YES_NO[bool(number % 2)]})
     draw.random.shuffle(rows)
     return {f"{split}.jsonl": _jsonl(rows)}
 

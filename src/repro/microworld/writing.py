@@ -7,10 +7,25 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from repro.errors import DataError
+from repro.errors import ConfigError, DataError
+from repro.microworld import VERSION
 from repro.microworld.datasets import DATASETS
 
 SPLITS = ("train", "validation", "test")
+
+
+def folder(name: str) -> Path:
+    """Where this version of a data set lies: `$XDG_CACHE_HOME/repro/microworld-v1/<name>`, in `~/.cache` by default.
+
+    Raises:
+        ConfigError: there is no such data set.
+    """
+    if name not in DATASETS:
+        raise ConfigError(
+            f"task.data_dir ends in {name}: with task.source=microworld it must end in one of {', '.join(DATASETS)}."
+        )
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "repro" / f"microworld-v{VERSION}" / name
 
 
 def ensure(folder: Path) -> None:
@@ -20,21 +35,17 @@ def ensure(folder: Path) -> None:
     its own away.
 
     Raises:
-        DataError: no data set has the folder's name, or the place cannot be written to.
+        DataError: the place cannot be written to.
     """
     if folder.is_dir():
         return
-    if folder.name not in DATASETS:
-        raise DataError(
-            f"task.data_dir={folder}: with task.source=microworld its last part must be one of {', '.join(DATASETS)}."
-        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise DataError(
             f"task.data_dir={folder}: the data set is made there and cannot be written ({error.strerror}). Set "
-            "paths.cache_root to a folder that can."
+            "XDG_CACHE_HOME to a folder that can."
         ) from error
     try:
         new.chmod(0o777 & ~_umask())  # mkdtemp makes it private
