@@ -77,6 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # `repro doctor`: looks at everything there is.
     "doctor": {ANY},
     "task_configs": {"composing", "config", "errors"},
+    "microworld_page": {"metrics.base", "microworld", "runner", "task_configs", "tasks.base"},
     "tasks_page": {
         "composing",
         "config",

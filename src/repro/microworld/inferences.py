@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from repro.microworld.events import Event, draw_event, possible_forms, said
-from repro.microworld.stories import Story, falsified
+from repro.microworld.stories import Story, falsified, too_like
 from repro.microworld.world import Draw
 
 
@@ -24,7 +24,7 @@ def conclusion(draw: Draw) -> tuple[str, str, bool]:
     form = random.choice(possible_forms(event, draw.for_tasks))
     told = [said(event, form)]
     story = Story((event,), tuple(people), tuple(things), tuple(told))
-    if random.random() < 0.4 and other.core != event.core:
+    if (event.a2 is None or random.random() < 0.5) and not too_like(other, event):
         told.insert(random.randrange(2), said(other, random.choice(possible_forms(other, draw.for_tasks))))
         story = Story((event, other), tuple(people), tuple(things), tuple(told))
     premise = " ".join(told)
@@ -36,8 +36,10 @@ def conclusion(draw: Draw) -> tuple[str, str, bool]:
     changed = None
     while changed is None:
         changed = falsified(draw, event, story)
-    if changed.a2 is not None and random.random() < 0.3:
+    if changed.a2 is not None and random.random() < 0.5:
         changed = changed.converse()
+    if random.random() < 0.6:
+        changed = replace(changed, place=None, time=None, manner=None)
     return premise, said(changed, _another(draw, changed, form)), False
 
 
@@ -50,7 +52,7 @@ def _denied(draw: Draw, event: Event) -> tuple[str, str, bool]:
     """One of the two sentences denies the event: then the other does not follow, unless it denies it too."""
     random = draw.random
     denial = replace(event, negated=True, manner=None)
-    first, second = random.choice(((denial, event), (event, denial), (denial, denial)))
+    first, second = random.choice(((denial, event), (event, denial), (denial, denial), (denial, denial)))
     forms = ["active", "passive"]
     random.shuffle(forms)
     bare = replace(second, place=None, time=None, manner=None) if first.negated == second.negated else second

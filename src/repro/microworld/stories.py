@@ -19,6 +19,8 @@ from repro.microworld.world import Draw, Entity
 
 PRONOUN_SHARE = 0.5
 """How often a sentence that goes on about the same agent says she or he."""
+CONVERSE_SHARE = 0.2
+"""How often a question about a transfer is asked from its other end, be it true or false."""
 _TRIES = 50
 
 
@@ -50,12 +52,12 @@ def draw_story(draw: Draw, number: int) -> Story:
         if events and random.random() < 0.4:  # the same verb again: only its roles tell the two apart
             made = draw_event(draw, people, things, events[0].kind)
             made = replace(made, verb=events[0].verb)
-        if not any(_too_like(made, other) for other in events):
+        if not any(too_like(made, other) for other in events):
             events.append(made)
     return Story(tuple(events), tuple(people), tuple(things), _told(draw, events))
 
 
-def _too_like(made: Event, other: Event) -> bool:
+def too_like(made: Event, other: Event) -> bool:
     """One happening twice, or the same done to the same thing by another: no false question would be left."""
     return made.core == other.core or (made.a2 is None and (made.verb, made.a1) == (other.verb, other.a1))
 
@@ -73,7 +75,7 @@ def _told(draw: Draw, events: list[Event]) -> tuple[str, ...]:
 def true_question(draw: Draw, story: Story) -> str:
     """A yes/no question whose answer is yes; now and then from the other end of the happening."""
     event = draw.random.choice(story.events)
-    if event.a2 is not None and draw.random.random() < 0.2:
+    if event.a2 is not None and draw.random.random() < CONVERSE_SHARE:
         event = event.converse()
     return yes_no_question(event, draw.random)
 
@@ -83,27 +85,33 @@ def false_question(draw: Draw, story: Story) -> str:
     while True:
         changed = falsified(draw, draw.random.choice(story.events), story)
         if changed is not None:
+            if changed.a2 is not None and draw.random.random() < CONVERSE_SHARE:
+                changed = changed.converse()
             return yes_no_question(changed, draw.random)
 
 
 def falsified(draw: Draw, event: Event, story: Story) -> Event | None:
     """A changed event that did not happen in the story; None where the change drawn gives none."""
     random = draw.random
-    change = random.choice(("swap", "a0", "a0", "a1", "a2", "place"))
+    change = random.choice(("swap", "swap", "a0", "a1", "a2"))
     if change == "swap" and (event.a2 is not None or event.kind == "social"):
         if event.a2 is None:
             changed = replace(event, a0=event.a1, a1=event.a0)
         else:
             changed = replace(event, a0=event.a2, a2=event.a0)
     elif change == "a0":
-        changed = replace(event, a0=random.choice([one for one in story.people if one != event.a0]))
+        others = [one for one in story.people if one not in (event.a0, event.a1, event.a2)]
+        named = [one for one in others if any(one in (e.a0, e.a1, e.a2) for e in story.events)]
+        changed = replace(event, a0=random.choice(named or others))
     elif change == "a1" and event.a1 in story.things:
         told = [other.a1 for other in story.events if other.a1 in story.things and other.a1 != event.a1]
         if not told:
             return None
         changed = replace(event, a1=random.choice(told))
     elif change == "a2" and event.a2 is not None:
-        changed = replace(event, a2=random.choice([one for one in story.people if one not in (event.a0, event.a2)]))
+        others = [one for one in story.people if one not in (event.a0, event.a2)]
+        named = [one for one in others if any(one in (e.a0, e.a1, e.a2) for e in story.events)]
+        changed = replace(event, a2=random.choice(named or others))
     else:
         return None
     ends = (changed.a0, changed.a1, changed.a2)
@@ -111,7 +119,7 @@ def falsified(draw: Draw, event: Event, story: Story) -> Event | None:
         return None
     if any(changed.core == other.core for other in story.events):
         return None
-    return replace(changed, place=None, time=None)
+    return changed
 
 
 @dataclass(frozen=True)
