@@ -43,7 +43,8 @@ What a task holds, the running text never had:
 
 What makes it hard: a name alone does not tell a person from a town or a firm (Marsh, Port Marsh, Marsh and Sons); the
 wrong answers to a question are made of words of the passage, with giver and receiver changed, or another's thing;
-giving to someone and receiving from them are one event; a subject agrees with its verb across a clause of the other number."""
+giving to someone and receiving from them are one event; a subject agrees with its verb across a clause of the other
+number."""
 
 
 def page() -> str:
