@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"config", "errors"},
     "tasks": {"metrics.base", "config", "errors"},
     "models": {"methods.base", "tasks.base", "errors"},
-    "training": {"methods", "models", "store.files", "errors"},
+    "training": {"methods", "models", "store.files", "store.progress", "errors"},
     "evaluation": {"models", "tasks", "metrics", "methods.base"},
     # metrics: their `reduce` only, over statistics that records keep.
     "report": {"store", "papers", "stats", "metrics", "config", "errors"},
@@ -49,7 +49,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runner": {ANY},
     "sweeps": {
         *("composing", "config", "errors", "papers", "params", "prompts", "report", "runner", "store", "validation"),
+        "jobs",
     },
+    # Trials as jobs of a cluster; a job runs them as `repro run` does.
+    "jobs": {"composing", "config", "errors", "report.summary", "runner", "store"},
     "cli": {
         *(
             "__init__",
@@ -57,6 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "config",
             "doctor",
             "errors",
+            "jobs",
             "methods_page",
             "metrics_page",
             "params",
@@ -96,7 +100,7 @@ ONLY_IN: dict[str, set[str]] = {
     "torch": {"methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"},
     "safetensors": {"models", "training", "trial", "params", "prompts"},
     "datasets": {"tasks", "metrics"},  # metrics: the types of columns that `evaluate` asks for
-    "hydra": {"cli", "composing", "runner", "rescoring", "sweeps", "params"},
+    "hydra": {"cli", "composing", "jobs", "runner", "rescoring", "sweeps", "params"},
     "omegaconf": {
         *("cli", "composing", "config", "method_config", "methods_page", "metrics_page", "rescoring", "sweeps"),
         *("params", "task_configs"),
@@ -104,7 +108,7 @@ ONLY_IN: dict[str, set[str]] = {
     "scipy": {"stats"},
     "matplotlib": {"report"},
     "wandb": {"tracking"},
-    "submitit": {"sweeps"},
+    "submitit": {"jobs"},
 }
 
 MOST_LINES_OF_A_FUNCTION = 80
