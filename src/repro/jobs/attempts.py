@@ -22,9 +22,9 @@ class Attempts:
         """A job starts with the chunk, for the first time or again."""
         self._add({"event": "begin", "job": job, "host": host, "trials": todo})
 
-    def end(self, how: str, reached: list[int] | None = None) -> None:
+    def end(self, job: str | None, how: str, reached: list[int] | None = None) -> None:
         """The attempt ends in an orderly way; one that was killed has no such line."""
-        self._add({"event": how, "reached": reached})
+        self._add({"event": how, "job": job, "reached": reached})
 
     def all(self) -> list[dict[str, Any]]:
         """Every line that can be read."""

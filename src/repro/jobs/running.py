@@ -131,7 +131,7 @@ class Job:
         print(f"{len(self.chunk.trials)} trials, {len(todo)} to run", flush=True)
         for trial, outcome in train(todo):
             self._say(trial, outcome)
-        self.attempts.end("done" if self.worst == 0 else "failed")
+        self.attempts.end(self.name, "done" if self.worst == 0 else "failed")
         return self.worst
 
     def _say(self, trial: Asked, outcome: Outcome | Exception) -> None:
@@ -160,18 +160,18 @@ class Job:
         if self.name is None:
             return f"{why}: stopped; the same command continues (there is no Slurm job to put back)"
         if number == signal.SIGTERM and queue.being_cancelled(self.name):
-            self.attempts.end("cancelled", reached)
+            self.attempts.end(self.name, "cancelled", reached)
             return f"{why}: job {self.name} is cancelled and not put back"
         if number == signal.SIGUSR2 and reached <= self.attempts.reached():
-            self.attempts.end("stuck", reached)
+            self.attempts.end(self.name, "stuck", reached)
             return (
                 f"{why}: job {self.name} is not put back: since its last start it got no further. Raise "
                 "hydra.launcher.time, or lower trainer.checkpoint_seconds"
             )
         if int(os.environ.get("SLURM_RESTART_COUNT", "0")) >= most:
-            self.attempts.end("too often", reached)
+            self.attempts.end(self.name, "too often", reached)
             return f"{why}: job {self.name} was put back {most} times already (hydra.launcher.max_requeues)"
-        self.attempts.end("requeued", reached)
+        self.attempts.end(self.name, "requeued", reached)
         problem = queue.put_back(self.name)
         return f"{why}: job {self.name} is put back" if problem is None else f"{why}: cannot be put back: {problem}"
 
