@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # microworld: a task of the small world is written when its files are first asked for.
     "tasks": {"metrics.base", "microworld", "config", "errors"},
     "models": {"methods.base", "tasks.base", "errors"},
-    "training": {"methods", "models", "store.files", "errors"},
+    "training": {"methods", "models", "store.files", "store.progress", "errors"},
     "evaluation": {"models", "tasks", "metrics", "methods.base"},
     # metrics: their `reduce` only, over statistics that records keep.
     "report": {"store", "papers", "stats", "metrics", "config", "errors"},
@@ -51,7 +51,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runner": {ANY},
     "sweeps": {
         *("composing", "config", "errors", "papers", "params", "prompts", "report", "runner", "store", "validation"),
+        "jobs",
     },
+    # Trials as jobs of a cluster; a job runs them as `repro run` does.
+    "jobs": {"composing", "config", "errors", "report.summary", "runner", "store"},
     "cli": {
         *(
             "__init__",
@@ -59,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "config",
             "doctor",
             "errors",
+            "jobs",
             "methods_page",
             "metrics_page",
             "params",
@@ -99,7 +103,7 @@ ONLY_IN: dict[str, set[str]] = {
     "torch": {"methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"},
     "safetensors": {"models", "training", "trial", "params", "prompts"},
     "datasets": {"tasks", "metrics"},  # metrics: the types of columns that `evaluate` asks for
-    "hydra": {"cli", "composing", "runner", "rescoring", "sweeps", "params"},
+    "hydra": {"cli", "composing", "jobs", "runner", "rescoring", "sweeps", "params"},
     "omegaconf": {
         *("cli", "composing", "config", "method_config", "methods_page", "metrics_page", "rescoring", "sweeps"),
         *("params", "task_configs"),
@@ -107,7 +111,7 @@ ONLY_IN: dict[str, set[str]] = {
     "scipy": {"stats"},
     "matplotlib": {"report"},
     "wandb": {"tracking"},
-    "submitit": {"sweeps"},
+    "submitit": {"jobs"},
 }
 
 MOST_LINES_OF_A_FUNCTION = 80

@@ -14,6 +14,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from repro.errors import ConfigError
 from repro.sweeps import grids
 from repro.sweeps.trials import Trials
 
@@ -60,7 +61,13 @@ class GridSweeper(Sweeper):
         known = Trials(self._grids, given, self._models)
         results: list[Any] = []
         for stage in known.stages():
-            words = [grids.arguments(trial) for trial in stage()]
+            try:
+                words = [grids.arguments(trial) for trial in stage()]
+            except ConfigError as error:  # a prompt to start from is not there
+                if not (results and getattr(self._launcher, "returns_at_once", False)):
+                    raise
+                print(f"{error} The trials that start from such prompts: the same command, when the others are done.")
+                break
             size = self._size or max(len(words), 1)
             for start in range(0, len(words), size):
                 done = self._launcher.launch(words[start : start + size], initial_job_idx=len(results))

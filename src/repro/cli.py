@@ -18,6 +18,8 @@ repro: do published results on soft prompts hold?
   repro run --config-dir DIR task=NAME     a task of your own in DIR/task/NAME.yaml (docs/own-data.md)
   repro plan PAPER | EXHIBIT               what that would run: trials, memory, hours, what is missing
   repro sweep PAPER | EXHIBIT              run what is missing of it (--exhibits figure1,table2 --models small,base)
+  repro sweep --launcher slurm EXHIBIT     submit it to Slurm and return (docs/slurm.md); --resume: what was lost
+  repro status [experiment=NAME]           what is queued, running, done, failed; loss, step, time left
   repro report [--results DIR]             REPORT.md, index.html, tables and figures of our results and the papers'
   repro check PAPER [--results DIR]        the paper's claims, on its own numbers and on ours
   repro versus A B                         do two groups of runs differ: seeds, the test set, and both
@@ -81,26 +83,14 @@ def run(arguments: Sequence[str]) -> int:
     return max((error.exit_code for error in failed), default=0)
 
 
-_PLACES = ("paths.", "paths=", "task.data_dir=")
-"""Overrides that say where files lie."""
-
-
 def _job(config: Any) -> None:
     """One trial of an invocation: run it and print its scores beside the papers'."""
     from hydra.core.hydra_config import HydraConfig
 
-    from repro.composing import chosen, note_given
-    from repro.config import resolved
+    from repro.composing import asked
     from repro.runner import run as run_trial
 
-    plain = resolved(config)
-    hydra_config = HydraConfig.get()
-    folders = [source.path for source in hydra_config.runtime.config_sources if source.schema == "file"]
-    note_given(plain, hydra_config.overrides.task)
-    choices = {k: v for k, v in chosen(hydra_config.runtime.choices, folders).items() if not k.startswith("hydra")}
-    # Records are published: where the files lie on this machine does not belong into them.
-    overrides = [text for text in hydra_config.overrides.task if not text.lstrip("+").startswith(_PLACES)]
-    command = ["repro", "run", *overrides]
+    plain, choices, command = asked(config, HydraConfig.get())
     outcome = run_trial(plain, choices, command)
     if outcome.record is None:
         print(f"trial {outcome.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
@@ -249,10 +239,26 @@ def sweep(arguments: Sequence[str]) -> int:
     return run_all(arguments)
 
 
+def status(arguments: Sequence[str]) -> int:
+    """How trials are doing: queued, running, done, failed."""
+    from repro.sweeps.status import main as show
+
+    return show(arguments)
+
+
+def run_chunk(arguments: Sequence[str]) -> int:
+    """The trials of one job, inside that job."""
+    from repro.jobs.running import main as run_all
+
+    return run_all(arguments)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": run,
     "plan": plan,
     "sweep": sweep,
+    "status": status,
+    "run-chunk": run_chunk,
     "report": report,
     **{name: _page(name) for name in ("methods", "tasks")},
     "metrics": metrics,

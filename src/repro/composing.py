@@ -63,6 +63,26 @@ def chosen(choices: Mapping[str, str | None], folders: Sequence[str] = ()) -> di
     }
 
 
+_PLACES = ("paths.", "paths=", "task.data_dir=")
+"""Overrides that say where files lie. Records are published: that does not belong into them."""
+
+
+def asked(config: Any, hydra: Any) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """What `repro.runner.run` wants of a composed trial: config, choices of groups, command line.
+
+    Args:
+        config: as Hydra composed it.
+        hydra: its own node (`HydraConfig.get()`).
+    """
+    from repro.config import resolved
+
+    plain, overrides = resolved(config), list(hydra.overrides.task)
+    folders = [source.path for source in hydra.runtime.config_sources if source.schema == "file"]
+    note_given(plain, overrides)
+    choices = {k: v for k, v in chosen(hydra.runtime.choices, folders).items() if not k.startswith("hydra")}
+    return plain, choices, ["repro", "run", *(text for text in overrides if not text.lstrip("+").startswith(_PLACES))]
+
+
 def explain(error: BaseException) -> ReproError | None:
     """A sentence for an error of Hydra, OmegaConf, YAML or the file system; None if it is another and not ours."""
     from hydra.errors import HydraException

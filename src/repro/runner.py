@@ -16,6 +16,7 @@ from typing import Any
 from repro.config import run_key
 from repro.errors import ConfigError, DataError, TrialFailed
 from repro.metrics.base import TASK_SCORE, averaged_values
+from repro.store import progress
 from repro.store.lock import Lock
 from repro.store.record import Record
 from repro.store.store import Store
@@ -328,7 +329,8 @@ def _run_trial(
     checkpoints = Checkpoints(folder / "checkpoint")
     finished: Record | None = None
     try:
-        with Console(_name(plain), trial.steps, tracker) as console:
+        file = progress.ProgressFile(folder, trial.steps)
+        with Console(_name(plain), trial.steps, tracker, file) as console:
             trial.train(record, checkpoints, console)
             trial.report(record, folder, console)
         finished = record
@@ -343,6 +345,7 @@ def _run_trial(
                 finished.provenance = _circumstances(plain, trial, task, command, started)
                 finished.cost["seconds"] = round(time.monotonic() - clock, 3)
                 store.put(finished)
+                progress.remove(folder)
         finally:
             tracker.finish(finished)
     shutil.rmtree(checkpoints.folder, ignore_errors=True)

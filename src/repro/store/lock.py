@@ -192,6 +192,19 @@ class Lock:
                 os.utime(self.path)
 
 
+def holder(path: Path, stale_seconds: float = 60.0) -> Owner | None:
+    """Who holds a lock and lives, for people to read: looked at without taking it or writing anything.
+
+    A lock of another machine is judged by our clock, so this is no ground to remove it; `Lock` has its own.
+    """
+    seen = _look(path)
+    if seen is None:
+        return None
+    if seen.owner.process_table == _process_table():
+        return seen.owner if _is_alive(seen.owner) else None
+    return seen.owner if time.time() - seen.modified <= stale_seconds else None
+
+
 @dataclass(frozen=True)
 class _Seen:
     """What one look at a lock file showed."""

@@ -35,13 +35,16 @@ class Store:
             raise StoreError(f"{key!r} is not a run key: letters, digits, - and _ only. `repro status` lists the keys.")
         return self.root / key / RECORD_NAME
 
-    def get(self, key: str) -> Record | None:
+    def get(self, key: str, statistics: bool = True) -> Record | None:
         """The record of a run key, None if that trial has none.
+
+        Args:
+            statistics: as for `records`.
 
         Raises:
             StoreError: the record is damaged, of a newer schema, or cannot be read; names the file and the fix.
         """
-        return _read(self.path(key))
+        return _read(self.path(key), statistics)
 
     def put(self, record: Record) -> Path:
         """Writes a record in place of the old one of its key, in one step. Returns the file's path.

@@ -1,4 +1,4 @@
-"""`repro sweep`: run what is missing of a paper or of some exhibits, one process, then the votes of ensembles."""
+"""`repro sweep`: run what is missing of a paper or of some exhibits, then the votes of ensembles; here, or as jobs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repro.errors import ReproError
-from repro.sweeps import grids, plan
+from repro.errors import ConfigError, ReproError
+from repro.jobs.settings import PREFIX
+from repro.sweeps import cluster, grids, plan
 from repro.sweeps.experiments import Experiment
 from repro.sweeps.trials import Composer
 
 
-def run(chosen: Sequence[Experiment], given: Mapping[str, str], models: Sequence[str]) -> int:
+def run(
+    chosen: Sequence[Experiment],
+    given: Mapping[str, str],
+    models: Sequence[str],
+    resume: bool = False,
+    retry_failed: bool = False,
+) -> int:
     """Run the trials that have no record; a trial that fails does not stop the others. The exit code.
 
     A model whose weights cannot be loaded is tried once: without a network each try waits for minutes.
+
+    Args:
+        resume: a trial whose record says `failed` is left out, and is no error.
+        retry_failed: it is run again.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM, after a checkpoint; the same command continues.
@@ -41,7 +52,9 @@ def run(chosen: Sequence[Experiment], given: Mapping[str, str], models: Sequence
                     continue
                 seen.add(name)
                 print(f"{experiment.name} {number}/{len(todo)}: {name}", flush=True)
-                worst = max(worst, _trial(composer, trial, words, lost))
+                if retry_failed:
+                    trial = trial | {"rerun": "true"}
+                worst = max(worst, _trial(composer, trial, words, lost, resume))
         for grid in experiment.grids:
             if "vote" in grid:
                 worst = max(worst, _votes(composer, grids.product(grid, trials.given), models))
@@ -50,11 +63,14 @@ def run(chosen: Sequence[Experiment], given: Mapping[str, str], models: Sequence
     return worst
 
 
-def _trial(composer: Composer, trial: grids.Overrides, words: Sequence[str], lost: dict[str, int]) -> int:
+def _trial(
+    composer: Composer, trial: grids.Overrides, words: Sequence[str], lost: dict[str, int], resume: bool = False
+) -> int:
     """Run one trial; its exit code.
 
     Args:
         lost: {location of a model whose weights could not be loaded: trials left out since}; added to here.
+        resume: see `run`.
     """
     from repro.report.summary import trial_summary
     from repro.runner import run as run_trial
@@ -64,6 +80,9 @@ def _trial(composer: Composer, trial: grids.Overrides, words: Sequence[str], los
         location = plain["model"]["location"]
         if location in lost:
             lost[location] += 1
+            return 0
+        if resume and not plain["rerun"] and _failed(plain):
+            print("failed before, left out; --retry-failed runs it again")
             return 0
         choices = {key: value for key, value in trial.items() if key in ("method", "model", "task", "experiment")}
         kept = [word for word in words if not word.startswith(("paths.", "task.data_dir="))]
@@ -78,6 +97,14 @@ def _trial(composer: Composer, trial: grids.Overrides, words: Sequence[str], los
     else:
         print(trial_summary(outcome.record, outcome.from_store), flush=True)
     return 0
+
+
+def _failed(plain: Mapping[str, Any]) -> bool:
+    from repro.config import run_key
+    from repro.store.store import Store
+
+    record = Store(Path(plain["paths"]["results_root"]) / "records").get(run_key(dict(plain)), statistics=False)
+    return record is not None and record.status == "failed"
 
 
 def _votes(composer: Composer, trials: Sequence[grids.Overrides], models: Sequence[str]) -> int:
@@ -124,5 +151,24 @@ def _vote(members: Sequence[Mapping[str, Any]]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run what is missing of a paper's exhibits; `repro plan` says before what that is."""
-    options = plan.parser("sweep", main.__doc__ or "").parse_intermixed_args(arguments)
-    return run(*plan.asked(options))
+    made = plan.parser("sweep", main.__doc__ or "")
+    made.add_argument("--launcher", choices=("slurm",), help="submit the trials as jobs and return (docs/slurm.md)")
+    made.add_argument(
+        "--resume", action="store_true", help="what is missing or was lost; alone: of everything that was submitted"
+    )
+    made.add_argument("--retry-failed", action="store_true", help="also what failed and would fail again")
+    options = made.parse_intermixed_args(arguments)
+    words = [word for word in options.what if word.lstrip("+").startswith(PREFIX)]
+    options.what = [word for word in options.what if word not in words]
+    if options.resume and not options.what:
+        return cluster.resume(words, options.retry_failed) or 0
+    asked = plan.asked(options)
+    if options.launcher == "slurm":
+        return cluster.launch(*asked, words, options.retry_failed)
+    if options.resume:
+        code = cluster.resume(words, options.retry_failed, [one.name for one in asked[0]])
+        if code is not None:
+            return code
+    if words:
+        raise ConfigError(f"{words[0]}: settings of jobs go with --launcher slurm; without it the trials run here.")
+    return run(*asked, options.resume, options.retry_failed)

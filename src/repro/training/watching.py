@@ -1,4 +1,4 @@
-"""A progress bar with loss, tokens a second and time left, the tracker, and the two signals that end a run politely."""
+"""A progress bar with loss, tokens a second and time left, the tracker, and the signals that end a run politely."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from types import FrameType
 from typing import Any
 
 from repro.errors import Interrupted
+from repro.store.progress import ProgressFile
 from repro.training.checkpoint import Progress
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+"""Ctrl-C, `kill` and a scheduler's preemption, Slurm's warning before a time limit (`--signal=USR2@...`)."""
 
 LINE_SECONDS = 15.0
 """Where there is no terminal, a line at most this often."""
 
 
 class Console:
-    """Prints progress to standard error, passes curves to the tracker, and turns SIGINT and SIGTERM into a checkpoint.
+    """Prints progress to standard error, passes curves to the tracker, and turns `SIGNALS` into a checkpoint.
 
     Args:
         name: what runs, for the bar.
         steps: updates in all.
         tracker: gets training loss and evaluations.
+        file: where `repro status` reads how far the trial is.
     """
 
-    def __init__(self, name: str, steps: int, tracker: Any):
-        self.name, self.steps, self.tracker = name, steps, tracker
+    def __init__(self, name: str, steps: int, tracker: Any, file: ProgressFile | None = None):
+        self.name, self.steps, self.tracker, self.file = name, steps, tracker, file
         self._signal: int | None = None
         self._before: dict[int, Any] = {}
         self._started: tuple[float, int, int] | None = None
@@ -35,7 +40,7 @@ class Console:
         self._said = 0.0
 
     def __enter__(self) -> Console:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             try:
                 self._before[number] = signal.signal(number, self._note)
             except ValueError:  # not in the main thread: whoever runs us handles signals
@@ -71,10 +76,14 @@ class Console:
         if self._signal is None:
             return
         save()
+        if self.file is not None:
+            self.file.close()
         raise Interrupted(f"{self.name}: stopped after a checkpoint; the same command continues it.")
 
     def between(self, count: int) -> None:
         """Called between evaluation batches: a signal ends the evaluation, which is repeated on resuming."""
+        if self.file is not None:
+            self.file.evaluating()
         self.stop_if_asked(lambda: None)
 
     def step(self, progress: Progress, loss: float) -> None:
@@ -86,6 +95,8 @@ class Console:
         speed = (progress.tokens - tokens0) / (now - began) if now > began else 0.0
         note = f"loss {loss:.3f}  {speed:,.0f} tokens/s"
         self.tracker.log({"train/loss": loss, "train/tokens_per_second": speed}, progress.step)
+        if self.file is not None:
+            self.file.trained(progress.step, loss)
         if self._bar is not None:
             self._bar.update(self._task, completed=progress.step, note=note)
         elif now - self._said > LINE_SECONDS:

@@ -1,0 +1,85 @@
+"""`hydra/launcher: slurm`: a multirun's missing trials as job arrays of a Slurm cluster.
+
+Hydra imports every plugin at each start, so nothing heavy is imported above.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+class SlurmLauncher(Launcher):
+    """Submits the trials that have no record and are in no queue, and returns at once.
+
+    With `wait=true` it stays until they have ended, and fails if one of them has no score. See `repro.jobs`.
+    """
+
+    def __init__(self, **settings: Any):
+        self._given = settings
+        self._config: Any = None
+        self._context: Any = None
+        self.returns_at_once = not settings.get("wait")
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Hydra's call before `launch`."""
+        from repro.jobs import settings
+
+        self._context, self._config = hydra_context, config
+        own = {key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in self._given.items()}
+        self._settings = settings.read(own, settings.given_names(config.hydra.overrides.hydra))
+        self.returns_at_once = not self._settings.wait
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Submit; a trial that cannot run is left out and said, and the error raised when the others are submitted.
+
+        Raises:
+            ConfigError: a trial that cannot run, no Slurm, a refusal of sbatch.
+            StoreError: the files of the jobs cannot be written.
+            TrialFailed: with `wait`, a trial that has no score in the end.
+        """
+        from repro.errors import ConfigError
+        from repro.jobs import submitting
+
+        asked, refused = [], []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            try:
+                asked.append(self._asked(list(overrides), number))
+            except ConfigError as error:
+                print(f"repro: {' '.join(overrides)}: {error}", file=sys.stderr)
+                refused.append(error)
+        done = submitting.submit(asked, self._settings)
+        print(done.table())
+        if self._settings.wait:
+            submitting.wait(done, self._settings.poll_seconds)
+        if refused:
+            raise refused[0]
+        return [JobReturn(overrides=list(one), status=JobStatus.COMPLETED) for one in job_overrides]
+
+    def _asked(self, overrides: list[str], number: int) -> Any:
+        """One trial, composed as Hydra's own launcher does it.
+
+        Raises:
+            ConfigError: it cannot run.
+        """
+        from repro import composing
+        from repro.config import run_key
+        from repro.jobs.chunks import Asked
+        from repro.validation import validate
+
+        try:
+            config = self._context.config_loader.load_sweep_config(self._config, overrides)
+            plain, choices, command = composing.asked(config, config.hydra)
+        except Exception as error:
+            known = composing.explain(error)
+            if known is None:
+                raise
+            raise known from error
+        validate(plain)
+        return Asked(run_key(plain), tuple(overrides), plain, choices, tuple(command))

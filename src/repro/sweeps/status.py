@@ -1,0 +1,132 @@
+"""`repro status`: every trial of an experiment, or all that was submitted: queued, running, done, failed; how far."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro.errors import ConfigError
+from repro.jobs import queue, submission
+from repro.jobs.states import STATUSES, State, States
+from repro.store import progress
+from repro.sweeps import experiments, grids
+
+ROWS = 60
+"""More trials than that: what is done or waits is counted, not listed."""
+_COUNTED = ("done", "queued", "missing", "submitted")
+_NAMES = ("method", "model", "task", "seed")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A trial and its name in the table."""
+
+    name: str
+    state: State
+
+
+def trials(runs: Path, experiment: str | None, given: Mapping[str, str]) -> dict[str, list[str]]:
+    """{run key: overrides} of an experiment, or, without a name, of all that was submitted or runs here.
+
+    Raises:
+        ConfigError: there is no such experiment.
+    """
+    found: dict[str, list[str]] = {}
+    for one in submission.all_of(runs):
+        for trial in one.trials:
+            if experiment in (None, trial["experiment"]):
+                found[trial["key"]] = trial["words"]
+    if experiment is None:
+        running = sorted(path.parent.name for path in runs.glob(f"*/{progress.FILE}"))
+        return {**found, **{key: [] for key in running if key not in found}}
+    if found and not given:
+        return found
+    planned = experiments.load(experiment).planned(given)
+    return {trial.key: list(trial.overrides) for trial in planned if trial.key is not None}
+
+
+def look(keys: Sequence[str], results: Path, runs: Path) -> tuple[list[State], bool]:
+    """The states of trials, and whether the queue answered."""
+    submissions = submission.all_of(runs)
+    tasks = queue.tasks()
+    places = submission.places(submissions)
+    where = {trial["key"]: Path(one.results) for one in submissions for trial in one.trials}
+    states = [States(where.get(key, results), runs, tasks, places).of(key) for key in keys]
+    return states, tasks is not None
+
+
+def names(found: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """A name for each trial: method, model, task and seed, and whatever else differs among them."""
+    split = {key: dict(word.lstrip("+").split("=", 1) for word in words if "=" in word) for key, words in found.items()}
+    options = [name for name in dict.fromkeys(name for one in split.values() for name in one) if name not in _NAMES]
+    options = [name for name in options if name != "experiment" and not name.startswith(("paths.", "hydra"))]
+    differing = [name for name in options if len({one.get(name) for one in split.values() if one}) > 1]
+    named = {}
+    for key, one in split.items():
+        plain = [one[name] if name != "seed" else f"seed {one[name]}" for name in _NAMES if name in one]
+        named[key] = " ".join([*plain, *(f"{name}={one[name]}" for name in differing if name in one)]) or key
+    return named
+
+
+def table(shown: Sequence[Shown], everything: bool) -> list[str]:
+    """The lines: counts, then a row for each trial."""
+    counts = Counter(one.state.status for one in shown)
+    lines = [f"{len(shown)} trials: " + ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])]
+    listed = sorted(shown, key=lambda one: STATUSES.index(one.state.status))
+    if len(shown) > ROWS and not everything:
+        listed = [one for one in listed if one.state.status not in _COUNTED]
+        lines.append(f"(of more than {ROWS} trials these are only counted: {', '.join(_COUNTED)}; --all lists them)")
+    if not listed:
+        return lines
+    rows = [("status", "trial", "step", "loss", "left", "job", "")] + [_row(one) for one in listed]
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    lines.append("")
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        lines.append("  ".join([*cells, row[6]]).rstrip())
+    return lines
+
+
+def _row(one: Shown) -> tuple[str, ...]:
+    state = one.state
+    steps = "" if state.step is None else f"{state.step}/{state.steps}"
+    loss = "" if state.loss is None else f"{state.loss:.3f}"
+    about = state.score if state.status == "done" else state.reason
+    return state.status, one.name, steps, loss, _duration(state.left), state.job or "", about or ""
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """How the trials of an experiment, or of all that was submitted, are doing: by records, run folders and squeue."""
+    parser = argparse.ArgumentParser(prog="repro status", description=main.__doc__)
+    parser.add_argument("what", nargs="*", help="experiment=NAME, and overrides key=value that narrow it")
+    for name in ("results", "runs"):
+        default = Path(os.environ.get(f"REPRO_{name.upper()}_ROOT", name))
+        parser.add_argument(f"--{name}", type=Path, default=default, help=f"folder (default: {name})")
+    parser.add_argument("--all", action="store_true", help="list every trial, however many there are")
+    options = parser.parse_args(arguments)
+    words = [word.removeprefix("experiment=") for word in options.what]
+    chosen = [word for word in words if "=" not in word]
+    if len(chosen) > 1 or (words and not chosen):
+        raise ConfigError("name one experiment, as in `repro status experiment=offline/cb seed=1`, or nothing for all.")
+    given = grids.of_command_line(word for word in words if "=" in word)
+    found = trials(options.runs, chosen[0] if chosen else None, given)
+    if not found:
+        print(f"nothing was submitted or runs beside {options.runs}")
+        return 0
+    states, answered = look(list(found), options.results, options.runs)
+    known = names(found)
+    print("\n".join(table([Shown(known[state.key], state) for state in states], options.all)))
+    if not answered:
+        print("(no queue: squeue is not here or does not answer; what waits or runs elsewhere is told by its files)")
+    return 0
