@@ -11,7 +11,8 @@ from repro.methods.base import Injection
 from repro.models.base import Backbone, RowLoss, place, rows_or_none
 from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
-from repro.models.generation import generation_config, label_losses
+from repro.models.generation import generation_config, label_losses, packed_label_losses
+from repro.models.packer import inputs_of, packs, sites_of
 
 
 class DecoderAdapter:
@@ -34,8 +35,17 @@ class DecoderAdapter:
         backbone.inject(
             injection, rows_or_none(injection, batch), None if injection.embeds is None else placed.prompt_at
         )
-        hidden = backbone.model.base_model(**inputs, use_cache=False).last_hidden_state
-        return label_losses(hidden[:, :-1], labels[:, 1:], backbone.model.get_output_embeddings(), z_loss)
+        to_logits = backbone.model.get_output_embeddings()
+        masks = {"decoder": inputs["attention_mask"]}
+        if not packs(backbone, batch, injection, masks):
+            hidden = backbone.model.base_model(**inputs, use_cache=False).last_hidden_state
+            return label_losses(hidden[:, :-1], labels[:, 1:], to_logits, z_loss)
+        sites = sites_of(backbone, masks)
+        backbone.pack(sites)
+        packed = sites["decoder"].queries
+        given = inputs_of(backbone, packed, **inputs)
+        hidden = backbone.model.base_model(**given, use_cache=False).last_hidden_state
+        return packed_label_losses(hidden[0], labels, packed, 1, to_logits, z_loss)
 
     @torch.no_grad()
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[str]:

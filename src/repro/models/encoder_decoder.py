@@ -12,7 +12,8 @@ from repro.methods.base import Injection
 from repro.models.base import Backbone, RowLoss, place, rows_or_none
 from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
-from repro.models.generation import generation_config, label_losses
+from repro.models.generation import generation_config, label_losses, packed_label_losses
+from repro.models.packer import inputs_of, no_mask, packs, sites_of
 
 
 class EncoderDecoderAdapter:
@@ -51,6 +52,9 @@ class EncoderDecoderAdapter:
         assert targets is not None
         backbone.inject(injection, rows_or_none(injection, batch))
         inputs = self._encoder_inputs(batch, injection)
+        masks = {"encoder": inputs["attention_mask"], "decoder": targets != IGNORE}
+        if packs(backbone, batch, injection, masks):
+            return self._packed_losses(targets, inputs, masks, z_loss)
         memory = backbone.model.get_encoder()(**inputs).last_hidden_state
         hidden = backbone.model.get_decoder()(
             input_ids=self._decoder_inputs(targets),
@@ -59,6 +63,23 @@ class EncoderDecoderAdapter:
             use_cache=False,
         ).last_hidden_state
         return label_losses(hidden, targets, self._logits, z_loss)
+
+    def _packed_losses(
+        self, targets: Tensor, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor], z_loss: float
+    ) -> RowLoss:
+        """The same with real tokens only, in both stacks and between them."""
+        backbone = self.backbone
+        sites = sites_of(backbone, masks)
+        backbone.pack(sites)
+        sources, asked = sites["encoder"].queries, sites["decoder"].queries
+        memory = backbone.model.get_encoder()(**inputs_of(backbone, sources, **inputs)).last_hidden_state
+        hidden = backbone.model.get_decoder()(
+            **inputs_of(backbone, asked, input_ids=self._decoder_inputs(targets)),
+            encoder_hidden_states=memory,
+            encoder_attention_mask=no_mask(sources),
+            use_cache=False,
+        ).last_hidden_state
+        return packed_label_losses(hidden[0], targets, asked, 0, self._logits, z_loss)
 
     @torch.no_grad()
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[str]:
