@@ -37,6 +37,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "trainer.loss_reduction": ("token_mean", "example_sum"),
     "trainer.dtype": ("float32", "bfloat16", "float64"),
     "trainer.attention": ("sdpa", "eager"),
+    "trainer.packing": ("auto", True, False),
     "trainer.if_running": ("wait", "skip"),
     "tracker.name": ("none", "wandb"),
     "tracker.mode": ("offline", "online", "disabled"),

@@ -207,7 +207,9 @@ def load_backbone(
     ]
     deviations += prepared
     whole.to(device)
-    return Backbone(loaded, tokenizer, kind, spec_of(model), whole if form == "cloze" else None), deviations
+    backbone = Backbone(loaded, tokenizer, kind, spec_of(model), whole if form == "cloze" else None)
+    backbone.packing = trainer.get("packing", "auto")
+    return backbone, deviations
 
 
 def _refuse_missing_head(model: Mapping[str, Any], whole: Any, missing: list[str]) -> None:
