@@ -80,9 +80,9 @@ def prompts(spec: Any, trials: int) -> dict[str, Injection]:
     mask = OWN if trials == 3 else None
     shift: Any = P if trials == 1 else torch.tensor([4, 2, 3])
     head = random_head(spec, 3, trials)
-    made = {
-        place: Injection(random_embeds(spec, P, trials), place, mask, head=head) for place in PLACEMENTS
-    } | {"none": Injection(head=head)}
+    made = {place: Injection(random_embeds(spec, P, trials), place, mask, head=head) for place in PLACEMENTS} | {
+        "none": Injection(head=head)
+    }
     for site in spec.sites:
         kv = {name: replace(one, mask=mask) for name, one in random_kv(spec, P, trials, (site,)).items()}
         made[f"kv at {site}"] = Injection(kv=kv, position_shift=shift, head=head)
@@ -238,7 +238,10 @@ def test_gradient_checkpointing(name, prompt):
 def test_in_float32_to_a_millionth(name):
     """Relative to the largest: the lean norms and activations round otherwise than the library's."""
     bone = backbone(name, dtype="float32")
-    kv = {site: replace(one, keys=one.keys.float(), values=one.values.float()) for site, one in random_kv(bone.spec, P).items()}
+    kv = {
+        site: replace(one, keys=one.keys.float(), values=one.values.float())
+        for site, one in random_kv(bone.spec, P).items()
+    }
     wanted = [tensor.detach().requires_grad_() for one in kv.values() for tensor in (one.keys, one.values)]
     kv = {site: replace(one, keys=wanted[2 * i], values=wanted[2 * i + 1]) for i, (site, one) in enumerate(kv.items())}
     head = random_head(bone.spec, 3)

@@ -110,7 +110,11 @@ class Theirs:
             labels = made.target_ids
         chosen = made.labels if labels is None else labels
         assert chosen is not None
-        return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device), "labels": chosen.to(self.device)}
+        return {
+            "input_ids": ids.to(self.device),
+            "attention_mask": mask.to(self.device),
+            "labels": chosen.to(self.device),
+        }
 
     def _loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         scope = torch.autocast(self.device.type, torch.bfloat16) if self.autocast else nullcontext()

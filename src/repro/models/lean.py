@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.activations import NewGELUActivation
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
-from transformers.models.t5.modeling_t5 import T5LayerNorm
+from transformers import activations
+from transformers.models.llama import modeling_llama
+from transformers.models.t5 import modeling_t5
 
 _MODE = "repro_mode"
 
@@ -54,7 +54,7 @@ def root_mean_square(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     return _RootMeanSquare.apply(states, weight, epsilon)  # type: ignore[no-untyped-call]
 
 
-class LeanT5LayerNorm(T5LayerNorm):  # type: ignore[misc]
+class T5LayerNorm(modeling_t5.T5LayerNorm):  # type: ignore[misc]
     """T5's norm; the library's own where the batch is padded or the gain is trained."""
 
     def forward(self, hidden_states: Tensor) -> Any:
@@ -64,7 +64,7 @@ class LeanT5LayerNorm(T5LayerNorm):  # type: ignore[misc]
         return super().forward(hidden_states)
 
 
-class LeanLlamaRMSNorm(LlamaRMSNorm):  # type: ignore[misc]
+class LlamaRMSNorm(modeling_llama.LlamaRMSNorm):  # type: ignore[misc]
     """Llama's norm, as above."""
 
     def forward(self, hidden_states: Tensor) -> Any:
@@ -74,7 +74,7 @@ class LeanLlamaRMSNorm(LlamaRMSNorm):  # type: ignore[misc]
         return super().forward(hidden_states)
 
 
-class LeanNewGELU(NewGELUActivation):  # type: ignore[misc]
+class NewGELUActivation(activations.NewGELUActivation):  # type: ignore[misc]
     """The tanh form of GELU (GPT-2, T5 1.1) in one kernel; the library's arithmetic where the batch is padded."""
 
     def forward(self, states: Tensor) -> Any:
@@ -82,7 +82,12 @@ class LeanNewGELU(NewGELUActivation):  # type: ignore[misc]
         return F.gelu(states, approximate="tanh") if _packed(self) else super().forward(states)
 
 
-_LEAN = {T5LayerNorm: LeanT5LayerNorm, LlamaRMSNorm: LeanLlamaRMSNorm, NewGELUActivation: LeanNewGELU}
+_LEAN: dict[type[nn.Module], type[nn.Module]] = {
+    modeling_t5.T5LayerNorm: T5LayerNorm,
+    modeling_llama.LlamaRMSNorm: LlamaRMSNorm,
+    activations.NewGELUActivation: NewGELUActivation,
+}
+"""The library's class: the one of the same name that stands in for it."""
 
 
 def install(model: nn.Module) -> Mode:
