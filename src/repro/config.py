@@ -183,7 +183,7 @@ class TrainerConfig:
     attention: str = "sdpa"
     """sdpa | eager"""
     packing: Any = "auto"
-    """Sequences of a batch end to end, without padding: auto (where that is quicker) | true (wherever it can be) | false.
+    """Sequences of a batch end to end, without padding: auto (where that is quicker) | true (wherever it can) | false.
     The same batch, loss and gradient up to rounding; dropout is drawn in another order."""
     gradient_checkpointing: bool = False
     checkpoint_seconds: float = 300.0
@@ -294,6 +294,7 @@ ADDED: dict[str, Any] = {
     "method.init_distribution": "normal",
     "method.lstm_dropout": 0.0,
     "task.check_rows": True,  # off, the files may be other ones than the task's name says
+    "task.decoding.labels": "generate",
     "task.sentinel": False,
     "task.task_name_prefix": False,
     "task.parts": {},

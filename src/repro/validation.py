@@ -28,6 +28,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "task.source": ("local", "hub"),
     "task.form": ("auto", "cloze", "text_to_text", "pair", "choice", "ranking", "tagging", "span"),
     "task.report_split": ("validation", "test"),
+    "task.decoding.labels": ("generate", "score"),
     "trainer.optimiser.name": ("adamw", "adafactor"),
     "trainer.optimiser.factored": ("auto", "always", "never"),
     "trainer.optimiser.weight_decay_form": ("absolute", "times_learning_rate"),

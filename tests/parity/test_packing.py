@@ -1,4 +1,4 @@
-"""Packed sequences give what the padded batch gives: loss and every trained gradient, for every family, site and form."""
+"""Packed sequences give what the padded batch gives: loss and every gradient, for every family, site and form."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -46,13 +46,13 @@ def wrapped(workload: Workload) -> Any:
     for part in model.modules():
         if isinstance(part, transformers.PreTrainedModel):
             part.config._attn_implementation = "sdpa"
-    rows = {"num_virtual_tokens": workload.prompt}
+    rows = workload.prompt
     if kind.kind == "encoder_decoder":
-        return peft.get_peft_model(model, peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", **rows))
+        return peft.get_peft_model(model, peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=rows))
     if kind.kind == "decoder":
-        return peft.get_peft_model(model, peft.PrefixTuningConfig(task_type="CAUSAL_LM", **rows))
-    made = peft.get_peft_model(model, peft.PrefixTuningConfig(task_type="FEATURE_EXTRACTION", **rows))
-    return Classifier(made, workload.model["width"])
+        return peft.get_peft_model(model, peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=rows))
+    prefix = peft.PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=rows)
+    return Classifier(peft.get_peft_model(model, prefix), workload.model["width"])
 
 
 @torch.no_grad()

@@ -166,7 +166,7 @@ class Backbone:
                 attach_site(module, plan)
         for position in self._positions:
             packed, shift = sites[position.site].queries, self._shift[position.site]
-            each = shift[packed.rows, 0] if isinstance(shift, Tensor) else shift
+            each = shift[packed.token_owners, 0] if isinstance(shift, Tensor) else shift
             self._packed_positions[position.site] = (packed.positions + position.first + each)[None]
 
     @cached_property

@@ -38,7 +38,7 @@ def attend(
             front_keys, front_values = own.expanded(len(group.rows), key.dtype)
             length, seen = front_keys.shape[2], own.seen(len(group.rows))
             own_keys, own_values = torch.cat([front_keys, own_keys], 2), torch.cat([front_values, own_values], 2)
-        plainly_causal = base == "sdpa" and site.causal and site.bias is None and not length
+        plainly_causal = base == "sdpa" and site.plainly_causal and not length
         mask = None if plainly_causal else site.mask(index, length, seen, query.dtype)
         made, *_ = function(
             module,

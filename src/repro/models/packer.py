@@ -1,4 +1,4 @@
-"""Whether a batch is read as packed sequences or as a padded rectangle, and what the model is given when it is packed."""
+"""Whether a batch is read as packed sequences or as a padded rectangle, and what a packed model is given."""
 
 from __future__ import annotations
 
@@ -61,12 +61,16 @@ def sites_of(backbone: Backbone, masks: Mapping[str, Tensor]) -> dict[str, Site]
         for stack, one in packed.items()
     }
     if len(packed) == 2:
-        queries, keys = packed["decoder"], packed["encoder"]
-        module, absorbs = backbone.attention["cross"][0], backbone.family.absorbs
-        absorbed = absorbs is not None and absorbs(module, queries, keys)
-        wide = backbone.spec.width * backbone.spec.heads if absorbed else width
-        sites["cross"] = Site(queries, keys, causal=False, width=wide, absorbed=absorbed)
+        sites["cross"] = cross_site(backbone, packed["decoder"], packed["encoder"])
     return sites
+
+
+def cross_site(backbone: Backbone, queries: Packed, keys: Packed) -> Site:
+    """How targets read sources."""
+    absorbs = backbone.family.absorbs
+    absorbed = absorbs is not None and absorbs(backbone.attention["cross"][0], queries, keys)
+    width = backbone.spec.width * backbone.spec.heads if absorbed else backbone.query_width
+    return Site(queries, keys, causal=False, width=width, absorbed=absorbed)
 
 
 def inputs_of(backbone: Backbone, packed: Packed, **padded: Tensor | None) -> dict[str, Any]:

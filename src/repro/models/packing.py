@@ -68,17 +68,22 @@ class Packed:
     Args:
         mask: [N, T] 1 on real tokens.
         order: rows of the rectangle in the order of their sequences.
+        share: rows of the rectangle that are one row of the batch (the labels of an example).
     """
 
-    def __init__(self, mask: Tensor, order: Tensor):
+    def __init__(self, mask: Tensor, order: Tensor, share: int = 1):
         chosen = mask.bool()[order]
         sequence, place = chosen.nonzero(as_tuple=True)
         self.shape = mask.shape
         self.order = order
         """[N] row of the rectangle that each sequence is"""
+        self.owners = order // share
+        """[N] row of the batch that each sequence is of"""
         self.lengths: tuple[int, ...] = tuple(chosen.sum(1).tolist())
         self.rows = order[sequence]
         """[S] row of the rectangle that each token is of"""
+        self.token_owners = self.owners[sequence]
+        """[S] row of the batch that each token is of"""
         self.places = self.rows * mask.shape[1] + place
         """[S] place of each token in the flattened rectangle"""
         self.positions = (chosen.cumsum(1) - 1)[sequence, place]
@@ -138,7 +143,7 @@ class Group:
     queries: Side
     keys: Side
     rows: Tensor
-    """[G] rows of the rectangle"""
+    """[G] rows of the batch"""
 
 
 def _side(lengths: Sequence[int], device: torch.device) -> Side:
@@ -184,6 +189,7 @@ class Site:
         width: H x Dh of the queries.
         bias: length T to what is added to every score [1, H, T, T] (T5's relative positions).
         absorbed: cross-attention reads the memory itself, not keys and values made of it (`t5_attention`).
+        branches: [S] of each token 0, or the branch of a tree it is on: branches see the trunk, not each other.
     """
 
     def __init__(
@@ -194,9 +200,10 @@ class Site:
         width: int,
         bias: Callable[[int, torch.dtype], Tensor] | None = None,
         absorbed: bool = False,
+        branches: Tensor | None = None,
     ):
         self.queries, self.keys, self.causal, self.width = queries, keys, causal, width
-        self.bias, self.absorbed = bias, absorbed
+        self.bias, self.absorbed, self.branches = bias, absorbed, branches
         self._masks: dict[Any, Tensor | None] = {}
 
     @cached_property
@@ -208,7 +215,7 @@ class Site:
             Group(
                 _side(self.queries.lengths[first:end], device),
                 _side(self.keys.lengths[first:end], device),
-                self.queries.order[first:end],
+                self.queries.owners[first:end],
             )
             for first, end in runs(self.queries.lengths, self.keys.lengths, self.width, call)
         )
@@ -233,18 +240,34 @@ class Site:
         name = (index, prefix, seen is None, dtype)  # one batch has one prefix length, and one mask, a site
         if name in self._masks:
             return self._masks[name]
-        made = self._mask(self.groups[index], prefix, seen, dtype)
+        made = self._mask(index, prefix, seen, dtype)
         if made is None or not made.requires_grad:  # else T5's table is tuned: each layer gets a graph of its own
             self._masks[name] = made
         return made
 
-    def _mask(self, group: Group, prefix: int, seen: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    @property
+    def plainly_causal(self) -> bool:
+        """Whether the kernels' own causal switch says all there is to say, where nothing stands in front."""
+        return self.causal and self.bias is None and self.branches is None
+
+    def _allowed(self, index: int) -> Tensor | None:
+        """[G or 1, 1, queries or 1, keys] True where group `index` may look; None: everywhere."""
+        group = self.groups[index]
         queries, keys = group.queries.length, group.keys.length
-        if self.causal:  # padding stands behind all real tokens, so that it is hidden too
-            allowed = torch.ones(queries, keys, dtype=torch.bool, device=group.rows.device).tril()[None, None]
-            allowed = None if queries == 1 else allowed
-        else:
-            allowed = group.keys.valid()
+        if not self.causal:
+            return group.keys.valid()
+        if queries == 1:
+            return None
+        # Padding stands behind all real tokens, so that it is hidden too.
+        lower = torch.ones(queries, keys, dtype=torch.bool, device=group.rows.device).tril()[None, None]
+        if self.branches is None:
+            return lower
+        own = group.keys.cut(self.branches.split(self.key_tokens)[index][:, None, None])  # G 1 T 1
+        return lower & ((own.mT == 0) | (own.mT == own))
+
+    def _mask(self, index: int, prefix: int, seen: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+        group, allowed = self.groups[index], self._allowed(index)
+        queries, keys = group.queries.length, group.keys.length
         bias = None if self.bias is None else self.bias(keys, dtype)
         if allowed is None and bias is None and seen is None:
             return None
@@ -254,9 +277,8 @@ class Site:
             scores = scores.masked_fill(~allowed, lowest)
         if not prefix:
             return scores.expand(-1, -1, queries, -1)
-        front = scores.new_zeros(1, 1, 1, prefix)
-        if seen is not None:
-            front = front.masked_fill(~seen, lowest)
+        empty = scores.new_zeros(1, 1, 1, prefix)
+        front = empty if seen is None else empty.masked_fill(~seen, lowest)
         count, heads = max(len(front), len(scores)), scores.shape[1]
         both = (front.expand(count, heads, queries, -1), scores.expand(count, -1, queries, -1))
         return torch.cat(both, 3)
