@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"config", "errors"},
     "tasks": {"metrics.base", "config", "errors"},
     "models": {"methods.base", "tasks.base", "errors"},
-    "training": {"methods", "models", "store.files", "errors"},
+    "training": {"methods", "models", "store.files", "store.checkpoints", "errors"},
     "evaluation": {"models", "tasks", "metrics", "methods.base"},
     # metrics: their `reduce` only, over statistics that records keep.
     "report": {"store", "papers", "stats", "metrics", "config", "errors"},

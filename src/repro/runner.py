@@ -340,7 +340,7 @@ def _run_trial(
         try:
             if finished is not None:
                 finished.deviations = deviations(plain, task, trial.deviations)
-                finished.provenance = _circumstances(plain, trial, task, command, started)
+                finished.provenance |= _circumstances(plain, trial, task, command, started)
                 finished.cost["seconds"] = round(time.monotonic() - clock, 3)
                 store.put(finished)
         finally:
