@@ -31,11 +31,13 @@ repro: do published results on soft prompts hold?
   repro ensemble KEY KEY ...               let several prompts of one cell vote
   repro neighbours KEY                     the words nearest to a trained prompt
   repro export KEY --format F --out DIR    a trained prompt as safetensors or for peft, a tuned model for transformers
+  repro store verify                       find damage in records and runs, with the fix for each
+  repro store merge FOLDER ...             the records of other machines' results folders into ours
   repro import FILE --out FILE             a numpy or peft prompt as a file for method.start_from
 
 `python -m repro ARGS` without a command is `repro run ARGS`.
-Exit codes: 0 done, 1 `check`: a claim fails on our runs, 2 bad input or a failed trial (a sentence says what to do),
-130 interrupted after a checkpoint.
+Exit codes: 0 done, 1 `check`: a claim fails on our runs, `store`: damage or a conflict, 2 bad input or a failed trial
+(a sentence says what to do), 130 interrupted after a checkpoint.
 """
 
 
@@ -235,6 +237,13 @@ def versus(arguments: Sequence[str]) -> int:
     return compare_groups(arguments)
 
 
+def store(arguments: Sequence[str]) -> int:
+    """Damage in the store, and the records of several machines in one."""
+    from repro.store.commands import store as of_store
+
+    return of_store(arguments)
+
+
 def plan(arguments: Sequence[str]) -> int:
     """What an exhibit or a paper would run, before anything runs."""
     from repro.sweeps.plan import main as make
@@ -261,6 +270,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "check": check,
     "versus": versus,
     "doctor": doctor,
+    "store": store,
     **{name: _of_prompts(name) for name in ("predict", "ensemble", "neighbours", "export")},
     "import": _of_prompts("import_prompt"),
 }

@@ -276,6 +276,6 @@ def test_damaged_best_tensors_name_the_file_and_the_fix(tmp_path: Path, damage: 
     kept = Checkpoints(tmp_path)
     kept.save_best(6, tensors(6))
     damage(tmp_path / "best-6.safetensors")
-    with pytest.raises(StoreError, match="damaged.*Run the same command again") as caught:
+    with pytest.raises(StoreError, match=r"damaged.*Run the same command again") as caught:
         kept.load_best(6)
     assert str(tmp_path / "best-6.safetensors") in str(caught.value)

@@ -1,4 +1,4 @@
-"""The states of a trial that can be continued from: which files belong to each, whether they are whole. No tensors here.
+"""The states that a killed trial can continue from: which files belong to each, and whether they are whole.
 
 A checkpoint folder holds two states, each a JSON file that names its tensor files with their hashes and carries a hash
 of its own text: `state.json`, and `state-before.json`, the one before, for when the newest turns out to be damaged.
@@ -98,9 +98,8 @@ def _whole(folder: Path, name: str) -> State:
 def _parsed(content: bytes) -> State:
     try:
         state = json.loads(content)
-        if set(state) != _FIRST_FORM:
-            if state.pop("digest", None) != _digest(state):
-                raise Damage("its checksum does not match")
+        if set(state) != _FIRST_FORM and state.pop("digest", None) != _digest(state):
+            raise Damage("its checksum does not match")
         best = state.get("best")
         hashes = {state["tensors"]: state["sha256"]} | ({best["name"]: best["sha256"]} if best else {})
         if wrong := [name for name in hashes if Path(name).name != name]:

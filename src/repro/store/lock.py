@@ -249,6 +249,30 @@ def _look(path: Path) -> _Seen | None:
     return _Seen(owner, status.st_mtime)
 
 
+def fault_of(path: Path, stale_seconds: float = 60.0) -> str | None:
+    """Why a lock file cannot be that of a living holder, as far as one look tells; None: it may be.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    seen = _look(path)
+    if seen is None:
+        return None
+    if seen.owner.process_table == process_table():
+        gone = not is_alive(seen.owner.pid, seen.owner.process_start)
+        return f"its holder, {seen.owner}, is gone" if gone else None
+    try:
+        now = _server_time(path.parent)
+    except OSError:  # a folder that we may only read
+        now = time.time()
+    age = now - seen.modified
+    if age > stale_seconds:
+        return f"its holder, {seen.owner}, has not refreshed it for {age:,.0f} s"
+    if age < -stale_seconds:
+        return f"it was last refreshed {-age:,.0f} s in the future by its holder, {seen.owner}: a clock jumped"
+    return None
+
+
 def _heartbeat(stale_seconds: float) -> float:
     """Seconds between two refreshments of a lock."""
     return min(5.0, stale_seconds / 4)
