@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -93,8 +94,11 @@ def _job(config: Any) -> None:
 
     from repro.composing import chosen, note_given
     from repro.config import resolved
+    from repro.masking import MaskedLog
     from repro.runner import run as run_trial
 
+    for handler in logging.getLogger().handlers:  # Hydra has just set them up
+        handler.addFilter(MaskedLog())
     plain = resolved(config)
     hydra_config = HydraConfig.get()
     folders = [source.path for source in hydra_config.runtime.config_sources if source.schema == "file"]
@@ -276,9 +280,20 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 }
 
 
+def _masked_traceback(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """What Python prints of an error that nobody expected, its secrets masked."""
+    import traceback
+
+    from repro.masking import masked_text
+
+    print(masked_text("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Dispatch; print one clear message for what a person can mend."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # a process of its own
+        sys.excepthook = _masked_traceback
     if not given or given[0] in ("--help", "-h", "help"):
         print(USAGE)
         return 0

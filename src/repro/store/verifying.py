@@ -11,6 +11,7 @@ from typing import Any
 
 from repro.config import run_key
 from repro.errors import StoreError
+from repro.masking import MASK
 from repro.store.checkpoints import BEFORE, NEWEST, newest
 from repro.store.files import ABANDONED_SECONDS, explained, read_json, sha256_file, writer_lives
 from repro.store.lock import fault_of
@@ -18,7 +19,6 @@ from repro.store.record import CHECKSUM, Record, with_checksum
 from repro.store.store import RECORD_NAME, checked
 
 _RESTORE = "restore it (git checkout -- FILE, if it is kept in git), or delete it and run the trial again"
-_MASK = "***"
 CONFLICTS = "conflict-*.json"
 """What `repro store merge` lays beside a record that another machine has with another result."""
 
@@ -110,7 +110,7 @@ def _altered(data: dict[str, Any]) -> str | None:
         named = run_key(data["config"])
     except (KeyError, TypeError, AttributeError) as error:
         return f"its config is damaged ({type(error).__name__}: {error})"
-    if named != data["key"] and _MASK not in json.dumps(data["config"]):  # a masked secret hides what gave the key
+    if named != data["key"] and MASK not in json.dumps(data["config"]):  # a masked secret hides what gave the key
         return f"its config belongs to the key {named}: it was edited"
     return None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ReproError
+from repro.masking import masked_text
 from repro.sweeps import grids, plan
 from repro.sweeps.experiments import Experiment
 from repro.sweeps.trials import Composer
@@ -40,7 +41,7 @@ def run(chosen: Sequence[Experiment], given: Mapping[str, str], models: Sequence
                 if name in seen:
                     continue
                 seen.add(name)
-                print(f"{experiment.name} {number}/{len(todo)}: {name}", flush=True)
+                print(f"{experiment.name} {number}/{len(todo)}: {masked_text(name)}", flush=True)
                 worst = max(worst, _trial(composer, trial, words, lost))
         for grid in experiment.grids:
             if "vote" in grid:
