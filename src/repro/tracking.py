@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from repro.errors import ConfigError
+from repro.masking import masked_text, masked_values
 from repro.store.record import Record
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class WandbTracker:
             finish_seconds: how long `finish` may wait for wandb to write what is left.
         """
         self._settings: dict[str, Any] = {"project": project, "group": group, "mode": mode, "id": key, "name": key}
-        self._config = dict(config)
+        self._config = masked_values(config)
         self._folder = Path(folder)
         self._finish_seconds = finish_seconds
         self._queue: queue.Queue[tuple[dict[str, Any], int] | _End] = queue.Queue(maxsize=QUEUE_SIZE)
@@ -154,7 +155,7 @@ class WandbTracker:
             log.warning(
                 "wandb is off for the rest of trial %s: %s. The trial goes on; `tracker=none` avoids this warning.",
                 self._settings["id"],
-                why,
+                masked_text(why),
             )
             self._disabled.set()
 

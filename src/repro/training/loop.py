@@ -101,8 +101,6 @@ def fit(run: Fit, checkpoints: Checkpoints, watcher: Watcher) -> Progress:
     def save() -> None:
         nonlocal saved_at
         checkpoints.save(progress, run.snapshot())
-        if progress.best:
-            checkpoints.prune_best(progress.best["step"])
         saved_at = time.monotonic()
 
     while progress.step < run.steps or progress.evaluated_step < run.steps:
