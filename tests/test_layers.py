@@ -51,7 +51,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trial": {ANY},
     "runner": {ANY},
     "sweeps": {
-        *("composing", "config", "errors", "jobs", "masking", "papers", "params", "prompts", "report", "runner", "store"),
+        *(
+            "composing",
+            "config",
+            "errors",
+            "jobs",
+            "masking",
+            "papers",
+            "params",
+            "prompts",
+            "report",
+            "runner",
+            "store",
+        ),
         "validation",
     },
     # Trials as jobs of a cluster; a job runs them as `repro run` does.
@@ -80,6 +92,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "validation",
     },
     "prompts": {ANY},
+    "bench": {ANY},
     # `repro doctor`: looks at everything there is.
     "doctor": {ANY},
     "task_configs": {"composing", "config", "errors"},
@@ -100,9 +113,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # Library: the parts that may import it, at any level of their code. Others may import anything.
 ONLY_IN: dict[str, set[str]] = {
-    "transformers": {"models"},
+    "transformers": {"models", "bench"},  # bench: the anchors that ours is timed against
     "tokenizers": {"models"},
-    "torch": {"methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"},
+    "torch": {"bench", "methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"},
     "safetensors": {"models", "training", "trial", "params", "prompts"},
     "datasets": {"tasks", "metrics"},  # metrics: the types of columns that `evaluate` asks for
     "hydra": {"cli", "composing", "jobs", "runner", "rescoring", "sweeps", "params"},

@@ -210,8 +210,8 @@ def holder(path: Path, stale_seconds: float = 60.0) -> Owner | None:
     seen = _look(path)
     if seen is None:
         return None
-    if seen.owner.process_table == _process_table():
-        return seen.owner if _is_alive(seen.owner) else None
+    if seen.owner.process_table == process_table():
+        return seen.owner if is_alive(seen.owner.pid, seen.owner.process_start) else None
     return seen.owner if time.time() - seen.modified <= stale_seconds else None
 
 
