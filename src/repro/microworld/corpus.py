@@ -46,10 +46,11 @@ def _asked_story(draw: Draw) -> str:
         if kind < 0.25:
             lines.append(_exchange(draw, true_question(draw, story), "yes"))
         elif kind < 0.5:
-            lines.append(_exchange(draw, false_question(draw, story), "no"))
+            doubted = false_question(draw, story)
+            lines += [_exchange(draw, doubted, "no")] if doubted else []
         elif kind < 0.88:
             asked = open_question(draw, story)
-            lines.append(_exchange(draw, asked.question, str(asked.answer)))
+            lines += [_exchange(draw, asked.question, str(asked.answer))] if asked else []
         else:
             lines.append(_exchange(draw, hopeless_question(draw, story).question, "unknown"))
     return " ".join(lines)

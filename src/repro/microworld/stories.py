@@ -21,7 +21,8 @@ PRONOUN_SHARE = 0.5
 """How often a sentence that goes on about the same agent says she or he."""
 CONVERSE_SHARE = 0.2
 """How often a question about a transfer is asked from its other end, be it true or false."""
-_TRIES = 50
+TRIES = 50
+"""Draws after which a story is taken not to have what is wanted."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,18 @@ def true_question(draw: Draw, story: Story) -> str:
     return yes_no_question(event, draw.random)
 
 
-def false_question(draw: Draw, story: Story) -> str:
-    """A yes/no question whose answer is no, of words of the passage: roles changed, or another's person or thing."""
-    while True:
+def false_question(draw: Draw, story: Story) -> str | None:
+    """A yes/no question whose answer is no, of words of the passage: roles changed, or another's person or thing.
+
+    None where none was found: in some stories everybody did the same.
+    """
+    for _ in range(TRIES):
         changed = falsified(draw, draw.random.choice(story.events), story)
         if changed is not None:
             if changed.a2 is not None and draw.random.random() < CONVERSE_SHARE:
                 changed = changed.converse()
             return yes_no_question(changed, draw.random)
+    return None
 
 
 def falsified(draw: Draw, event: Event, story: Story) -> Event | None:
@@ -131,17 +136,18 @@ class Asked:
     start: int | None
 
 
-def open_question(draw: Draw, story: Story) -> Asked:
-    """Who, what, where or when, of an event that no other of the story can be taken for."""
-    while True:
-        number = draw.random.randrange(len(story.events))
-        event = story.events[number]
-        asked = draw.random.choice(answerable(event))
-        text = answer(event, asked)
-        before = sum(len(sentence) + 1 for sentence in story.sentences[:number])
-        start = story.sentences[number].find(text)
-        if start >= 0 and _only(event, asked, story):
-            return Asked(asked_of(event, asked), text, before + start)
+def open_question(draw: Draw, story: Story) -> Asked | None:
+    """Who, what, where or when, of an event that no other of the story can be taken for; None: it has no such event."""
+    possible = []
+    before = 0
+    for event, sentence in zip(story.events, story.sentences, strict=True):
+        for asked in answerable(event):
+            text = answer(event, asked)
+            place = sentence.find(text)
+            if place >= 0 and _only(event, asked, story):
+                possible.append(Asked(asked_of(event, asked), text, before + place))
+        before += len(sentence) + 1
+    return draw.random.choice(possible) if possible else None
 
 
 def _only(event: Event, asked: str, story: Story) -> bool:
@@ -161,7 +167,7 @@ def hopeless_question(draw: Draw, story: Story) -> Asked:
 
     Where all of them did the same, none of these is without an answer: then it is about somebody else.
     """
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         event = draw.random.choice(story.events)
         if draw.random.random() < 0.4:
             missing = [end for end in ("place", "time") if getattr(event, end) is None and event.kind != "move"]
