@@ -46,11 +46,10 @@ def _asked_story(draw: Draw) -> str:
         if kind < 0.25:
             lines.append(_exchange(draw, true_question(draw, story), "yes"))
         elif kind < 0.5:
-            doubted = false_question(draw, story)
-            lines += [_exchange(draw, doubted, "no")] if doubted else []
+            lines.append(_exchange(draw, false_question(draw, story), "no"))
         elif kind < 0.88:
             asked = open_question(draw, story)
-            lines += [_exchange(draw, asked.question, str(asked.answer))] if asked else []
+            lines.append(_exchange(draw, asked.question, asked.answer or "unknown"))
         else:
             lines.append(_exchange(draw, hopeless_question(draw, story).question, "unknown"))
     return " ".join(lines)

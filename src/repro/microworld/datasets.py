@@ -46,10 +46,8 @@ def questions(split: str) -> Files:
     """Yes/no questions on a passage (BoolQ's format)."""
     draw, rows = drawn("questions", split), []
     for number in range(ROWS[split]):
-        asked, yes = None, bool(number % 2)
-        while asked is None:
-            story = draw_story(draw, draw.random.choice((2, 3)))
-            asked = true_question(draw, story) if yes else false_question(draw, story)
+        story, yes = draw_story(draw, draw.random.choice((2, 3))), bool(number % 2)
+        asked = true_question(draw, story) if yes else false_question(draw, story)
         rows.append({"passage": story.text, "question": asked, "label": YES_NO[yes]})
     draw.random.shuffle(rows)
     return {f"{split}.jsonl": _jsonl(rows)}
@@ -80,10 +78,12 @@ def word_sense(split: str) -> Files:
 def _reading(name: str, split: str, unanswerable: float) -> Files:
     draw, paragraphs = drawn(name, split), []
     for number in range(ROWS[split]):
-        asked, hopeless = None, draw.random.random() < unanswerable
-        while asked is None:
-            story = draw_story(draw, draw.random.choice((2, 3)))
-            asked = hopeless_question(draw, story) if hopeless else open_question(draw, story)
+        story = draw_story(draw, draw.random.choice((2, 3)))
+        hopeless = draw.random.random() < unanswerable
+        asked = hopeless_question(draw, story) if hopeless else open_question(draw, story)
+        while asked.answer is None and not hopeless:  # a rare story answers none
+            story = draw_story(draw, 3)
+            asked = open_question(draw, story)
         answers = [] if asked.answer is None else [{"text": asked.answer, "answer_start": asked.start}]
         question: dict[str, Any] = {"id": f"{split}-{number}", "question": asked.question, "answers": answers}
         if unanswerable:

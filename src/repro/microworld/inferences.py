@@ -33,7 +33,7 @@ def conclusion(draw: Draw) -> tuple[str, str, bool]:
         if random.random() < 0.6:
             follows = replace(follows, place=None, time=None, manner=None)
         return premise, said(follows, _another(draw, follows, form)), True
-    changed = next(filter(None, (falsified(draw, event, story) for _ in range(TRIES))), None)
+    changed = next(filter(None, (falsified(draw, event, story) for _ in range(TRIES * TRIES))), None)
     if changed is None:  # nothing else could have happened among these
         return conclusion(draw)
     if changed.a2 is not None and random.random() < 0.5:

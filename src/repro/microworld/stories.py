@@ -22,7 +22,7 @@ PRONOUN_SHARE = 0.5
 CONVERSE_SHARE = 0.2
 """How often a question about a transfer is asked from its other end, be it true or false."""
 TRIES = 50
-"""Draws after which a story is taken not to have what is wanted."""
+"""Draws after which a story is taken not to have what is wanted (where choices are nested: its square)."""
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,15 @@ def true_question(draw: Draw, story: Story) -> str:
     return yes_no_question(event, draw.random)
 
 
-def false_question(draw: Draw, story: Story) -> str | None:
-    """A yes/no question whose answer is no, of words of the passage: roles changed, or another's person or thing.
-
-    None where none was found: in some stories everybody did the same.
-    """
-    for _ in range(TRIES):
+def false_question(draw: Draw, story: Story) -> str:
+    """A yes/no question whose answer is no, of words of the passage: roles changed, or another's person or thing."""
+    for _ in range(TRIES * TRIES):
         changed = falsified(draw, draw.random.choice(story.events), story)
         if changed is not None:
             if changed.a2 is not None and draw.random.random() < CONVERSE_SHARE:
                 changed = changed.converse()
             return yes_no_question(changed, draw.random)
-    return None
+    return yes_no_question(replace(story.events[0], a0=draw.person()), draw.random)  # a story in which all did the same
 
 
 def falsified(draw: Draw, event: Event, story: Story) -> Event | None:
@@ -136,18 +133,21 @@ class Asked:
     start: int | None
 
 
-def open_question(draw: Draw, story: Story) -> Asked | None:
-    """Who, what, where or when, of an event that no other of the story can be taken for; None: it has no such event."""
-    possible = []
-    before = 0
-    for event, sentence in zip(story.events, story.sentences, strict=True):
-        for asked in answerable(event):
-            text = answer(event, asked)
-            place = sentence.find(text)
-            if place >= 0 and _only(event, asked, story):
-                possible.append(Asked(asked_of(event, asked), text, before + place))
-        before += len(sentence) + 1
-    return draw.random.choice(possible) if possible else None
+def open_question(draw: Draw, story: Story) -> Asked:
+    """Who, what, where or when, of an event that no other of the story can be taken for.
+
+    A rare story has no such event: then it is a question that the passage does not answer.
+    """
+    for _ in range(TRIES * TRIES):
+        number = draw.random.randrange(len(story.events))
+        event = story.events[number]
+        asked = draw.random.choice(answerable(event))
+        text = answer(event, asked)
+        before = sum(len(sentence) + 1 for sentence in story.sentences[:number])
+        start = story.sentences[number].find(text)
+        if start >= 0 and _only(event, asked, story):
+            return Asked(asked_of(event, asked), text, before + start)
+    return hopeless_question(draw, story)
 
 
 def _only(event: Event, asked: str, story: Story) -> bool:
