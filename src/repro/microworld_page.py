@@ -27,7 +27,7 @@ HEAD = f"""\
 
 `src/repro/microworld` writes a small world (version {VERSION}): people, towns, firms and things, what they did to each
 other, questions about it, records and news. Its running text pre-trains the mini backbones
-([mini-models.md](mini-models.md)), its ten labelled tasks (`conf/task/mini_*.yaml`) are what `make repro-mini` trains
+([mini-models.md](mini-models.md)), its eleven labelled tasks (`conf/task/mini_*.yaml`) are what `make repro-mini` trains
 on ([mini.md](mini.md)). Everything follows from a seed and the version: the same bytes on every machine, checked by the
 hashes in the task configs. A task's files are written into the user's cache when first asked for (under
 `$XDG_CACHE_HOME/repro`, `~/.cache/repro` by default); nothing is downloaded, and nothing in it is copied from a data
@@ -75,7 +75,8 @@ def _examples() -> str:
 
 def _shown(one: Any, task: Any) -> str:
     if isinstance(one, Pair):
-        return f"{one.first} / {one.second} -> **{task.labels[one.label]}**"
+        texts = " / ".join(text for text in (one.first, one.second) if text is not None)
+        return f"{texts} -> **{task.labels[one.label]}**"
     if isinstance(one, Span):
         answer = "no answer" if one.answer is None else one.context[slice(*one.answer)]
         return f"{one.context} / {one.question} -> **{answer}**"
@@ -162,7 +163,9 @@ def by_words(task: Any) -> list[Any] | None:
 def bag(task: Any, example: Example) -> dict[str, int]:
     """Counts of the words of each text and of those that both have, and how many they are."""
     pair = task.render(example)
-    first, second = ([word.strip(".,?:").lower() for word in str(text).split()] for text in (pair.first, pair.second))
+    first, second = (
+        [word.strip(".,?:").lower() for word in (text or "").split()] for text in (pair.first, pair.second)
+    )
     both = set(first) & set(second)
     counts = Counter(
         [*(f"1 {word}" for word in first), *(f"2 {word}" for word in second), *(f"= {word}" for word in both)]

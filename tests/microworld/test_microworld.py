@@ -217,11 +217,21 @@ def test_every_split_is_as_its_config_says(name: str, tmp_path: Path, monkeypatc
     assert (tmp_path / "repro" / f"microworld-v{VERSION}" / name).is_dir()
 
 
-@pytest.mark.parametrize("name", ["mini_boolq", "mini_rte", "mini_wic"])
+@pytest.mark.parametrize("name", ["mini_boolq", "mini_rte", "mini_wic", "mini_agent"])
 def test_no_class_is_more_frequent(name: str) -> None:
     for split in SPLITS:
         rows = [json.loads(line) for line in datasets.DATASETS[name](split)[f"{split}.jsonl"].splitlines()]
-        assert Counter(row["label"] for row in rows) == {"yes": len(rows) // 2, "no": len(rows) // 2}
+        assert Counter(row["label"] for row in rows) == dict.fromkeys(task_config(name, "d")["labels"], len(rows) // 2)
+
+
+def test_who_acts_is_told_by_the_sentence() -> None:
+    """By rule: behind `by` in a passive; else the first name, behind a place or time that opens the sentence."""
+    for line in datasets.agents("test")["test.jsonl"].splitlines():
+        row = json.loads(line)
+        text = re.sub(r"^(In|At|On) [^,]*, |^It was ", "", row["sentence"])
+        text = text.split(" by ")[1] if re.search(r" was \w+ (to|from|by) ", text) else text
+        name = " ".join(text.split()[:3])
+        assert bool(re.search(r"\b(and Sons|Works|Mill|Trading|Society)\b", name)) == (row["label"] == "firm"), row
 
 
 def test_unseen_kinds_are_in_the_test_alone() -> None:

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from repro.microworld import VERSION
-from repro.microworld.events import Event, Piece, draw_event, pieces, possible_forms, words_of
+from repro.microworld.events import Event, Piece, draw_event, pieces, possible_forms, said, words_of
 from repro.microworld.inferences import conclusion
 from repro.microworld.records import SEEN, UNSEEN, Record, descriptions, draw_record
 from repro.microworld.reports import draw_report
@@ -71,6 +71,23 @@ def word_sense(split: str) -> Files:
     for number in range(ROWS[split]):
         word, one, other = sense_pair(draw, bool(number % 2))
         rows.append({"word": word, "sentence1": one, "sentence2": other, "label": YES_NO[bool(number % 2)]})
+    draw.random.shuffle(rows)
+    return {f"{split}.jsonl": _jsonl(rows)}
+
+
+AGENTS = ("person", "firm")
+
+
+def agents(split: str) -> Files:
+    """Whether a person or a firm acts in a sentence that names one of each (one text and its class)."""
+    draw, rows = drawn("agents", split), []
+    for number in range(ROWS[split]):
+        acting = AGENTS[number % 2]
+        event = None
+        while event is None or event.a0.kind != acting:
+            kind = draw.random.choice(("transfer", "receipt", "social"))
+            event = draw_event(draw, [draw.person(), draw.firm()], draw.several(draw.thing, 1), kind)
+        rows.append({"sentence": said(event, draw.random.choice(possible_forms(event, True))), "label": acting})
     draw.random.shuffle(rows)
     return {f"{split}.jsonl": _jsonl(rows)}
 
@@ -218,6 +235,7 @@ DATASETS: Mapping[str, Callable[[str], Files]] = {
     "mini_boolq": questions,
     "mini_rte": entailment,
     "mini_wic": word_sense,
+    "mini_agent": agents,
     "mini_squad": reading,
     "mini_squad2": reading_unanswerable,
     "mini_ner": entities,
