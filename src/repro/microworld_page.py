@@ -27,9 +27,9 @@ HEAD = f"""\
 
 `src/repro/microworld` writes a small world (version {VERSION}): people, towns, firms and things, what they did to each
 other, questions about it, records and news. Its running text pre-trains the mini backbones
-([mini-models.md](mini-models.md)), its eleven labelled tasks (`conf/task/mini_*.yaml`) are what `make repro-mini` trains
-on ([mini.md](mini.md)). Everything follows from a seed and the version: the same bytes on every machine, checked by the
-hashes in the task configs. A task's files are written into the user's cache when first asked for (under
+([mini-models.md](mini-models.md)), its eleven labelled tasks (`conf/task/mini_*.yaml`) are what `make repro-mini`
+trains on ([mini.md](mini.md)). Everything follows from a seed and the version: the same bytes on every machine, checked
+by the hashes in the task configs. A task's files are written into the user's cache when first asked for (under
 `$XDG_CACHE_HOME/repro`, `~/.cache/repro` by default); nothing is downloaded, and nothing in it is copied from a data
 set.
 
