@@ -124,7 +124,7 @@ ONLY_IN: dict[str, set[str]] = {
         *("params", "task_configs"),
     },
     "scipy": {"stats"},
-    "matplotlib": {"report"},
+    "matplotlib": {"report", "bench"},
     "wandb": {"tracking"},
     "submitit": {"jobs"},
 }
