@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "microworld": {"errors"},
     # microworld: a task of the small world is written when its files are first asked for.
     "tasks": {"metrics.base", "microworld", "config", "errors"},
-    "models": {"methods.base", "tasks.base", "errors"},
+    "models": {"methods.base", "methods.keyed_dropout", "tasks.base", "errors"},
     "training": {"methods", "models", "store.files", "store.checkpoints", "store.progress", "errors"},
     "evaluation": {"models", "tasks", "metrics", "methods.base"},
     # metrics: their `reduce` only, over statistics that records keep.
@@ -50,11 +50,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "composing": {"config", "validation", "store.files", "errors"},
     "trial": {ANY},
     "runner": {ANY},
+    "attempt": {ANY},
+    "gangs": {ANY},
     "sweeps": {
         *(
             "composing",
             "config",
             "errors",
+            "gangs",
             "jobs",
             "masking",
             "papers",
@@ -77,6 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "errors",
             "jobs",
             "masking",
+            "gangs",
             "methods_page",
             "metrics_page",
             "params",
@@ -305,7 +309,7 @@ import repro.report.compare; look("import repro.report.compare")
 import repro.report.files, repro.report.terminal, repro.report.summary
 import repro.stats, repro.papers.registry, repro.store.store
 look("report, stats, papers, store")
-import repro.config, repro.validation, repro.composing, repro.runner, repro.tracking, repro.provenance
+import repro.config, repro.validation, repro.composing, repro.runner, repro.tracking, repro.provenance, repro.gangs
 look("config, validation, runner")
 from repro.cli import main
 for arguments in (["--help"], ["--version"], ["report", "--help"], ["run", "--cfg", "job"], ["run", "--help"]):

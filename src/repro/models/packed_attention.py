@@ -41,7 +41,10 @@ def attend(
             front_keys, front_values = own.expanded(len(group.rows), key.dtype)
             length, seen = front_keys.shape[2], own.seen(len(group.rows))
             own_keys, own_values = torch.cat([front_keys, own_keys], 2), torch.cat([front_values, own_values], 2)
-        plainly_causal = base == "sdpa" and site.plainly_causal and not length
+        dropped = bool(kwargs.get("dropout"))
+        if dropped:
+            kwargs |= {"prefix_length": length, "rows": group.rows}
+        plainly_causal = base == "sdpa" and site.plainly_causal and not length and not dropped
         mask = None if plainly_causal else site.mask(index, length, seen, scores)
         asked = group.queries.cut(queries[index])
         if widened:
