@@ -114,7 +114,11 @@ class Job:
         """
         found = []
         for trial in self.chunk.trials:
-            record = Store(Path(trial.config["paths"]["results_root"]) / "records").get(trial.key, statistics=False)
+            try:
+                record = Store(Path(trial.config["paths"]["results_root"]) / "records").get(trial.key, statistics=False)
+            except StoreError as error:  # a damaged one is not overwritten
+                self._say(trial, error)
+                continue
             if record is not None and not (record.status == "failed" and trial.config["rerun"]):
                 continue
             note = failures.read(self.folder(trial))
@@ -159,9 +163,9 @@ class Job:
         reached = self._reached()
         if self.name is None:
             return f"{why}: stopped; the same command continues (there is no Slurm job to put back)"
-        if number == signal.SIGTERM and queue.being_cancelled(self.name):
-            self.attempts.end(self.name, "cancelled", reached)
-            return f"{why}: job {self.name} is cancelled and not put back"
+        if number == signal.SIGTERM and queue.being_ended(self.name):
+            self.attempts.end(self.name, "ended", reached)
+            return f"{why}: Slurm ends job {self.name} (cancelled, or its node is lost), so it does not put itself back"
         if number == signal.SIGUSR2 and reached <= self.attempts.reached():
             self.attempts.end(self.name, "stuck", reached)
             return (

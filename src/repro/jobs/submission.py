@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,7 +43,7 @@ class Submission:
     """Where it was asked for."""
     settings: dict[str, Any]
     trials: list[dict[str, Any]]
-    """key, words and experiment of everything that was asked for, found done or submitted, in order."""
+    """key, name, words and experiment of everything that was asked for, found done or submitted, in order."""
     waiting: list[str] = field(default_factory=list)
     """Trials that were asked for and cannot be submitted before others are done."""
     arrays: list[Array] = field(default_factory=list)
@@ -60,12 +60,15 @@ class Submission:
         runs, now = Path(paths["runs_root"]).absolute(), datetime.now(UTC)
         return cls(
             root=runs / FOLDER / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
-            created=now.isoformat(timespec="seconds"),
+            created=now.isoformat(),
             results=str(Path(paths["results_root"]).absolute()),
             runs=str(runs),
             folder=str(Path.cwd()),
             settings=dict(settings),
-            trials=[{"key": one.key, "words": list(one.words), "experiment": one.experiment} for one in asked],
+            trials=[
+                {"key": one.key, "name": one.name, "words": list(one.words), "experiment": one.experiment}
+                for one in asked
+            ],
             waiting=list(waiting),
         )
 
@@ -109,15 +112,13 @@ class Submission:
         except (TypeError, KeyError, AttributeError) as error:
             raise StoreError(f"{root / FILE} is damaged ({error}). Delete that folder: it holds no results.") from error
 
-    def chunks(self) -> Iterator[Chunk]:
-        """The files of every task.
-
-        Raises:
-            ConfigError: a file that is gone or edited.
-        """
-        for number, array in enumerate(self.arrays):
-            for index in range(len(array.tasks)):
-                yield Chunk.read(self.root / f"array-{number}" / f"{index}.json")
+    def files(self) -> list[Path]:
+        """The chunks of every task."""
+        return [
+            self.root / f"array-{number}" / f"{index}.json"
+            for number, array in enumerate(self.arrays)
+            for index in range(len(array.tasks))
+        ]
 
 
 def all_of(runs: Path) -> list[Submission]:
