@@ -1,7 +1,8 @@
 # `make help` lists what can be made. Everything runs in .venv, which `make setup` makes.
 .DEFAULT_GOAL := help
-.PHONY: help setup offline-models check lint format types test test-fast report repro-offline repro-offline-a repro-offline-b repro-offline-c clean \
-    bench bench-gpu $(foreach paper,lester li-liang p-tuning-v2 p-tuning,repro-$(paper) plan-$(paper))
+.PHONY: help setup offline-models check lint format types test test-fast faults report repro-offline repro-offline-a repro-offline-b \
+    repro-offline-c clean bench bench-gpu \
+    $(foreach paper,lester li-liang p-tuning-v2 p-tuning,repro-$(paper) plan-$(paper))
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -101,6 +102,12 @@ bench: $(VENV)/.ready ## training speed and memory against peft on this CPU (hal
 
 bench-gpu: $(VENV)/.ready ## the same on the papers' shapes; needs a CUDA device
 	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench.py --device cuda
+
+# SIGKILLs at random moments, damage, full disks, load: everything must end as if nothing had been. FAULTS: arguments,
+# as in `make faults FAULTS="--kills 200"`; `--list` says what there is, `--sweep COMMAND` what runs under kills.
+FAULTS ?= --kills 30 --out $(RESULTS)/faults.json
+faults: $(VENV)/.ready ## inject every fault many times and print the table (half an hour); fails if anything is lost
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONPATH=scripts $(BIN)/python -m faults $(FAULTS)
 
 report: $(VENV)/.ready ## regenerate REPORT.md, index.html, tables and figures in results/ from the records
 	$(RUN) report

@@ -5,7 +5,6 @@ Nothing here loads torch before `prepare`: config and data are known to be good 
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ from repro.runner import (
 )
 from repro.store import progress
 from repro.store.record import Record
-from repro.store.run_folder import CHECKPOINT, written_files
+from repro.store.run_folder import CHECKPOINT, tidy_finished, written_files
 from repro.store.store import Store
 
 
@@ -115,7 +114,7 @@ class Attempt:
             raise
         finally:
             self._put(finished)
-        self._tidy()
+        tidy_finished(self.folder)
         return self.record
 
     def member(self) -> Any:
@@ -149,7 +148,7 @@ class Attempt:
             self._put(finished)
         if failure is not None:
             raise failure
-        self._tidy()
+        tidy_finished(self.folder)
         return record
 
     def abandon(self) -> None:
@@ -188,9 +187,6 @@ class Attempt:
                 progress.remove(self.folder)
         finally:
             self._tracker.finish(finished)
-
-    def _tidy(self) -> None:
-        shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
 
 
 SHIFTED_BART = (

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from repro.errors import Interrupted, ReproError
+from repro.saying import say
 
 USAGE = """\
 repro: do published results on soft prompts hold?
@@ -67,7 +68,7 @@ def run(arguments: Sequence[str]) -> int:
             raise KeyboardInterrupt from error
         except ReproError as error:  # the other trials of a sweep still run
             failed.append(error)
-            print(f"repro: {error}", file=sys.stderr)
+            say(f"repro: {error}", sys.stderr)
 
     before = sys.argv
     sys.argv = ["repro", *arguments]
@@ -87,9 +88,22 @@ def run(arguments: Sequence[str]) -> int:
     return max((error.exit_code for error in failed), default=0)
 
 
+def _mask_sweep_file(hydra_config: Any) -> None:
+    """Hydra writes the whole command of a multirun into the runs folder: its secrets are masked."""
+    from pathlib import Path
+
+    from repro.masking import masked_text
+    from repro.store.files import write_atomic
+
+    path = Path(hydra_config.sweep.dir) / "multirun.yaml"
+    if path.is_file() and (text := path.read_text()) != (masked := masked_text(text)):
+        write_atomic(path, masked)
+
+
 def _job(config: Any) -> None:
     """One trial of an invocation: run it and print its scores beside the papers'."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from repro import gangs
     from repro.composing import asked
@@ -97,6 +111,8 @@ def _job(config: Any) -> None:
 
     for handler in logging.getLogger().handlers:  # Hydra has just set them up
         handler.addFilter(MaskedLog())
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        _mask_sweep_file(HydraConfig.get())
     gangs.say(gangs.answered(gangs.Job(*asked(config, HydraConfig.get()))))
 
 

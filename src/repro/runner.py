@@ -15,7 +15,7 @@ from repro.errors import ConfigError, DataError, TrialFailed
 from repro.metrics.base import TASK_SCORE, averaged_values
 from repro.store.lock import Lock
 from repro.store.record import Record
-from repro.store.run_folder import finish_tidying
+from repro.store.run_folder import finish_tidying, tidy_finished
 from repro.store.store import Store
 from repro.tasks.wording import worded
 from repro.validation import form_of, validate
@@ -57,6 +57,7 @@ def run(plain: Plain, choices: Mapping[str, Any] | None = None, command: Sequenc
             return Outcome(None, False, folder)
         found = stored(store, key, plain)  # the process we waited for may have finished it
         if found:
+            tidy_finished(folder)
             return Outcome(found, True, folder)
         record = _run_trial(plain, key, folder, store, dict(choices or {}), list(command))
         return Outcome(record, False, folder)

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from repro.errors import Interrupted
+from repro.saying import say
 from repro.store.progress import ProgressFile
 from repro.training.checkpoint import Progress
 
@@ -146,4 +147,4 @@ class Console:
         if self._bar is not None:
             self._bar.console.print(f"{self.name}: {text}", highlight=False)
         else:
-            print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+            say(f"{self.name}: {text}", sys.stderr)
