@@ -45,7 +45,9 @@ def test_a_multirun_is_submitted_as_the_trials_that_run_would_make(
     assert record["choices"] == dict(trials[1].choices)
     assert [word.lower() for word in record["provenance"]["command"]] == [word.lower() for word in trials[1].command]
     again = cli("run", "-m", "hydra/launcher=slurm", *NO_GPU, *words)
-    assert re.search("found 1 (done|collapsed)", again.out) and "2 trials submitted" in again.out, "the queue is empty: they were lost"
+    assert re.search("found 1 (done|collapsed)", again.out) and "2 trials submitted" in again.out, (
+        "the queue is empty: they were lost"
+    )
 
 
 def test_a_trial_that_cannot_run_is_said_and_the_others_are_submitted(

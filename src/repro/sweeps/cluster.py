@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -69,7 +70,7 @@ def _asked(trial: Planned, key: str) -> Asked:
 
 
 def resume(words: Sequence[str], retry: bool, names: Collection[str] = ()) -> int | None:
-    """Submit again what was lost of what was submitted beside these run folders; the exit code.
+    """Submit again what was lost of what was submitted beside these run folders, with the settings of then; exit code.
 
     Args:
         names: only trials of these experiments; empty: all.
@@ -91,14 +92,17 @@ def resume(words: Sequence[str], retry: bool, names: Collection[str] = ()) -> in
             f"{runs / submission.FOLDER}: nothing was submitted there. Name a paper or an experiment, or set "
             "REPRO_RUNS_ROOT to the folder with the run folders."
         )
-    sent = []
+    groups: dict[str, tuple[str, Settings, list[Asked]]] = {}
     for one, trials in found:
-        if not trials:
-            continue
-        settings, before = _settings(one, words), os.getcwd()
-        os.chdir(one.folder)
+        settings = _settings(one, words)
+        alike = json.dumps([one.folder, one.results, settings.plain()], sort_keys=True)
+        groups.setdefault(alike, (one.folder, settings, []))[2].extend(trials)
+    sent, before = [], os.getcwd()
+    for folder, settings, trials in groups.values():
+        os.chdir(folder)
         try:
-            sent.append((_submitted(trials, settings, retry, []), settings))
+            if trials:
+                sent.append((_submitted(trials, settings, retry, []), settings))
         finally:
             os.chdir(before)
     for done, settings in sent:
