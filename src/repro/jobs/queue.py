@@ -70,8 +70,8 @@ def this_job() -> str | None:
     return f"{array}_{number}" if array and number else os.environ.get("SLURM_JOB_ID")
 
 
-def being_cancelled(job: str) -> bool:
-    """Whether a job that gets SIGTERM is being ended for good, by `scancel`.
+def being_ended(job: str) -> bool:
+    """Whether Slurm itself ends a job that gets SIGTERM: by `scancel`, or to put it back because its node is lost.
 
     A preempted job still runs at that moment, and one at its time limit says so. A job that is cancelled could be put
     back too, but whoever cancelled it does not want that.

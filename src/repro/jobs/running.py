@@ -159,9 +159,9 @@ class Job:
         reached = self._reached()
         if self.name is None:
             return f"{why}: stopped; the same command continues (there is no Slurm job to put back)"
-        if number == signal.SIGTERM and queue.being_cancelled(self.name):
-            self.attempts.end(self.name, "cancelled", reached)
-            return f"{why}: job {self.name} is cancelled and not put back"
+        if number == signal.SIGTERM and queue.being_ended(self.name):
+            self.attempts.end(self.name, "ended", reached)
+            return f"{why}: Slurm ends job {self.name} (cancelled, or its node is lost), so it does not put itself back"
         if number == signal.SIGUSR2 and reached <= self.attempts.reached():
             self.attempts.end(self.name, "stuck", reached)
             return (
