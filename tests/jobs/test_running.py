@@ -53,6 +53,18 @@ def test_trials_with_a_score_are_left_out_and_others_are_tried(
     assert failures.read(made.folder(trials[2])) is not None
 
 
+def test_a_damaged_record_stops_no_other_trial(
+    job: Any, asked: Callable[..., Any], put: Callable[..., None], tmp_path: Path
+) -> None:
+    trials = [asked("seed=1"), asked("seed=2")]
+    put(trials[0])
+    (tmp_path / "results" / "records" / trials[0].key / "record.json").write_text("{")
+    made = job(*trials)
+    assert [trial.key for trial in made.left()] == [trials[1].key]
+    note = failures.read(made.folder(trials[0]))
+    assert note is not None and "damaged" in note.reason and made.worst == 2
+
+
 def test_one_that_fails_stops_no_other_and_leaves_a_note(
     job: Any, asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

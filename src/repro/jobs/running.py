@@ -114,7 +114,11 @@ class Job:
         """
         found = []
         for trial in self.chunk.trials:
-            record = Store(Path(trial.config["paths"]["results_root"]) / "records").get(trial.key, statistics=False)
+            try:
+                record = Store(Path(trial.config["paths"]["results_root"]) / "records").get(trial.key, statistics=False)
+            except StoreError as error:  # a damaged one is not overwritten
+                self._say(trial, error)
+                continue
             if record is not None and not (record.status == "failed" and trial.config["rerun"]):
                 continue
             note = failures.read(self.folder(trial))
