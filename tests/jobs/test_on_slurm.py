@@ -115,7 +115,7 @@ def test_the_walk_through_of_the_docs(bench: Bench) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=400,
+            timeout=900,  # it waits for jobs: seconds each on a quiet machine
         )
         printed = [line for line in done.stdout.splitlines() if line]
         if command.startswith("repro status"):
