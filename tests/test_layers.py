@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "microworld": {"errors"},
     # microworld: a task of the small world is written when its files are first asked for.
     "tasks": {"metrics.base", "microworld", "config", "errors"},
-    "models": {"methods.base", "tasks.base", "errors"},
+    "models": {"methods.base", "methods.keyed_dropout", "tasks.base", "errors"},
     "training": {"methods", "models", "store.files", "store.checkpoints", "store.progress", "errors"},
     "evaluation": {"models", "tasks", "metrics", "methods.base"},
     # metrics: their `reduce` only, over statistics that records keep.
@@ -50,11 +50,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "composing": {"config", "validation", "store.files", "errors"},
     "trial": {ANY},
     "runner": {ANY},
+    "attempt": {ANY},
+    "gangs": {ANY},
     "sweeps": {
         *(
             "composing",
             "config",
             "errors",
+            "gangs",
             "jobs",
             "masking",
             "papers",
@@ -77,6 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "errors",
             "jobs",
             "masking",
+            "gangs",
             "methods_page",
             "metrics_page",
             "params",

@@ -627,7 +627,7 @@ def test_the_record_lists_every_deviation(ran: tuple[Path, dict[str, Any], dict[
 def test_deviations_of_method_and_recipe_are_listed_once(composed: Callable[..., Any]) -> None:
     from types import SimpleNamespace
 
-    from repro.runner import deviations
+    from repro.attempt import deviations
 
     plain = resolved(composed(PT, "model=t5-base-lm-adapt", "task=rte", "method.deviations=[m,t]"))
     said = deviations(plain, SimpleNamespace(deviations=("t",)), ["f"])
@@ -638,7 +638,7 @@ def test_barts_shifted_positions_are_said(composed: Callable[..., Any]) -> None:
     """gpt2/train_control.py shifts by `past_length`; modeling_bart.py counts the ids it is given."""
     from types import SimpleNamespace
 
-    from repro.runner import SHIFTED_BART, deviations
+    from repro.attempt import SHIFTED_BART, deviations
 
     for shift, said in (("true", True), ("false", False)):
         for model in ("bart-large", "gpt2-medium"):

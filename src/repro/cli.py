@@ -18,7 +18,8 @@ repro: do published results on soft prompts hold?
   repro run --cfg job                      print the config; --help lists groups and keys
   repro run --config-dir DIR task=NAME     a task of your own in DIR/task/NAME.yaml (docs/own-data.md)
   repro plan PAPER | EXHIBIT               what that would run: trials, memory, hours, what is missing
-  repro sweep PAPER | EXHIBIT              run what is missing of it (--exhibits figure1,table2 --models small,base)
+  repro sweep PAPER | EXHIBIT              run what is missing of it (--exhibits figure1,table2 --models small,base;
+                                           --gang auto: trials over one model train together)
   repro sweep --launcher slurm EXHIBIT     submit it to Slurm and return (docs/slurm.md); --resume: what was lost
   repro status [experiment=NAME]           what is queued, running, done, failed; loss, step, time left
   repro report [--results DIR]             REPORT.md, index.html, tables and figures of our results and the papers'
@@ -90,20 +91,13 @@ def _job(config: Any) -> None:
     """One trial of an invocation: run it and print its scores beside the papers'."""
     from hydra.core.hydra_config import HydraConfig
 
+    from repro import gangs
     from repro.composing import asked
     from repro.masking import MaskedLog
-    from repro.runner import run as run_trial
 
     for handler in logging.getLogger().handlers:  # Hydra has just set them up
         handler.addFilter(MaskedLog())
-    plain, choices, command = asked(config, HydraConfig.get())
-    outcome = run_trial(plain, choices, command)
-    if outcome.record is None:
-        print(f"trial {outcome.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
-        return
-    from repro.report.summary import trial_summary
-
-    print(trial_summary(outcome.record, outcome.from_store))
+    gangs.say(gangs.answered(gangs.Job(*asked(config, HydraConfig.get()))))
 
 
 def report(arguments: Sequence[str]) -> int:

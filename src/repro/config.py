@@ -191,6 +191,9 @@ class TrainerConfig:
     if_running: str = "wait"
     """Another process runs the same key: wait | skip"""
     threads: int | None = None
+    gang: str = "auto"
+    """How many trials train together where a sweep has several over one model (`hydra/launcher=gang`, `repro sweep
+    --gang`): a number, or `auto` (by the tokens of a step and by memory). Changes no result."""
 
 
 @dataclass
@@ -259,6 +262,7 @@ _NOT_IN_KEY = (
     ("trainer", "evaluation_batch_size"),
     ("trainer", "device"),
     ("trainer", "threads"),
+    ("trainer", "gang"),
     ("trainer", "gradient_checkpointing"),
     ("trainer", "packing"),
     ("task", "data_dir"),

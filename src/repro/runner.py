@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import shutil
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from repro.config import run_key
 from repro.errors import ConfigError, DataError, TrialFailed
 from repro.metrics.base import TASK_SCORE, averaged_values
-from repro.store import progress
 from repro.store.lock import Lock
 from repro.store.record import Record
-from repro.store.run_folder import CHECKPOINT, finish_tidying, written_files
+from repro.store.run_folder import finish_tidying
 from repro.store.store import Store
 from repro.tasks.wording import worded
 from repro.validation import form_of, validate
@@ -53,23 +49,23 @@ def run(plain: Plain, choices: Mapping[str, Any] | None = None, command: Sequenc
     folder = Path(plain["paths"]["runs_root"]) / key
     lock = Lock(folder / "lock")
     try:
-        found = _stored(store, key, plain)
+        found = stored(store, key, plain)
         if found:
             finish_tidying(lock, folder)
             return Outcome(found, True, folder)
         if not lock.acquire(wait=plain["trainer"]["if_running"] == "wait", on_wait=lambda owner: _say(key, owner)):
             return Outcome(None, False, folder)
-        found = _stored(store, key, plain)  # the process we waited for may have finished it
+        found = stored(store, key, plain)  # the process we waited for may have finished it
         if found:
             return Outcome(found, True, folder)
         record = _run_trial(plain, key, folder, store, dict(choices or {}), list(command))
         return Outcome(record, False, folder)
     finally:
         lock.release()
-        _tidy(folder)
+        tidy(folder)
 
 
-def _stored(store: Store, key: str, plain: Plain) -> Record | None:
+def stored(store: Store, key: str, plain: Plain) -> Record | None:
     """The trial's record. A failed one is an error again, unless it is to be run anew.
 
     Raises:
@@ -79,7 +75,7 @@ def _stored(store: Store, key: str, plain: Plain) -> Record | None:
     if record is None or (record.status == "failed" and plain["rerun"]):
         return None
     if record.status == "failed":
-        raise TrialFailed(f"{_name(plain)} failed before ({record.reason}) To run it again add rerun=true.")
+        raise TrialFailed(f"{name_of(plain)} failed before ({record.reason}) To run it again add rerun=true.")
     _refuse_other_data(record, plain)
     return record
 
@@ -117,7 +113,7 @@ def _say(key: str, owner: Any) -> None:
     print(f"trial {key} is being run by {owner}: waiting for it (trainer.if_running=skip steps aside)", file=sys.stderr)
 
 
-def _tidy(folder: Path) -> None:
+def tidy(folder: Path) -> None:
     """A trial that wrote nothing leaves no folder behind (Hydra makes one before anything of ours runs)."""
     for empty in (folder, folder.parent):
         with contextlib.suppress(OSError):  # another trial's file came in between, or it is a mount point
@@ -125,7 +121,7 @@ def _tidy(folder: Path) -> None:
                 empty.rmdir()
 
 
-def _name(plain: Plain) -> str:
+def name_of(plain: Plain) -> str:
     return f"{plain['method']['name']} {plain['model']['name']} {plain['task']['name']} seed {plain['seed']}"
 
 
@@ -312,73 +308,8 @@ def _run_trial(
     plain: Plain, key: str, folder: Path, store: Store, choices: dict[str, Any], command: list[str]
 ) -> Record:
     """Read, load, train, score, record."""
-    started, clock = datetime.now(UTC), time.monotonic()
-    task = build_task(plain)
-    selection = check_selection(plain, task)
-    check_metrics(task)
-    examples = load_examples(plain, task)
+    from repro.attempt import Attempt
 
-    from repro.tracking import make_tracker
-    from repro.training.checkpoint import Checkpoints
-    from repro.training.watching import Console
-    from repro.trial import Trial  # torch and transformers load here, once config and data are known to be good
-
-    trial = Trial.prepare(
-        plain, task, examples, selection, pick_device(plain["trainer"]["device"]), build_method(plain)
-    )
-    tracker = make_tracker(plain["tracker"], key, plain, folder)
-    record = Record(key, "done", without_places(plain), plain["seed"], choices=choices, parameters=trial.parameters)
-    checkpoints = Checkpoints(folder / CHECKPOINT)
-    finished: Record | None = None
-    try:
-        file = progress.ProgressFile(folder, trial.steps)
-        with Console(_name(plain), trial.steps, tracker, file) as console:
-            trial.train(record, checkpoints, console)
-            trial.report(record, folder, console)
-        record.files = written_files(folder)
-        finished = record
-    except TrialFailed as error:
-        record.status, record.reason = "failed", str(error)
-        finished = record
-        raise
-    finally:
-        try:
-            if finished is not None:
-                finished.deviations = deviations(plain, task, trial.deviations)
-                finished.provenance |= _circumstances(plain, trial, task, command, started)
-                finished.cost["seconds"] = round(time.monotonic() - clock, 3)
-                store.put(finished)
-                progress.remove(folder)
-        finally:
-            tracker.finish(finished)
-    shutil.rmtree(checkpoints.folder, ignore_errors=True)
-    return record
-
-
-SHIFTED_BART = (
-    "real tokens of BART start at position method.length; in Li and Liang's code they start at 0 in both stacks, where "
-    "GPT-2's are shifted (method.shift_positions=false does as the code)"
-)
-
-
-def deviations(plain: Plain, task: Any, found: Sequence[str]) -> list[str]:
-    """Everything in which this trial is known to differ from the paper, each said once."""
-    said = [*plain["method"]["deviations"], *plain["recipe"]["deviations"], *task.deviations, *found]
-    if plain["model"]["family"] == "bart" and plain["method"].get("shift_positions"):
-        said.append(SHIFTED_BART)
-    if plain["recipe"]["name"] is None:
-        said.append("no recipe for this method, model and task: hyperparameters are our defaults or the command line's")
-    if plain["model"]["paper_name"] is None:
-        said.append(f"no paper used the model {plain['model']['name']}")
-    return list(dict.fromkeys(said))
-
-
-def _circumstances(plain: Plain, trial: Any, task: Any, command: list[str], started: datetime) -> dict[str, Any]:
-    from repro.provenance import provenance
-
-    return provenance(command, trial.device.type) | {
-        "data": task.fingerprint(),
-        "weights": trial.weights,
-        "started": started.isoformat(timespec="seconds"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    attempt = Attempt(plain, key, folder, store, choices, command)
+    attempt.read()
+    return attempt.alone()

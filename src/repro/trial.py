@@ -30,7 +30,7 @@ from repro.methods.base import Context, Method
 from repro.models.activations import activations
 from repro.models.base import Backbone, ModelAdapter
 from repro.models.batch import Encoded
-from repro.models.loading import adapt, load_backbone, weights_fingerprint
+from repro.models.loading import Loaded, adapt
 from repro.models.span_encoding import separated
 from repro.models.tokenizer_identity import encoding_code, tokenizer_identity
 from repro.models.tuning import tune
@@ -38,9 +38,10 @@ from repro.store.files import write_atomic
 from repro.store.record import Record
 from repro.tasks.clusters import cluster_numbers
 from repro.tasks.mixture import groups
-from repro.training.batching import DataOrder, mixed_seed, training_batches
+from repro.training.batching import DataOrder, mixed_seed
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import Fit, fit, trained
+from repro.training.fit import Fit, trained
+from repro.training.gang import Member, train
 from repro.training.optimisers import make_optimiser
 from repro.training.schedules import schedule
 from repro.training.token_cache import TokenCache
@@ -129,7 +130,7 @@ def token_cache(plain: Plain, form: str, backbone: Backbone) -> TokenCache | Non
 
 
 class Trial:
-    """One trial, ready to train (K is 1; later a gang has several seeds here)."""
+    """One trial, ready to train, alone or in a gang."""
 
     def __init__(self, plain: Plain, task: Any, examples: Mapping[str, Sequence[Any]], selection: str):
         self.plain, self.task, self.examples, self.selection = plain, task, examples, selection
@@ -152,19 +153,21 @@ class Trial:
         selection: str,
         device: torch.device,
         method: Method,
+        loaded: Loaded | None = None,
     ) -> Trial:
-        """Load the model and make the method's tensors."""
+        """Load the model, or take the one that the trials of a gang share, and make the method's tensors."""
         trial = cls(plain, task, examples, selection)
         if trial.trainer["threads"]:
             torch.set_num_threads(trial.trainer["threads"])
         trial.device, trial.method = device, method
-        trial.backbone, trial.deviations = load_backbone(plain["model"], trial.trainer, device, task.form)
+        loaded = loaded or Loaded.of(plain["model"], trial.trainer, device, task.form)
+        trial.backbone, trial.deviations, trial.frozen = loaded.backbone, [*loaded.deviations], loaded.frozen
         dropout = trial.trainer["backbone_dropout"] or 0.0
         trial.adapter = adapt(trial.backbone, task.form, plain["task"], dropout, getattr(task, "vocabulary", ()))
-        trial.weights = {"sha256": weights_fingerprint(trial.backbone.model), "location": plain["model"]["location"]}
-        trial.frozen = sum(parameter.numel() for parameter in trial.backbone.whole.parameters())
+        trial.weights = {"sha256": loaded.fingerprint, "location": plain["model"]["location"]}
         if method.tuning is not None:
             trial.own = tune(trial.backbone, method.tuning, mixed_seed(plain["seed"], _TUNED))
+            trial.backbone.key_dropouts()
         build_tensors(method, trial.backbone, task, [plain["seed"]], plain["method"].get("start_from"))
         trial.parameters = trial._count()
         trial.tokens = token_cache(plain, task.form, trial.backbone)
@@ -223,8 +226,8 @@ class Trial:
             adapter=self.adapter,
             method=self.method,
             optimiser=make_optimiser(trained(self.method, tuned), trainer["optimiser"]),
-            rate=lambda step: torch.tensor([base * factor(step)], device=self.device),
-            batches=lambda step: training_batches([self.encoded], [self.order], step, pad, trainer["microbatches"]),
+            rate=lambda step: torch.tensor([base * factor(step)]),
+            examples=lambda step: [self.encoded[index] for index in self.order.indices(step)],
             evaluate=lambda: self._evaluate(console),
             steps=self.steps,
             steps_per_epoch=self.order.steps_per_epoch,
@@ -233,6 +236,8 @@ class Trial:
             keep_best=trainer["selection"]["rule"] == "best",
             clip_norm=trainer["clip_norm"],
             example_sum=trainer["loss_reduction"] == "example_sum",
+            pad_id=pad,
+            microbatches=trainer["microbatches"],
             z_loss=trainer["z_loss"],
             tuned=tuned,
             sync_gradients=sync,
@@ -269,18 +274,34 @@ class Trial:
             raise TrialFailed(f"no checkpoint can be chosen by {self.selection}: {found.missing[self.selection]}")
         return self.sign * found.values[self.selection], {split: found.values}
 
-    def train(self, record: Record, checkpoints: Checkpoints, console: Console) -> None:
-        """Fill the record's curve, selection and costs; the method then holds the chosen checkpoint."""
+    def member(self, checkpoints: Checkpoints, console: Console) -> Member:
+        """The trial as the loop trains it, from its last checkpoint on."""
         self.backbone.model.eval()
-        try:
-            progress = fit(self._fit(console), checkpoints, console)
-        finally:
-            found = checkpoints.load()
-            if found is not None:
-                self._note(record, found[0])
-        self._note(record, progress)
+        return Member(self._fit(console), checkpoints, console)
 
-    def _note(self, record: Record, progress: Progress) -> None:
+    def train(self, record: Record, checkpoints: Checkpoints, console: Console) -> None:
+        """Train alone, and fill the record's curve, selection and costs; the method then holds the chosen checkpoint.
+
+        Raises:
+            TrialFailed: the record has what the last checkpoint knows.
+        """
+        member = self.member(checkpoints, console)
+        try:
+            train([member], lambda one: None, alone=True)
+        finally:
+            self.note_checkpoint(record, checkpoints)
+        if member.failure is not None:
+            raise member.failure
+        self.note(record, member.progress)
+
+    def note_checkpoint(self, record: Record, checkpoints: Checkpoints) -> None:
+        """Fill a record with what the last checkpoint knows, if there is one."""
+        found = checkpoints.load()
+        if found is not None:
+            self.note(record, found[0])
+
+    def note(self, record: Record, progress: Progress) -> None:
+        """Fill a record's curve, selection and costs."""
         rule = self.trainer["selection"]["rule"]
         chosen = progress.best or {"step": progress.step, "epoch": progress.step / self.order.steps_per_epoch}
         value = chosen.get("value")

@@ -307,6 +307,9 @@ def _check_trainer(plain: Plain) -> None:
         refuse(
             "trainer.evaluate_every", every, "must be `epoch` or a number of steps", "Set trainer.evaluate_every=epoch."
         )
+    together = str(trainer["gang"])
+    if together != "auto" and not (together.isdigit() and int(together) > 0):
+        refuse("trainer.gang", together, "must be `auto` or how many trials train together", "Set trainer.gang=auto.")
     if trainer["z_loss"] and plain["model"]["kind"] == "encoder":
         refuse(
             "trainer.z_loss",

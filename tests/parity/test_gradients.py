@@ -20,9 +20,11 @@ from tiny_models import (
 from torch import Tensor
 
 from repro.methods.base import Injection
+from repro.methods.keyed_dropout import mixed
 from repro.methods.p_tuning_v2 import p_tuning_v2
 from repro.methods.prefix_tuning import prefix_tuning
 from repro.methods.prompt_tuning import PromptTuning
+from repro.models.dropout import DropoutKeys
 from repro.models.injection import Prefix
 
 pytestmark = pytest.mark.parity
@@ -41,6 +43,7 @@ METHODS = {
 def test_every_trainable_number_and_no_other(name, make):
     bone = backbone(name)
     method = build_double(make(), bone, trials=2)
+    bone.dropout.fill(torch.arange(len(ROWS)))
     losses = adapter(bone).losses(make_batch(bone, LENGTHS, rows=ROWS), method.injection(training=True))
     losses.total.sum().backward()
     for key, tensor in method.parameters.items():
@@ -73,7 +76,7 @@ def test_one_trials_rows_leave_the_others_gradient_at_zero(name):
 def run(bone: Any, injection: Injection, seed: int = 5) -> tuple[Tensor, list[Tensor]]:
     """Losses of every row and gradients of every leaf, dropout drawn after a fixed seed."""
     wanted = [*leaves(injection.kv), *([] if injection.embeds is None else [injection.embeds])]
-    torch.manual_seed(seed)
+    bone.dropout.fill(mixed(torch.arange(len(ROWS)), seed))
     losses = adapter(bone).losses(make_batch(bone, LENGTHS, rows=ROWS), injection).total
     return losses.detach(), list(torch.autograd.grad(losses.sum(), wanted))
 
@@ -116,11 +119,12 @@ def test_dropout_on_the_prefix_is_drawn_for_every_row(name):
         if field is not None:
             field[1] = field[0]
     injection = Injection(kv=random_kv(bone.spec, P), kv_dropout=0.5, head=random_head(bone.spec, 3))
-    torch.manual_seed(0)
-    losses = adapter(bone).losses(batch, injection).total
-    again = adapter(bone).losses(batch, injection).total
-    torch.manual_seed(0)
-    repeated = adapter(bone).losses(batch, injection).total
+
+    def losses_of(keys: tuple[int, int]) -> torch.Tensor:
+        bone.dropout.fill(torch.tensor(keys))
+        return adapter(bone).losses(batch, injection).total
+
+    losses, again, repeated = losses_of((3, 4)), losses_of((5, 6)), losses_of((3, 4))
     assert losses[0] != losses[1]
     assert not torch.equal(losses, again)
     assert torch.equal(losses, repeated)
@@ -129,8 +133,9 @@ def test_dropout_on_the_prefix_is_drawn_for_every_row(name):
 def test_dropout_keeps_or_scales():
     keys = torch.randn(1, 2, 3, 5, dtype=torch.float64)
     values = torch.randn(1, 2, 3, 5, dtype=torch.float64)
-    torch.manual_seed(0)
-    got = Prefix(keys, values, None, 0.25).expanded(200, torch.float64)
+    draws = DropoutKeys()
+    draws.fill(torch.arange(200))
+    got = Prefix(keys, values, None, 0.25, draws=draws).expanded(200, torch.float64)
     for kept, full in zip(got, (keys, values), strict=True):
         dropped = kept == 0
         torch.testing.assert_close(kept[~dropped], (full / 0.75).expand(200, -1, -1, -1)[~dropped])

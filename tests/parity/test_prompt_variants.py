@@ -8,6 +8,7 @@ from tiny_models import ENCODERS, FAMILIES, adapter, backbone, build_double, clo
 from torch import nn
 
 from repro.methods.base import Injection
+from repro.methods.keyed_dropout import dropped, mixed, site_number
 from repro.methods.p_tuning import PTuning, bi_lstm
 from repro.methods.p_tuning_v2 import p_tuning_v2
 from repro.methods.prefix_tuning import prefix_tuning
@@ -43,23 +44,25 @@ def test_the_lstm_is_torchs(hidden: int | None) -> None:
 
 
 def test_dropout_between_the_lstms_layers() -> None:
-    """One `nn.LSTM` a layer with torch's dropout between them, drawn from the same generator; none while evaluating."""
+    """One `nn.LSTM` a layer with the mask between them that the trial's key gives; none while evaluating."""
     bone = backbone("bert")
     method = build_double(PTuning(P, "lstm", 6, lstm_dropout=0.5, placement="before"), bone)
     tensors, states = method.parameters, method.parameters["encoder.embedding"]
-    torch.manual_seed(3)
-    ours = bi_lstm(states, tensors, dropout=0.5)
+    key = torch.tensor([3])
+    ours = bi_lstm(states, tensors, dropout=0.5, keys=key)
     for layer in (0, 1):
         if layer:
-            torch.manual_seed(3)
-            states = nn.functional.dropout(states, 0.5)
+            places = mixed(mixed(key, site_number("p_tuning.lstm") + 1)[:, None], torch.arange(states.shape[1]))
+            kept = ~dropped(places, states.shape[2], 0.5)
+            assert 0.3 < kept.double().mean() < 0.7
+            states = states * kept / 0.5
         lstm = nn.LSTM(states.shape[2], 6, bidirectional=True, batch_first=True).double()
         names = {"weight_ih_l0": "wi", "weight_hh_l0": "wh", "bias_ih_l0": "bi", "bias_hh_l0": "bh"}
         ways = (("", "forward"), ("_reverse", "backward"))
         weights = {f"{n}{mark}": tensors[f"lstm.{layer}.{way}.{p}"][0] for n, p in names.items() for mark, way in ways}
         states = torch.func.functional_call(lstm, weights, (states,))[0]
     close(ours, states)
-    drawn = [method.injection(True).embeds for _ in range(2)]
+    drawn = [method.injection(True, torch.tensor([key])).embeds for key in (1, 2)]
     assert not torch.allclose(*drawn)
     close(
         method.injection(False).embeds,

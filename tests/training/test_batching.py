@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny_training import LENGTHS, ToyTask, load, toy_examples
 
-from repro.models.batch import Encoded
+from repro.models.batch import Batch, Encoded
 from repro.models.loading import adapt
-from repro.training.batching import DataOrder, mixed_seed, step_seed, training_batches
+from repro.training.batching import DataOrder, Share, mixed_seed, step_seed, training_batches
 
 
 def epoch(order: DataOrder, number: int) -> list[list[int]]:
@@ -92,6 +92,15 @@ def numbered(lengths: list[int], choices: int = 1) -> list[list[Encoded]]:
     ]
 
 
+def cut(encoded: list[list[list[Encoded]]], orders: list[DataOrder], step: int, passes: int) -> list[Batch]:
+    """The batches of a step of trials, each with its examples and its order."""
+    shares = [
+        Share([own[index] for index in order.indices(step)], step_seed(order.seed, step))
+        for own, order in zip(encoded, orders, strict=True)
+    ]
+    return training_batches(shares, 0, passes)
+
+
 LENGTHS_OF = [9, 3, 5, 12, 4, 4, 8, 3, 10, 6, 7]
 
 
@@ -100,7 +109,7 @@ def test_passes_hold_the_steps_examples_each_once_sorted_by_length(microbatches:
     encoded = numbered(LENGTHS_OF)
     order = DataOrder(len(encoded), 8, seed=3)
     for step in range(4):
-        batches = training_batches([encoded], [order], step, 0, microbatches)
+        batches = cut([encoded], [order], step, microbatches)
         chosen = order.indices(step)
         assert len(batches) == min(microbatches, len(chosen))
         seen = [int(row[0]) // 10 for batch in batches for row in batch.ids]
@@ -116,8 +125,8 @@ def test_passes_hold_the_steps_examples_each_once_sorted_by_length(microbatches:
 
 def test_passes_of_like_length_compute_less_padding() -> None:
     encoded, order = numbered(LENGTHS_OF), DataOrder(len(LENGTHS_OF), 8, seed=3)
-    padded = [sum(b.padded_tokens for b in training_batches([encoded], [order], 0, 0, parts)) for parts in (1, 4)]
-    real = [sum(b.tokens for b in training_batches([encoded], [order], 0, 0, parts)) for parts in (1, 4)]
+    padded = [sum(b.padded_tokens for b in cut([encoded], [order], 0, parts)) for parts in (1, 4)]
+    real = [sum(b.tokens for b in cut([encoded], [order], 0, parts)) for parts in (1, 4)]
     assert real[0] == real[1] <= padded[1] < padded[0]
 
 
@@ -125,7 +134,7 @@ def test_trials_share_passes_and_every_row_knows_its_trial() -> None:
     first, second = numbered(LENGTHS_OF), numbered([length + 1 for length in LENGTHS_OF])
     orders = [DataOrder(11, 4, seed=1), DataOrder(11, 4, seed=2)]
     for microbatches in (1, 3):
-        batches = training_batches([first, second], orders, 1, 0, microbatches)
+        batches = cut([first, second], orders, 1, microbatches)
         rows = [
             (int(t), int(ids[0]) // 10, int(m.sum()))
             for b in batches
@@ -138,7 +147,7 @@ def test_trials_share_passes_and_every_row_knows_its_trial() -> None:
 
 def test_the_choices_of_an_example_stay_side_by_side() -> None:
     encoded, order = numbered(LENGTHS_OF, choices=2), DataOrder(11, 5, seed=1)
-    for batch in training_batches([encoded, encoded], [order, DataOrder(11, 5, seed=2)], 0, 0, 3):
+    for batch in cut([encoded, encoded], [order, DataOrder(11, 5, seed=2)], 0, 3):
         assert batch.choices == 2
         firsts = batch.ids[:, 0].view(-1, 2)
         assert torch.equal(firsts[:, 0] + 1, firsts[:, 1])
@@ -152,7 +161,7 @@ def test_the_choices_of_an_example_stay_side_by_side() -> None:
 def test_counts_of_labels_and_tokens_are_those_of_the_examples(model: str, form: str) -> None:
     backbone, task = load(model), ToyTask(form)
     encoded = [adapt(backbone, form, LENGTHS).encode(task.render(e), True) for e in toy_examples(form, 6)]
-    (batch,) = training_batches([encoded], [DataOrder(6, 6, 1)], 0, 0, 1)
+    (batch,) = cut([encoded], [DataOrder(6, 6, 1)], 0, 1)
     chosen = [encoded[i][0] for i in DataOrder(6, 6, 1).indices(0)]
     labels = [item.target_ids or [label for label in item.token_labels if label != -100] for item in chosen]
     assert batch.label_counts().tolist() == [len(found) for found in labels]

@@ -15,7 +15,8 @@ from repro.methods.base import Tuning
 from repro.models.batch import IGNORE, Batch
 from repro.models.tuning import tune
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import Fit, fit, train_step
+from repro.training.fit import Fit
+from repro.training.gang import fit, train_step
 from repro.trial import tuned_weights
 
 MODELS = ["tiny-t5", "tiny-bart", "tiny-gpt2", "tiny-llama", "tiny-bert", "tiny-roberta"]
@@ -98,7 +99,7 @@ def trained_naively(run: Fit, loss_of: Callable[..., Tensor]) -> tuple[dict[str,
 @pytest.mark.parametrize(("model", "form", "loss_of"), CASES)
 def test_training_equals_a_naive_loop_with_torch(model: str, form: str, loss_of: Callable[..., Tensor]) -> None:
     run = make_fit(
-        model, "fine_tuning", form, steps=4, rates=(1e-2,), clip_norm=0.5, weight_decay=0.1, count=8, batch_size=4
+        model, "fine_tuning", form, steps=4, rate=1e-2, clip_norm=0.5, weight_decay=0.1, count=8, batch_size=4
     )
     expected, losses = trained_naively(run, loss_of)
     before, progress = copies(run.tensors), Progress()
@@ -116,7 +117,7 @@ def test_training_equals_a_naive_loop_with_torch(model: str, form: str, loss_of:
 
 @pytest.mark.parametrize(("model", "form", "loss_of"), CASES)
 def test_every_weight_gets_a_gradient(model: str, form: str, loss_of: Callable[..., Tensor]) -> None:
-    run = make_fit(model, "fine_tuning", form, rates=(1e-2,))
+    run = make_fit(model, "fine_tuning", form, rate=1e-2)
     given: dict[str, float] = {}
     inner = run.optimiser.step
 
@@ -133,7 +134,7 @@ def test_every_weight_gets_a_gradient(model: str, form: str, loss_of: Callable[.
 
 
 def test_the_best_weights_are_put_back_into_the_model(tmp_path: Path) -> None:
-    run = make_fit("tiny-t5", "fine_tuning", steps=8, rates=(1e-2,))
+    run = make_fit("tiny-t5", "fine_tuning", steps=8, rate=1e-2)
     start, seen = copies(run.adapter.backbone.model.state_dict()), []
 
     def evaluate() -> tuple[float, dict[str, Any]]:
@@ -151,7 +152,7 @@ def test_the_best_weights_are_put_back_into_the_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("optimiser", [{"name": "adamw"}, {"name": "adafactor"}])
 def test_tied_weights_are_trained_once(optimiser: dict[str, Any]) -> None:
-    run = make_fit("tiny-gpt2", "fine_tuning", steps=2, rates=(1e-2,), **optimiser)
+    run = make_fit("tiny-gpt2", "fine_tuning", steps=2, rate=1e-2, **optimiser)
     model = run.adapter.backbone.model
     names = [name for name in run.tensors if "wte" in name or "lm_head" in name]
     assert names == ["backbone.transformer.wte.weight"]

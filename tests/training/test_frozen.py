@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from repro.methods.base import Injection, KeyValue
 from repro.models.loading import load_backbone
 from repro.training.checkpoint import Progress
-from repro.training.loop import Fit, backward, train_step
+from repro.training.fit import Fit
+from repro.training.gang import train_step
 from repro.training.optimisers import make_optimiser
+from repro.training.step import backward
 
 KINDS = [
     ("tiny-t5", "prompt_tuning", "text_to_text"),
@@ -57,7 +59,7 @@ def test_no_gradient_of_a_weight_and_no_input_of_a_matrix_is_kept(
     for name, part in projections(inner).items():
         part.register_forward_pre_hook(lambda module, args, name=name: inputs.__setitem__(name, args[0]))
     with kept() as saved:
-        backward(run, run.batches(0), 1)
+        backward([run], run.batches(0))
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in inner.parameters())
     assert all(tensor.grad is not None for tensor in run.tensors.values())
     assert len(inputs) > 8
@@ -68,13 +70,13 @@ def test_no_gradient_of_a_weight_and_no_input_of_a_matrix_is_kept(
     assert [name for name in mine if inputs[name].untyped_storage().data_ptr() in saved] == []
     inner.requires_grad_(True)
     with kept() as saved:
-        backward(run, run.batches(0), 1)
+        backward([run], run.batches(0))
     assert all(inputs[name].untyped_storage().data_ptr() in saved for name in mine)
 
 
 def saved_by(run: Fit) -> int:
     with kept() as saved:
-        backward(run, run.batches(0), 1)
+        backward([run], run.batches(0))
     weights = {p.untyped_storage().data_ptr() for p in run.adapter.backbone.whole.parameters()}
     return sum(size for pointer, size in saved.items() if pointer not in weights)
 
@@ -96,7 +98,7 @@ def test_nothing_is_computed_below_the_lowest_prompt(packing: bool) -> None:
     seen: list[bool] = []
     for block in run.adapter.backbone.model.encoder.layer:
         block.register_forward_pre_hook(lambda module, args: seen.append(args[0].requires_grad))
-    backward(run, run.batches(0), 1)
+    backward([run], run.batches(0))
     assert seen == [False, True]  # tokens reach the first block without a gradient; its prefix is what needs one
     seen.clear()
     bone = run.adapter.backbone
@@ -118,7 +120,7 @@ def test_what_makes_a_prefix_runs_once_a_step(microbatches: int, monkeypatch: py
     calls: list[str] = []
     made = reparameterisation.mlp
     monkeypatch.setattr(reparameterisation, "mlp", lambda tensors, name: calls.append(name) or made(tensors, name))
-    backward(run, run.batches(0), 1)
+    backward([run], run.batches(0))
     assert len(run.batches(0)) == microbatches
     assert calls == ["decoder"]
     assert all(tensor.grad.abs().max() > 0 for tensor in run.tensors.values())

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_training import CPU, LENGTHS, ToyTask, close, copies, load, make_fit, same_bits, toy_examples
+from tiny_training import CPU, LENGTHS, ToyTask, close, load, make_fit, toy_examples
 from torch import Tensor
 
 from repro.models.batch import IGNORE, PAD, Batch, collate
 from repro.models.loading import adapt
-from repro.training.checkpoint import Progress
-from repro.training.loop import Fit, backward, train_step
+from repro.training.fit import Fit
+from repro.training.step import backward
 
 KINDS = [
     ("tiny-t5", "prompt_tuning", "text_to_text"),
@@ -22,9 +22,9 @@ KINDS = [
 ]
 
 
-def step_gradients(run: Fit, trials: int = 1) -> tuple[dict[str, Tensor], Tensor]:
-    """Gradients of step 0, and its losses [K]."""
-    losses = backward(run, run.batches(0), trials)
+def step_gradients(run: Fit) -> tuple[dict[str, Tensor], Tensor]:
+    """Gradients of step 0, and its losses [1]."""
+    losses = backward([run], run.batches(0))
     return {name: tensor.grad.clone() for name, tensor in run.tensors.items()}, losses
 
 
@@ -125,59 +125,15 @@ def test_a_row_padded_further_has_the_same_loss(model: str, method: str, form: s
         assert torch.equal(other.count, losses[0].count)
 
 
-K_AXIS = [
-    ("tiny-t5", "prompt_tuning", "text_to_text", {"name": "adafactor", "weight_decay": 1e-3}),
-    ("tiny-gpt2", "prefix_mlp", "text_to_text", {"name": "adamw", "weight_decay": 0.01}),
-    ("tiny-bert", "p_tuning_v2", "pair", {"name": "adamw"}),
-    ("tiny-bert", "p_tuning_v2", "tagging", {"name": "adamw"}),
-    ("tiny-bert", "prompt_tuning", "choice", {"name": "adamw"}),
-]
-
-
-@pytest.mark.parametrize("microbatches", [1, 2])
-@pytest.mark.parametrize(("model", "method", "form", "optimiser"), K_AXIS)
-def test_two_trials_together_are_two_trials_alone(
-    model: str, method: str, form: str, optimiser: dict, microbatches: int
-) -> None:
-    options = {"microbatches": microbatches, "clip_norm": 0.3, "steps": 4, **optimiser}
-
-    def trained(seeds: tuple[int, ...], rates: tuple[float, ...]) -> tuple[Fit, list[float]]:
-        run, progress = make_fit(model, method, form, seeds=seeds, rates=rates, **options), Progress()
-        start = copies(run.tensors)
-        for _ in range(run.steps):
-            train_step(run, progress)
-        assert all(not torch.equal(start[n], t) for n, t in run.tensors.items() if not negligible(n, form))
-        return run, progress.losses
-
-    together, losses = trained((3, 8), (0.02, 0.2))
-    alone = [trained((3,), (0.02,)), trained((8,), (0.2,))]
-    for trial, (run, _) in enumerate(alone):
-        for name, tensor in run.tensors.items():
-            ours, theirs = together.tensors[name][trial], tensor[0]
-            if negligible(name, form):
-                assert torch.allclose(ours, theirs, rtol=0, atol=1e-8)
-            else:
-                close(ours, theirs, 1e-10)
-                assert not torch.allclose(ours, together.tensors[name][1 - trial], atol=1e-3)
-    means = [sum(pair) / 2 for pair in zip(alone[0][1], alone[1][1], strict=True)]
-    assert losses == pytest.approx(means, rel=1e-6)
-
-
-def test_trials_start_as_they_would_alone() -> None:
-    together = make_fit("tiny-gpt2", "prefix_mlp", seeds=(3, 8), rates=(0.1, 0.1)).tensors
-    for trial, seed in enumerate((3, 8)):
-        alone = make_fit("tiny-gpt2", "prefix_mlp", seeds=(seed,)).tensors
-        same_bits({name: tensor[trial, None] for name, tensor in together.items()}, alone)
-
-
 def test_a_trial_without_labels_in_a_step_has_no_gradient() -> None:
     # Both rows of trial 1 lost their words to truncation: its gradient is 0, not 0 / 0.
     backbone, task = load("tiny-bert"), ToyTask("tagging")
     items = [adapt(backbone, "tagging", LENGTHS).encode(task.render(e), True)[0] for e in toy_examples("tagging", 4)]
     batch = collate(items, 0, rows=[0, 0, 1, 1])
     batch.token_labels[2:] = IGNORE
-    run = make_fit("tiny-bert", "p_tuning_v2", "tagging", seeds=(1, 2), rates=(0.1, 0.1))
-    losses = backward(run, [batch.to(CPU)], trials=2)
+    runs = [make_fit("tiny-bert", "p_tuning_v2", "tagging", seed=seed, backbone=backbone) for seed in (1, 2)]
+    losses = backward(runs, [batch.to(CPU)])
     assert losses[0] > 0 and losses[1] == 0
-    for tensor in run.tensors.values():
-        assert tensor.grad[0].abs().max() > 0 and torch.equal(tensor.grad[1], torch.zeros_like(tensor.grad[1]))
+    for name, tensor in runs[0].tensors.items():
+        other = runs[1].tensors[name].grad
+        assert tensor.grad.abs().max() > 0 and torch.equal(other, torch.zeros_like(other))

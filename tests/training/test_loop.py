@@ -12,7 +12,8 @@ from torch import Tensor
 from repro.errors import TrialFailed
 from repro.models.base import RowLoss
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import Fit, fit, train_step
+from repro.training.fit import Fit
+from repro.training.gang import fit, train_step
 
 PER_EPOCH = 3  # 7 examples by 3
 
@@ -122,8 +123,8 @@ def test_the_backbone_is_in_train_mode_only_where_dropout_asks_for_it(tmp_path: 
 def test_dropout_of_a_step_depends_on_the_seed_and_the_step_alone() -> None:
     def loss_of(step: int, seed: int, noise: int) -> float:
         run = small(dropout=0.3, dtype="float32", steps=9)
-        first = run.batches(0)
-        run.batches, run.seed = lambda step: first, seed  # the same examples, so that only dropout differs
+        first = run.examples(0)
+        run.examples, run.seed = lambda step: first, seed  # the same examples, so that only dropout differs
         torch.manual_seed(noise)
         torch.rand(noise)
         return train_step(run, Progress(step=step))
@@ -204,7 +205,7 @@ def test_a_loss_that_is_no_number_ends_the_trial(
 
 
 def test_a_rate_far_too_high_is_noticed(tmp_path: Path) -> None:
-    run = small(steps=30, dtype="float32", rates=(1e30,), clip_norm=None)
+    run = small(steps=30, dtype="float32", rate=1e30, clip_norm=None)
     with pytest.raises(TrialFailed, match=r"\(now [0-9.e+]+\) or use trainer.dtype=float32"):
         fit(run, Checkpoints(tmp_path), Recorder())
 

@@ -11,7 +11,8 @@ from repro.methods.p_tuning_v2 import p_tuning_v2
 from repro.methods.prefix_tuning import prefix_tuning
 from repro.methods.prompt_tuning import PromptTuning
 from repro.training.checkpoint import Progress
-from repro.training.loop import Fit, train_step
+from repro.training.fit import Fit
+from repro.training.gang import train_step
 from repro.training.optimisers import make_optimiser
 
 

@@ -13,20 +13,21 @@ from torch import Tensor
 
 from repro.errors import Interrupted
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import Fit, fit, train_step
+from repro.training.fit import Fit
+from repro.training.gang import fit, train_step
 
 STEPS, PER_EPOCH = 8, 3  # evaluated after 3, 6 and 8
 
 ADAFACTOR = {"name": "adafactor", "weight_decay": 1e-3, "factored": "always"}
 CASES: dict[str, dict[str, Any]] = {
-    "prompt tuning, T5, adafactor": {"model": "tiny-t5", "method": "prompt_tuning", "rates": (0.3,), **ADAFACTOR},
+    "prompt tuning, T5, adafactor": {"model": "tiny-t5", "method": "prompt_tuning", "rate": 0.3, **ADAFACTOR},
     "prefix tuning, GPT-2, adamw": {"model": "tiny-gpt2", "method": "prefix_mlp_dropout", "microbatches": 2},
     "P-Tuning v2, BERT, adamw": {"model": "tiny-bert", "method": "p_tuning_v2_dropout", "form": "pair"},
     "P-Tuning v2, BERT tagging, adafactor": {
         "model": "tiny-bert", "method": "p_tuning_v2_dropout", "form": "tagging", **ADAFACTOR,
     },
-    "fine-tuning, GPT-2, adamw": {"model": "tiny-gpt2", "method": "fine_tuning", "rates": (1e-3,), "weight_decay": 0.1},
-    "fine-tuning, T5, adafactor": {"model": "tiny-t5", "method": "fine_tuning", "rates": (1e-3,), **ADAFACTOR},
+    "fine-tuning, GPT-2, adamw": {"model": "tiny-gpt2", "method": "fine_tuning", "rate": 1e-3, "weight_decay": 0.1},
+    "fine-tuning, T5, adafactor": {"model": "tiny-t5", "method": "fine_tuning", "rate": 1e-3, **ADAFACTOR},
 }  # fmt: skip
 
 
@@ -174,7 +175,7 @@ def test_a_finished_trial_trains_no_more(tmp_path: Path) -> None:
     case = next(iter(CASES))
     fit(start(case), Checkpoints(tmp_path), Recorder())
     run, watcher = start(case), Recorder()
-    run.batches = None  # type: ignore[assignment]
+    run.examples = None  # type: ignore[assignment]
     run.evaluate = None  # type: ignore[assignment]
     progress = fit(run, Checkpoints(tmp_path), watcher)
     assert not watcher.losses and not watcher.rows

@@ -19,7 +19,7 @@ from repro.evaluation import mean_loss, predict
 from repro.metrics.accuracy import Accuracy
 from repro.store.record import Record
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import train_step
+from repro.training.gang import train_step
 from repro.training.watching import Console
 from repro.trial import Trial, build_tensors
 
@@ -71,7 +71,7 @@ def test_prompts_are_at_least_float32(dtype: str, expected: torch.dtype) -> None
 def test_training_over_a_bfloat16_backbone_is_near_float32(model: str, method: str, form: str) -> None:
     losses = {}
     for dtype in ("float32", "bfloat16"):
-        run, progress = make_fit(model, method, form, dtype=dtype, steps=5, rates=(0.02,)), Progress()
+        run, progress = make_fit(model, method, form, dtype=dtype, steps=5, rate=0.02), Progress()
         for _ in range(run.steps):
             train_step(run, progress)
         assert {tensor.dtype for tensor in run.snapshot().values()} == {torch.float32}

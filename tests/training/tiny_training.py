@@ -22,9 +22,9 @@ from repro.models.base import Backbone
 from repro.models.loading import adapt, load_backbone
 from repro.models.tuning import tune
 from repro.tasks.base import Choice, Example, Pair, Ranking, Rendered, Tagged, TextToText
-from repro.training.batching import DataOrder, training_batches
+from repro.training.batching import DataOrder
 from repro.training.checkpoint import Progress
-from repro.training.loop import Fit
+from repro.training.fit import Fit
 from repro.training.optimisers import make_optimiser
 from repro.trial import build_tensors, tuned_weights
 
@@ -126,11 +126,11 @@ def optimiser_config(**changes: Any) -> dict[str, Any]:
 
 def make_fit(
     model: str,
-    method: str,
+    method: Any,
     form: str = "text_to_text",
     *,
-    seeds: Sequence[int] = (1,),
-    rates: Sequence[float] = (0.05,),
+    seed: int = 1,
+    rate: float = 0.05,
     count: int = 7,
     batch_size: int = 3,
     microbatches: int = 1,
@@ -141,17 +141,23 @@ def make_fit(
     example_sum: bool = False,
     dtype: str = "float64",
     dropout: float | None = None,
+    backbone: Backbone | None = None,
     **optimiser: Any,
 ) -> Fit:
-    """K trials (one a seed) of fresh objects, evaluated by minus the loss, or by accuracy on encoders."""
-    backbone, task, pad = load(model, dtype, dropout), ToyTask(form), 0
+    """A trial of fresh objects, evaluated by minus the loss, or by accuracy on encoders.
+
+    Args:
+        backbone: to share one with other trials; None: one of its own.
+        method: a name of METHODS, or a method.
+    """
+    backbone, task = backbone or load(model, dtype, dropout), ToyTask(form)
     adapter = adapt(backbone, form, LENGTHS, dropout or 0.0)
-    made = METHODS[method]()
-    build_tensors(made, backbone, task, seeds)
+    made = METHODS[method]() if isinstance(method, str) else method
+    build_tensors(made, backbone, task, [seed])
     encoded = [adapter.encode(task.render(example), True) for example in toy_examples(form, count)]
-    orders = [DataOrder(count, batch_size, seed) for seed in seeds]
+    order = DataOrder(count, batch_size, seed)
     validation = toy_examples(form, 5, seed=9)
-    per_epoch = orders[0].steps_per_epoch
+    per_epoch = order.steps_per_epoch
 
     def evaluate() -> tuple[float, dict[str, Any]]:
         injection = made.injection(training=False)
@@ -167,16 +173,18 @@ def make_fit(
         adapter=adapter,
         method=made,
         optimiser=None,  # type: ignore[arg-type]
-        rate=lambda step: torch.tensor(rates, dtype=torch.float64) / (1 + 0.1 * step),
-        batches=lambda step: training_batches([encoded] * len(orders), orders, step, pad, microbatches),
+        rate=lambda step: torch.tensor([rate], dtype=torch.float64) / (1 + 0.1 * step),
+        examples=lambda step: [encoded[index] for index in order.indices(step)],
         evaluate=evaluate,
         steps=steps,
         steps_per_epoch=per_epoch,
         evaluate_every=evaluate_every or per_epoch,
-        seed=seeds[0],
+        seed=seed,
         keep_best=keep_best,
         clip_norm=clip_norm,
         example_sum=example_sum,
+        pad_id=0,
+        microbatches=microbatches,
         tuned=tuned,
         sync_gradients=sync,
         train_mode=bool(dropout),

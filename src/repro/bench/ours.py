@@ -1,4 +1,4 @@
-"""Our own training step, as a trial runs it: `training.loop.train_step` over given batches."""
+"""Our own training step, as a trial runs it: `training.gang.train_step` over given batches."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from repro.models.base import ModelAdapter
 from repro.models.batch import Batch, Encoded, collate
 from repro.models.loading import adapt, load_backbone
 from repro.training.checkpoint import Progress
-from repro.training.loop import Fit, backward, train_step
+from repro.training.fit import Fit
+from repro.training.gang import train_step
 from repro.training.optimisers import make_optimiser
+from repro.training.step import backward
 from repro.trial import build_tensors
 
 ADAMW = {"name": "adamw", "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0, "learning_rate": 1e-3}
@@ -42,8 +44,8 @@ class Ours:
             adapter=self.adapter,
             method=self.method,
             optimiser=make_optimiser(self.method.parameters, ADAMW),
-            rate=lambda step: torch.tensor([ADAMW["learning_rate"]], device=device),
-            batches=lambda step: [self.batch(self.examples[step % len(self.examples)])],
+            rate=lambda step: torch.tensor([ADAMW["learning_rate"]]),
+            examples=lambda step: [[one] for one in self.examples[step % len(self.examples)]],
             evaluate=lambda: (0.0, {}),
             steps=0,
             steps_per_epoch=len(self.examples),
@@ -52,6 +54,7 @@ class Ours:
             keep_best=False,
             clip_norm=1.0,
             example_sum=False,
+            pad_id=backbone.tokenizer.pad_token_id,
         )
 
     def batch(self, examples: list[Encoded]) -> Batch:
@@ -68,7 +71,7 @@ class Ours:
 
     def forward_backward(self, index: int) -> None:
         """The gradient of one batch and nothing else, for the count of saved activations."""
-        backward(self.run, [self.batch(self.examples[index])], trials=1)
+        backward([self.run], [self.batch(self.examples[index])])
 
     def one_pass(self) -> None:
         """A step on every batch."""

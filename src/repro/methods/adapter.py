@@ -52,7 +52,7 @@ class AdapterTuning:
             out |= {f"{stack}.adapter.{part}": value for part, value in values.items()}
         return out
 
-    def injection(self, training: bool) -> Injection:
+    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
         """An adapter a stack."""
         stacks = dict.fromkeys(name.partition(".")[0] for name in self.parameters if ".adapter." in name)
         return Injection(

@@ -120,8 +120,8 @@ class Injection:
     """{stack (encoder, decoder): bottleneck layers}"""
     kv: Mapping[str, KeyValue] = field(default_factory=dict)
     """{site: keys and values}"""
-    kv_dropout: float = 0.0
-    """Dropout on keys and values, drawn anew for every row of the batch; 0 outside training."""
+    kv_dropout: float | Tensor = 0.0
+    """Dropout on keys and values, drawn anew for every row of a batch; [K] where trials differ, 0 outside training."""
     position_shift: int | Tensor = 0
     """Real tokens start at this position id; [K] where trials differ."""
     head: Head | None = None
@@ -172,8 +172,12 @@ class Method(Protocol):
         """Make and initialise `parameters`, each trial's from its own generator."""
         ...
 
-    def injection(self, training: bool) -> Injection:
-        """The injection of the present parameters; `training` switches dropout on."""
+    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
+        """The injection of the present parameters; `training` switches dropout on.
+
+        Args:
+            keys: [K] of each trial's step, by which a method draws dropout of its own (`methods.keyed_dropout`).
+        """
         ...
 
     def export(self) -> dict[str, Tensor]:

@@ -42,9 +42,9 @@ class Composition:
         for index, part in enumerate(self.parts.values()):
             part.build(context if index == 0 else replace(context, outputs=None))
 
-    def injection(self, training: bool) -> Injection:
+    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
         """All parts' injections as one."""
-        return merged([part.injection(training) for part in self.parts.values()])
+        return merged([part.injection(training, keys) for part in self.parts.values()])
 
     def export(self) -> dict[str, Tensor]:
         """`<part>.<name>` of every part's export."""

@@ -108,7 +108,7 @@ class DeepPrompt:
         """{site: [K, P, 2 x L x H x Dh]}"""
         return {site: prefix_of(self.parameters, site) for site in self._sites()}
 
-    def injection(self, training: bool) -> Injection:
+    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
         """Keys and values of every site, made once a call."""
         assert self._spec is not None, "build() comes first"
         chosen = None if self.layers == "all" else self._layers

@@ -42,7 +42,7 @@ class EmbeddingOnly:
     def _prompt(self) -> Tensor:
         return self.parameters["prompt"] if "prompt" in self.parameters else mlp(self.parameters, "prompt")
 
-    def injection(self, training: bool) -> Injection:
+    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
         """The prompt in front of everything."""
         return Injection(self._prompt())
 

@@ -25,7 +25,7 @@ class FineTuning:
         """Only the head is new."""
         self.parameters = build_head(context)
 
-    def injection(self, training: bool) -> Injection:
+    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
         """The head alone."""
         return Injection(head=head_of(self.parameters))
 

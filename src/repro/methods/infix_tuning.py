@@ -51,7 +51,7 @@ class InfixTuning:
         else:
             self.parameters |= build_direct(context, f"{_SITE}.prefix", self.length, width, starts)
 
-    def injection(self, training: bool) -> Injection:
+    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
         """The prompt between source and separator, and the addition to its keys and values."""
         assert self._spec is not None, "build() comes first"
         added = split_layers(prefix_of(self.parameters, _SITE), self._spec, _SITE)

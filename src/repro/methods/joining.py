@@ -21,6 +21,8 @@ def joined(injections: Sequence[Injection]) -> Injection:
         ValueError: kinds of injection that cannot share a batch, with what differs.
     """
     first = injections[0]
+    if len(injections) == 1:
+        return first
     for name in ("placement", "embedded_twice", "pooled_at_prompt"):
         if len({getattr(one, name) for one in injections}) > 1:
             raise ValueError(f"their {name} differs")
@@ -36,6 +38,7 @@ def joined(injections: Sequence[Injection]) -> Injection:
         infix=_infix(injections),
         adapters=_adapters(injections),
         kv={site: _key_values([one.kv[site] for one in injections]) for site in first.kv},
+        kv_dropout=_rates(injections),
         position_shift=_shift(injections),
         head=_heads(injections),
     )
@@ -84,6 +87,12 @@ def _shift(injections: Sequence[Injection]) -> int | Tensor:
     shifts = [int(one.position_shift) for one in injections]
     device = next((kv.keys.device for one in injections for kv in one.kv.values()), None)
     return shifts[0] if len(set(shifts)) == 1 else torch.tensor(shifts, device=device)
+
+
+def _rates(injections: Sequence[Injection]) -> float | Tensor:
+    rates = [float(one.kv_dropout) for one in injections]
+    device = next((kv.keys.device for one in injections for kv in one.kv.values()), None)
+    return rates[0] if len(set(rates)) == 1 else torch.tensor(rates, dtype=torch.float64, device=device)
 
 
 def _heads(injections: Sequence[Injection]) -> Head | None:

@@ -9,26 +9,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from repro.methods.base import Context, Injection, Tuning
 from repro.methods.heads import build_head, head_of, per_trial
 from repro.methods.initialisers import linear_default, normal, uniform
+from repro.methods.keyed_dropout import keyed_dropout, mixed, site_number
 from repro.methods.reparameterisation import started
 
 LAYERS = 2
 """Of the LSTM, as released."""
 
 
-def bi_lstm(states: Tensor, tensors: Mapping[str, Tensor], layers: int = LAYERS, dropout: float = 0.0) -> Tensor:
+_LSTM_SITE = site_number("p_tuning.lstm")
+
+
+def bi_lstm(
+    states: Tensor,
+    tensors: Mapping[str, Tensor],
+    layers: int = LAYERS,
+    dropout: float = 0.0,
+    keys: Tensor | None = None,
+) -> Tensor:
     """[K, P, D] -> [K, P, 2h]: every trial's rows through its own LSTM in both directions (gates i, f, g, o).
 
     Tensors `lstm.<layer>.<direction>.{wi, wh, bi, bh}`: [K, 4h, inputs], [K, 4h, h], [K, 4h], [K, 4h]. Dropout is
-    drawn between layers, as `nn.LSTM` has it.
+    drawn between layers, as `nn.LSTM` has it, by the trials' `keys` [K].
     """
     for layer in range(layers):
-        states = F.dropout(states, dropout) if layer and dropout else states
+        if layer and dropout:
+            assert keys is not None, "dropout needs the keys of a step"
+            places = torch.arange(states.shape[1], device=states.device)
+            states = keyed_dropout(states, dropout, mixed(mixed(keys, _LSTM_SITE + layer)[:, None], places))
         both = []
         for direction in ("forward", "backward"):
             part = {name: tensors[f"lstm.{layer}.{direction}.{name}"] for name in ("wi", "wh", "bi", "bh")}
@@ -108,20 +120,20 @@ class PTuning:
         out["encoder.w2"], out["encoder.b2"] = linear_default(generator, width, width)
         return out
 
-    def _prompt(self, training: bool = False) -> Tensor:
+    def _prompt(self, training: bool = False, keys: Tensor | None = None) -> Tensor:
         """[K, P, D]"""
         tensors = self.parameters
         if "prompt" in tensors:
             return tensors["prompt"]
         states = tensors["encoder.embedding"]
         if self.encoder == "lstm":
-            states = bi_lstm(states, tensors, dropout=self.lstm_dropout if training else 0.0)
+            states = bi_lstm(states, tensors, dropout=self.lstm_dropout if training else 0.0, keys=keys)
         states = torch.baddbmm(tensors["encoder.b1"][:, None], states, tensors["encoder.w1"].mT).relu()
         return torch.baddbmm(tensors["encoder.b2"][:, None], states, tensors["encoder.w2"].mT)
 
-    def injection(self, training: bool) -> Injection:
+    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
         """The prompt in the places of the template."""
-        return Injection(self._prompt(training), placement=self.placement, head=head_of(self.parameters))
+        return Injection(self._prompt(training, keys), placement=self.placement, head=head_of(self.parameters))
 
     def export(self) -> dict[str, Tensor]:
         """`prompt` [K, P, D] and the head, if there is one."""

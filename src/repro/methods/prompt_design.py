@@ -22,7 +22,7 @@ class PromptDesign:
     def build(self, context: Context) -> None:
         """Nothing to make."""
 
-    def injection(self, training: bool) -> Injection:
+    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
         """Nothing put in."""
         return Injection()
 

@@ -66,7 +66,7 @@ class PromptTuning:
 
         self.parameters = {"prompt": stack(start, context.generators)} | build_head(context)
 
-    def injection(self, training: bool) -> Injection:
+    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
         """[P; X]"""
         return Injection(
             self.parameters["prompt"],

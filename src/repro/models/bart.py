@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from repro.models.families import Family, PositionModule, Sites
 
 
@@ -25,6 +27,20 @@ def positions(model: Any) -> list[PositionModule]:
     ]
 
 
+def functional_dropout(model: Any) -> dict[str, tuple[nn.Module, Any, str]]:
+    """Behind the embeddings' norm, both attentions, the activation and the second linear layer of every block."""
+    found: dict[str, tuple[nn.Module, Any, str]] = {}
+    for stack in ("encoder", "decoder"):
+        part = getattr(model.model, stack)
+        found[f"{stack}.layernorm_embedding"] = (part.layernorm_embedding, part, "dropout")
+        for number, layer in enumerate(part.layers):
+            for name in ("self_attn", "encoder_attn", "fc2"):
+                if hasattr(layer, name):
+                    found[f"{stack}.layers.{number}.{name}"] = (getattr(layer, name), layer, "dropout")
+            found[f"{stack}.layers.{number}.activation_fn"] = (layer.activation_fn, layer, "activation_dropout")
+    return found
+
+
 FAMILY = Family(
     name="bart",
     kind="encoder_decoder",
@@ -34,4 +50,5 @@ FAMILY = Family(
     positions=positions,
     hidden_dropout=("dropout", "activation_dropout"),
     attention_dropout=("attention_dropout",),
+    functional_dropout=functional_dropout,
 )

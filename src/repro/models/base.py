@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from repro.methods.base import Head, Injection, ModelSpec
+from repro.methods.keyed_dropout import site_number
 from repro.models.adapters import Adapters
 from repro.models.batch import PAD, Batch
+from repro.models.dropout import DropoutKeys, key_dropouts, key_functions
 from repro.models.encoding import Encode
 from repro.models.families import Family, PositionModule
-from repro.models.injection import Infix, Prefix, attach, attach_site
+from repro.models.injection import Infix, Prefix, attach, attach_site, draw_by
 from repro.models.lean import install
 from repro.models.packing import Site
 
@@ -58,6 +60,13 @@ class Backbone:
         """`model`, or the model with its language-model head around it (an encoder in the cloze form)."""
         self.lm_head = None if whole is None else family.lm_head(whole) if family.lm_head else None
         self.attention: Mapping[str, list[nn.Module]] = family.sites(model)
+        self.dropout = DropoutKeys()
+        """Where all dropout of a pass finds its masks: the loop fills it before a pass in train mode."""
+        key_functions(family.functional_dropout(model), self.dropout, spec.kind)
+        self.key_dropouts()
+        for site, modules in self.attention.items():
+            for layer, module in enumerate(modules):
+                draw_by(module, self.dropout, f"{site}.{layer}.attention")
         self._adapters = Adapters(family.blocks(model))
         self._shift: dict[str, int | Tensor] = dict.fromkeys(spec.sites, 0)
         self.packing: bool | str = "auto"
@@ -88,6 +97,10 @@ class Backbone:
 
         return hook
 
+    def key_dropouts(self) -> None:
+        """Let every `nn.Dropout` of the model draw by `dropout`; again after modules were added (LoRA's)."""
+        key_dropouts(self.whole, self.dropout, self.spec.kind)
+
     def _shifter(self, position: PositionModule) -> Any:
         """A hook that adds the site's shift to the position ids on their way to the table (or to the rotation)."""
         site, argument = position.site, position.argument
@@ -100,9 +113,12 @@ class Backbone:
                 given: Tensor = args[argument] if isinstance(argument, int) else kwargs[argument]
                 if len(given) > len(shift):  # beams
                     shift = shift.repeat_interleave(len(given) // len(shift), 0)
+            moved = (args[argument] if isinstance(argument, int) else kwargs[argument]) + shift
+            if isinstance(shift, Tensor) and isinstance(module, nn.Embedding):
+                moved = moved.clamp(max=module.num_embeddings - 1)  # padding beside a longer neighbour
             if isinstance(argument, int):
-                return (*args[:argument], args[argument] + shift, *args[argument + 1 :]), kwargs
-            return args, {**kwargs, argument: kwargs[argument] + shift}
+                return (*args[:argument], moved, *args[argument + 1 :]), kwargs
+            return args, {**kwargs, argument: moved}
 
         return hook
 
@@ -119,7 +135,8 @@ class Backbone:
             given = kwargs.get(str(position.argument))
             counted = torch.arange(ids.shape[1], device=ids.device).expand(len(ids), -1)
             plain = counted if given is None else given[None]
-            return nn.functional.embedding(plain + shift + (position.offset or 0), module.weight)
+            places = (plain + shift + (position.offset or 0)).clamp(max=len(module.weight) - 1)  # as above
+            return nn.functional.embedding(places, module.weight)
 
         return hook
 
@@ -142,6 +159,7 @@ class Backbone:
         """
         self._adapters.adapters, self._adapters.rows = injection.adapters, rows
         self._mode.packed, self._packed_positions = False, {}
+        self.dropout.unpack()
         for site, modules in self.attention.items():
             kv = injection.kv.get(site)
             self._shift[site] = _shift_of(injection, rows) if kv is not None else 0
@@ -153,7 +171,9 @@ class Backbone:
                 prefix = infix = None
                 if kv is not None and layer in index:
                     at = index[layer]
-                    prefix = Prefix(keys[at], values[at], rows, injection.kv_dropout, kv.mask)
+                    place = site_number(f"{site}.{layer}.prefix")
+                    own = keys[at], values[at]
+                    prefix = Prefix(*own, rows, injection.kv_dropout, kv.mask, self.dropout, place)
                 if injection.infix is not None and infix_at is not None:
                     infix = Infix(injection.infix.keys[:, layer], injection.infix.values[:, layer], rows, infix_at)
                 attach(module, prefix, infix)
@@ -164,6 +184,8 @@ class Backbone:
         for site, plan in sites.items():
             for module in self.attention[site]:
                 attach_site(module, plan)
+            if site != "cross":
+                self.dropout.pack(site, plan.queries.token_owners, plan.queries.positions)
         for position in self._positions:
             packed, shift = sites[position.site].queries, self._shift[position.site]
             each = shift[packed.token_owners, 0] if isinstance(shift, Tensor) else shift
@@ -213,9 +235,13 @@ class Placed:
     prompt_at: Tensor
 
     def spread(self, values: Tensor, fill: int) -> Tensor:
-        """Per-token values [N, T] in the places of the longer sequence [N, P + T], `fill` at the prompt."""
+        """Per-token values [N, T] in the places of the longer sequence [N, P + T], `fill` at the prompt.
+
+        Where places were trimmed, padding shares the last one with a real token: the larger value stays, which is the
+        real token's, as padding's is never above another.
+        """
         out = values.new_full(self.mask.shape, fill)
-        return out.scatter(1, self.where, values)
+        return out.scatter_reduce(1, self.where, values, "amax")
 
 
 def place(text: Tensor, batch: Batch, injection: Injection) -> Placed:
@@ -245,7 +271,21 @@ def place(text: Tensor, batch: Batch, injection: Injection) -> Placed:
     mask = torch.cat([own, batch.mask], 1)
     places = source.argsort(dim=1)  # the inverse permutation
     embeds = both.gather(1, source[..., None].expand(-1, -1, both.shape[2]))
-    return Placed(embeds, mask.gather(1, source), places[:, count:], places[:, :count])
+    placed = Placed(embeds, mask.gather(1, source), places[:, count:], places[:, :count])
+    return placed if injection.embeds_mask is None or batch.left else trimmed(placed)
+
+
+def trimmed(placed: Placed) -> Placed:
+    """Without the last places, where no row has anything: trials with prompts of unlike lengths leave some, and a table
+    of positions might not reach so far. Padding's own places move to the last one that is left."""
+    width = int(placed.mask.sum(1).max())
+    last = width - 1
+    return Placed(
+        placed.embeds[:, :width],
+        placed.mask[:, :width],
+        placed.where.clamp(max=last),
+        placed.prompt_at.clamp(max=last),
+    )
 
 
 def head_logits(features: Tensor, head: Head, rows: Tensor) -> Tensor:

@@ -81,6 +81,8 @@ class Batch:
     choices: int = 1
     left: bool = False
     """Padded on the left."""
+    draws: Tensor | None = None
+    """[N] by which dropout draws for each row (`models.dropout`): of its trial, step and place in its own batch."""
 
     @property
     def tokens(self) -> int:

@@ -111,6 +111,7 @@ FAMILY = Family(
     positions=lambda model: [],  # relative positions: nothing shifts
     hidden_dropout=("hidden_dropout_prob",),
     attention_dropout=("attention_probs_dropout_prob",),
+    shared_dropout=True,
     blocks=lambda model: {"encoder": list(model.encoder.layer)},
     prepare=prepared(PrefixSelfAttention),
 )

@@ -10,12 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repro.methods.base import Injection
+from repro.methods.keyed_dropout import site_number
 from repro.models.base import Backbone, Placed, RowLoss, head_logits, place, rows_or_none, within_spans
 from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
 from repro.models.packer import inputs_of, packs, sites_of
 from repro.models.span_encoding import SpanOptions, WindowAnswer, window_answer
 from repro.models.vocabulary import likeliest
+
+HEAD_SITE = site_number("head")
 
 
 class EncoderAdapter:
@@ -95,7 +98,9 @@ class EncoderAdapter:
             return logits.masked_fill(batch.mask[..., None] == 0, -torch.inf)
         if self.form != "tagging":
             features = self.backbone.model.pooler(features)  # tanh(W [CLS] + b), frozen in every method but fine-tuning
-        logits = head_logits(F.dropout(features, self.head_dropout, training), injection.head, batch.rows)
+        if training and self.head_dropout:
+            features = self.backbone.dropout.states(features, self.head_dropout, HEAD_SITE)
+        logits = head_logits(features, injection.head, batch.rows)
         if self.form == "choice":
             return logits.view(-1, batch.choices)
         return within_spans(logits, batch.label_spans)

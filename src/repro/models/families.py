@@ -53,6 +53,11 @@ class Family:
     """Names of dropout on attention probabilities (may repeat a name above, as in T5)."""
     final_norms: Callable[[Any], list[nn.Module]] = lambda model: []
     """Norms behind the last block of the top stack, where the family has one."""
+    functional_dropout: Callable[[Any], Mapping[str, tuple[nn.Module, Any, str]]] = lambda model: {}
+    """Dropout that the library's code calls as a function: {name: (module on whose output it is, the module that holds
+    the rate, its attribute)}. `models.dropout` draws it instead, and the rate there becomes 0."""
+    shared_dropout: bool = False
+    """Hidden dropout masks a table that all rows of a batch share: trials cannot train in one pass while it is on."""
     prepare: Callable[[Any], list[str]] = lambda model: []
     """Changes a loaded model whose attention is its own so that it takes prefixes; returns the deviations it causes."""
     packs: bool = True

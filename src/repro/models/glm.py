@@ -63,6 +63,7 @@ class GlmAttention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.query_key_value = nn.Linear(width, 3 * width)
         self.dense = nn.Linear(width, width)
+        self.dropout = nn.Dropout(config.output_dropout_prob)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """States [N, T, D]; `mask` [N, 1, T, T] True where a row may look at a column."""
@@ -76,7 +77,7 @@ class GlmAttention(nn.Module):
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager_attention_forward)
         dropout = self.config.attention_dropout_prob if self.training else 0.0
         out, _ = attend(self, query, key, value, mask, dropout=dropout, scaling=self.scaling)
-        return F.dropout(self.dense(out.flatten(2)), self.config.output_dropout_prob, self.training)
+        return self.dropout(self.dense(out.flatten(2)))
 
 
 class GlmMlp(nn.Module):
@@ -87,11 +88,12 @@ class GlmMlp(nn.Module):
         self.config, width = config, config.hidden_size
         self.dense_h_to_4h = nn.Linear(width, 4 * width)
         self.dense_4h_to_h = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(config.output_dropout_prob)
 
     def forward(self, states: Tensor) -> Tensor:
         """[N, T, D] to [N, T, D]"""
         inner = F.gelu(self.dense_h_to_4h(states), approximate="tanh")
-        return F.dropout(self.dense_4h_to_h(inner), self.config.output_dropout_prob, self.training)
+        return self.dropout(self.dense_4h_to_h(inner))
 
 
 class GlmBlock(nn.Module):
@@ -152,6 +154,7 @@ class GlmModel(GlmPreTrained):
         super().__init__(config)
         self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
         self.transformer = GlmTransformer(config)
+        self.dropout = nn.Dropout(config.embedding_dropout_prob)
         self.pooler = FirstToken()
         self.post_init()
 
@@ -190,7 +193,7 @@ class GlmModel(GlmPreTrained):
         part = self.transformer
         states = states + part.position_embeddings(position_ids[:, 0])
         states = states + part.block_position_embeddings(position_ids[:, 1])
-        states = F.dropout(states, self.config.embedding_dropout_prob, self.training)
+        states = self.dropout(states)
         mask = torch.ones(rows, 1, length, length, dtype=torch.bool, device=states.device)
         if context_length is not None:
             context = places[None, None, None] < context_length[:, None, None, None]

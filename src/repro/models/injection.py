@@ -21,12 +21,14 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from repro.methods.keyed_dropout import keyed_dropout, site_number
+from repro.models.dropout import DropoutKeys
 from repro.models.packed_attention import attend as attend_packed
 from repro.models.packing import Site
 
 BASES = ("sdpa", "eager")
 # Kept in the module's __dict__: invisible to state_dict and parameters().
-_SLOT, _INFIX_SLOT, _SITE_SLOT = "repro_prefix", "repro_infix", "repro_site"
+_SLOT, _INFIX_SLOT, _SITE_SLOT, _DRAWS_SLOT = "repro_prefix", "repro_infix", "repro_site", "repro_draws"
 
 
 @dataclass
@@ -39,13 +41,20 @@ class Prefix:
     """[K, H, P, Dh]"""
     rows: Tensor | None
     """Trial index [N] of each row; None when K is 1."""
-    dropout: float
+    dropout: float | Tensor = 0.0
+    """A rate, or [K] where trials differ."""
     mask: Tensor | None = None
     """[K, P] True on a trial's own positions; None: all are."""
+    draws: DropoutKeys | None = None
+    """Whose keys dropout draws by."""
+    site: int = 0
+    """Number of the place, for dropout."""
+    chosen: Tensor | None = None
+    """[G] rows of the batch that this is for; None: all of them, in order."""
 
     def select(self, chosen: Tensor) -> Prefix:
         """The prefix for some rows [G] of the batch."""
-        return self if self.rows is None else replace(self, rows=self.rows[chosen])
+        return replace(self, rows=None if self.rows is None else self.rows[chosen], chosen=chosen)
 
     def seen(self, batch: int) -> Tensor | None:
         """Which prefix positions each row may attend to [batch, 1, 1, P]; None: all."""
@@ -56,14 +65,24 @@ class Prefix:
 
     def expanded(self, batch: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Keys and values [batch, H, P, Dh]; a batch of N x beams rows repeats each row's prefix for its beams."""
-        return self._expand(self.keys, batch, dtype), self._expand(self.values, batch, dtype)
+        return self._expand(self.keys, batch, dtype, 0), self._expand(self.values, batch, dtype, 1)
 
-    def _expand(self, prefix: Tensor, batch: int, dtype: torch.dtype) -> Tensor:
+    def _expand(self, prefix: Tensor, batch: int, dtype: torch.dtype, which: int) -> Tensor:
         if self.rows is None:
             prefix = prefix.expand(batch, -1, -1, -1)
         else:
             prefix = prefix[self.rows.repeat_interleave(batch // len(self.rows))]
-        return F.dropout(prefix, self.dropout).to(dtype) if self.dropout else prefix.to(dtype)
+        if isinstance(self.dropout, Tensor) or self.dropout:
+            assert self.draws is not None, "dropout needs keys"
+            keys = self.draws.of_heads(prefix.shape[1], prefix.shape[2], self.site + which, self.chosen)
+            prefix = keyed_dropout(prefix, self._rate(), keys)
+        return prefix.to(dtype)
+
+    def _rate(self) -> float | Tensor:
+        """One rate, or [N, 1, 1, 1]."""
+        if not isinstance(self.dropout, Tensor):
+            return self.dropout
+        return float(self.dropout[0]) if self.rows is None else self.dropout[self.rows][:, None, None, None]
 
 
 @dataclass
@@ -116,6 +135,11 @@ def site_of(module: nn.Module) -> Site | None:
     return module.__dict__.get(_SITE_SLOT)
 
 
+def draw_by(module: nn.Module, keys: DropoutKeys, place: str) -> None:
+    """Let dropout on an attention module's probabilities find its masks in `keys`."""
+    module.__dict__[_DRAWS_SLOT] = (keys, site_number(place))
+
+
 def attached(module: nn.Module) -> Prefix | None:
     """The prefix that `attach` gave."""
     return module.__dict__.get(_SLOT)
@@ -148,7 +172,7 @@ def _attend(
     """softmax(q [Kp; k]^T) [Vp; v]; where there is an infix, queries behind it see the keys and values it changed."""
     site = site_of(module)
     if site is not None:
-        function = _library_function(base, module)
+        function = attend_dropping if kwargs.get("dropout") else _library_function(base, module)
         return attend_packed(function, module, query, key, value, site, attached(module), base, **kwargs)
     infix: Infix | None = module.__dict__.get(_INFIX_SLOT)
     if infix is None:
@@ -171,29 +195,72 @@ def _attend_prefix(
     **kwargs: Any,
 ) -> Any:
     """softmax(q [Kp; k]^T) [Vp; v]: every query sees every prefix position; T5's bias is zero there."""
-    function = _library_function(base, module)
     prefix = attached(module)
-    if prefix is None:
-        return function(module, query, key, value, attention_mask, **kwargs)
+    drops = bool(kwargs.get("dropout"))
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", False) if causal is None else causal
-    if attention_mask is None and causal and query.shape[2] > 1:
+    if attention_mask is None and causal and query.shape[2] > 1 and (prefix is not None or drops):
         # A skipped mask means "causal", which torch aligns at the first key: it would hide the wrong keys once a prefix
         # stands in front.
         attention_mask = _causal_mask(query, key, as_bool=base == "sdpa")
-    keys, values = prefix.expanded(key.shape[0], key.dtype)
-    length, seen = keys.shape[2], prefix.seen(key.shape[0])
-    if attention_mask is None and seen is not None:
-        shape = (key.shape[0], 1, query.shape[2], key.shape[2])
-        attention_mask = query.new_ones(shape, dtype=torch.bool) if base == "sdpa" else query.new_zeros(shape)
-    key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
-    if attention_mask is not None:
-        attention_mask = _mask_with_prefix(attention_mask, length, seen)
-    if kwargs.get("position_bias") is not None:
-        kwargs["position_bias"] = F.pad(kwargs["position_bias"], (length, 0))
-    if base == "sdpa":
-        kwargs["is_causal"] = False
-    return function(module, query, key, value, attention_mask, **kwargs)
+    length = 0
+    if prefix is not None:
+        keys, values = prefix.expanded(key.shape[0], key.dtype)
+        length, seen = keys.shape[2], prefix.seen(key.shape[0])
+        if attention_mask is None and seen is not None:
+            shape = (key.shape[0], 1, query.shape[2], key.shape[2])
+            attention_mask = query.new_ones(shape, dtype=torch.bool) if base == "sdpa" else query.new_zeros(shape)
+        key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
+        if attention_mask is not None:
+            attention_mask = _mask_with_prefix(attention_mask, length, seen)
+        if kwargs.get("position_bias") is not None:
+            kwargs["position_bias"] = F.pad(kwargs["position_bias"], (length, 0))
+        if base == "sdpa":
+            kwargs["is_causal"] = False
+    if drops:
+        return attend_dropping(module, query, key, value, attention_mask, prefix_length=length, **kwargs)
+    return _library_function(base, module)(module, query, key, value, attention_mask, **kwargs)
+
+
+def attend_dropping(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout: float,
+    scaling: float | None = None,
+    position_bias: Tensor | None = None,
+    prefix_length: int = 0,
+    rows: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The library's eager attention, with dropout on the probabilities by keys: torch's fused one draws by itself.
+
+    Query [N, H, T, Dh]; key and value with as many heads or fewer; returns [N, T, H, Dh].
+
+    Args:
+        prefix_length: P, of the keys in front.
+        rows: [N] rows of the batch; None: all of them, in order.
+    """
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scores = query @ key.mT * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if position_bias is not None:
+        scores = scores + position_bias
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    elif mask is not None:
+        scores = scores + mask
+    shares = drop_shares(module, scores.softmax(-1), dropout, prefix_length, rows)
+    return (shares @ value).transpose(1, 2).contiguous(), None
+
+
+def drop_shares(module: nn.Module, shares: Tensor, rate: float, prefix: int, rows: Tensor | None = None) -> Tensor:
+    """An attention module's probabilities [N, H, T, P + T] with some dropped, by the keys of the batch's `rows`."""
+    draws: tuple[DropoutKeys, int] = module.__dict__[_DRAWS_SLOT]
+    return draws[0].attention(shares, rate, draws[1], prefix, rows)
 
 
 def _mask_with_prefix(mask: Tensor, length: int, seen: Tensor | None) -> Tensor:

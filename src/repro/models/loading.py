@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,25 @@ def load_backbone(
     backbone = Backbone(loaded, tokenizer, kind, spec_of(model), whole if form == "cloze" else None)
     backbone.packing = trainer.get("packing", "auto")
     return backbone, deviations
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A backbone with what is said of it: the trials of a gang have it in common."""
+
+    backbone: Backbone
+    deviations: tuple[str, ...]
+    """That loading caused."""
+    fingerprint: str
+    frozen: int
+    """Its weights, before a method adds any."""
+
+    @classmethod
+    def of(cls, model: Mapping[str, Any], trainer: Mapping[str, Any], device: torch.device, form: str) -> Loaded:
+        """Load it; as `load_backbone`."""
+        backbone, deviations = load_backbone(model, trainer, device, form)
+        frozen = sum(parameter.numel() for parameter in backbone.whole.parameters())
+        return cls(backbone, tuple(deviations), weights_fingerprint(backbone.model), frozen)
 
 
 def _refuse_missing_head(model: Mapping[str, Any], whole: Any, missing: list[str]) -> None:

@@ -38,7 +38,9 @@ def attend(
             front_keys, front_values = own.expanded(len(group.rows), key.dtype)
             length, seen = front_keys.shape[2], own.seen(len(group.rows))
             own_keys, own_values = torch.cat([front_keys, own_keys], 2), torch.cat([front_values, own_values], 2)
-        plainly_causal = base == "sdpa" and site.plainly_causal and not length
+        if kwargs.get("dropout"):
+            kwargs |= {"prefix_length": length, "rows": group.rows}
+        plainly_causal = base == "sdpa" and site.plainly_causal and not length and not kwargs.get("dropout")
         mask = None if plainly_causal else site.mask(index, length, seen, query.dtype)
         made, *_ = function(
             module,

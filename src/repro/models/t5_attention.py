@@ -11,12 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5Attention
 from transformers.models.t5.modeling_t5 import eager_attention_forward as eager_attention_forward
 
-from repro.models.injection import attached, site_of
+from repro.models.injection import attached, drop_shares, site_of
 from repro.models.packing import Group, Packed, Site
 
 _TABLE = "repro_bias_table"
@@ -108,7 +107,8 @@ def _group(
         scores = torch.cat([group.queries.cut(query) @ keys.mT, scores], 3)
     mask = site.mask(index, length, seen, scores.dtype)
     shares = (scores if mask is None else scores + mask).softmax(-1)
-    shares = F.dropout(shares, module.dropout, module.training) if module.dropout else shares
+    if module.dropout and module.training:
+        shares = drop_shares(module, shares, module.dropout, length, group.rows)
     context = (shares[..., length:].flatten(1, 2) @ read).unflatten(1, (heads, -1))  # G H U D
     front = None if values is None else group.queries.join((shares[..., :length] @ values).transpose(1, 2))
     return group.queries.join(context.transpose(1, 2)), front

@@ -22,6 +22,7 @@ def run(
     models: Sequence[str],
     resume: bool = False,
     retry_failed: bool = False,
+    gang: str | None = None,
 ) -> int:
     """Run the trials that have no record; a trial that fails does not stop the others. The exit code.
 
@@ -30,6 +31,7 @@ def run(
     Args:
         resume: a trial whose record says `failed` is left out, and is no error.
         retry_failed: it is run again.
+        gang: how many trials over one model train together (`trainer.gang`: a number or `auto`); None: one at a time.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM, after a checkpoint; the same command continues.
@@ -45,6 +47,13 @@ def run(
             except ReproError as error:  # a prompt that the second stage needs is not there
                 worst = max(worst, error.exit_code)
                 print(f"repro: {error}", file=sys.stderr)
+                continue
+            if gang is not None:
+                more = {"trainer.gang": gang} | ({"rerun": "true"} if retry_failed else {})
+                fresh = {" ".join(grids.arguments(trial)): trial | more for trial in todo}
+                fresh = {name: trial for name, trial in fresh.items() if name not in seen}
+                seen |= set(fresh)
+                worst = max(worst, _gangs(composer, experiment.name, fresh, resume))
                 continue
             for number, trial in enumerate(todo, 1):
                 words = grids.arguments(trial)
@@ -85,9 +94,7 @@ def _trial(
         if resume and not plain["rerun"] and _failed(plain):
             print("failed before, left out; --retry-failed runs it again")
             return 0
-        choices = {key: value for key, value in trial.items() if key in ("method", "model", "task", "experiment")}
-        kept = [word for word in words if not word.startswith(("paths.", "task.data_dir="))]
-        outcome = run_trial(plain, choices, ["repro", "run", *kept])
+        outcome = run_trial(plain, *_for_the_record(trial, words))
     except ReproError as error:
         print(f"repro: {error}", file=sys.stderr)
         if str(error).startswith("model.location="):
@@ -106,6 +113,39 @@ def _failed(plain: Mapping[str, Any]) -> bool:
 
     record = Store(Path(plain["paths"]["results_root"]) / "records").get(run_key(dict(plain)), statistics=False)
     return record is not None and record.status == "failed"
+
+
+def _for_the_record(trial: grids.Overrides, words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Choices of groups, and the command that runs the trial."""
+    choices = {key: value for key, value in trial.items() if key in ("method", "model", "task", "experiment")}
+    return choices, ["repro", "run", *(word for word in words if not word.startswith(("paths.", "task.data_dir=")))]
+
+
+def _gangs(composer: Composer, experiment: str, trials: Mapping[str, grids.Overrides], resume: bool) -> int:
+    """Run trials by their names, those over one model together; the worst exit code. `resume` as in `run`."""
+    from repro import gangs
+
+    jobs, names, worst = [], [], 0
+    for name, trial in trials.items():
+        try:
+            plain = composer.plain(trial)
+            if resume and not plain["rerun"] and _failed(plain):
+                print(f"{experiment}: {masked_text(name)}: failed before, left out; --retry-failed runs it again")
+                continue
+            words = [word for word in grids.arguments(trial) if not word.startswith(("trainer.gang=", "rerun="))]
+            jobs.append(gangs.Job(plain, *_for_the_record(trial, words)))
+            names.append(name)
+        except ReproError as error:
+            worst = max(worst, error.exit_code)
+            print(f"{experiment}: {masked_text(name)}\nrepro: {error}", file=sys.stderr)
+    codes: list[int] = []
+
+    def done(index: int, result: gangs.Result) -> None:
+        print(f"{experiment} {len(codes) + 1}/{len(names)}: {masked_text(names[index])}", flush=True)
+        codes.append(gangs.say(result))
+
+    gangs.run_many(jobs, done)
+    return max(worst, *codes, 0)
 
 
 def _votes(composer: Composer, trials: Sequence[grids.Overrides], models: Sequence[str]) -> int:
@@ -158,6 +198,9 @@ def main(arguments: Sequence[str]) -> int:
         "--resume", action="store_true", help="what is missing or was lost; alone: of everything that was submitted"
     )
     made.add_argument("--retry-failed", action="store_true", help="also what failed and would fail again")
+    made.add_argument(
+        "--gang", metavar="N", help="trials over one model train together: so many, or auto (docs/running.md)"
+    )
     options = made.parse_intermixed_args(arguments)
     words = [word for word in options.what if word.lstrip("+").startswith(PREFIX)]
     options.what = [word for word in options.what if word not in words]
@@ -172,4 +215,4 @@ def main(arguments: Sequence[str]) -> int:
             return code
     if words:
         raise ConfigError(f"{words[0]}: settings of jobs go with --launcher slurm; without it the trials run here.")
-    return run(*asked, options.resume, options.retry_failed)
+    return run(*asked, options.resume, options.retry_failed, options.gang)

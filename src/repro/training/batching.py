@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 from repro.models.batch import Batch, Encoded, collate
 
-_ORDER, _STEP = 0x0D3, 0x57E
-"""Streams of randomness that one seed feeds: data order and dropout, besides initialisation."""
+_ORDER, _STEP, _ROW = 0x0D3, 0x57E, 0x20E
+"""Streams of randomness that one seed feeds: data order and dropout (a step's, a row's), besides initialisation."""
 
 
 def mixed_seed(seed: int, stream: int, index: int = 0) -> int:
@@ -65,32 +66,48 @@ class DataOrder:
         return [list(order[start : start + self.batch_size]) for start in range(0, len(order), self.batch_size)]
 
 
-def training_batches(
-    encoded: Sequence[Sequence[Sequence[Encoded]]],
-    orders: Sequence[DataOrder],
-    step: int,
-    pad_id: int,
-    microbatches: int,
-) -> list[Batch]:
-    """One step's examples of all trials, cut into micro-batches of like length.
+@dataclass(frozen=True)
+class Share:
+    """One trial's part of a step: its examples, each with its sequences (several where an example has choices)."""
+
+    examples: Sequence[Sequence[Encoded]]
+    key: int
+    """Of the trial and its step (`step_seed`): all dropout of the step depends on it."""
+
+    def row_key(self, example: int, sequence: int) -> int:
+        """Key of one row: the same wherever it stands, in whatever company."""
+        return mixed_seed(self.key, _ROW, example * 2**20 + sequence)
+
+
+def training_batches(shares: Sequence[Share], pad_id: int, passes: int) -> list[Batch]:
+    """One step's examples of all trials, cut into passes of like length.
 
     Which examples share a step is the data order's business alone. Sorting inside the step changes the padding, not the
-    gradient: the loop divides by the whole step's labels.
+    gradient: the loop divides by the whole step's labels, each trial by its own.
 
     Args:
-        encoded: per trial, per example, its sequences (several where an example has choices).
-        orders: each trial's data order; `batch_size` counts one whole step.
-        microbatches: forward and backward passes a step.
+        passes: forward and backward passes of the step.
     """
-    chosen = [(encoded[trial][index], trial) for trial, order in enumerate(orders) for index in order.indices(step)]
-    if microbatches > 1:
-        chosen.sort(key=lambda pair: max(len(item.ids) for item in pair[0]))
+    chosen = [(trial, place) for trial, share in enumerate(shares) for place in range(len(share.examples))]
+    if passes > 1:
+        chosen.sort(key=lambda one: max(len(item.ids) for item in shares[one[0]].examples[one[1]]))
     batches = []
-    for part in range(microbatches):
-        piece = chosen[part * len(chosen) // microbatches : (part + 1) * len(chosen) // microbatches]
+    for part in range(passes):
+        piece = chosen[part * len(chosen) // passes : (part + 1) * len(chosen) // passes]
         if piece:
-            choices = len(piece[0][0])
-            items = [item for sequences, _ in piece for item in sequences]
-            rows = [trial for sequences, trial in piece for _ in sequences]
-            batches.append(collate(items, pad_id, rows, choices=choices))
+            batches.append(_batch(shares, piece, pad_id))
     return batches
+
+
+def _batch(shares: Sequence[Share], piece: Sequence[tuple[int, int]], pad_id: int) -> Batch:
+    """The rows of some examples, (trial, place in its step)."""
+    items: list[Encoded] = []
+    rows: list[int] = []
+    draws: list[int] = []
+    for trial, place in piece:
+        sequences = shares[trial].examples[place]
+        items += sequences
+        rows += [trial] * len(sequences)
+        draws += [shares[trial].row_key(place, index) for index in range(len(sequences))]
+    choices = len(shares[piece[0][0]].examples[piece[0][1]])
+    return replace(collate(items, pad_id, rows, choices=choices), draws=torch.tensor(draws, dtype=torch.long))

@@ -7,6 +7,7 @@ that one update serves all trials; the numbers of one trial never touch another'
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -26,8 +27,8 @@ class Optimiser(Protocol):
     tensors: Mapping[str, Tensor]
     state: dict[str, Tensor]
     """Moments by name; with `count`, all that resuming needs."""
-    count: int
-    """Steps done."""
+    count: int | Tensor
+    """Steps done; int64 [K] where trials differ."""
 
     def step(self, rate: Tensor) -> None:
         """One update with learning rates `rate` [K]; tensors without a gradient stay."""
@@ -52,16 +53,50 @@ def over(rate: Tensor, like: Tensor) -> Tensor:
     return rate.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
 
 
-def clip_by_norm(tensors: Mapping[str, Tensor], limit: float | None) -> Tensor:
-    """Scale each trial's gradients so that their joint L2 norm is at most `limit`; returns the norms before [K]."""
+def gradient_norms(tensors: Mapping[str, Tensor]) -> Tensor:
+    """The joint L2 norm of each trial's gradients [K]."""
     grads = [tensor.grad for tensor in tensors.values() if tensor.grad is not None]
-    squares = [grad.detach().flatten(1).square().sum(1) for grad in grads]
-    norms = torch.stack(squares).sum(0).sqrt()
+    return torch.stack([grad.detach().flatten(1).square().sum(1) for grad in grads]).sum(0).sqrt()
+
+
+def clip_gradients(tensors: Mapping[str, Tensor], norms: Tensor, limit: float | Tensor) -> None:
+    """Scale each trial's gradients, whose norms are `norms` [K], to a norm of at most `limit` (a number, or [K])."""
+    scale = (limit / (norms + 1e-6)).clamp(max=1.0)
+    for tensor in tensors.values():
+        if tensor.grad is not None:
+            tensor.grad.mul_(over(scale, tensor.grad))
+
+
+def clip_by_norm(tensors: Mapping[str, Tensor], limit: float | Tensor | None) -> Tensor:
+    """Scale each trial's gradients so that their joint L2 norm is at most `limit`; returns the norms before [K]."""
+    norms = gradient_norms(tensors)
     if limit is not None:
-        scale = (limit / (norms + 1e-6)).clamp(max=1.0)
-        for grad in grads:
-            grad.mul_(over(scale, grad))
+        clip_gradients(tensors, norms, limit)
     return norms
+
+
+def powered(base: float, count: int | Tensor, like: Tensor) -> float | Tensor:
+    """1 - base^count, a number or shaped to multiply a tensor [K, ...]."""
+    if isinstance(count, int):
+        return 1 - base**count
+    return over(1 - base ** count.double(), like)
+
+
+_NUMBERS_OF_A_RUN = ("tensors", "state", "count")
+
+
+def settings(optimiser: Optimiser) -> tuple[Any, ...]:
+    """What two optimisers must have in common to update their tensors as one: the rule and all its settings but the
+    learning rate, which is given step by step."""
+    own = {name: value for name, value in vars(optimiser).items() if name not in _NUMBERS_OF_A_RUN}
+    return type(optimiser).__name__, *sorted(own.items())
+
+
+def over_stack(optimiser: Any, tensors: Mapping[str, Tensor], state: dict[str, Tensor]) -> Any:
+    """An optimiser of the same settings over the stacked tensors and moments of several trials [K, ...]."""
+    stacked = copy.copy(optimiser)
+    stacked.tensors, stacked.state = tensors, state
+    return stacked
 
 
 class AdamW:
@@ -84,14 +119,13 @@ class AdamW:
             epsilon,
             weight_decay,
         )
-        self.count = 0
+        self.count: int | Tensor = 0
         self.state = {f"{m}.{name}": torch.zeros_like(t) for name, t in tensors.items() for m in ("first", "second")}
 
     @torch.no_grad()
     def step(self, rate: Tensor) -> None:
         """p -= rate x (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon), after p *= 1 - rate x decay."""
         self.count += 1
-        scale1, scale2 = 1 - self.beta1**self.count, 1 - self.beta2**self.count
         for name, tensor in self.tensors.items():
             grad = tensor.grad
             if grad is None:
@@ -99,6 +133,7 @@ class AdamW:
             first, second = self.state[f"first.{name}"], self.state[f"second.{name}"]
             first.lerp_(grad, 1 - self.beta1)
             second.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
+            scale1, scale2 = powered(self.beta1, self.count, tensor), powered(self.beta2, self.count, tensor)
             lr = over(rate_of(name, rate, self.backbone_share), tensor)
             if self.weight_decay:
                 tensor.mul_(1 - lr * self.weight_decay)
@@ -135,8 +170,9 @@ class Adafactor:
         self.backbone_share, self.parameter_scaling = backbone_share, parameter_scaling
         self.tensors, self.decay_rate, self.clip_threshold, self.epsilon = tensors, decay_rate, clip_threshold, epsilon
         self.weight_decay, self.weight_decay_form = weight_decay, weight_decay_form
-        self.factored, self.step_offset, self.count = factored, step_offset, 0
-        self.state = {}
+        self.factored, self.step_offset = factored, step_offset
+        self.count: int | Tensor = 0
+        self.state: dict[str, Tensor] = {}
         for name, tensor in tensors.items():
             if self._factors(tensor):
                 self.state[f"row.{name}"] = torch.zeros_like(tensor[..., 0])
@@ -150,26 +186,39 @@ class Adafactor:
             return False
         return self.factored == "always" or min(tensor.shape[1:]) >= FACTOR_FROM
 
-    def _scaled(self, name: str, grad: Tensor, beta2: float) -> Tensor:
-        """The gradient over the root of its second moment."""
+    def _scaled(self, name: str, grad: Tensor, share: float | Tensor) -> Tensor:
+        """The gradient over the root of its second moment.
+
+        Args:
+            share: 1 - beta2, how much of the moment this step's gradient is; a number, or [K].
+        """
         square = grad.square() + self.epsilon
+
+        def moved(moment: str, towards: Tensor) -> Tensor:
+            kept = self.state[f"{moment}.{name}"]
+            if isinstance(share, Tensor):
+                return kept.mul_(over(1 - share, kept)).add_(towards * over(share, kept))
+            return kept.mul_(1 - share).add_(towards, alpha=share)
+
         if f"second.{name}" in self.state:
-            second = self.state[f"second.{name}"].mul_(beta2).add_(square, alpha=1 - beta2)
-            return grad * second.rsqrt()
-        row = self.state[f"row.{name}"].mul_(beta2).add_(square.mean(-1), alpha=1 - beta2)
-        column = self.state[f"column.{name}"].mul_(beta2).add_(square.mean(-2), alpha=1 - beta2)
+            return grad * moved("second", square).rsqrt()
+        row, column = moved("row", square.mean(-1)), moved("column", square.mean(-2))
         by_row = (row / row.mean(-1, keepdim=True)).rsqrt()
         return grad * by_row[..., None] * column.rsqrt()[..., None, :]
 
     @torch.no_grad()
     def step(self, rate: Tensor) -> None:
         """u = g / sqrt(v), u /= max(1, rms(u) / threshold), p = p (1 - decay) - rate u."""
-        beta2 = 1 - (self.count + self.step_offset + 1) ** -self.decay_rate
+        share: float | Tensor
+        if isinstance(self.count, int):
+            share = (self.count + self.step_offset + 1) ** -self.decay_rate
+        else:
+            share = (self.count.double() + (self.step_offset + 1)) ** -self.decay_rate
         self.count += 1
         for name, tensor in self.tensors.items():
             if tensor.grad is None:
                 continue
-            update = self._scaled(name, tensor.grad, beta2)
+            update = self._scaled(name, tensor.grad, share)
             rms = update.flatten(1).square().mean(1).sqrt()  # each trial's own
             update = update / over((rms / self.clip_threshold).clamp(min=1.0), update)
             lr = over(rate_of(name, rate, self.backbone_share), tensor)

@@ -20,6 +20,32 @@ LINE_SECONDS = 15.0
 """Where there is no terminal, a line at most this often."""
 
 
+class StopRequest:
+    """Remembers that a signal asked the process to end: the trials in it save first. One for all trials of a gang."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        """The signal that came."""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        for number in SIGNALS:
+            try:
+                self._before[number] = signal.signal(number, self._note)
+            except ValueError:  # not in the main thread: whoever runs us handles signals
+                break
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.number is not None and number == signal.SIGINT:  # asked twice: do not wait for the step to end
+            raise KeyboardInterrupt
+        self.number = number
+
+
 class Console:
     """Prints progress to standard error, passes curves to the tracker, and turns `SIGNALS` into a checkpoint.
 
@@ -28,24 +54,28 @@ class Console:
         steps: updates in all.
         tracker: gets training loss and evaluations.
         file: where `repro status` reads how far the trial is.
+        stop: of a gang, whose trials share it, and share the terminal: there is no bar then. None: one of its own.
     """
 
-    def __init__(self, name: str, steps: int, tracker: Any, file: ProgressFile | None = None):
+    def __init__(
+        self,
+        name: str,
+        steps: int,
+        tracker: Any,
+        file: ProgressFile | None = None,
+        stop: StopRequest | None = None,
+    ):
         self.name, self.steps, self.tracker, self.file = name, steps, tracker, file
-        self._signal: int | None = None
-        self._before: dict[int, Any] = {}
+        self._alone, self._stop = stop is None, stop or StopRequest()
         self._started: tuple[float, int, int] | None = None
         self._bar: Any = None
         self._task: Any = None
         self._said = 0.0
 
     def __enter__(self) -> Console:
-        for number in SIGNALS:
-            try:
-                self._before[number] = signal.signal(number, self._note)
-            except ValueError:  # not in the main thread: whoever runs us handles signals
-                break
-        if sys.stderr.isatty():
+        if self._alone:
+            self._stop.__enter__()
+        if self._alone and sys.stderr.isatty():
             from rich import progress as rich_progress
             from rich.console import Console as Terminal
 
@@ -63,17 +93,12 @@ class Console:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None and number == signal.SIGINT:  # asked twice: do not wait for the step to end
-            raise KeyboardInterrupt
-        self._signal = number
+        if self._alone:
+            self._stop.__exit__()
 
     def stop_if_asked(self, save: Callable[[], None]) -> None:
         """Raises Interrupted after `save()` if a signal came."""
-        if self._signal is None:
+        if self._stop.number is None:
             return
         save()
         if self.file is not None:

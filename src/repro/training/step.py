@@ -1,0 +1,198 @@
+"""One update of several trials over one frozen model: one forward and backward pass over all their examples.
+
+Rows of a batch name their trial; every trial has its own denominator, so its gradient does not depend on who else is in
+the batch, and clipping and the optimiser act on the trial axis. Results equal a trial's own run up to the order of
+summation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from repro.errors import TrialFailed
+from repro.methods.joining import joined
+from repro.models.batch import IGNORE, Batch
+from repro.training.batching import Share, training_batches
+from repro.training.checkpoint import Progress
+from repro.training.fit import Fit
+from repro.training.shared_injection import shared
+from repro.training.stack import Stack, stacks
+
+TOKENS_A_PASS = 16_384
+"""On a GPU: beyond this a larger pass is hardly faster, but takes memory."""
+
+
+def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -> int:
+    """Into how many passes of like length a step is cut.
+
+    A single trial: as it says. A gang on a GPU: what keeps a pass within `TOKENS_A_PASS`. On a CPU a pass holds about
+    two trials' examples: longer ones leave the caches, and padding grows with what is sorted out less finely.
+    """
+    own = max(run.microbatches for run in runs)
+    if len(runs) == 1:
+        return own
+    if device.type != "cpu":
+        tokens = sum(len(item.ids) for share in shares for items in share.examples for item in items)
+        return max(own, -(-tokens // TOKENS_A_PASS))
+    return own * -(-len(runs) // 2)
+
+
+def backward(runs: Sequence[Fit], batches: Sequence[Batch], keys: Sequence[int] | None = None) -> Tensor:
+    """Gradients of every trial's loss over the whole step (all passes together); returns the losses [K].
+
+    Args:
+        keys: of each trial's step, for dropout inside a method.
+    """
+    adapter, trials = runs[0].adapter, len(runs)
+    device = adapter.backbone.device
+    by_example = torch.tensor([run.example_sum for run in runs])
+    owners = [batch.rows[:: batch.choices].cpu() for batch in batches]
+    denominator = torch.zeros(trials, dtype=torch.long)
+    for batch, owner in zip(batches, owners, strict=True):
+        counts = batch.label_counts().cpu()
+        denominator.index_add_(0, owner, torch.where(by_example[owner], torch.ones_like(counts), counts))
+    losses = torch.zeros(trials, dtype=torch.float64, device=device)
+    z = {"z_loss": runs[0].z_loss} if runs[0].z_loss else {}
+    draws = [None] * trials if keys is None else [torch.tensor([key], device=device) for key in keys]
+    whole = joined([run.method.injection(training=True, keys=key) for run, key in zip(runs, draws, strict=True)])
+    injection, send_back = shared(whole)
+    divisor = denominator.clamp(min=1).to(device)
+    for batch, owner in zip(batches, owners, strict=True):
+        here = batch.to(device)
+        adapter.backbone.dropout.fill(here.draws, keys[0] if keys and trials == 1 else None)
+        rows = adapter.losses(here, injection, **z)
+        total = rows.total.new_zeros(trials).index_add(0, owner.to(device), rows.total)
+        share = total / divisor
+        share.sum().backward()
+        losses += share.detach()
+    send_back()
+    for run in runs:
+        run.sync_gradients()
+    return losses
+
+
+class Company:
+    """The trials that step together, with their stacks; they may change between steps."""
+
+    def __init__(self) -> None:
+        self._runs: list[Fit] = []
+        self._stacks: list[Stack] = []
+        self._cuts = 1
+        """Times the usual number of passes: doubled where memory did not suffice."""
+
+    def gather(self, runs: Sequence[Fit]) -> list[Stack]:
+        """The stacks of exactly these trials."""
+        if [id(run) for run in runs] != [id(run) for run in self._runs]:
+            self.release()
+            self._runs, self._stacks = list(runs), stacks(runs)
+        return self._stacks
+
+    def release(self) -> None:
+        """Every trial has its own memory again."""
+        for stack in self._stacks:
+            stack.release()
+        self._runs, self._stacks = [], []
+
+    def step(self, runs: Sequence[Fit], progresses: Sequence[Progress]) -> list[TrialFailed | None]:
+        """One update of every trial that can make one; why the others failed, in order."""
+        started = time.monotonic()
+        self.gather(runs)
+        model = runs[0].adapter.backbone.model
+        model.train(any(run.train_mode for run in runs))
+        shares = [run.share(progress.step) for run, progress in zip(runs, progresses, strict=True)]
+        losses, batches = self._gradients(runs, shares)
+        found = self._update(runs, progresses, losses)
+        _count(runs, progresses, found, losses, batches, time.monotonic() - started)
+        return found
+
+    def _gradients(self, runs: Sequence[Fit], shares: Sequence[Share]) -> tuple[Tensor, list[Batch]]:
+        """Losses [K] and the batches that were made; in more passes where memory does not suffice."""
+        device = runs[0].adapter.backbone.device
+        rows = sum(len(share.examples) for share in shares)
+        while True:
+            cuts = passes(runs, shares, device) * self._cuts
+            batches = training_batches(shares, runs[0].pad_id, cuts)
+            try:
+                return backward(runs, batches, [share.key for share in shares]), batches
+            except torch.OutOfMemoryError:
+                if len(runs) == 1 or cuts >= rows:
+                    raise
+                self._cuts *= 2
+                for run in runs:
+                    forget_gradients(run)
+
+    def _update(self, runs: Sequence[Fit], progresses: Sequence[Progress], losses: Tensor) -> list[TrialFailed | None]:
+        norms = _by_run(self._stacks)
+        values = [*losses.tolist()], [float(norms[id(run)]) for run in runs]
+        found = [
+            _failure(run, progress, loss, norm)
+            for run, progress, loss, norm in zip(runs, progresses, *values, strict=True)
+        ]
+        if any(found):
+            for run, failure in zip(runs, found, strict=True):
+                if failure is not None:
+                    forget_gradients(run)
+            self.gather([run for run, failure in zip(runs, found, strict=True) if failure is None])
+        step_of = {id(run): progress.step for run, progress in zip(runs, progresses, strict=True)}
+        for stack in self._stacks:
+            own = stack.gather() if any(found) else torch.stack([norms[id(run)] for run in stack.runs])
+            counts = [step_of[id(run)] for run in stack.runs]
+            rates = torch.cat([run.rate(step_of[id(run)]) for run in stack.runs])
+            stack.update(own, rates, counts)
+        for run in runs:
+            forget_gradients(run)
+        return found
+
+
+def forget_gradients(run: Fit) -> None:
+    """No gradient is left on the trial's tensors."""
+    for tensor in run.tensors.values():
+        tensor.grad = None
+
+
+def _by_run(of: Sequence[Stack]) -> dict[int, Tensor]:
+    """{id of a run: the norm of its gradients}"""
+    return {id(run): norm for stack in of for run, norm in zip(stack.runs, stack.gather(), strict=True)}
+
+
+def _failure(run: Fit, progress: Progress, loss: float, norm: float) -> TrialFailed | None:
+    for what, value in (("loss", loss), ("gradient", norm)):  # a finite loss may have an infinite gradient
+        if value - value != 0:
+            return TrialFailed(
+                f"the {what} became {value} at step {progress.step + 1}: lower "
+                f"trainer.optimiser.learning_rate (now {float(run.rate(progress.step)[0]):g}) or use "
+                "trainer.dtype=float32. A checkpoint written before is kept."
+            )
+    return None
+
+
+def _count(
+    runs: Sequence[Fit],
+    progresses: Sequence[Progress],
+    failures: Sequence[TrialFailed | None],
+    losses: Tensor,
+    batches: Sequence[Batch],
+    seconds: float,
+) -> None:
+    """What the step cost each trial: its own rows' tokens and places, and its share of the time by its tokens."""
+    tokens, places = [0] * len(runs), [0] * len(runs)
+    for batch in batches:
+        lengths = batch.mask.sum(1)
+        width = batch.ids.shape[1]
+        if batch.target_ids is not None:
+            lengths = lengths + (batch.target_ids != IGNORE).sum(1)
+            width += batch.target_ids.shape[1]
+        for trial, length in zip(batch.rows.tolist(), lengths.tolist(), strict=True):
+            tokens[trial] += length
+            places[trial] += width
+    for trial, (progress, failure) in enumerate(zip(progresses, failures, strict=True)):
+        if failure is None:
+            progress.step += 1
+            progress.tokens += tokens[trial]
+            progress.padded_tokens += places[trial]
+            progress.losses.append(float(losses[trial]))
+            progress.train_seconds += seconds * tokens[trial] / max(1, sum(tokens))
