@@ -164,6 +164,9 @@ def test_losses_do_not_depend_on_passes_padding_or_company(model: str) -> None:
     assert not torch.allclose(losses(backbone, [0] * 6, key=4), together, rtol=1e-3)
     plain = loaded(model, 0.0, 0.0)
     assert not torch.allclose(losses(plain, [0] * 6), together, rtol=1e-3)
+    for packing in (True, False) if backbone.family.packs else ():
+        backbone.packing = packing
+        torch.testing.assert_close(losses(backbone, [0] * 6, passes=2), together, rtol=1e-5, atol=1e-5)
     if backbone.family.shared_dropout:
         with pytest.raises(RuntimeError, match="cannot share a pass"):
             losses(backbone, [0, 0, 0, 1, 1, 1])

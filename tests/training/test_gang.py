@@ -143,6 +143,20 @@ def test_every_member_ends_as_it_does_alone(tmp_path: Path, case: str, dropout: 
     )
 
 
+@pytest.mark.parametrize("case", FIRST)
+def test_packed_sequences_make_the_same_gang(tmp_path: Path, case: str) -> None:
+    """With dropout on: its masks are found by row and position, wherever a token lies."""
+    backbone = load(KINDS[case].model, dropout=0.1)
+    kind = Kind(KINDS[case].model, KINDS[case].form, KINDS[case].methods, {**KINDS[case].options, "dropout": 0.1})
+    backbone.packing = False
+    solo = [alone(kind, number, backbone, tmp_path / "alone") for number in range(4)]
+    backbone.packing = True
+    members = [Member(kind.member(number, backbone), own(tmp_path / "gang", number), Recorder()) for number in range(4)]
+    train(members, lambda member: None)
+    for member, expected in zip(members, solo, strict=True):
+        the_same(kind, (member.run, member.progress, member.watcher), expected, 1e-6)
+
+
 @pytest.mark.parametrize("case", KINDS)
 def test_a_step_from_one_state_differs_by_the_order_of_sums(case: str) -> None:
     """1e-12 of the largest number: a trajectory may grow it, a step must not."""
