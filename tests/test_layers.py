@@ -309,7 +309,7 @@ import repro.report.compare; look("import repro.report.compare")
 import repro.report.files, repro.report.terminal, repro.report.summary
 import repro.stats, repro.papers.registry, repro.store.store
 look("report, stats, papers, store")
-import repro.config, repro.validation, repro.composing, repro.runner, repro.tracking, repro.provenance
+import repro.config, repro.validation, repro.composing, repro.runner, repro.tracking, repro.provenance, repro.gangs
 look("config, validation, runner")
 from repro.cli import main
 for arguments in (["--help"], ["--version"], ["report", "--help"], ["run", "--cfg", "job"], ["run", "--help"]):

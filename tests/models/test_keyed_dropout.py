@@ -1,5 +1,6 @@
 """Dropout by coordinates: as often as it says, independent between coordinates, and the same however rows are laid."""
 
+import importlib
 import itertools
 import math
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 import yaml
 from torch import nn
 
+from repro import models
 from repro.methods.base import Injection
 from repro.methods.keyed_dropout import dropped, keyed_dropout, mixed, site_number
 from repro.models.base import Backbone
@@ -113,6 +115,15 @@ def test_the_stack_of_a_module_is_in_its_name() -> None:
     }
     assert {name: stack_of(name, "encoder_decoder") for name in names} == names
     assert stack_of("h.0.attn", "decoder") == "decoder"
+
+
+def test_the_families_whose_rows_share_a_mask_are_those_that_train_alone() -> None:
+    """`gangs.company` knows them by name, as it must not load torch."""
+    modules = [path.stem for path in (Path(models.__file__).parent).glob("*.py")]
+    found = [importlib.import_module(f"repro.models.{name}") for name in modules if name != "__init__"]
+    families = {module.FAMILY.name: module.FAMILY.shared_dropout for module in found if hasattr(module, "FAMILY")}
+    assert {name for name, shares in families.items() if shares} == {"deberta", "deberta_v2"}
+    assert len(families) > 6
 
 
 MODELS = ("tiny-bert", "tiny-roberta", "tiny-deberta", "tiny-deberta-v2", "tiny-glm", "tiny-gpt2", "tiny-llama",

@@ -24,6 +24,7 @@ from tiny_models import (
 )
 
 from repro.methods.base import PLACEMENTS, Injection
+from repro.methods.joining import joined
 from repro.models.batch import IGNORE, collate
 
 pytestmark = pytest.mark.parity
@@ -114,3 +115,30 @@ def test_encoder_predictions(name, form, prompt):
         at = [row // choices for row in mine[::choices]]
         assert [together[index] for index in at] == adapted.predict(batch, trial_of(injection, trial), {})
         close(losses[at], adapted.losses(batch, trial_of(injection, trial)).total, 1e-12)
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("prompt", ["kv", "before"])
+@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "bart"])
+def test_a_long_prompt_beside_a_long_input_leaves_no_position_table(name: str, prompt: str, packing: bool) -> None:
+    """Each fits by itself (P + T is 512); in one batch the first row's padding would stand behind the last position."""
+    bone, kind = backbone(name), backbone(name).spec.kind
+    target = {"decoder": 5}.get(kind, 0)  # the longest of the two
+    prompts, lengths = (440, 3), (512 - 440 - target, 512 - 3 - target)
+    head = random_head(bone.spec, 3) if kind == "encoder" else None
+    made = []
+    for seed, length in enumerate(prompts):
+        if prompt == "kv":
+            kv = random_kv(bone.spec, length, seed=seed)
+            made.append(Injection(kv=kv, position_shift=length, head=head))
+        else:
+            embeds = random_embeds(bone.spec, length, seed=seed)
+            made.append(Injection(embeds=embeds, placement=prompt, head=head))
+    bone.packing = packing
+    try:
+        encoded = [replace(item, token_types=None) for item in items(kind, lengths, training=True, targets=4)]
+        together = adapter(bone).losses(collate(encoded, 0, rows=[0, 1]), joined(made)).total
+        for row, (item, injection) in enumerate(zip(encoded, made, strict=True)):
+            close(together[row, None], adapter(bone).losses(collate([item], 0), injection).total, 1e-10)
+    finally:
+        bone.packing = "auto"

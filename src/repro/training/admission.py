@@ -26,6 +26,8 @@ class Admission:
 
     def __init__(self, limit: int | None, device: torch.device):
         self.limit, self.device = limit, device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         self._before = taken(device)
 
     def room(self, gang: Gang) -> bool:

@@ -1,0 +1,75 @@
+"""How many trials a gang takes: by a number, by tokens, by memory."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from repro.training import admission
+from repro.training.admission import TOKENS_A_STEP, Admission
+
+CPU = torch.device("cpu")
+
+
+def gang(*tokens: float, rounds: int = 1, largest: int = 1, new: int = 0) -> Any:
+    members = [SimpleNamespace(tokens=count, progress=SimpleNamespace(step=int(i >= new))) for i, count in
+               enumerate(tokens)]  # fmt: skip
+    return SimpleNamespace(members=members, rounds=rounds, largest=largest)
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What the process took and what is left; tests change it."""
+    figures = {"taken": 1e9, "free": 100e9}
+    monkeypatch.setattr(admission, "taken", lambda device: figures["taken"])
+    monkeypatch.setattr(admission, "free", lambda device: figures["free"])
+    return figures
+
+
+def test_a_number_is_a_number(memory: dict[str, float]) -> None:
+    memory["free"] = 0
+    admits = Admission(3, CPU)
+    assert admits.room(gang(rounds=0)) and admits.room(gang(1e9, 1e9, rounds=0))
+    assert not admits.room(gang(1, 1, 1))
+
+
+def test_the_first_steps_alone_before_others_join(memory: dict[str, float]) -> None:
+    admits = Admission(None, CPU)
+    assert admits.room(gang(rounds=0))
+    assert not admits.room(gang(10.0, rounds=0))
+    assert admits.room(gang(10.0, rounds=1))
+
+
+def test_a_step_has_so_many_tokens_at_most(memory: dict[str, float]) -> None:
+    admits, most = Admission(None, CPU), TOKENS_A_STEP["cpu"]
+    assert admits.room(gang(most / 4, most / 4, most / 4))
+    assert not admits.room(gang(most / 4, most / 4, most / 4, most / 4))
+    assert not admits.room(gang(most)) and admits.room(gang()), "one is always taken"
+
+
+def test_what_a_member_took_must_be_free(memory: dict[str, float]) -> None:
+    admits = Admission(None, CPU)
+    memory |= {"taken": 3e9, "free": 2e9 / 0.7 + 1}  # a member takes 2e9
+    assert admits.room(gang(1.0))
+    memory["free"] = 2e9 / 0.7 - 1
+    assert not admits.room(gang(1.0))
+    memory["free"] = 2e9 / 0.7 + 1
+    assert not admits.room(gang(1.0, 1.0, new=1)), "one that has not stepped will take as much"
+    memory["taken"] = 5e9  # two took 4e9
+    assert admits.room(gang(1.0, 1.0, largest=2))
+
+
+def test_what_the_machine_and_a_container_leave(tmp_path: Path) -> None:
+    info = tmp_path / "meminfo"
+    info.write_text("MemTotal: 100 kB\nMemFree: 5 kB\nMemAvailable:   40 kB\n")
+    assert admission._machine(info) == 40 * 1024
+    assert admission._machine(tmp_path / "none") is None
+    assert admission._group(tmp_path) is None
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("7\n")
+    assert admission._group(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert admission._group(tmp_path) == 993
+    assert admission.free(CPU) > 0 and admission.taken(CPU) > 1e7
