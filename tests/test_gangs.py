@@ -137,6 +137,7 @@ BASE = ("model=tiny-bert", "task=rte", "method=p_tuning_v2", "seed=1")
         (("model=tiny-roberta",), False),
         (("trainer.dtype=bfloat16",), False),
         (("trainer.attention=eager",), False),
+        (("trainer.packing=false",), False),
         (("trainer.backbone_dropout=0.1",), False),
         (("trainer.attention_dropout=0.1",), False),
         (("trainer.gradient_checkpointing=true",), False),
