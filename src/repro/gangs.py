@@ -39,8 +39,10 @@ class Job:
 
 _EMBEDS = ("prompt_tuning", "embedding_only", "p_tuning")
 _KEY_VALUES = ("prefix_tuning", "p_tuning_v2")
-_ALIKE = ("dtype", "device", "attention", "gradient_checkpointing", "backbone_dropout", "attention_dropout", "threads", "packing",
-          "z_loss")  # fmt: skip
+_ALIKE = (
+    *("dtype", "device", "threads", "attention", "packing", "gradient_checkpointing"),
+    *("backbone_dropout", "attention_dropout", "z_loss"),
+)
 """Settings of the trainer that a pass has in common; the others are each trial's own."""
 _ANY_TASK = ("pair", "tagging", "text_to_text", "ranking")
 """Forms in which trials of different tasks may share a pass: nothing of the task is in the model."""
