@@ -288,7 +288,7 @@ def test_a_sweep_takes_gangs(data_root: Path, tmp_path: Path, capsys: pytest.Cap
     for gang in (None, "auto"):
         places = {"paths.data_root": str(data_root)}
         places |= {f"paths.{name}_root": str(tmp_path / f"{gang}-{name}") for name in ("results", "runs")}
-        assert sweep.run(chosen, quick | places, [], gang) == 0
+        assert sweep.run(chosen, quick | places, [], gang=gang) == 0
     ours, theirs = records(tmp_path / "auto-results"), records(tmp_path / "None-results")
     assert len(ours) == len(theirs) == 4
     for key, record in theirs.items():

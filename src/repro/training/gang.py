@@ -33,6 +33,8 @@ class Member:
     company: int = 1
     """The most trials that it stepped together with, itself included."""
     saved_at: float = field(init=False)
+    _saved: tuple[int, int] | None = field(init=False, default=None)
+    """Step and evaluated step of the last checkpoint that was written here."""
 
     def __post_init__(self) -> None:
         self.progress = resume(self.run, self.checkpoints)
@@ -45,9 +47,15 @@ class Member:
             return self.progress.tokens / self.progress.step
         return float(sum(len(item.ids) for items in self.run.examples(0) for item in items))
 
+    def save_if_changed(self) -> None:
+        """Write a checkpoint, if the last one is of an earlier state."""
+        if self._saved != (self.progress.step, self.progress.evaluated_step):
+            self.save()
+
     def save(self) -> None:
         """Write the checkpoint that it would continue from."""
         self.checkpoints.save(self.progress, self.run.snapshot())
+        self._saved = (self.progress.step, self.progress.evaluated_step)
         self.saved_at = time.monotonic()
 
 
@@ -140,7 +148,7 @@ class Gang:
     def _save_all(self) -> None:
         for member in self.members:
             if member.failure is None:
-                member.save()
+                member.save_if_changed()
 
 
 def fit(run: Fit, checkpoints: Checkpoints, watcher: Watcher) -> Progress:
