@@ -1,21 +1,24 @@
 """The states that a killed trial can continue from: which files belong to each, and whether they are whole.
 
 A checkpoint folder holds two states, each a JSON file that names its tensor files with their hashes and carries a hash
-of its own text: `state.json`, and `state-before.json`, the one before, for when the newest turns out to be damaged.
+of its own text: `state.json`, and `state-before.json`, the one before, for when the newest turns out to be damaged. A
+new state is written as `state-next.json`; then the names move on. A crash in between leaves two whole states as well.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repro.store.files import json_text, read_whole, sha256_file
+from repro.store.files import explained, json_text, read_whole, sha256_file, write_atomic
 
-NEWEST, BEFORE = "state.json", "state-before.json"
+NEXT, NEWEST, BEFORE = "state-next.json", "state.json", "state-before.json"
+_ORDER = (NEXT, NEWEST, BEFORE)
 _FIRST_FORM = {"progress", "tensors", "sha256"}
 """Keys of a state as it was before states had a hash of their own and named the best tensors."""
 
@@ -24,8 +27,8 @@ _FIRST_FORM = {"progress", "tensors", "sha256"}
 class State:
     """One whole state."""
 
-    content: bytes
-    """The text of its file."""
+    file: str
+    """NEXT, NEWEST or BEFORE."""
     progress: dict[str, Any]
     tensors: str
     """Name of the file with the tensors to continue from."""
@@ -57,9 +60,8 @@ def newest(folder: Path) -> tuple[State | None, list[str]]:
         OSError: the folder cannot be read.
     """
     wrong: list[str] = []
-    if not any((folder / name).is_file() for name in (NEWEST, BEFORE)):
-        return None, wrong
-    for name in (NEWEST, BEFORE):
+    there = [name for name in _ORDER if (folder / name).is_file()]
+    for name in [name for name in _ORDER if name in there or (name == NEWEST and there)]:
         try:
             return _whole(folder, name), wrong
         except Damage as damage:
@@ -67,12 +69,31 @@ def newest(folder: Path) -> tuple[State | None, list[str]]:
     return None, wrong
 
 
+def put_state(folder: Path, text: str, present: State | None) -> None:
+    """Make a text the newest state, and the present one the one before. Whole ones never give way to damaged ones.
+
+    Args:
+        present: the newest state that is whole; None: there is none.
+
+    Raises:
+        StoreError: the disk; the states are as they were.
+    """
+    if present is not None and present.file == NEXT:  # its writer was killed before the names moved on
+        with explained(folder / NEWEST, "write"):
+            os.replace(folder / NEXT, folder / NEWEST)
+    write_atomic(folder / NEXT, text)
+    with explained(folder / NEWEST, "write"):
+        if present is not None and present.file != BEFORE:
+            os.replace(folder / NEWEST, folder / BEFORE)
+        os.replace(folder / NEXT, folder / NEWEST)
+
+
 def named_files(folder: Path) -> set[str]:
     """The tensor files that a state names, as far as they can be read."""
     found: set[str] = set()
-    for name in (NEWEST, BEFORE):
+    for name in _ORDER:
         try:
-            state = _parsed((folder / name).read_bytes())
+            state = _parsed(name, (folder / name).read_bytes())
         except (Damage, OSError):
             continue
         found |= set(state.hashes)
@@ -86,7 +107,7 @@ def _whole(folder: Path, name: str) -> State:
         Damage: it is not.
     """
     try:
-        state = _parsed(read_whole(folder / name))
+        state = _parsed(name, read_whole(folder / name))
         for file, expected in state.hashes.items():
             if sha256_file(folder / file) != expected:
                 raise Damage(f"the checksum of {file} does not match")
@@ -95,7 +116,7 @@ def _whole(folder: Path, name: str) -> State:
     return state
 
 
-def _parsed(content: bytes) -> State:
+def _parsed(file: str, content: bytes) -> State:
     try:
         state = json.loads(content)
         if set(state) != _FIRST_FORM and state.pop("digest", None) != _digest(state):
@@ -104,6 +125,6 @@ def _parsed(content: bytes) -> State:
         hashes = {state["tensors"]: state["sha256"]} | ({best["name"]: best["sha256"]} if best else {})
         if wrong := [name for name in hashes if Path(name).name != name]:
             raise Damage(f"it names {wrong[0]!r}")
-        return State(content, dict(state["progress"]), state["tensors"], best["name"] if best else None, hashes)
+        return State(file, dict(state["progress"]), state["tensors"], best["name"] if best else None, hashes)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damage(f"it cannot be read ({type(error).__name__}: {error})") from error

@@ -12,7 +12,7 @@ from typing import Any
 from repro.config import run_key
 from repro.errors import StoreError
 from repro.masking import MASK
-from repro.store.checkpoints import BEFORE, NEWEST, newest
+from repro.store.checkpoints import newest
 from repro.store.files import ABANDONED_SECONDS, explained, read_json, sha256_file, writer_lives
 from repro.store.lock import fault_of
 from repro.store.record import CHECKSUM, Record, with_checksum
@@ -176,6 +176,5 @@ def _checkpoint(folder: Path, record: Record | None) -> Iterator[Problem]:
         if state is None:
             what, fix = "there is no whole one before it", f"start the trial anew: rm -r {folder}"
         else:
-            name = BEFORE if text.startswith(NEWEST) else NEWEST
-            what, fix = f"{name} is whole", "run the trial's command again, which goes on from there"
+            what, fix = f"{state.file} is whole", "run the trial's command again, which goes on from there"
         yield Problem(folder, f"holds a damaged checkpoint ({text}); {what}", fix)

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from repro.errors import StoreError
-from repro.store.checkpoints import BEFORE, NEWEST, State, named_files, newest, state_text
+from repro.store.checkpoints import NEWEST, State, named_files, newest, put_state, state_text
 from repro.store.files import explained, sha256_file, write_atomic
 
 log = logging.getLogger(__name__)
@@ -51,9 +51,9 @@ class Checkpoints:
         """Of the tensor files that we wrote, or found whole."""
 
     def save(self, progress: Progress, tensors: Mapping[str, Tensor]) -> None:
-        """Write tensors, keep the present state as the one before, then write the state that names the new tensors.
+        """Write tensors, then the state that names them; the present state becomes the one before.
 
-        A crash at any moment leaves one whole state at least. A damaged one never takes the place of a whole one.
+        A crash at any moment leaves both states whole, or the new one and one of them.
 
         Raises:
             StoreError: the disk; the states are as they were.
@@ -65,11 +65,9 @@ class Checkpoints:
             with explained(self.folder / best, "read"):
                 self._hashes[best] = sha256_file(self.folder / best)
         text = state_text(asdict(progress), name, best, self._hashes)
-        if before is not None:
-            write_atomic(self.folder / BEFORE, before.content)
-        write_atomic(self.folder / NEWEST, text)
+        put_state(self.folder, text, before)
         used = {key: self._hashes[key] for key in (name, best) if key is not None}
-        self._whole = State(text.encode(), asdict(progress), name, best, used)
+        self._whole = State(NEWEST, asdict(progress), name, best, used)
         self._prune()
 
     def save_best(self, step: int, tensors: Mapping[str, Tensor]) -> None:
@@ -145,7 +143,7 @@ class Checkpoints:
         """Before and after an evaluation the step is the same; each state has a file of its own, lest one flipped bit
         spoil both."""
         taken = named_files(self.folder)
-        names = (f"step-{step}{again}.safetensors" for again in ("", *(f"-{n}" for n in range(2, 5))))
+        names = (f"step-{step}{again}.safetensors" for again in ("", *(f"-{n}" for n in range(2, 6))))
         return next(name for name in names if name not in taken)
 
     def _prune(self) -> None:

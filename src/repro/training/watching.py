@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
@@ -121,4 +122,5 @@ class Console:
         if self._bar is not None:
             self._bar.console.print(f"{self.name}: {text}", highlight=False)
         else:
-            print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # a full disk under the log costs the log, not the trial
+                print(f"{self.name}: {text}", file=sys.stderr, flush=True)
