@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "errors": {"masking"},
     "masking": set(),
+    "saying": set(),
     "config": {"errors", "method_config", "task_config"},
     "method_config": set(),
     "task_config": set(),
@@ -39,7 +40,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     # microworld: a task of the small world is written when its files are first asked for.
     "tasks": {"metrics.base", "microworld", "config", "errors"},
     "models": {"methods.base", "tasks.base", "errors"},
-    "training": {"methods", "models", "store.files", "store.checkpoints", "store.progress", "errors"},
+    "training": {
+        *("methods", "models", "store.files", "store.checkpoints", "store.progress", "errors", "saying"),
+    },
     "evaluation": {"models", "tasks", "metrics", "methods.base"},
     # metrics: their `reduce` only, over statistics that records keep.
     "report": {"store", "papers", "stats", "metrics", "config", "errors"},
@@ -62,6 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "prompts",
             "report",
             "runner",
+            "saying",
             "store",
         ),
         "validation",
@@ -85,6 +89,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "papers",
             "report",
             "runner",
+            "saying",
             "store",
             "sweeps",
             "tasks_page",

@@ -20,11 +20,11 @@ from repro.store.record import with_checksum
 from repro.store.verifying import verify
 
 SMALL = (
-    "python -m repro -m method=p_tuning_v2,prompt_tuning model=tiny-bert task=rte seed=1,2 task.check_rows=false "
-    "task.max_input_length=48 trainer.device=cpu trainer.epochs=null trainer.steps=24 trainer.evaluate_every=6 "
+    "python -m repro -m method=p_tuning_v2,prompt_tuning model=tiny-bert task=rte seed=1,2,3 task.check_rows=false "
+    "task.max_input_length=48 trainer.device=cpu trainer.epochs=null trainer.steps=120 trainer.evaluate_every=20 "
     "trainer.batch_size=4 trainer.backbone_dropout=0.1 trainer.checkpoint_seconds=1"
 )
-"""A sweep of four trials, for where no command is given."""
+"""A sweep of six trials, for where no command is given."""
 
 
 def _start(command: str, folder: Path, place: Place) -> subprocess.Popen[str]:
@@ -69,7 +69,7 @@ def _end(session: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def under_kills(place: Place, command: str = SMALL, every: tuple[float, float] = (3.0, 20.0), most: int = 30) -> Result:
+def under_kills(place: Place, command: str = SMALL, every: tuple[float, float] = (2.0, 16.0), most: int = 30) -> Result:
     """Run a command undisturbed, then under random kills until it ends with 0, and compare both reports.
 
     Args:
@@ -77,7 +77,7 @@ def under_kills(place: Place, command: str = SMALL, every: tuple[float, float] =
         every: seconds between two kills, drawn from this range.
         most: kills after which it is left alone.
     """
-    name = f"SIGKILL every {every[0]:g} to {every[1]:g} s: {command if len(command) < 30 else 'a sweep of four trials'}"
+    name = f"SIGKILL every {every[0]:g} to {every[1]:g} s: {command if len(command) < 30 else 'a sweep of six trials'}"
     calm, wild = place.fresh("calm sweep"), place.fresh("wild sweep")
     first = _start(command, calm, place)
     if first.wait():

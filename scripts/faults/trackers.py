@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -51,7 +50,8 @@ def _tracked(place: Place, name: str, address: str) -> Result:
             del found[path]
     for value in found.values():  # who watches is in the config
         if isinstance(value, dict) and "config" in value:
-            value["config"] = value["config"] | {"tracker": _untracked(expected)}
+            value["config"]["tracker"] = _record(expected)["config"]["tracker"]
+            value["choices"] = _record(expected)["choices"]
     said = difference(expected, found) if ended.code == 0 else ended.out[-300:]
     if not said and "wandb is off for the rest of trial" not in ended.out:
         said = f"the tracker was not found to be dead: {ended.out[-300:]}"
@@ -61,9 +61,9 @@ def _tracked(place: Place, name: str, address: str) -> Result:
     return Result(name, 1, int(not said), int(bool(said)), said)
 
 
-def _untracked(expected: dict[str, Any]) -> Any:
-    (record,) = (value for value in expected.values() if isinstance(value, dict) and "config" in value)
-    return json.loads(json.dumps(record["config"]["tracker"]))
+def _record(found: dict[str, Any]) -> dict[str, Any]:
+    (record,) = (value for value in found.values() if isinstance(value, dict) and "config" in value)
+    return record
 
 
 def dead(place: Place) -> Result:

@@ -57,7 +57,9 @@ def arguments(trial: str, data: Path, *more: str) -> list[str]:
 def environment(**more: str) -> dict[str, str]:
     """Of every process: offline, one thread, no settings of whoever calls."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("REPRO_", "HYDRA_", "WANDB_"))}
-    return kept | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"} | more
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    ours = {"PATH": path, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+    return kept | ours | more
 
 
 @dataclass

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from repro.errors import Interrupted, ReproError
+from repro.saying import say
 
 USAGE = """\
 repro: do published results on soft prompts hold?
@@ -66,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
             raise KeyboardInterrupt from error
         except ReproError as error:  # the other trials of a sweep still run
             failed.append(error)
-            print(f"repro: {error}", file=sys.stderr)
+            say(f"repro: {error}", sys.stderr)
 
     before = sys.argv
     sys.argv = ["repro", *arguments]
@@ -99,11 +100,11 @@ def _job(config: Any) -> None:
     plain, choices, command = asked(config, HydraConfig.get())
     outcome = run_trial(plain, choices, command)
     if outcome.record is None:
-        print(f"trial {outcome.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
+        say(f"trial {outcome.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
         return
     from repro.report.summary import trial_summary
 
-    print(trial_summary(outcome.record, outcome.from_store))
+    say(trial_summary(outcome.record, outcome.from_store))
 
 
 def report(arguments: Sequence[str]) -> int:

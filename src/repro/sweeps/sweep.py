@@ -11,6 +11,7 @@ from typing import Any
 from repro.errors import ConfigError, ReproError
 from repro.jobs.settings import PREFIX
 from repro.masking import masked_text
+from repro.saying import say
 from repro.sweeps import cluster, grids, plan
 from repro.sweeps.experiments import Experiment
 from repro.sweeps.trials import Composer
@@ -44,7 +45,7 @@ def run(
                 todo = stage()
             except ReproError as error:  # a prompt that the second stage needs is not there
                 worst = max(worst, error.exit_code)
-                print(f"repro: {error}", file=sys.stderr)
+                say(f"repro: {error}", sys.stderr)
                 continue
             for number, trial in enumerate(todo, 1):
                 words = grids.arguments(trial)
@@ -52,7 +53,7 @@ def run(
                 if name in seen:
                     continue
                 seen.add(name)
-                print(f"{experiment.name} {number}/{len(todo)}: {masked_text(name)}", flush=True)
+                say(f"{experiment.name} {number}/{len(todo)}: {masked_text(name)}")
                 if retry_failed:
                     trial = trial | {"rerun": "true"}
                 worst = max(worst, _trial(composer, trial, words, lost, resume))
@@ -60,7 +61,7 @@ def run(
             if "vote" in grid:
                 worst = max(worst, _votes(composer, grids.product(grid, trials.given), models))
     for where, count in lost.items():
-        print(f"repro: {count} more trials of {where} were left out: its weights cannot be loaded.", file=sys.stderr)
+        say(f"repro: {count} more trials of {where} were left out: its weights cannot be loaded.", sys.stderr)
     return worst
 
 
@@ -89,14 +90,14 @@ def _trial(
         kept = [word for word in words if not word.startswith(("paths.", "task.data_dir="))]
         outcome = run_trial(plain, choices, ["repro", "run", *kept])
     except ReproError as error:
-        print(f"repro: {error}", file=sys.stderr)
+        say(f"repro: {error}", sys.stderr)
         if str(error).startswith("model.location="):
             lost[location] = 0
         return error.exit_code
     if outcome.record is None:
-        print(f"trial {outcome.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
+        say(f"trial {outcome.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
     else:
-        print(trial_summary(outcome.record, outcome.from_store), flush=True)
+        say(trial_summary(outcome.record, outcome.from_store))
     return 0
 
 
@@ -120,7 +121,7 @@ def _votes(composer: Composer, trials: Sequence[grids.Overrides], models: Sequen
             _vote([composer.plain(trial) for trial in members])
         except ReproError as error:
             worst = max(worst, error.exit_code)
-            print(f"repro: {error}", file=sys.stderr)
+            say(f"repro: {error}", sys.stderr)
     return worst
 
 
@@ -136,7 +137,7 @@ def _vote(members: Sequence[Mapping[str, Any]]) -> None:
     keys = [run_key(dict(plain)) for plain in members]
     store = Store(results / "records")
     if any((record := store.get(key)) is None or record.status == "failed" for key in keys):
-        print(f"no vote of {', '.join(keys)}: not all of them have a score")
+        say(f"no vote of {', '.join(keys)}: not all of them have a score")
         return
     if any(
         record.config["method"].get("members") == keys
@@ -147,7 +148,7 @@ def _vote(members: Sequence[Mapping[str, Any]]) -> None:
     device = pick_device(members[0]["trainer"]["device"])
     record = ensemble(trials, Path(paths["data_root"]), 32, device, ["repro", "ensemble", *keys])
     store.put(record)
-    print(shown(record))
+    say(shown(record))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 import time
@@ -11,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from repro.errors import Interrupted
+from repro.saying import say
 from repro.store.progress import ProgressFile
 from repro.training.checkpoint import Progress
 
@@ -122,5 +122,4 @@ class Console:
         if self._bar is not None:
             self._bar.console.print(f"{self.name}: {text}", highlight=False)
         else:
-            with contextlib.suppress(OSError):  # a full disk under the log costs the log, not the trial
-                print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+            say(f"{self.name}: {text}", sys.stderr)
