@@ -1,6 +1,6 @@
 # `make help` lists what can be made. Everything runs in .venv, which `make setup` makes.
 .DEFAULT_GOAL := help
-.PHONY: help setup offline-models check lint format types test test-fast report repro-offline repro-offline-a repro-offline-b repro-offline-c clean \
+.PHONY: help setup offline-models check lint format types test test-fast faults report repro-offline repro-offline-a repro-offline-b repro-offline-c clean \
     $(foreach paper,lester li-liang p-tuning-v2 p-tuning,repro-$(paper) plan-$(paper))
 
 PYTHON ?= python3.11
@@ -95,6 +95,12 @@ repro-lester: ## run what is missing of Lester et al. 2021, then the report (EXH
 repro-li-liang: ## the same for Li and Liang 2021
 repro-p-tuning-v2: ## the same for Liu et al. 2022 (P-Tuning v2)
 repro-p-tuning: ## the same for Liu et al. 2021 (P-tuning v1)
+
+# SIGKILLs at random moments, damage, full disks, load: everything must end as if nothing had been. FAULTS: arguments,
+# as in `make faults FAULTS="--kills 200"`; `--list` says what there is, `--sweep COMMAND` what runs under kills.
+FAULTS ?= --kills 30 --out $(RESULTS)/faults.json
+faults: $(VENV)/.ready ## inject every fault many times and print the table (half an hour); fails if anything is lost
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONPATH=scripts $(BIN)/python -m faults $(FAULTS)
 
 report: $(VENV)/.ready ## regenerate REPORT.md, index.html, tables and figures in results/ from the records
 	$(RUN) report

@@ -27,8 +27,9 @@ TRIALS: dict[str, tuple[str, ...]] = {
         *("method=prompt_tuning", "model=tiny-t5", "trainer.optimiser.name=adafactor"),
     ),
     "fine-tuning of a decoder, AdamW": ("method=fine_tuning", "model=tiny-gpt2"),
+    "a sweep of two seeds": ("-m", "method=p_tuning_v2", "model=tiny-bert", "seed=1,2"),
 }
-"""Overrides of each; a checkpoint after every step, dropout on, the best of four evaluations chosen."""
+"""Arguments of each; a checkpoint after every step, dropout on, the best of four evaluations chosen."""
 
 # What depends on when and where a trial ran, and on nothing else.
 _TIMES = ("seconds", "train_seconds", "evaluation_seconds", "peak_memory_bytes")
