@@ -81,7 +81,9 @@ _SPECIAL = {
 
 def latex_escape(text: str) -> str:
     """Text that LaTeX prints as it is, on one line."""
-    return " ".join("".join(_SPECIAL.get(character, character) for character in text).split())
+    plain = " ".join("".join(_SPECIAL.get(character, character) for character in text).split())
+    # In front of a row's first cell stands the end of the row before, and `\\[` and `\\*` mean something else.
+    return f"{{{plain[0]}}}{plain[1:]}" if plain[:1] in ("[", "*") else plain
 
 
 def latex(exhibit: Filled) -> str:

@@ -8,8 +8,9 @@ from repro.report.rows import MISSING, Row
 
 
 def escape(text: str) -> str:
-    """Text that stays one cell of a Markdown table and shows no HTML."""
+    """Text that stays one cell of a Markdown table, shows no HTML, and makes no link and no picture."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = text.replace("](", "]&#40;").replace("]:", "]&#58;")
     return " ".join(text.replace("\\", "&#92;").replace("|", "\\|").split())
 
 

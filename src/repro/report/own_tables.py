@@ -32,7 +32,7 @@ class OwnTable:
     def name(self) -> str:
         """`ours-ablation-length` for the experiment `offline/ablation-length`."""
         plain = re.sub(r"[^a-z0-9]+", "-", self.experiment.rpartition("/")[2].lower()).strip("-")
-        return f"ours-{plain or 'other'}"
+        return f"ours-{plain[:100] or 'other'}"
 
     def at(self, line: Sequence[Row], column: tuple[str, str]) -> Row | None:
         """The row of a line at a column."""

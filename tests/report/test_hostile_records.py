@@ -1,0 +1,128 @@
+"""Records whose every text is hostile to HTML, Markdown, LaTeX and CSV: the report's files stay what they are."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from repro.papers import registry
+from repro.report.contents import contents
+from repro.report.files import texts, write_report
+from repro.store.record import Record
+from repro.store.store import Store
+
+markdown_it = pytest.importorskip("markdown_it")
+
+HTML = "</td></table><script>window.ran=1</script><img src=x onerror='window.ran=2'>"
+MARKDOWN = (
+    "| a | b |\n\n# head\n[l](javascript:alert(1)) ![p](http://evil.example/p.png) `code` **b** --- <http://evil>"
+)
+LATEX = r"[2ex] \input{/etc/passwd} \\ & $x^2_i$ 100% #1 ~ {open \end{table} \write18{rm}"
+HOSTILE = f"*{HTML} {MARKDOWN} {LATEX}\r\n\t\u2028"
+OPENERS = (HTML, MARKDOWN, LATEX, HOSTILE, "[2ex]", "* star", "=cmd()", "../../../evil", "a" * 400, "\u202eevil")
+
+
+@pytest.fixture(params=range(len(OPENERS)))
+def hostile(request: pytest.FixtureRequest, make: Callable[..., Record]) -> list[Record]:
+    """Two seeds of one setting and a failed one, with a hostile text wherever a person can put one."""
+    said = OPENERS[request.param]
+    change = {"task.name": said, "task.paper_name": None, "model.name": said, "model.paper_name": None}
+    change |= {"experiment_name": f"offline/{said}", "recipe.name": said, "recipe.unknown": [said]}
+    change |= {"task.labels": [said, "no"], "method.note_": said}
+    common = {
+        "change": change,
+        "metric": said,
+        "deviations": [said],
+        "selection": {"rule": said, "split": "validation", "metric": said, "value": 1.0, "step": 1, "epoch": 1},
+        "provenance": {"command": ["repro", said], "device": said, "packages": {said: said}, "git": {"commit": said}},
+    }
+    own = [make(seed, 50.0 + seed, **common) for seed in (1, 2)]
+    return [*own, make(3, status="failed", reason=said, change=change), make(1, 89.0)]
+
+
+def plain_records(make: Callable[..., Record]) -> list[Record]:
+    """The same settings with harmless texts: what the report's skeleton looks like."""
+    change = {"task.name": "t", "task.paper_name": None, "model.name": "m", "model.paper_name": None}
+    change |= {"experiment_name": "offline/e", "recipe.name": "r", "recipe.unknown": ["u"]}
+    change |= {"task.labels": ["l", "no"], "method.note_": "n"}
+    own = [make(seed, 50.0 + seed, change=change, metric="x", deviations=["d"]) for seed in (1, 2)]
+    return [*own, make(3, status="failed", reason="r", change=change), make(1, 89.0)]
+
+
+def rendered(text: str) -> str:
+    """HTML of Markdown with tables, raw HTML let through: what the most careless viewer shows."""
+    return markdown_it.MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+
+
+def shape(html: str) -> list[tuple[int, int]]:
+    """(rows, columns) of each table; every row of a table has the same number of cells."""
+    found = []
+    for table in re.findall(r"<table>.*?</table>", html, re.DOTALL):
+        rows = re.findall(r"<tr>.*?</tr>", table, re.DOTALL)
+        widths = {len(re.findall(r"<t[hd][ >]", row)) for row in rows}
+        assert len(widths) == 1
+        found.append((len(rows), widths.pop()))
+    return found
+
+
+def test_markdown_keeps_its_tables_and_shows_no_html_no_link_and_no_picture_of_a_record(
+    hostile: list[Record], make: Callable[..., Record]
+) -> None:
+    cells = registry.cells()
+    ours, plain = texts(contents(hostile, cells)), texts(contents(plain_records(make), cells))
+    left, right = rendered(ours["REPORT.md"]), rendered(plain["REPORT.md"])
+    assert shape(left) == shape(right) and len(shape(left)) > 5
+    assert set(re.findall(r"<(\w+)", left)) <= set(re.findall(r"<(\w+)", right)) | {"strong", "code", "em"}
+    for address in re.findall(r"(?:href|src)=\"([^\"]*)\"", left):
+        assert re.fullmatch(r"(figures|tables)/[\w.-]+", address) or address in right, address
+    assert len(re.findall(r"<h[1-6]", left)) == len(re.findall(r"<h[1-6]", right))
+    for name, text in ours.items():
+        if name.endswith(".md"):
+            assert "<script" not in rendered(text) and "<img" not in rendered(text).replace('<img src="figures/', "")
+
+
+SAFE = r"\\(?:textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar)\{\}|\\[&%$#_{}]|\$\\?\w*-?\$"
+
+
+def test_latex_rows_keep_their_cells_and_hold_no_command_of_a_record(hostile: list[Record]) -> None:
+    found = texts(contents(hostile, registry.cells()))
+    own = [name for name in found if name.startswith("tables/ours-") and name.endswith(".tex")]
+    assert len(own) == 1
+    text = found[own[0]]
+    for command in (r"\input", r"\write", r"\end{table} ", "\\\\ &"):
+        assert command not in text
+    body = text.partition("\\midrule\n")[2].partition("\\bottomrule")[0].splitlines()
+    assert len(body) == 1
+    for row in body:
+        assert row.endswith(r" \\") and row[0] not in "[*"
+        left = re.sub(SAFE, "", row.removesuffix(r" \\"))
+        left = re.sub(r"\\textcolor\{gray\}", "", left)
+        assert "\\" not in left and not set("%$#_^~") & set(left), left
+        assert left.count(" & ") == text.partition("\\toprule\n")[2].partition("\n")[0].count(" & ")
+    braces = re.sub(r"\\[{}]", "", text)
+    assert braces.count("{") == braces.count("}")
+    assert text.count("\\begin{") == text.count("\\end{") == 2
+
+
+def test_csv_reads_back_as_it_was(hostile: list[Record]) -> None:
+    found = texts(contents(hostile, registry.cells()))
+    (name,) = [name for name in found if name.startswith("tables/ours-") and name.endswith(".csv")]
+    rows = list(csv.DictReader(io.StringIO(found[name], newline="")))
+    assert len(rows) == 2 or len(rows) == 1
+    assert all(row["task"] == hostile[0].config["task"]["name"] and None not in row for row in rows)
+
+
+def test_every_file_stays_below_the_folder(hostile: list[Record], tmp_path: Path) -> None:
+    store = Store(tmp_path / "results" / "records")
+    for record in hostile:
+        store.put(record)
+    written = write_report(store.root, tmp_path / "results")
+    inside = {path for path in (tmp_path / "results").rglob("*") if path.is_file()}
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == inside
+    assert all(path.resolve().is_relative_to(tmp_path / "results") for path in written.paths)
+    assert all(re.fullmatch(r"[\w.-]+", path.name) and len(path.name) < 255 for path in written.paths)
