@@ -154,7 +154,7 @@ def test_the_table_and_the_file_say_what_happened() -> None:
     held = as_json(results, 3, 61.4)
     assert held["seed"] == 3 and held["seconds"] == 61 and held["faults"][1]["lost"] == 1
     assert held["machine"]["cpus"] >= 1 and "hostname" not in json.dumps(held)
-    assert len(suite(1, "true")) == 17
+    assert len(suite(1, "true", 1)) == 17
 
 
 def test_the_page_shows_the_committed_run() -> None:

@@ -198,3 +198,6 @@ def test_a_trial_and_its_report_hold_no_planted_secret(
     records = [path.read_text() for path in (tmp_path / "results" / "records").glob("*/record.json")]
     assert len(records) == 2 and all(MASK in text and "value-of-a-variable" not in text for text in records)
     assert cli("store", "verify").code == 0
+    swept = cli("run", "-m", *arguments, "seed=3,4", "trainer.steps=1", "trainer.evaluate_every=1")
+    assert swept.code == 0 and (tmp_path / "runs" / "multirun.yaml").is_file(), swept.err
+    assert planted(tmp_path) == []

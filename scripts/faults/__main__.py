@@ -18,8 +18,8 @@ from repro.store.files import write_json_atomic
 Fault = Callable[[Place], Result | Iterable[Result]]
 
 
-def suite(number: int, command: str) -> dict[str, Fault]:
-    """{name: what injects it}. `number`: kills of each trial in each way."""
+def suite(number: int, command: str, of_sweep: int) -> dict[str, Fault]:
+    """{name: what injects it}. `number`: kills of each trial in each way; `of_sweep`: those of the command."""
     return {
         "changes": lambda at: kills.at_random_changes(at, number),
         "moments": lambda at: kills.at_random_moments(at, number),
@@ -37,7 +37,7 @@ def suite(number: int, command: str) -> dict[str, Fault]:
         "read-only": disks.read_only,
         "dead tracker": trackers.dead,
         "slow tracker": trackers.slow,
-        "sweep": lambda at: sweeps.under_kills(at, command),
+        "sweep": lambda at: sweeps.under_kills(at, command, most=of_sweep),
     }
 
 
@@ -50,9 +50,10 @@ def main() -> int:
     parser.add_argument(
         "--sweep", default=sweeps.SMALL, metavar="COMMAND", help="what runs under kills every few seconds"
     )
+    parser.add_argument("--sweep-kills", type=int, default=30, help="kills of that command (default: 30)")
     parser.add_argument("--out", type=Path, default=None, help="a JSON file for the result")
     options = parser.parse_args()
-    faults = suite(options.kills, options.sweep)
+    faults = suite(options.kills, options.sweep, options.sweep_kills)
     if options.list or (options.only and not set(options.only) <= set(faults)):
         print("\n".join(faults))
         return 0 if options.list else 2

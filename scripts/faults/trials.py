@@ -172,7 +172,7 @@ def outcome(folder: Path) -> dict[str, Any]:
         if path.name == "record.json":
             found[path.parent.name] = _lasting(json.loads(path.read_text()))
     for path in sorted((folder / "runs").rglob("*")):
-        if path.is_file() and "cache" not in path.parts:
+        if path.is_file() and "cache" not in path.parts and path.name != "multirun.yaml":  # Hydra's: names the folder
             found[path.relative_to(folder).as_posix()] = path.read_bytes().hex()
     return found
 

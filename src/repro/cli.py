@@ -87,9 +87,22 @@ def run(arguments: Sequence[str]) -> int:
     return max((error.exit_code for error in failed), default=0)
 
 
+def _mask_sweep_file(hydra_config: Any) -> None:
+    """Hydra writes the whole command of a multirun into the runs folder: its secrets are masked."""
+    from pathlib import Path
+
+    from repro.masking import masked_text
+    from repro.store.files import write_atomic
+
+    path = Path(hydra_config.sweep.dir) / "multirun.yaml"
+    if path.is_file() and (text := path.read_text()) != (masked := masked_text(text)):
+        write_atomic(path, masked)
+
+
 def _job(config: Any) -> None:
     """One trial of an invocation: run it and print its scores beside the papers'."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from repro.composing import asked
     from repro.masking import MaskedLog
@@ -97,6 +110,8 @@ def _job(config: Any) -> None:
 
     for handler in logging.getLogger().handlers:  # Hydra has just set them up
         handler.addFilter(MaskedLog())
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        _mask_sweep_file(HydraConfig.get())
     plain, choices, command = asked(config, HydraConfig.get())
     outcome = run_trial(plain, choices, command)
     if outcome.record is None:

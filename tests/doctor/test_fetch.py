@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import stat
 import tarfile
 import threading
@@ -287,6 +288,34 @@ def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path, monkeypa
         unpacked(path, {"big": "big"}, tmp_path / "in")
 
 
+def test_an_archive_that_says_less_than_it_holds_leaves_no_file(tmp_path: Path) -> None:
+    """The size in the directory is what decides whether it is too large: a member that goes on is cut off."""
+    body = bytearray(zipped(("big", bytes(50_000))))
+    entry = body.rindex(b"PK\x01\x02")
+    body[entry + 24 : entry + 28] = (100).to_bytes(4, "little")  # uncompressed size, in the central directory
+    path = tmp_path / "a.part"
+    path.write_bytes(body)
+    with pytest.raises(DataError):
+        unpacked(path, {"big": "set/big"}, tmp_path / "in")
+    assert not [found for found in (tmp_path / "in").rglob("*") if found.is_file()]
+
+
+def test_permissions_in_an_archive_are_not_taken_over(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        info = tarfile.TarInfo("RTE/train.jsonl")
+        info.size, info.mode, info.uid = 4, 0o6777, 1234
+        archive.addfile(info, io.BytesIO(b"one\n"))
+    path = tmp_path / "a.part"
+    path.write_bytes(stream.getvalue())
+    before = os.umask(0o027)
+    try:
+        (target,) = unpacked(path, {"train.jsonl": "set/train.jsonl"}, tmp_path / "in")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640 and target.stat().st_uid == os.geteuid()
+
+
 # The facts and the command -------------------------------------------------------------------------------------------
 
 
@@ -321,8 +350,6 @@ def test_the_list_and_hub_models_only_print(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.real
 def test_the_hashes_are_those_of_the_files_that_are_here() -> None:
     """E2E, WNUT17 and DART's dev file are published as single files: their hashes are those of the copies."""
-    import os
-
     root = Path(os.environ.get("REPRO_DATA_ROOT", Path(__file__).parents[3] / "shared" / "data"))
     if not (root / "e2e").is_dir():
         pytest.skip(f"no real data under {root}")

@@ -124,12 +124,16 @@ def _written(stream: IO[bytes], target: Path, size: int) -> Path:
     part = target.with_name(f"{target.name}.part")
     with explained(target, "write"):
         make_folder(target.parent)
-        with stream, part.open("wb") as out:
-            written = 0
-            while piece := stream.read(PIECE):
-                written += len(piece)
-                if written > size:
-                    raise DataError(f"{target.name}: the archive says {size:,} bytes and holds more. Remove it.")
-                out.write(piece)
-        os.replace(part, target)
+        try:
+            with stream, part.open("wb") as out:
+                written = 0
+                while piece := stream.read(PIECE):
+                    written += len(piece)
+                    if written > size:
+                        raise DataError(f"{target.name}: the archive says {size:,} bytes and holds more. Remove it.")
+                    out.write(piece)
+            os.replace(part, target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
     return target
