@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from repro.report.rows import MISSING, Row
@@ -10,7 +11,7 @@ from repro.report.rows import MISSING, Row
 def escape(text: str) -> str:
     """Text that stays one cell of a Markdown table, shows no HTML, and makes no link and no picture."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = text.replace("](", "]&#40;").replace("]:", "]&#58;")
+    text = re.sub(r"^\s*(\[[^\]]*\]):", r"\1&#58;", text.replace("](", "]&#40;"))  # `[x]: y` would name an address
     return " ".join(text.replace("\\", "&#92;").replace("|", "\\|").split())
 
 
