@@ -288,6 +288,7 @@ def test_what_a_process_left_that_was_killed_after_its_record_goes_with_the_next
     (folder / "checkpoint" / "state.json").write_text("{}")
     dead = subprocess.Popen(["true"])
     dead.wait()
+    (folder / "progress.json").write_text("{}")
     (folder / "lock").write_text(json.dumps(asdict(Owner.here()) | {"pid": dead.pid, "process_start": 1}))
     assert run(plain).from_store
     assert sorted(path.name for path in folder.iterdir()) == ["predictions-validation.jsonl", "prompt.safetensors"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from repro.metrics.base import TASK_SCORE, averaged_values
 from repro.store import progress
 from repro.store.lock import Lock
 from repro.store.record import Record
-from repro.store.run_folder import CHECKPOINT, finish_tidying, written_files
+from repro.store.run_folder import CHECKPOINT, finish_tidying, tidy_finished, written_files
 from repro.store.store import Store
 from repro.tasks.wording import worded
 from repro.validation import form_of, validate
@@ -61,6 +60,7 @@ def run(plain: Plain, choices: Mapping[str, Any] | None = None, command: Sequenc
             return Outcome(None, False, folder)
         found = _stored(store, key, plain)  # the process we waited for may have finished it
         if found:
+            tidy_finished(folder)
             return Outcome(found, True, folder)
         record = _run_trial(plain, key, folder, store, dict(choices or {}), list(command))
         return Outcome(record, False, folder)
@@ -351,7 +351,7 @@ def _run_trial(
                 progress.remove(folder)
         finally:
             tracker.finish(finished)
-    shutil.rmtree(checkpoints.folder, ignore_errors=True)
+    tidy_finished(folder)
     return record
 
 

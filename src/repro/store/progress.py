@@ -6,6 +6,7 @@ cannot be written.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -90,7 +91,8 @@ class ProgressFile:
             temporary.write_text(text + "\n", encoding="utf-8")
             os.replace(temporary, self._path)
         except OSError:  # a full disk: the checkpoint will say so
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def read(folder: Path) -> Progress | None:

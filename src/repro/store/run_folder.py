@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from repro.errors import StoreError
+from repro.store import progress
 from repro.store.files import sha256_file
 from repro.store.lock import Lock
 
@@ -25,13 +26,20 @@ def written_files(folder: Path) -> dict[str, str]:
     return {path.name: sha256_file(path) for path in paths if path.is_file()}
 
 
+def tidy_finished(folder: Path) -> None:
+    """Remove what a trial that has its record needs no more. To be called by the holder of its lock only."""
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        progress.remove(folder)
+
+
 def finish_tidying(lock: Lock, folder: Path) -> None:
-    """Remove the checkpoint and the lock of a process that was killed after it had stored its record.
+    """Remove what a process left that was killed after it had stored its record: its lock too.
 
     Where another process is at it, or the folder may only be read, nothing happens. The caller gives the lock back.
     """
-    if not lock.path.exists() and not (folder / CHECKPOINT).exists():
+    if not any(path.exists() for path in (lock.path, folder / CHECKPOINT, folder / progress.FILE)):
         return
     with contextlib.suppress(StoreError):
         if lock.acquire(wait=False):
-            shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+            tidy_finished(folder)
