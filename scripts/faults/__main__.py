@@ -66,9 +66,9 @@ def main() -> int:
             results += found
             for one in found:
                 print(f"{one.fault}: {one.injected} injected, {one.lost} lost {one.note}", file=sys.stderr, flush=True)
+            if options.out is not None:  # after each: whoever stops the suite keeps what there is
+                write_json_atomic(options.out, as_json(results, options.seed, time.monotonic() - began))
     print(table(results))
-    if options.out is not None:
-        write_json_atomic(options.out, as_json(results, options.seed, time.monotonic() - began))
     return int(any(one.lost for one in results))
 
 
