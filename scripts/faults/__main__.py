@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from faults import disks, kills, stores, sweeps, trackers
-from faults.result import Result, as_json, table
+from faults.result import Result, as_json, table, with_table
 from faults.trials import Place, place
 from repro.store.files import write_json_atomic
 
@@ -52,6 +52,7 @@ def main() -> int:
     )
     parser.add_argument("--sweep-kills", type=int, default=30, help="kills of that command (default: 30)")
     parser.add_argument("--out", type=Path, default=None, help="a JSON file for the result")
+    parser.add_argument("--page", type=Path, default=None, help="a page whose last block of text shows the table")
     options = parser.parse_args()
     faults = suite(options.kills, options.sweep, options.sweep_kills)
     if options.list or (options.only and not set(options.only) <= set(faults)):
@@ -69,6 +70,8 @@ def main() -> int:
             if options.out is not None:  # after each: whoever stops the suite keeps what there is
                 write_json_atomic(options.out, as_json(results, options.seed, time.monotonic() - began))
     print(table(results))
+    if options.page is not None:
+        options.page.write_text(with_table(options.page.read_text(encoding="utf-8"), results), encoding="utf-8")
     return int(any(one.lost for one in results))
 
 

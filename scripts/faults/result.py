@@ -39,6 +39,12 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join([*lines, *(f"{one.fault}: {one.note}" for one in results if one.note)])
 
 
+def with_table(page: str, results: Sequence[Result]) -> str:
+    """A page whose last block of text is the table."""
+    head, fence, _ = page.rpartition("```text\n")
+    return f"{head}{fence}{table(results)}\n```\n"
+
+
 def machine() -> dict[str, Any]:
     """Of the machine, what the numbers may depend on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
