@@ -61,7 +61,8 @@ def offences(text: str, where: str = "file") -> Iterator[str]:
                 yield f"{at} without {name}={needed}"
         if called in NEVER or called.rpartition(".")[2] in METHODS_NEVER:
             yield at
-        loader = ast.unparse(given.get("Loader", ast.Constant(None)))
+        second = node.args[1] if len(node.args) > 1 else ast.Constant(None)
+        loader = ast.unparse(given.get("Loader", second))
         if called == "yaml.load" and "Safe" not in loader and not _is_safe_loader(text, loader):
             yield f"{at} with {loader}"
         if "shell" in given and not (isinstance(given["shell"], ast.Constant) and given["shell"].value is False):
@@ -106,6 +107,8 @@ def test_nothing_that_is_read_can_run_code() -> None:
         "datasets.load_dataset(name, trust_remote_code=code)",
         "yaml.load(text, Loader=yaml.Loader)",
         "yaml.load(text)",
+        "yaml.load(text, Loader)",
+        "class Own(yaml.Loader):\n    pass\nyaml.load(text, Own)",
         "eval(text)",
         "archive.extractall(folder)",
         "subprocess.run(text, shell=True)",
@@ -119,6 +122,7 @@ def test_the_checker_lets_safe_calls_pass() -> None:
     text = (
         "torch.load(path, weights_only=True)\nnp.load(path, allow_pickle=False)\nmodel.eval()\n"
         "AutoModel.from_pretrained(place, trust_remote_code=False)\nyaml.safe_load(text)\n"
+        "class Own(yaml.SafeLoader):\n    pass\nyaml.load(text, Own)\n"
         "yaml.load(text, Loader=yaml.CSafeLoader)\nload_file(path)\njson.load(stream)\n"
     )
     assert list(offences(text)) == []

@@ -56,13 +56,6 @@ def run(
                 seen |= set(fresh)
                 worst = max(worst, _gangs(composer, experiment.name, fresh, resume))
                 continue
-            if gang is not None:
-                more = {"trainer.gang": gang} | ({"rerun": "true"} if retry_failed else {})
-                fresh = {" ".join(grids.arguments(trial)): trial | more for trial in todo}
-                fresh = {name: trial for name, trial in fresh.items() if name not in seen}
-                seen |= set(fresh)
-                worst = max(worst, _gangs(composer, experiment.name, fresh, resume))
-                continue
             for number, trial in enumerate(todo, 1):
                 words = grids.arguments(trial)
                 name = " ".join(words)
