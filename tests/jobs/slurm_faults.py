@@ -1,9 +1,9 @@
 """Faults on a real one-node Slurm, and what became of the trials: `slurm_faults() -> list[FaultResult]`.
 
-Eight small trials are submitted as an array of four jobs, two at a time. One job is held (SIGSTOP) until Slurm announces
+Eight small trials are submitted as an array of four jobs, two at a time. One job is held (SIGSTOP) until Slurm warns of
 its time limit, one is killed, two are cancelled before they start; what was lost is submitted again, and of those jobs
-one is preempted. Meanwhile the same trials run here without a cluster. A trial has recovered when its record and its
-prompt are bit for bit those of the undisturbed run, and is lost otherwise.
+one is preempted. Meanwhile the same trials run here without a cluster. A job has recovered when the records and prompts
+of its trials are bit for bit those of the undisturbed run, and is lost otherwise.
 """
 
 from __future__ import annotations
@@ -33,7 +33,18 @@ TRIAL = (
     *("trainer.checkpoint_seconds=0.2", "seed=" + ",".join(map(str, SEEDS))),
 )
 JOBS = ("gpus=0", "cpus=1", "mem=500M", "trials_per_job=2", "time=1", "signal_seconds=10")
-RESULTS = ("key", "status", "reason", "metrics", "statistics", "curve", "selection", "parameters", "deviations", "config")
+RESULTS = (
+    "key",
+    "status",
+    "reason",
+    "metrics",
+    "statistics",
+    "curve",
+    "selection",
+    "parameters",
+    "deviations",
+    "config",
+)
 COUNTS = ("steps", "examples", "tokens", "padded_tokens", "flops")
 
 
@@ -191,8 +202,8 @@ class Bench:
 
 
 def results(folder: Path, key: str) -> Any:
-    """What must not depend on where and how often a trial was interrupted: the record but for its circumstances, and the
-    prompt's bytes. None if it has no record."""
+    """What must not depend on where and how often a trial was interrupted: the record but for its circumstances, and
+    the prompt's bytes. None if it has no record."""
     file = folder / "results" / "records" / key / "record.json"
     if not file.is_file():
         return None

@@ -34,9 +34,19 @@ class Asked:
         """The experiment that it belongs to."""
         return self.config.get("experiment_name")
 
+    @property
+    def name(self) -> str:
+        """Method, model, task and seed."""
+        return name_of(self.config)
+
     def again(self) -> Asked:
         """The same trial, to be run though its record says `failed`."""
         return Asked(self.key, self.words, {**self.config, "rerun": True}, self.choices, self.command)
+
+
+def name_of(config: Mapping[str, Any]) -> str:
+    """Method, model, task and seed of a resolved config, as a console shows a running trial."""
+    return " ".join([*(config[group]["name"] for group in ("method", "model", "task")), f"seed {config['seed']}"])
 
 
 @dataclass(frozen=True)

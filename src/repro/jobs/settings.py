@@ -69,8 +69,8 @@ def read(config: Mapping[str, Any], given: Collection[str] = ()) -> Settings:
     path = _site_file(own.get("site"))
     site = {} if path is None else _site(path)
     merged = own | {key: value for key, value in site.items() if key not in given}
-    if "extra" in given:
-        merged["extra"] = (site.get("extra") or {}) | (own.get("extra") or {})
+    if isinstance(own.get("extra"), dict) and isinstance(site.get("extra"), dict):
+        merged["extra"] = site["extra"] | own["extra"]
     unknown = set(merged) - {one.name for one in fields(Settings)}
     if unknown:
         raise ConfigError(

@@ -43,7 +43,7 @@ class Submission:
     """Where it was asked for."""
     settings: dict[str, Any]
     trials: list[dict[str, Any]]
-    """key, words and experiment of everything that was asked for, found done or submitted, in order."""
+    """key, name, words and experiment of everything that was asked for, found done or submitted, in order."""
     waiting: list[str] = field(default_factory=list)
     """Trials that were asked for and cannot be submitted before others are done."""
     arrays: list[Array] = field(default_factory=list)
@@ -65,7 +65,10 @@ class Submission:
             runs=str(runs),
             folder=str(Path.cwd()),
             settings=dict(settings),
-            trials=[{"key": one.key, "words": list(one.words), "experiment": one.experiment} for one in asked],
+            trials=[
+                {"key": one.key, "name": one.name, "words": list(one.words), "experiment": one.experiment}
+                for one in asked
+            ],
             waiting=list(waiting),
         )
 

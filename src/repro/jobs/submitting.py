@@ -6,6 +6,9 @@ result) is not used. A job runs `python -m repro run-chunk FILE`, and what it le
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 import shlex
 import shutil
 import sys
@@ -30,6 +33,8 @@ class Submitted:
 
     states: dict[str, State]
     """{run key: how it was found}, before anything was submitted."""
+    results: Path = Path()
+    runs: Path = Path()
     sent: list[Asked] = field(default_factory=list)
     submission: Submission | None = None
     """None where nothing was left to submit."""
@@ -84,7 +89,7 @@ def submit(
     states = States(Path(made.results), runs, tasks, submission.places(submission.all_of(runs)))
     found = {one.key: states.of(one.key) for one in once}
     todo = [one for one in once if found[one.key].wanted(retry_failed or bool(one.config["rerun"]))]
-    done = Submitted(found, waiting=list(waiting))
+    done = Submitted(found, Path(made.results), runs, waiting=list(waiting))
     if not todo:
         return done
     sent = [one.again() if found[one.key].status == "failed" else one for one in todo]
@@ -102,6 +107,8 @@ def submit(
                 made.write()
                 raise ConfigError(f"{error} What was submitted before:\n{done.table()}") from error
             shutil.rmtree(made.root, ignore_errors=True)
+            with contextlib.suppress(OSError):  # others' submissions are there
+                made.root.parent.rmdir()
             raise
         made.write()
         done.sent += [trial for piece in part for trial in piece]
@@ -137,13 +144,14 @@ def _send(folder: Path, name: str, tasks: int, settings: Settings) -> str:
         executor.update_parameters(**options(name, settings))
         executor.parameters["map_count"] = tasks
         folder.mkdir(parents=True, exist_ok=True)
-        # Its public way to run a command would pickle it, and the job would unpickle it.
-        job = executor._submit_command(command if settings.srun else f"exec {command}")
+        with contextlib.redirect_stderr(io.StringIO()):  # it repeats there what its error says
+            # Its public way to run a command would pickle it, and the job would unpickle it.
+            job = executor._submit_command(command if settings.srun else f"exec {command}")
     except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
-        said = [line for line in str(error).splitlines() if "sbatch" in line] or [str(error)]
+        said = re.findall(r"sbatch: error: (.+?)\.?$", str(error), re.MULTILINE) or [str(error)]
         raise ConfigError(
-            f"sbatch refuses the jobs: {' '.join(said[-2:]).strip()} Look at the settings ({settings.shown()}) in your "
-            f"site file, or give others as {PREFIX}partition=... and so on."
+            f"sbatch refuses the jobs: {'; '.join(dict.fromkeys(said))}. Asked for were {settings.shown()}: correct "
+            f"that in your site file, or give {PREFIX}partition=... and so on."
         ) from error
     except OSError as error:
         raise StoreError(f"cannot write the batch script in {folder}: {error}") from error
@@ -205,18 +213,13 @@ def wait(done: Submitted, poll_seconds: float, say: Callable[[str], None] = prin
 
 def look(done: Submitted) -> list[State]:
     """How the trials that were asked for do now."""
-    if done.submission is None:
-        return list(done.states.values())
-    runs = Path(done.submission.runs)
-    tasks = queue.tasks()
-    states = States(Path(done.submission.results), runs, tasks, submission.places(submission.all_of(runs)))
-    found = [states.of(key) for key in done.states]
+    tasks, places = queue.tasks(), submission.places(submission.all_of(done.runs))
+    states = States(done.results, done.runs, tasks, places)
     # A task that is ending may have stored its record after we looked, or be on its way back into the queue.
     ending = {place for place, task in (tasks or {}).items() if task.ending}
-    held = {key for key, where in submission.places([done.submission]).items() if ending & set(where)}
     return [
         State(state.key, "running", reason="its job is ending")
-        if state.key in held and state.status in ("missing", "interrupted")
+        if state.status in ("missing", "interrupted") and ending & set(places.get(state.key, ()))
         else state
-        for state in found
+        for state in map(states.of, done.states)
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from repro.errors import ConfigError
 from repro.jobs import queue, submission
+from repro.jobs.chunks import name_of
 from repro.jobs.states import STATUSES, State, States
 from repro.store import progress
 from repro.sweeps import experiments, grids
@@ -18,35 +19,46 @@ from repro.sweeps import experiments, grids
 ROWS = 60
 """More trials than that: what is done or waits is counted, not listed."""
 _COUNTED = ("done", "queued", "missing", "submitted")
-_NAMES = ("method", "model", "task", "seed")
+_TOLD = ("method", "model", "task", "seed", "experiment")
+"""Overrides that a trial's name says."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A trial as it was asked for."""
+
+    name: str
+    """Method, model, task, seed; its key where nobody asked for it as a job."""
+    words: tuple[str, ...] = ()
+    """Overrides."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A trial and its name in the table."""
+    """A trial in the table."""
 
     name: str
     state: State
 
 
-def trials(runs: Path, experiment: str | None, given: Mapping[str, str]) -> dict[str, list[str]]:
-    """{run key: overrides} of an experiment, or, without a name, of all that was submitted or runs here.
+def trials(runs: Path, experiment: str | None, given: Mapping[str, str]) -> dict[str, Named]:
+    """{run key: trial} of an experiment, or, without a name, of all that was submitted or runs here.
 
     Raises:
         ConfigError: there is no such experiment.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, Named] = {}
     for one in submission.all_of(runs):
         for trial in one.trials:
             if experiment in (None, trial["experiment"]):
-                found[trial["key"]] = trial["words"]
+                found[trial["key"]] = Named(trial["name"], tuple(trial["words"]))
     if experiment is None:
         running = sorted(path.parent.name for path in runs.glob(f"*/{progress.FILE}"))
-        return {**found, **{key: [] for key in running if key not in found}}
+        return {**found, **{key: Named(key) for key in running if key not in found}}
     if found and not given:
         return found
     planned = experiments.load(experiment).planned(given)
-    return {trial.key: list(trial.overrides) for trial in planned if trial.key is not None}
+    return {trial.key: Named(name_of(trial.plain), trial.overrides) for trial in planned if trial.key is not None}
 
 
 def look(keys: Sequence[str], results: Path, runs: Path) -> tuple[list[State], bool]:
@@ -59,17 +71,23 @@ def look(keys: Sequence[str], results: Path, runs: Path) -> tuple[list[State], b
     return states, tasks is not None
 
 
-def names(found: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """A name for each trial: method, model, task and seed, and whatever else differs among them."""
-    split = {key: dict(word.lstrip("+").split("=", 1) for word in words if "=" in word) for key, words in found.items()}
-    options = [name for name in dict.fromkeys(name for one in split.values() for name in one) if name not in _NAMES]
-    options = [name for name in options if name != "experiment" and not name.startswith(("paths.", "hydra"))]
-    differing = [name for name in options if len({one.get(name) for one in split.values() if one}) > 1]
-    named = {}
-    for key, one in split.items():
-        plain = [one[name] if name != "seed" else f"seed {one[name]}" for name in _NAMES if name in one]
-        named[key] = " ".join([*plain, *(f"{name}={one[name]}" for name in differing if name in one)]) or key
-    return named
+def names(found: Mapping[str, Named]) -> dict[str, str]:
+    """{run key: the trial's name, and whatever else differs among the trials}."""
+    split = {
+        key: dict(word.lstrip("+").split("=", 1) for word in one.words if "=" in word) for key, one in found.items()
+    }
+    options = dict.fromkeys(name for one in split.values() for name in one)
+    told = [name for name in options if name not in _TOLD and not name.startswith(("paths.", "hydra"))]
+    differing = [name for name in told if len({one.get(name) for one in split.values() if one}) > 1]
+    return {
+        key: " ".join([found[key].name, *(f"{_last(name)}={one[name]}" for name in differing if name in one)])
+        for key, one in split.items()
+    }
+
+
+def _last(name: str) -> str:
+    """learning_rate of trainer.optimiser.learning_rate."""
+    return name.rpartition(".")[2]
 
 
 def table(shown: Sequence[Shown], everything: bool) -> list[str]:

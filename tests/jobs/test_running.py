@@ -1,0 +1,251 @@
+"""Inside a job, without a cluster: what runs, what is left out, and when the job goes back into the queue."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repro.errors import ConfigError, Interrupted, TrialFailed
+from repro.jobs import failures, running
+from repro.jobs.chunks import Chunk
+from repro.jobs.running import Job
+from repro.store.progress import ProgressFile
+
+
+@pytest.fixture
+def job(asked: Callable[..., Any], tmp_path: Path, pretended: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """job(*trials) -> (the file of a chunk, the job that has it): task 3 of array 7, running."""
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    pretended.set("job", "JobId=9 ArrayJobId=7 ArrayTaskId=3 JobState=RUNNING Reason=None")
+
+    def make(*trials: Any) -> Job:
+        file = tmp_path / "array-0" / "3.json"
+        Chunk(trials, str(tmp_path)).write(file)
+        return Job(file)
+
+    return make
+
+
+def events(made: Job) -> list[str]:
+    return [line["event"] for line in made.attempts.all()]
+
+
+def test_trials_with_a_score_are_left_out_and_others_are_tried(
+    job: Any, asked: Callable[..., Any], put: Callable[..., None]
+) -> None:
+    trials = [asked(f"seed={seed}") for seed in range(1, 5)] + [asked("seed=5", "rerun=true")]
+    put(trials[0])
+    put(trials[1], "failed", reason="nan")
+    put(trials[4], "failed", reason="nan")
+    made = job(*trials)
+    failures.note(made.folder(trials[2]), failures.failure(ConfigError("x"), "7_3"))
+    failures.note(made.folder(trials[3]), failures.failure(ConfigError("x"), "6_0"))
+    assert [trial.key for trial in made.left()] == [trials[3].key, trials[4].key]
+    assert failures.read(made.folder(trials[3])) is None, "of an earlier job: it is tried again"
+    assert failures.read(made.folder(trials[2])) is not None
+
+
+def test_one_that_fails_stops_no_other_and_leaves_a_note(
+    job: Any, asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = [asked(f"seed={seed}") for seed in (1, 2, 3)]
+    ran = []
+
+    def run(config: dict[str, Any], choices: Any, command: Any) -> Any:
+        ran.append((config["seed"], dict(choices), tuple(command)))
+        if config["seed"] == 1:
+            raise TrialFailed("the loss became nan")
+        if config["seed"] == 2:
+            raise ZeroDivisionError("a bug")
+        return running.Outcome(None, False, Path())
+
+    monkeypatch.setattr("repro.runner.run", run)
+    made = job(*trials)
+    assert made.run() == 2
+    assert ran == [(n, {"model": "tiny-bert"}, ("repro", "run", f"seed={n}")) for n in (1, 2, 3)]
+    notes = [failures.read(made.folder(trial)) for trial in trials]
+    assert [note and (note.kind, note.repeats, note.job) for note in notes] == [
+        ("TrialFailed", True, "7_3"),
+        ("ZeroDivisionError", True, "7_3"),
+        None,
+    ]
+    assert events(made) == ["begin", "failed"]
+    assert "ZeroDivisionError: a bug" in capsys.readouterr().err
+
+
+def test_a_job_goes_back_while_it_gets_further(job: Any, asked: Callable[..., Any], pretended: Any) -> None:
+    trial = asked()
+    made = job(trial)
+    assert made.again(signal.SIGUSR2, 9) == "SIGUSR2: job 7_3 is put back"
+    file = ProgressFile(made.folder(trial), 10, iter(range(0, 1000, 100)).__next__)
+    made.folder(trial).mkdir(parents=True)
+    file.trained(4, 0.5)
+    assert "is put back" in made.again(signal.SIGUSR2, 9)
+    said = made.again(signal.SIGUSR2, 9)
+    assert "not put back: since its last start it got no further" in said and "hydra.launcher.time" in said
+    assert pretended.calls("scontrol").count("requeue 7_3") == 2
+    file.trained(5, 0.5)
+    assert "is put back" in made.again(signal.SIGUSR2, 9)
+    assert events(made) == ["requeued", "requeued", "stuck", "requeued"]
+
+
+def test_a_trial_that_ends_is_progress_though_its_steps_are_gone(
+    job: Any, asked: Callable[..., Any], put: Callable[..., None]
+) -> None:
+    trials = [asked("seed=1"), asked("seed=2")]
+    made = job(*trials)
+    made.folder(trials[0]).mkdir(parents=True)
+    ProgressFile(made.folder(trials[0]), 10).trained(9, 0.5)
+    assert "is put back" in made.again(signal.SIGUSR2, 9)
+    (made.folder(trials[0]) / "progress.json").unlink()
+    put(trials[0])
+    assert "is put back" in made.again(signal.SIGUSR2, 9)
+
+
+@pytest.mark.parametrize(
+    ("state", "back"),
+    [
+        ("JobState=RUNNING Reason=None", True),
+        ("JobState=COMPLETING Reason=TimeLimit", True),
+        ("JobState=COMPLETING Reason=Preempted", True),
+        ("JobState=COMPLETING Reason=None", False),
+        ("JobState=CANCELLED Reason=None", False),
+        ("", False),
+    ],
+)
+def test_a_preempted_job_goes_back_and_a_cancelled_one_does_not(
+    job: Any, asked: Callable[..., Any], pretended: Any, state: str, back: bool
+) -> None:
+    pretended.set("job", f"JobId=9 {state}" if state else "")
+    made = job(asked())
+    said = made.again(signal.SIGTERM, 9)
+    assert ("requeue 7_3" in pretended.calls("scontrol")) == back
+    assert ("is cancelled and not put back" in said) != back
+
+
+def test_a_job_goes_back_so_often_only(job: Any, asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    made = job(asked())
+    assert "was put back 2 times already" in made.again(signal.SIGTERM, 2)
+    assert "is put back" in made.again(signal.SIGTERM, 3)
+
+
+def test_outside_of_slurm_nothing_is_put_back(
+    job: Any, asked: Callable[..., Any], pretended: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID")
+    assert "no Slurm job" in job(asked()).again(signal.SIGUSR2, 9)
+    assert pretended.calls("scontrol") == []
+
+
+NOTICE = """
+import os, signal, sys, time
+from repro.jobs.running import Notice
+def overdue(number):
+    print("overdue", number, flush=True)
+    os._exit(3)
+with Notice(overdue, 0.2) as notice:
+    {handler}
+    try:
+        os.kill(os.getpid(), signal.{signal})
+        for _ in range(1000):
+            time.sleep(0.01)
+    except KeyboardInterrupt:
+        print("stopped", notice.received(), flush=True)
+        for _ in range(1000 if {linger} else 0):
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "handler", "linger", "printed"),
+    [
+        ("SIGUSR2", "pass", False, f"stopped {int(signal.SIGUSR2)}\n"),
+        ("SIGTERM", "pass", False, f"stopped {int(signal.SIGTERM)}\n"),
+        ("SIGINT", "pass", False, "stopped None\n"),
+        # A trial's console has taken the signal over and its step does not end.
+        ("SIGUSR2", "signal.signal(signal.SIGUSR2, lambda *_: None)", False, f"overdue {int(signal.SIGUSR2)}\n"),
+        # We were stopped, and what should end does not.
+        ("SIGUSR2", "pass", True, f"stopped {int(signal.SIGUSR2)}\noverdue {int(signal.SIGUSR2)}\n"),
+    ],
+)
+def test_signals_stop_at_once_or_after_some_patience(
+    python: Callable[..., Any], name: str, handler: str, linger: bool, printed: str
+) -> None:
+    done = python("-c", NOTICE.format(signal=name, handler=handler, linger=linger))
+    assert (done.out, done.code) == (printed, 3 if "overdue" in printed else 0), done.err
+
+
+STEPS = ("trainer.steps=12", "trainer.evaluate_every=4")
+DISTURBED = """
+import os, signal, sys
+from repro.training import loop
+train_step = loop.train_step
+def step(run, progress):
+    loss = train_step(run, progress)
+    if progress.step == {step} and os.environ.get("SLURM_RESTART_COUNT") is None:
+        os.kill(os.getpid(), signal.{signal})
+    return loss
+loop.train_step = step
+from repro.cli import main
+raise SystemExit(main(["run-chunk", sys.argv[1]]))
+"""
+
+
+@pytest.mark.smoke
+def test_a_warned_job_saves_goes_back_and_ends_as_if_nothing_had_been(
+    job: Any, asked: Callable[..., Any], pretended: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real signal in a real process; the scheduler's part is played by hand."""
+    trials = [asked("seed=1", *STEPS), asked("seed=2", *STEPS)]
+    file = job(*trials).file
+    code = DISTURBED.format(step=6, signal="SIGUSR2")
+    environment: dict[str, str] = {}
+    for count in (None, "1"):
+        if count:
+            monkeypatch.setenv("SLURM_RESTART_COUNT", count)
+        done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, timeout=300)
+        if count is None:
+            assert done.returncode == Interrupted.exit_code, done.stderr
+            assert "SIGUSR2: job 7_3 is put back" in done.stderr
+            state = json.loads((tmp_path / "runs" / trials[0].key / "checkpoint" / "state.json").read_text())
+            assert state["progress"]["step"] == 6
+            assert json.loads((tmp_path / "runs" / trials[0].key / "progress.json").read_text())["step"] == 6
+    assert done.returncode == 0, done.stderr
+    assert "seed 1: step 7/12" in done.stderr and "seed 2: step 1/12" in done.stderr
+    assert not environment
+    assert sorted(path.name for path in (tmp_path / "runs" / trials[0].key).iterdir()) == [
+        "predictions-validation.jsonl",
+        "prompt.safetensors",
+    ]
+    from repro.runner import run
+
+    for trial in trials:
+        here = tmp_path / "here"
+        config = trial.config | {"paths": trial.config["paths"] | {"results_root": f"{here}", "runs_root": f"{here}"}}
+        whole = run(config, trial.choices).record
+        assert whole is not None
+        there = json.loads((tmp_path / "results" / "records" / trial.key / "record.json").read_text())
+        for name in ("metrics", "curve", "selection", "statistics", "status", "config"):
+            assert there[name] == json.loads(json.dumps(getattr(whole, name))), name
+        prompts = [root / trial.key / "prompt.safetensors" for root in (tmp_path / "runs", here)]
+        assert prompts[0].read_bytes() == prompts[1].read_bytes()
+
+
+def test_a_folder_that_the_node_does_not_have_is_said(
+    asked: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Any
+) -> None:
+    from repro.cli import main
+
+    file = tmp_path / "0.json"
+    Chunk((asked(),), str(tmp_path / "gone")).write(file)
+    assert main(["run-chunk", str(file)]) == 2
+    assert "file system that the nodes share" in capsys.readouterr().err
