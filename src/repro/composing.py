@@ -162,13 +162,20 @@ def _no_such_file(path: str, text: str) -> str:
 
 
 def compose(overrides: list[str]) -> Any:
-    """A config outside of `hydra.main` (plan, tests): the same files, schema and resolver."""
+    """A config beside `hydra.main` (plan, tests, the trials of a sweep): the same files, schema and resolver."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
     register()
-    with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-        return hydra_compose("config", overrides=overrides)
+    # Hydra knows one application at a time, and a sweeper's is under way.
+    known = GlobalHydra.instance()
+    running, known.hydra = known.hydra, None
+    try:
+        with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+            return hydra_compose("config", overrides=overrides)
+    finally:
+        known.hydra = running
 
 
 def note_given(plain: dict[str, Any], overrides: Sequence[str]) -> None:

@@ -1,9 +1,10 @@
 """Faults on a real one-node Slurm, and what became of the trials: `slurm_faults() -> list[FaultResult]`.
 
-Eight small trials are submitted as an array of four jobs, two at a time. One job is held (SIGSTOP) until Slurm warns of
-its time limit, one is killed, two are cancelled before they start; what was lost is submitted again, and of those jobs
-one is preempted. Meanwhile the same trials run here without a cluster. A job has recovered when the records and prompts
-of its trials are bit for bit those of the undisturbed run, and is lost otherwise.
+Eight small trials are submitted as an array of four jobs, two at a time. One job gets a time limit of the next full
+minute while it trains, and is held (SIGSTOP) until Slurm warns of it; one is killed, two are cancelled before they
+start; what was lost is submitted again, and of those jobs one is preempted. Meanwhile the same trials run here without
+a cluster. A job has recovered when the records and prompts of its trials are bit for bit those of the undisturbed run,
+and is lost otherwise.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol", "sr
 SEEDS = range(1, 9)
 TRIAL = (
     *("method=prompt_tuning", "method.length=4", "method.initialisation=sampled_vocabulary", "model=tiny-bert"),
-    *("task=rte", "task.check_rows=false", "task.max_input_length=48", "trainer.epochs=null", "trainer.steps=400"),
-    *("trainer.batch_size=4", "trainer.evaluate_every=100", "trainer.device=cpu", "trainer.threads=1"),
+    *("task=rte", "task.check_rows=false", "task.max_input_length=48", "trainer.epochs=null", "trainer.steps=240"),
+    *("trainer.batch_size=4", "trainer.evaluate_every=80", "trainer.device=cpu", "trainer.threads=1"),
     *("trainer.checkpoint_seconds=0.2", "seed=" + ",".join(map(str, SEEDS))),
 )
-JOBS = ("gpus=0", "cpus=1", "mem=500M", "trials_per_job=2", "time=1", "signal_seconds=10")
+JOBS = ("gpus=0", "cpus=1", "mem=500M", "trials_per_job=2", "time=30", "signal_seconds=10")
 RESULTS = (
     "key",
     "status",
@@ -126,6 +127,8 @@ class Bench:
         own["XDG_CONFIG_HOME"] = str(folder / "config")  # no site file of whoever runs this
         self.environment = kept | own | slurm
         write_rte(folder / "data")
+        self.hit: dict[str, list[list[str]]] = {}
+        """{fault: run keys of each job that it hit}, once they were injected."""
 
     def repro(self, *arguments: str, where: str = "cluster", check: bool = True) -> subprocess.CompletedProcess[str]:
         """`repro ARGUMENTS` with the results and runs of a folder of ours."""
@@ -159,6 +162,15 @@ class Bench:
         """What a command of Slurm prints."""
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True).stdout
 
+    def minutes(self, job: str) -> int:
+        """Full minutes that a job has run."""
+        used = self.slurm("squeue", "--noheader", f"--job={job}", "--format=%M").strip()
+        return sum(int(part) * 60**power for power, part in enumerate(used.split(":")[-2::-1]))
+
+    def limit(self, job: str, minutes: int) -> None:
+        """Give a job another time limit."""
+        self.slurm("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
+
     def states(self) -> dict[str, str]:
         """{task: state} of the queue."""
         lines = self.slurm("squeue", "--noheader", "--array", "--format=%F_%K %T").splitlines()
@@ -166,7 +178,9 @@ class Bench:
 
     def submissions(self) -> list[dict[str, Any]]:
         """Every submission, oldest first."""
-        return [json.loads(p.read_text()) for p in sorted(self.folder.glob("cluster/runs/slurm/*/submission.json"))]
+        files = self.folder.glob("cluster/runs/slurm/*/submission.json")
+        found = [json.loads(file.read_text()) | {"id": file.parent.name} for file in files]
+        return sorted(found, key=lambda one: one["created"])
 
     def run_folder(self, key: str) -> Path:
         """Of a trial on the cluster."""
@@ -181,7 +195,7 @@ class Bench:
         files = sorted(self.folder.glob("cluster/runs/slurm/*/array-*/*.attempts.jsonl"))
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
-    def wait_for(self, seen: Callable[[], object], seconds: float = 180.0) -> None:
+    def wait_for(self, seen: Callable[[], object], seconds: float = 400.0) -> None:
         """Until `seen()`.
 
         Raises:
@@ -223,11 +237,6 @@ def _pending(process: int, number: signal.Signals) -> bool:
     return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
 
 
-def _first_step(log: Path) -> list[int]:
-    """The first step that each attempt of a trial printed."""
-    return [int(step) for step in re.findall(r"seed \d+: step (\d+)/", log.read_text())]
-
-
 def inject(bench: Bench) -> dict[str, list[list[str]]]:
     """Submit, disturb, resume, wait; {fault: run keys of each job that it hit}."""
     launcher = [f"hydra.launcher.{word}" for word in JOBS]
@@ -241,6 +250,7 @@ def inject(bench: Bench) -> dict[str, list[list[str]]]:
     bench.wait_for(lambda: bench.training(timed[0]))
     held = bench.process(timed[0])
     os.kill(held, signal.SIGSTOP)
+    bench.limit(f"{job}_0", bench.minutes(f"{job}_0") + 1)
     bench.wait_for(lambda: bench.training(killed[0]))
     os.kill(bench.process(killed[0]), signal.SIGKILL)
     bench.wait_for(lambda: set(bench.states()) == {f"{job}_0"})
@@ -258,7 +268,10 @@ def inject(bench: Bench) -> dict[str, list[list[str]]]:
         if not hit["timed"] and _pending(held, signal.SIGUSR2):  # 22.05 wakes it up itself, with a SIGCONT of its own
             with contextlib.suppress(ProcessLookupError):
                 os.kill(held, signal.SIGCONT)
-        hit["timed"] |= any(line["event"] == "requeued" and line["job"] == f"{job}_0" for line in bench.attempts())
+        back = any(line["event"] == "requeued" and line["job"] == f"{job}_0" for line in bench.attempts())
+        if back and not hit["timed"]:
+            bench.limit(f"{job}_0", 30)  # on a busy machine loading alone may take a minute
+            hit["timed"] = True
         if not hit["preempted"] and bench.training(preempted[0]):
             bench.slurm("scancel", "--signal=TERM", f"{again['job']}_1")
             hit["preempted"] = True
@@ -290,11 +303,11 @@ def slurm_faults(folder: Path | None = None) -> list[FaultResult]:
 def measured(bench: Bench) -> list[FaultResult]:
     """The faults, and the trials against an undisturbed run."""
     undisturbed = bench.start("run", "-m", *TRIAL, where="local")
-    hit = inject(bench)
+    bench.hit = inject(bench)
     if undisturbed.wait(300) != 0:
         raise RuntimeError((bench.folder / "local.log").read_text())
     found = []
-    for name, jobs in hit.items():
+    for name, jobs in bench.hit.items():
         whole = [all(recovered(bench, key) for key in keys) for keys in jobs]
         found.append(FaultResult(f"Slurm: {name}", len(jobs), sum(whole), len(whole) - sum(whole)))
     return found

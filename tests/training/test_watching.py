@@ -4,11 +4,14 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from repro.errors import Interrupted
+from repro.store import progress
+from repro.store.progress import ProgressFile
 from repro.training import watching
 from repro.training.checkpoint import Progress
 from repro.training.watching import Console
@@ -24,12 +27,13 @@ class Nobody:
 ROW = {"step": 3, "epoch": 1.0, "train_loss": 0.25, "learning_rate": 0.1, "validation": {"accuracy": 62.5, "f1": 50.0}}
 
 
-def test_a_signal_waits_for_the_step_to_end_and_saves_once() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_waits_for_the_step_to_end_and_saves_once(number: signal.Signals) -> None:
     saved: list[int] = []
     with Console("toy", 5, Nobody()) as console:
         console.stop_if_asked(lambda: saved.append(1))
         console.between(3)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         with pytest.raises(Interrupted, match="toy"):
             console.stop_if_asked(lambda: saved.append(2))
     assert saved == [2]
@@ -50,10 +54,23 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
 
 
 def test_handlers_are_put_back_after_an_error() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in watching.SIGNALS]
     with pytest.raises(ZeroDivisionError), Console("toy", 5, Nobody()):
         raise ZeroDivisionError
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in watching.SIGNALS] == before
+
+
+def test_whoever_looks_on_from_elsewhere_sees_the_last_step(tmp_path: Path) -> None:
+    with Console("toy", 5, Nobody(), ProgressFile(tmp_path, 5)) as console:
+        console.step(Progress(step=1, tokens=10), 1.5)
+        first = progress.read(tmp_path)
+        console.step(Progress(step=2, tokens=20), 1.25)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            console.stop_if_asked(lambda: None)
+    last = progress.read(tmp_path)
+    assert first is not None and last is not None
+    assert [(one.step, one.steps, one.loss) for one in (first, last)] == [(1, 5, 1.5), (2, 5, 1.25)]
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -60,7 +60,7 @@ class Submission:
         runs, now = Path(paths["runs_root"]).absolute(), datetime.now(UTC)
         return cls(
             root=runs / FOLDER / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
-            created=now.isoformat(timespec="seconds"),
+            created=now.isoformat(),
             results=str(Path(paths["results_root"]).absolute()),
             runs=str(runs),
             folder=str(Path.cwd()),

@@ -11,26 +11,16 @@ from pathlib import Path
 
 from repro.errors import ConfigError
 from repro.jobs import queue, submission
-from repro.jobs.chunks import name_of
 from repro.jobs.states import STATUSES, State, States
 from repro.store import progress
-from repro.sweeps import experiments, grids
+from repro.sweeps import grids, listing
+from repro.sweeps.listing import Named
 
 ROWS = 60
 """More trials than that: what is done or waits is counted, not listed."""
 _COUNTED = ("done", "queued", "missing", "submitted")
 _TOLD = ("method", "model", "task", "seed", "experiment")
 """Overrides that a trial's name says."""
-
-
-@dataclass(frozen=True)
-class Named:
-    """A trial as it was asked for."""
-
-    name: str
-    """Method, model, task, seed; its key where nobody asked for it as a job."""
-    words: tuple[str, ...] = ()
-    """Overrides."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +47,7 @@ def trials(runs: Path, experiment: str | None, given: Mapping[str, str]) -> dict
         return {**found, **{key: Named(key) for key in running if key not in found}}
     if found and not given:
         return found
-    planned = experiments.load(experiment).planned(given)
-    return {trial.key: Named(name_of(trial.plain), trial.overrides) for trial in planned if trial.key is not None}
+    return listing.trials(experiment, given, runs / "cache" / "lists")
 
 
 def look(keys: Sequence[str], results: Path, runs: Path) -> tuple[list[State], bool]:

@@ -1,0 +1,75 @@
+"""The trials of an experiment by key and name, remembered: composing them takes a minute where there are thousands.
+
+What was composed is kept under a hash of all that it follows from: the files of `conf/`, the source of this package,
+the folders of the environment and the command line. Nothing here is a result: a file that is lost or unreadable is
+made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro.errors import StoreError
+from repro.jobs.chunks import name_of
+from repro.store.files import write_atomic
+from repro.sweeps import experiments
+from repro.sweeps.trials import FOLDERS
+
+
+@dataclass(frozen=True)
+class Named:
+    """A trial as it was asked for."""
+
+    name: str
+    """Method, model, task, seed; its key where nobody asked for it as a job."""
+    words: tuple[str, ...] = ()
+    """Overrides."""
+
+
+def trials(experiment: str, given: Mapping[str, str], cache: Path) -> dict[str, Named]:
+    """{run key: trial} of an experiment, without those that start from prompts which are not there.
+
+    Args:
+        given: overrides of the command line.
+        cache: where lists are kept.
+
+    Raises:
+        ConfigError: there is no such experiment, or a trial of it cannot run.
+    """
+    found = experiments.load(experiment)
+    # Which trials start from a prompt that is there, and its hash, follow from files that change all the time.
+    fixed = not any("after" in grid for grid in found.grids) and "method.start_from" not in given
+    path = cache / f"{_identity(experiment, given)}.json"
+    if fixed and (known := _read(path)) is not None:
+        return known
+    planned = found.planned(given)
+    made = {trial.key: Named(name_of(trial.plain), trial.overrides) for trial in planned if trial.key is not None}
+    if fixed:
+        rows = [[key, one.name, list(one.words)] for key, one in made.items()]
+        with contextlib.suppress(StoreError):  # a full disk, a folder of somebody else's
+            write_atomic(path, json.dumps(rows))
+    return made
+
+
+def _read(path: Path) -> dict[str, Named] | None:
+    try:
+        return {key: Named(name, tuple(words)) for key, name, words in json.loads(path.read_text(encoding="utf-8"))}
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _identity(experiment: str, given: Mapping[str, str]) -> str:
+    from repro.composing import conf_dir
+
+    package = Path(__file__).resolve().parents[1]
+    about = [experiment, dict(given), {name: os.environ.get(name) for name in FOLDERS}]
+    found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for path in sorted([*conf_dir().rglob("*.yaml"), *package.rglob("*.py")]):
+        found.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return found.hexdigest()[:24]
