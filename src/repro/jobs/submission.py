@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,15 +112,13 @@ class Submission:
         except (TypeError, KeyError, AttributeError) as error:
             raise StoreError(f"{root / FILE} is damaged ({error}). Delete that folder: it holds no results.") from error
 
-    def chunks(self) -> Iterator[Chunk]:
-        """The files of every task.
-
-        Raises:
-            ConfigError: a file that is gone or edited.
-        """
-        for number, array in enumerate(self.arrays):
-            for index in range(len(array.tasks)):
-                yield Chunk.read(self.root / f"array-{number}" / f"{index}.json")
+    def files(self) -> list[Path]:
+        """The chunks of every task."""
+        return [
+            self.root / f"array-{number}" / f"{index}.json"
+            for number, array in enumerate(self.arrays)
+            for index in range(len(array.tasks))
+        ]
 
 
 def all_of(runs: Path) -> list[Submission]:

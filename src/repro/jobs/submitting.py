@@ -206,7 +206,8 @@ def wait(done: Submitted, poll_seconds: float, say: Callable[[str], None] = prin
         time.sleep(poll_seconds)
     bad = [state for state in states if state.status not in FINISHED]
     if bad:
-        listed = "; ".join(f"{state.key} {state.status}: {state.reason or 'no reason known'}" for state in bad[:5])
+        why = [(state.reason or "no reason known").rstrip(".") for state in bad[:5]]
+        listed = "; ".join(f"{state.key} {state.status}: {said}" for state, said in zip(bad, why, strict=False))
         more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise TrialFailed(f"{len(bad)} of {len(states)} trials have no score: {listed}{more}. See `repro status`.")
 

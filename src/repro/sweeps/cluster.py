@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from repro.errors import ConfigError
+from repro.errors import ConfigError, ReproError
 from repro.jobs import submission, submitting
-from repro.jobs.chunks import Asked
+from repro.jobs.chunks import Asked, Chunk
 from repro.jobs.settings import PREFIX, Settings, of_words
 from repro.jobs.submission import Submission
 from repro.sweeps.experiments import Experiment
@@ -32,11 +33,12 @@ def launch(
     """
     settings = of_words(words)
     asked, waiting = trials_of(chosen, given, models)
-    code = _sent(asked, settings, retry, waiting)
+    done = _submitted(asked, settings, retry, waiting)
     voting = [one.name for one in chosen if any("vote" in grid for grid in one.grids)]
     if voting:
         print(f"the votes of ensembles take no job: `repro sweep {' '.join(voting)}` when the trials are done")
-    return code
+    _wait(done, settings)
+    return 0
 
 
 def trials_of(
@@ -89,27 +91,41 @@ def resume(words: Sequence[str], retry: bool, names: Collection[str] = ()) -> in
             f"{runs / submission.FOLDER}: nothing was submitted there. Name a paper or an experiment, or set "
             "REPRO_RUNS_ROOT to the folder with the run folders."
         )
-    code = 0
+    sent = []
     for one, trials in found:
-        before = os.getcwd()
+        if not trials:
+            continue
+        settings, before = _settings(one, words), os.getcwd()
         os.chdir(one.folder)
         try:
-            code = max(code, _sent(trials, _settings(one, words), retry, []))
+            sent.append((_submitted(trials, settings, retry, []), settings))
         finally:
             os.chdir(before)
-    return code
+    for done, settings in sent:
+        _wait(done, settings)
+    return 0
 
 
 def _by_submission(found: Sequence[Submission]) -> list[tuple[Submission, list[Asked]]]:
-    """Every trial once, with the newest submission that holds it."""
+    """Every trial once, with the newest submission that holds it; a file that cannot be used is said."""
     seen: set[str] = set()
     kept = []
     for one in reversed(found):
-        new = [trial for chunk in one.chunks() for trial in chunk.trials if trial.key not in seen]
+        new = [trial for chunk in _usable(one) for trial in chunk.trials if trial.key not in seen]
         seen |= {trial.key for trial in new}
         if new:
             kept.append((one, new))
     return kept[::-1]
+
+
+def _usable(one: Submission) -> list[Chunk]:
+    found = []
+    for path in one.files():
+        try:
+            found.append(Chunk.read(path))
+        except ReproError as error:  # of an older repro, say: the others are resumed
+            print(f"repro: {error}", file=sys.stderr)
+    return found
 
 
 def _settings(of: Submission, words: Sequence[str]) -> Settings:
@@ -121,11 +137,12 @@ def _settings(of: Submission, words: Sequence[str]) -> Settings:
     return Settings(**(before | {key: value for key, value in changed.items() if key in given}))
 
 
-def _sent(asked: Sequence[Asked], settings: Settings, retry: bool, waiting: Sequence[str]) -> int:
-    if not asked and not waiting:
-        return 0
+def _submitted(asked: Sequence[Asked], settings: Settings, retry: bool, waiting: Sequence[str]) -> submitting.Submitted:
     done = submitting.submit(asked, settings, retry, waiting)
     print(done.table())
+    return done
+
+
+def _wait(done: submitting.Submitted, settings: Settings) -> None:
     if settings.wait:
         submitting.wait(done, settings.poll_seconds)
-    return 0
