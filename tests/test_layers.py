@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # metrics: their `reduce` only, over statistics that records keep.
     "report": {"store", "papers", "stats", "metrics", "config", "errors"},
     "provenance": {"__init__"},
-    "tracking": {"store.record", "errors"},
+    # report: its drawing, for the learning curve that a tracker shows.
+    "tracking": {"store.record", "report", "errors"},
     "validation": {"config", "errors", "task_checks"},
     "task_checks": {"config", "errors"},
     "composing": {"config", "validation", "store.files", "errors"},
@@ -72,6 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "store",
             "sweeps",
             "tasks_page",
+            "tracking",
         ),
         "validation",
     },
@@ -108,6 +110,7 @@ ONLY_IN: dict[str, set[str]] = {
     "scipy": {"stats"},
     "matplotlib": {"report"},
     "wandb": {"tracking"},
+    "tensorboard": {"tracking"},
     "submitit": {"jobs"},
 }
 

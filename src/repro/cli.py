@@ -20,7 +20,7 @@ repro: do published results on soft prompts hold?
   repro sweep PAPER | EXHIBIT              run what is missing of it (--exhibits figure1,table2 --models small,base)
   repro sweep --launcher slurm EXHIBIT     submit it to Slurm and return (docs/slurm.md); --resume: what was lost
   repro status [experiment=NAME]           what is queued, running, done, failed; loss, step, time left
-  repro report [--results DIR]             REPORT.md, index.html, tables and figures of our results and the papers'
+  repro report [--results DIR] [--track T] REPORT.md, index.html, tables and figures of our results and the papers'
   repro check PAPER [--results DIR]        the paper's claims, on its own numbers and on ours
   repro versus A B                         do two groups of runs differ: seeds, the test set, and both
   repro paper PAPER [--exhibit figure1]    a table or figure as the paper prints it; without --exhibit, their list
@@ -112,6 +112,9 @@ def report(arguments: Sequence[str]) -> int:
         help="folder with records/ (default: results)",
     )
     parser.add_argument("--out", default=None, help="where to write (default: the results folder)")
+    parser.add_argument("--track", choices=("wandb", "tensorboard"), help="hand its tables and figures to a tracker")
+    for name, default in (("project", "repro"), ("group", None), ("mode", "offline")):
+        parser.add_argument(f"--{name}", default=default, help=f"tracker.{name} (default: {default})")
     options = parser.parse_args(arguments)
     from repro.errors import StoreError
     from repro.report.files import write_report
@@ -124,7 +127,14 @@ def report(arguments: Sequence[str]) -> int:
             f"{root}: no records there. Run a trial first (repro run ...), or name the folder with --results."
         )
     out = Path(options.out or options.results)
-    print_summary(write_report(root, out).contents, out)
+    written = write_report(root, out)
+    print_summary(written.contents, out)
+    if options.track is not None:
+        from repro.tracking.reports import track_report
+
+        settings = {"name": options.track, **{name: getattr(options, name) for name in ("project", "group", "mode")}}
+        runs = Path(os.environ.get("REPRO_RUNS_ROOT", "runs"))
+        print(f"tracked in {track_report(settings, out, written.paths, runs)}")
     return 0
 
 

@@ -38,7 +38,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "trainer.dtype": ("float32", "bfloat16", "float64"),
     "trainer.attention": ("sdpa", "eager"),
     "trainer.if_running": ("wait", "skip"),
-    "tracker.name": ("none", "wandb"),
+    "tracker.name": ("none", "wandb", "tensorboard"),
     "tracker.mode": ("offline", "online", "disabled"),
 }
 _REPARAMETERISATIONS = {
