@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"methods", "models", "store.files", "store.progress", "errors"},
     "evaluation": {"models", "tasks", "metrics", "methods.base"},
     # metrics: their `reduce` only, over statistics that records keep.
-    "report": {"store", "papers", "stats", "metrics", "config", "errors"},
+    "report": {"store", "papers", "search", "stats", "metrics", "config", "errors"},
+    "search": {"store", "metrics", "config", "errors"},
     "provenance": {"__init__"},
     # report: its drawing, for the learning curve that a tracker shows.
     "tracking": {"store.record", "report", "errors"},
@@ -50,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runner": {ANY},
     "sweeps": {
         *("composing", "config", "errors", "papers", "params", "prompts", "report", "runner", "store", "validation"),
-        "jobs",
+        *("jobs", "search"),
     },
     # Trials as jobs of a cluster; a job runs them as `repro run` does.
     "jobs": {"composing", "config", "errors", "report.summary", "runner", "store"},
@@ -102,7 +103,7 @@ ONLY_IN: dict[str, set[str]] = {
     "torch": {"methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"},
     "safetensors": {"models", "training", "trial", "params", "prompts"},
     "datasets": {"tasks", "metrics"},  # metrics: the types of columns that `evaluate` asks for
-    "hydra": {"cli", "composing", "jobs", "runner", "rescoring", "sweeps", "params"},
+    "hydra": {"cli", "composing", "jobs", "runner", "search", "rescoring", "sweeps", "params"},
     "omegaconf": {
         *("cli", "composing", "config", "method_config", "methods_page", "metrics_page", "rescoring", "sweeps"),
         *("params", "task_configs"),
@@ -111,6 +112,7 @@ ONLY_IN: dict[str, set[str]] = {
     "matplotlib": {"report"},
     "wandb": {"tracking"},
     "tensorboard": {"tracking"},
+    "optuna": {"search"},
     "submitit": {"jobs"},
 }
 
