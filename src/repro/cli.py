@@ -20,6 +20,7 @@ repro: do published results on soft prompts hold?
   repro sweep PAPER | EXHIBIT              run what is missing of it (--exhibits figure1,table2 --models small,base)
   repro sweep --launcher slurm EXHIBIT     submit it to Slurm and return (docs/slurm.md); --resume: what was lost
   repro status [experiment=NAME]           what is queued, running, done, failed; loss, step, time left
+  repro watch [experiment=NAME | RUNS]     the same as a live view, with loss curves (--once: one frame)
   repro report [--results DIR] [--track T] REPORT.md, index.html, tables and figures of our results and the papers'
   repro check PAPER [--results DIR]        the paper's claims, on its own numbers and on ours
   repro versus A B                         do two groups of runs differ: seeds, the test set, and both
@@ -256,6 +257,13 @@ def status(arguments: Sequence[str]) -> int:
     return show(arguments)
 
 
+def watch(arguments: Sequence[str]) -> int:
+    """A live view of trials."""
+    from repro.sweeps.watch import main as show
+
+    return show(arguments)
+
+
 def run_chunk(arguments: Sequence[str]) -> int:
     """The trials of one job, inside that job."""
     from repro.jobs.running import main as run_all
@@ -268,6 +276,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "plan": plan,
     "sweep": sweep,
     "status": status,
+    "watch": watch,
     "run-chunk": run_chunk,
     "report": report,
     **{name: _page(name) for name in ("methods", "tasks")},

@@ -329,7 +329,7 @@ def _run_trial(
     checkpoints = Checkpoints(folder / "checkpoint")
     finished: Record | None = None
     try:
-        file = progress.ProgressFile(folder, trial.steps)
+        file = progress.ProgressFile(folder, trial.steps, name=_name(plain))
         with Console(_name(plain), trial.steps, tracker, file) as console:
             trial.train(record, checkpoints, console)
             trial.report(record, folder, console)
