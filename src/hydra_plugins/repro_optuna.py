@@ -1,7 +1,7 @@
 """`hydra/sweeper: optuna`: a search as a Hydra multirun; every trial of it is an ordinary one, in the store.
 
-Not hydra-optuna-sweeper: its last release asks for optuna below 3, keeps its study in memory or a database, and knows of
-no store. Hydra imports every plugin at each start, so nothing heavy is imported above.
+Not hydra-optuna-sweeper: its last release asks for optuna below 3, keeps its study in memory or a database, and knows
+of no store. Hydra imports every plugin at each start, so nothing heavy is imported above.
 """
 
 from __future__ import annotations

@@ -97,7 +97,11 @@ def test_the_authors_grid_is_told_from_the_records(make: Make, trials: list[Reco
     [grid] = searched([], [*trials, twice])
     said = dict(facts(grid))
     assert said["budget"] == "3 of 4 points tried, 2 seeds each: 2 with a value, 1 failed, 0 open"
-    assert [(one.values[LR], one.outcome.value) for one in grid.tried] == [("0.001", 62.0), ("0.01", 70.0), ("0.01", None)]
+    assert [(one.values[LR], one.outcome.value) for one in grid.tried] == [
+        ("0.001", 62.0),
+        ("0.01", 70.0),
+        ("0.01", None),
+    ]
     assert "liu2022/p_tuning_v2" in said["settings"]
     other = record(make, 1e-3, 90.0, 1.0)
     other.config["trainer"]["epochs"] = 1

@@ -80,11 +80,14 @@ class World:
             if self.leaves_records:
                 self.store.put(self.record(self.compose(words)))
 
-    def search(self, budget: int, batch: int = 1, words: Sequence[str] = (), waits: bool = True, **about: Any) -> Search:
+    def search(
+        self, budget: int, batch: int = 1, words: Sequence[str] = (), waits: bool = True, **about: Any
+    ) -> Search:
         about = {"name": None, "direction": None, "seeds": [], **about}
-        with searching(
-            words, SPACE, about, SETTINGS, (budget, batch), self.compose, self.launch, waits
-        ) as (search, run):
+        with searching(words, SPACE, about, SETTINGS, (budget, batch), self.compose, self.launch, waits) as (
+            search,
+            run,
+        ):
             run.run()
         return search
 
@@ -181,7 +184,9 @@ def test_no_test_score_has_a_say(tmp_path: Path, test_score: Callable[[float], f
 
 def test_selection_on_test_is_refused_before_anything_runs(tmp_path: Path) -> None:
     world = World(tmp_path)
-    with pytest.raises(ConfigError, match=r"trainer\.selection\.split=test: .* Set trainer\.selection\.split=validation"):
+    with pytest.raises(
+        ConfigError, match=r"trainer\.selection\.split=test: .* Set trainer\.selection\.split=validation"
+    ):
         world.search(3, words=["trainer.selection.split=test"])
     assert world.ran == [] and not (tmp_path / "results").exists()
     record = world.record(world.compose([f"{LR}=0.001"]))
@@ -313,6 +318,6 @@ def test_a_damaged_file_is_said(tmp_path: Path) -> None:
     world.search(2)
     (file,) = (tmp_path / "results" / "searches").glob("*.json")
     file.write_text(file.read_text().replace('"settings"', '"sittings"'))
-    with pytest.raises(StoreError, match="is damaged .*the same command makes it again"):
+    with pytest.raises(StoreError, match=r"is damaged .*the same command makes it again"):
         world.search(2)
     assert space.dimension(LR, SPACE[LR]) is not None

@@ -117,7 +117,7 @@ def test_proposals_are_a_function_of_what_was_tried() -> None:
 
 
 def test_the_model_finds_the_good_region_and_heeds_the_direction() -> None:
-    """Values fall with the distance from 1e-2 (in decades): most proposals after the random ones are nearer than them."""
+    """Values fall with the distance from 1e-2 in decades: proposals of the model are nearer to it than random ones."""
     import math
 
     one = space.dimension(LR, "tag(log, interval(1e-6,1.0))")

@@ -193,5 +193,7 @@ def test_nothing_heavy_is_loaded(folders: tuple[Path, Path]) -> None:
         "import sys; from repro.cli import main; main(['watch', '--once', '--results', sys.argv[1], '--runs', "
         "sys.argv[2]]); print(sorted({'torch', 'transformers', 'numpy', 'hydra', 'optuna'} & set(sys.modules)))"
     )
-    ran = subprocess.run([sys.executable, "-c", code, str(results), str(runs)], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(results), str(runs)], capture_output=True, text=True, check=True
+    )
     assert ran.stdout.splitlines()[-1] == "[]"

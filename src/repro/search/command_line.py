@@ -84,8 +84,8 @@ def searching(
     way = about["direction"] or direction(plain, metric)
     if way not in ("maximize", "minimize"):
         raise ConfigError(
-            f"hydra.sweeper.direction={about['direction']}: set it to maximize or minimize, since it is not known which "
-            f"of two values of {metric} is the better."
+            f"hydra.sweeper.direction={about['direction']}: set it to maximize or minimize, since it is not known "
+            f"which of two values of {metric} is the better."
         )
     name = str(about["name"] or plain["experiment_name"] or "search")
     texts_of = {one.name: one.text for one in dimensions}

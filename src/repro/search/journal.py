@@ -66,7 +66,13 @@ class Search:
     @property
     def id(self) -> str:
         """`<name>-<digest>`"""
-        told = [sorted(self.fixed), sorted(self.space.items()), sorted(self.sampler.items()), self.seeds, self.direction]
+        told = [
+            sorted(self.fixed),
+            sorted(self.space.items()),
+            sorted(self.sampler.items()),
+            self.seeds,
+            self.direction,
+        ]
         digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]
         return f"{re.sub(r'[^a-z0-9]+', '-', self.name.lower()).strip('-') or 'search'}-{digest}"
 

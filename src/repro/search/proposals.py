@@ -1,7 +1,7 @@
 """The next setting to try, by a sampler of the library optuna, as a function of what was tried before.
 
-A fresh study is made for every proposal, and its random numbers come from (seed, number): so nothing of a study needs to
-be kept, and a search that was interrupted proposes what an undisturbed one would have.
+A fresh study is made for every proposal, and its random numbers come from (seed, number): so nothing of a study needs
+to be kept, and a search that was interrupted proposes what an undisturbed one would have.
 """
 
 from __future__ import annotations
@@ -78,9 +78,7 @@ def _seed(seed: int, number: int, attempt: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {number} {attempt}".encode()).digest()[:4], "big")
 
 
-def _ask(
-    space: Sequence[Dimension], tried: Sequence[Tried], sampler: Sampler, seed: int, direction: str
-) -> Values:
+def _ask(space: Sequence[Dimension], tried: Sequence[Tried], sampler: Sampler, seed: int, direction: str) -> Values:
     optuna = _library()
     samplers = optuna.samplers
     made = (

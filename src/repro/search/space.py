@@ -15,7 +15,14 @@ _FORBIDDEN = {
     "task": "values of different tasks cannot be compared: make a search for each",
     "experiment": "values of different experiments cannot be compared: make a search for each",
 }
-_FORBIDDEN_BELOW = ("trainer.selection.", "task.report_split", "task.limit.", "task.low_data.", "task.metrics", "paths.")
+_FORBIDDEN_BELOW = (
+    "trainer.selection.",
+    "task.report_split",
+    "task.limit.",
+    "task.low_data.",
+    "task.metrics",
+    "paths.",
+)
 
 Value = str | int | float
 

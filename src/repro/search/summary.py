@@ -60,7 +60,9 @@ def lines(search: Search, store: Store, ended: bool) -> str:
         numbers = ", ".join(f"{spread.quantile(share):.4g}" for share in QUANTILES)
         setting = " ".join(f"{name}={value}" for name, value in tried[best].values.items())
         text.append(f"  {search.metric} (validation), least, quartiles, greatest: {numbers}")
-        text.append(f"  chosen on validation: {setting} ({tried[best].outcome.value:.4g}); `repro report` has all of it")
+        text.append(
+            f"  chosen on validation: {setting} ({tried[best].outcome.value:.4g}); `repro report` has all of it"
+        )
     if not ended:
         text.append("  its trials run elsewhere: the same command goes on when they have ended")
     return "\n".join(text)

@@ -134,7 +134,7 @@ class QueuedTracker:
                 return
             self.trouble = why
             log.warning(
-                "%s is off for the rest of %s: %s. Nothing else is touched by that; `tracker=none` avoids this warning.",
+                "%s is off for the rest of %s: %s. Nothing else is touched; `tracker=none` avoids this warning.",
                 self._backend.name,
                 self._subject,
                 why,

@@ -69,7 +69,7 @@ def _evaluations(record: Record) -> Table:
 
 
 def _predictions(path: Path) -> Table:
-    rows = []
+    rows: list[dict[str, Any]] = []
     with path.open(encoding="utf-8") as stream:
         for line in stream:
             if len(rows) == _PREDICTIONS:
