@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = {"train": 8, "validation": 6, "test": 4}
 
 QUICK = (
+    "task.source=local",
     *("task.check_rows=false", "task.max_input_length=48", "task.max_target_length=8", "task.also_metrics=[]"),
     *("task.decoding.beams=1", "task.decoding.max_new_tokens=4", "task.decoding.min_new_tokens=0"),
     *("trainer.epochs=null", "trainer.steps=2", "trainer.batch_size=4", "trainer.evaluate_every=2"),
@@ -55,7 +56,8 @@ def _sentence_pair(task: Mapping[str, Any], split: str, number: int) -> str:
         row: dict[str, Any] = {name: f"{name} {i} is {'red' if i % 2 else 'blue'}." for name in options["text_fields"]}
         label = i % len(task["labels"])
         values = {"name": task["labels"][label], "boolean": bool(label), "index": label, "digit": str(label)}
-        rows.append(row | ({} if split == "test" else {"label": values[kind]}) | {"idx": i})
+        hidden = split == "test" and task["report_split"] != "test"
+        rows.append(row | ({} if hidden else {"label": values[kind]}) | {"idx": i})
     file = (options.get("files") or {}).get(split, ".jsonl")
     if file.endswith(".jsonl"):
         return "".join(json.dumps(row) + "\n" for row in rows)
@@ -137,6 +139,18 @@ def _table_to_text(task: Mapping[str, Any], split: str, number: int) -> str:
     return "".join(
         f"name : Inn {i // 2} | Type : pub||Inn {i // 2} is a {'pub' * (i % 2 + 1)} . \n" for i in range(number)
     )
+
+
+def _records(task: Mapping[str, Any], split: str, number: int) -> str:
+    rows = [
+        {
+            "source": f"name : Inn {i} | kind : inn",
+            "texts": [f"Inn {i} is an inn."],
+            "subset": ("seen", "unseen")[i % 2],
+        }
+        for i in range(number)
+    ]
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def _question_answering(task: Mapping[str, Any], split: str, number: int) -> str:
@@ -224,6 +238,7 @@ WRITERS: dict[str, tuple[Callable[[Mapping[str, Any], str, int], str | dict[str,
         ("dart-v1.1.1-full-train.json", "dart-v1.1.1-full-dev.json", "dart-v1.1.1-full-test.json"),
     ),
     "repro.tasks.summarisation.XSum": (_xsum, ("train.source", "val.source", "test.source")),
+    "repro.tasks.records_to_text.RecordsToText": (_records, ("train.jsonl", "validation.jsonl", "test.jsonl")),
     "repro.tasks.table_to_text.TableToText": (_table_to_text, ("src1_train.txt", "src1_valid.txt", "src1_test.txt")),
 }
 """Task class: what writes a split of it (or several files by name), and the names of its three files."""

@@ -22,7 +22,8 @@ ANY = "*"
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
-    "errors": set(),
+    "errors": {"masking"},
+    "masking": set(),
     "config": {"errors", "method_config", "task_config"},
     "method_config": set(),
     "task_config": set(),
@@ -33,25 +34,27 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": {"config", "errors"},
     "metrics": {"config", "errors"},
     "papers": {"config", "errors"},
-    "store": {"config", "errors"},
-    "tasks": {"metrics.base", "config", "errors"},
+    "store": {"config", "errors", "masking"},
+    "microworld": {"errors"},
+    # microworld: a task of the small world is written when its files are first asked for.
+    "tasks": {"metrics.base", "microworld", "config", "errors"},
     "models": {"methods.base", "tasks.base", "errors"},
-    "training": {"methods", "models", "store.files", "store.progress", "errors"},
+    "training": {"methods", "models", "store.files", "store.checkpoints", "store.progress", "errors"},
     "evaluation": {"models", "tasks", "metrics", "methods.base"},
     # metrics: their `reduce` only, over statistics that records keep.
     "report": {"store", "papers", "search", "stats", "metrics", "config", "errors"},
     "search": {"store", "metrics", "config", "errors"},
-    "provenance": {"__init__"},
+    "provenance": {"__init__", "masking"},
     # report: its drawing, for the learning curve that a tracker shows.
-    "tracking": {"store.record", "report", "errors"},
+    "tracking": {"store.record", "report", "errors", "masking"},
     "validation": {"config", "errors", "task_checks"},
     "task_checks": {"config", "errors"},
     "composing": {"config", "validation", "store.files", "errors"},
     "trial": {ANY},
     "runner": {ANY},
     "sweeps": {
-        *("composing", "config", "errors", "papers", "params", "prompts", "report", "runner", "store", "validation"),
-        *("jobs", "search"),
+        *("composing", "config", "errors", "jobs", "masking", "papers", "params", "prompts", "report", "runner"),
+        *("search", "store", "validation"),
     },
     # Trials as jobs of a cluster; a job runs them as `repro run` does.
     "jobs": {"composing", "config", "errors", "report.summary", "runner", "store"},
@@ -63,6 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "doctor",
             "errors",
             "jobs",
+            "masking",
             "methods_page",
             "metrics_page",
             "params",
@@ -79,9 +83,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "validation",
     },
     "prompts": {ANY},
+    "bench": {ANY},
     # `repro doctor`: looks at everything there is.
     "doctor": {ANY},
     "task_configs": {"composing", "config", "errors"},
+    "microworld_page": {"metrics.base", "microworld", "runner", "task_configs", "tasks.base"},
     "tasks_page": {
         "composing",
         "config",
@@ -98,9 +104,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # Library: the parts that may import it, at any level of their code. Others may import anything.
 ONLY_IN: dict[str, set[str]] = {
-    "transformers": {"models"},
+    "transformers": {"models", "bench"},  # bench: the anchors that ours is timed against
     "tokenizers": {"models"},
-    "torch": {"methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"},
+    "torch": {"bench", "methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"},
     "safetensors": {"models", "training", "trial", "params", "prompts"},
     "datasets": {"tasks", "metrics"},  # metrics: the types of columns that `evaluate` asks for
     "hydra": {"cli", "composing", "jobs", "runner", "search", "rescoring", "sweeps", "params"},

@@ -34,7 +34,7 @@ def copy(tmp_path) -> Path:
     """The package's top level, copied to a folder that is in no repository."""
     package = tmp_path / "tree" / "src" / "repro"
     package.mkdir(parents=True)
-    for name in ("__init__.py", "provenance.py"):
+    for name in ("__init__.py", "provenance.py", "masking.py"):
         shutil.copy(SOURCE / "repro" / name, package / name)
     return package
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import pytest
 
 from repro.config import resolved, run_key
 from repro.errors import ConfigError, DataError, StoreError, TrialFailed
-from repro.store.record import Record
+from repro.store.record import SCHEMA_VERSION, Record, with_checksum
 from repro.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -262,7 +263,7 @@ def test_an_interrupted_trial_is_continued_and_ends_as_if_nothing_had_been(
         name = f"{method} tiny-bert rte seed 1"
         said = f"repro: {name}: stopped after a checkpoint; the same command continues it.\n"
         assert cut.err.endswith(said) and "Traceback" not in cut.err
-        assert [path.name for path in folder.iterdir()] == ["checkpoint"]
+        assert sorted(path.name for path in folder.iterdir()) == ["checkpoint", "progress.json"]
 
     again = start("run", *arguments).end()
     assert again.code == 0, again.err
@@ -273,6 +274,48 @@ def test_an_interrupted_trial_is_continued_and_ends_as_if_nothing_had_been(
     assert sorted(path.name for path in folder.iterdir()) == ["predictions-validation.jsonl", "prompt.safetensors"]
     for path in folder.iterdir():
         assert path.read_bytes() == (unbroken[method] / "runs" / folder.name / path.name).read_bytes()
+
+
+def test_what_a_process_left_that_was_killed_after_its_record_goes_with_the_next_call(
+    quick: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    from repro.runner import run
+    from repro.store.lock import Owner
+
+    plain = quick(P2, *RTE)
+    folder = run(plain).folder
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint" / "state.json").write_text("{}")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (folder / "lock").write_text(json.dumps(asdict(Owner.here()) | {"pid": dead.pid, "process_start": 1}))
+    assert run(plain).from_store
+    assert sorted(path.name for path in folder.iterdir()) == ["predictions-validation.jsonl", "prompt.safetensors"]
+    (folder / "checkpoint").mkdir()
+    (folder / "lock").write_text(json.dumps(asdict(Owner.here())))
+    assert run(plain).from_store
+    assert (folder / "checkpoint").is_dir() and (folder / "lock").is_file(), "a living process is left alone"
+
+
+def test_a_damaged_checkpoint_costs_an_interval_and_is_noted_in_the_record(
+    start: Callable[..., Any], trial_arguments: Callable[..., list[str]], unbroken: dict[str, Path], tmp_path: Path
+) -> None:
+    arguments = trial_arguments(*INTERRUPTIBLE, "trainer.checkpoint_seconds=1e-9")
+    process = start("run", *arguments)
+    process.wait_for(lambda: process.printed("epoch 6 "))
+    os.kill(process.pid, signal.SIGKILL)
+    process.end()
+    [folder] = [path for path in (tmp_path / "runs").iterdir() if path.name != "cache"]
+    state = json.loads((folder / "checkpoint" / "state.json").read_text())
+    tensors = folder / "checkpoint" / state["tensors"]
+    tensors.write_bytes(tensors.read_bytes()[:-1])
+    again = start("run", *arguments).end()
+    assert again.code == 0, again.err
+    record = only_record(tmp_path)
+    [note] = record["provenance"]["notes"]
+    assert note.startswith("the newest checkpoint was damaged (state.json: the checksum of step-") and note in again.out
+    if "p_tuning_v2" in unbroken:
+        assert results(record) == results(only_record(unbroken["p_tuning_v2"]))
 
 
 def test_two_processes_with_one_key_train_it_once(
@@ -402,7 +445,8 @@ def test_a_second_call_returns_the_stored_record_and_does_nothing(
     monkeypatch.setattr(runner, "_run_trial", lambda *_: pytest.fail("ran again"))
     again = runner.run(plain)
     assert again.from_store and again.folder == first.folder == tmp_path / "runs" / run_key(plain)
-    assert again.record is not None and again.record.to_json() == json.loads(record_files(tmp_path)[0].read_text())
+    stored = json.loads(record_files(tmp_path)[0].read_text())
+    assert again.record is not None and with_checksum(again.record.to_json()) == stored
     # A collapsed trial is a result; the same trial under other names and places is the same trial.
     assert again.record.status == "collapsed"
     other = plain | {"experiment_name": "x", "tracker": plain["tracker"] | {"project": "y"}}
@@ -487,8 +531,8 @@ def test_the_record_says_what_was_run(ran: tuple[Path, dict[str, Any], dict[str,
     for group in ("method", "model", "trainer", "recipe", "tracker"):
         assert record["config"][group] == plain[group]
     assert record["config"]["task"] == plain["task"] | {"data_dir": record["config"]["task"]["data_dir"]}
-    assert record["schema_version"] == 1
-    assert sorted(record) == sorted(Record("0", "done", {}, 1).to_json())
+    assert record["schema_version"] == SCHEMA_VERSION
+    assert sorted(record) == sorted(with_checksum(Record("0", "done", {}, 1).to_json()))
 
 
 def test_the_records_statistics_reproduce_its_metrics(ran: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
@@ -603,6 +647,13 @@ def test_barts_shifted_positions_are_said(composed: Callable[..., Any]) -> None:
             assert (SHIFTED_BART in found) == (said and model == "bart-large")
 
 
+def test_the_record_names_its_files_by_their_hashes(ran: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    folder, _, record = ran
+    own = folder / "runs" / record["key"]
+    there = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in own.iterdir()}
+    assert record["files"] == there and set(there) == {"predictions-validation.jsonl", "prompt.safetensors"}
+
+
 def strings(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         for key, item in node.items():
@@ -632,10 +683,10 @@ def test_the_record_round_trips_through_json(ran: tuple[Path, dict[str, Any], di
 
     folder, _, record = ran
     stored = Store(folder / "results" / "records").get(record["key"])
-    assert stored is not None and stored.to_json() == record
+    assert stored is not None and with_checksum(stored.to_json()) == record
     assert Record.from_json(json.loads(json.dumps(record))) == stored
     [path] = record_files(folder)
-    assert json_text(stored.to_json()) == path.read_text()
+    assert json_text(record) == path.read_text()
     assert path.stat().st_size < 50_000
 
 

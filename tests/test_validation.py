@@ -30,7 +30,7 @@ CHOICES = {
     "model.kind": ("encoder", "decoder", "encoder_decoder"),
     "model.family": ("bart", "bert", "deberta", "deberta_v2", "glm", "gpt2", "llama", "roberta", "t5"),
     "model.source": ("hub", "folder", "package", "random"),
-    "task.source": ("local", "hub"),
+    "task.source": ("local", "hub", "microworld"),
     "task.form": ("auto", "cloze", "text_to_text", "pair", "choice", "ranking", "tagging", "span"),
     "task.report_split": ("validation", "test"),
     "trainer.optimiser.name": ("adamw", "adafactor"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -34,11 +35,13 @@ repro: do published results on soft prompts hold?
   repro ensemble KEY KEY ...               let several prompts of one cell vote
   repro neighbours KEY                     the words nearest to a trained prompt
   repro export KEY --format F --out DIR    a trained prompt as safetensors or for peft, a tuned model for transformers
+  repro store verify                       find damage in records and runs, with the fix for each
+  repro store merge FOLDER ...             the records of other machines' results folders into ours
   repro import FILE --out FILE             a numpy or peft prompt as a file for method.start_from
 
 `python -m repro ARGS` without a command is `repro run ARGS`.
-Exit codes: 0 done, 1 `check`: a claim fails on our runs, 2 bad input or a failed trial (a sentence says what to do),
-130 interrupted after a checkpoint.
+Exit codes: 0 done, 1 `check`: a claim fails on our runs, `store`: damage or a conflict, 2 bad input or a failed trial
+(a sentence says what to do), 130 interrupted after a checkpoint.
 """
 
 
@@ -89,8 +92,11 @@ def _job(config: Any) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from repro.composing import asked
+    from repro.masking import MaskedLog
     from repro.runner import run as run_trial
 
+    for handler in logging.getLogger().handlers:  # Hydra has just set them up
+        handler.addFilter(MaskedLog())
     plain, choices, command = asked(config, HydraConfig.get())
     outcome = run_trial(plain, choices, command)
     if outcome.record is None:
@@ -236,6 +242,13 @@ def versus(arguments: Sequence[str]) -> int:
     return compare_groups(arguments)
 
 
+def store(arguments: Sequence[str]) -> int:
+    """Damage in the store, and the records of several machines in one."""
+    from repro.store.commands import store as of_store
+
+    return of_store(arguments)
+
+
 def plan(arguments: Sequence[str]) -> int:
     """What an exhibit or a paper would run, before anything runs."""
     from repro.sweeps.plan import main as make
@@ -286,14 +299,26 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "check": check,
     "versus": versus,
     "doctor": doctor,
+    "store": store,
     **{name: _of_prompts(name) for name in ("predict", "ensemble", "neighbours", "export")},
     "import": _of_prompts("import_prompt"),
 }
 
 
+def _masked_traceback(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """What Python prints of an error that nobody expected, its secrets masked."""
+    import traceback
+
+    from repro.masking import masked_text
+
+    print(masked_text("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Dispatch; print one clear message for what a person can mend."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # a process of its own
+        sys.excepthook = _masked_traceback
     if not given or given[0] in ("--help", "-h", "help"):
         print(USAGE)
         return 0

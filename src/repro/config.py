@@ -67,7 +67,7 @@ class TaskConfig:
     form: str = "auto"
     """auto: the head form on an encoder, text_to_text elsewhere."""
     source: str = "local"
-    """local (data_dir) | hub (hub_id)"""
+    """local (data_dir) | hub (hub_id) | microworld (written on this machine)"""
     data_dir: str = MISSING
     hub_id: str | None = None
     hub_config: str | None = None
@@ -182,6 +182,9 @@ class TrainerConfig:
     device: str = "auto"
     attention: str = "sdpa"
     """sdpa | eager"""
+    packing: Any = "auto"
+    """Sequences of a batch end to end, without padding: auto (where that is quicker) | true (wherever it can) | false.
+    The same batch, loss and gradient up to rounding; dropout is drawn in another order."""
     gradient_checkpointing: bool = False
     checkpoint_seconds: float = 300.0
     """Seconds between checkpoints for resuming; does not change the result."""
@@ -260,6 +263,7 @@ _NOT_IN_KEY = (
     ("trainer", "device"),
     ("trainer", "threads"),
     ("trainer", "gradient_checkpointing"),
+    ("trainer", "packing"),
     ("task", "data_dir"),
     ("task", "decoding", "batch_size"),
     ("task", "also_metrics"),
@@ -293,6 +297,7 @@ ADDED: dict[str, Any] = {
     "method.init_distribution": "normal",
     "method.lstm_dropout": 0.0,
     "task.check_rows": True,  # off, the files may be other ones than the task's name says
+    "task.decoding.labels": "generate",
     "task.sentinel": False,
     "task.task_name_prefix": False,
     "task.parts": {},

@@ -1,14 +1,20 @@
 """The one kind of error that a person at the terminal is meant to read.
 
 Every message is one sentence, or a few, that say what was wrong, the value, what is allowed, and the fix. The command
-line prints it without a traceback and exits with `exit_code`.
+line prints it without a traceback and exits with `exit_code`. What is said of values may hold a secret (a URL with a
+login, a token that a server refused): the message is masked, wherever it goes.
 """
+
+from repro.masking import masked_text
 
 
 class ReproError(Exception):
     """Bad input or a failed trial, said so that the reader can mend it. Exit code 2."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return masked_text(super().__str__())
 
 
 class ConfigError(ReproError):

@@ -6,10 +6,8 @@ line are masked.
 
 from __future__ import annotations
 
-import getpass
 import os
 import platform
-import re
 import subprocess
 import sys
 from importlib import metadata
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import repro
+from repro.masking import masked as masked
 
 PACKAGES = (
     "torch",
@@ -34,17 +33,6 @@ PACKAGES = (
 
 GIT_SECONDS = 5.0
 """A git command that takes longer (a sleeping network disk) is given up: the trial matters more."""
-
-MASK = "***"
-
-_SECRET_NAME = r"[A-Za-z]*(?:key|token|password|passwd|passphrase|secret|credentials?|authorization)"
-_ASSIGNED = re.compile(rf"^(?P<name>[^=\s{{]*{_SECRET_NAME}=).+", re.IGNORECASE | re.DOTALL)
-_VALUE = r"(?:'[^']*'|\"[^\"]*\"|(?:(?:bearer|basic)\s+)?[^\s,;&}\])]+)"
-_NESTED = re.compile(rf"(?P<name>{_SECRET_NAME}['\"]?\s*[=:]\s*){_VALUE}", re.IGNORECASE)
-_FLAG = re.compile(rf"^--?[\w.-]*{_SECRET_NAME}$", re.IGNORECASE)
-_SHAPES = re.compile(r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,})")
-_URL_LOGIN = re.compile(r"(?<=://)[^/\s@]+(?=@)")
-_HOMES = re.compile(r"/(?:home|Users)/[^/\s:,;'\"]+")
 
 
 def provenance(command: list[str], device: str | None = None) -> dict[str, Any]:
@@ -73,44 +61,6 @@ def provenance(command: list[str], device: str | None = None) -> dict[str, Any]:
         "device": _device_name(device),
         "command": masked(command),
     }
-
-
-def masked(command: list[str]) -> list[str]:
-    """A command line that can be published: `***` for secrets, `~` for home folders, the program without its folder.
-
-    A secret is the value of anything whose name ends like a key, token, password or credential (`wandb.api_key=...`,
-    `--token ...`, `{password: ...}`), a login in a URL, and text of the form of some well-known access tokens. So
-    `max_new_tokens=16` stays. Rather too much is masked than too little.
-    """
-    result: list[str] = []
-    for position, argument in enumerate(command):
-        if position and _FLAG.match(command[position - 1]):
-            result.append(MASK)
-        else:
-            result.append(_without_person(_without_secrets(argument)))
-    if result:
-        result[0] = Path(result[0]).name
-    return result
-
-
-def _without_secrets(argument: str) -> str:
-    if match := _ASSIGNED.match(argument):
-        return match["name"] + MASK
-    argument = _NESTED.sub(lambda match: match["name"] + MASK, argument)
-    return _SHAPES.sub(MASK, _URL_LOGIN.sub(MASK, argument))
-
-
-def _without_person(argument: str) -> str:
-    """Home folders become `~`; the user's name as a part of any path becomes `<user>`."""
-    home = os.path.expanduser("~")
-    if len(home) > 1:
-        argument = re.sub(rf"{re.escape(home)}(?=$|[/\s:,;'\"\]}}])", "~", argument)
-    argument = _HOMES.sub("~", argument)
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a user id without an entry in the password file, as in containers
-        return argument
-    return re.sub(rf"(?<=/){re.escape(user)}(?=$|[/\s:,;'\"\]}}])", "<user>", argument)
 
 
 def _git() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from repro.metrics.base import TASK_SCORE, averaged_values
 from repro.store import progress
 from repro.store.lock import Lock
 from repro.store.record import Record
+from repro.store.run_folder import CHECKPOINT, finish_tidying, written_files
 from repro.store.store import Store
 from repro.tasks.wording import worded
 from repro.validation import form_of, validate
@@ -54,6 +55,7 @@ def run(plain: Plain, choices: Mapping[str, Any] | None = None, command: Sequenc
     try:
         found = _stored(store, key, plain)
         if found:
+            finish_tidying(lock, folder)
             return Outcome(found, True, folder)
         if not lock.acquire(wait=plain["trainer"]["if_running"] == "wait", on_wait=lambda owner: _say(key, owner)):
             return Outcome(None, False, folder)
@@ -326,13 +328,14 @@ def _run_trial(
     )
     tracker = make_tracker(plain["tracker"], key, plain, folder)
     record = Record(key, "done", without_places(plain), plain["seed"], choices=choices, parameters=trial.parameters)
-    checkpoints = Checkpoints(folder / "checkpoint")
+    checkpoints = Checkpoints(folder / CHECKPOINT)
     finished: Record | None = None
     try:
         file = progress.ProgressFile(folder, trial.steps, name=_name(plain))
         with Console(_name(plain), trial.steps, tracker, file) as console:
             trial.train(record, checkpoints, console)
             trial.report(record, folder, console)
+        record.files = written_files(folder)
         finished = record
     except TrialFailed as error:
         record.status, record.reason = "failed", str(error)
@@ -342,7 +345,7 @@ def _run_trial(
         try:
             if finished is not None:
                 finished.deviations = deviations(plain, task, trial.deviations)
-                finished.provenance = _circumstances(plain, trial, task, command, started)
+                finished.provenance |= _circumstances(plain, trial, task, command, started)
                 finished.cost["seconds"] = round(time.monotonic() - clock, 3)
                 store.put(finished)
                 progress.remove(folder)

@@ -96,9 +96,32 @@ def _cloze(plain: Plain) -> str:
     return "cloze"
 
 
+_FREE_TEXT = ("repro.tasks.wsc.Wsc",)
+"""Tasks with classes whose text answers are no class names."""
+
+
+def _check_label_scoring(plain: Plain) -> None:
+    """`task.decoding.labels=score` needs targets that are the task's labels, and one sequence without gaps."""
+    task, method = plain["task"], plain["method"]
+    if task["decoding"].get("labels") != "score":
+        return
+    why = None
+    if form_of(plain) != "text_to_text":
+        why = f"{plain['model']['name']} answers by a head, it generates nothing"
+    elif task.get("parts"):
+        why = "the tasks of a mixture have labels of their own"
+    elif not task["labels"] or task["_target_"] in _FREE_TEXT:
+        why = f"the targets of {task['name']} as text are no labels"
+    elif method["name"] == "infix_tuning":
+        why = "an infix changes what stands behind it, label by label"
+    if why:
+        refuse("task.decoding.labels", "score", why, "Set task.decoding.labels=generate.")
+
+
 def check_words(plain: Plain) -> None:
-    """Switches that put words around a text, and the method that is nothing else."""
+    """Switches that put words around a text, how a label is decoded, and the method that is nothing but words."""
     task, trainer, method = plain["task"], plain["trainer"], plain["method"]
+    _check_label_scoring(plain)
     for switch in ("sentinel", "task_name_prefix"):
         if task.get(switch) and form_of(plain) != "text_to_text":
             refuse(f"task.{switch}", True, "only models that generate read and write it", f"Set task.{switch}=false.")

@@ -13,6 +13,8 @@ class DecodingConfig:
     length_penalty: float = 1.0
     bad_words: list[str] = field(default_factory=list)
     """Strings that must not be generated (prefix-tuning's code forbids newlines)."""
+    labels: str = "generate"
+    """Class tasks as text: generate (as the papers did) | score (the label whose tokens are together likeliest)."""
     batch_size: int = 16
 
 

@@ -287,6 +287,8 @@ class Trial:
         if value is not None:
             value = self.sign * value
         record.curve = progress.curve
+        if progress.notes:
+            record.provenance["notes"] = progress.notes
         record.selection = {
             "rule": rule,
             "split": self.trainer["selection"]["split"],

@@ -58,6 +58,9 @@ def test_with_all_files_every_task_is_ready(data_root: Path) -> None:
 
 def test_with_none_every_task_says_where_from(tmp_path: Path) -> None:
     for one in tasks.tasks(str(tmp_path)):
+        if task_config(one.name, "d")["source"] == "microworld":  # written on this machine
+            assert one.ready, one
+            continue
         assert one.state in (DOWNLOAD, FILES), one
         assert one.fix and one.detail
         if one.state == DOWNLOAD:

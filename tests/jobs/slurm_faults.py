@@ -2,9 +2,9 @@
 
 Eight small trials are submitted as an array of four jobs, two at a time. One job gets a time limit of the next full
 minute while it trains, and is held (SIGSTOP) until Slurm warns of it; one is killed, two are cancelled before they
-start; what was lost is submitted again, and of those jobs one is preempted. Meanwhile the same trials run here without
-a cluster. A job has recovered when the records and prompts of its trials are bit for bit those of the undisturbed run,
-and is lost otherwise.
+start; what was lost is submitted again; of those jobs one is preempted, and one loses its node. Meanwhile the same
+trials run here without a cluster. A job has recovered when the records and prompts of its trials are bit for bit those
+of the undisturbed run, and is lost otherwise.
 """
 
 from __future__ import annotations
@@ -260,26 +260,45 @@ def inject(bench: Bench) -> dict[str, list[list[str]]]:
     lost = sorted(killed + cancelled[0] + cancelled[1])
     if sorted(key for task in again["tasks"] for key in task) != lost:
         raise AssertionError(f"--resume submitted {again['tasks']}, lost were {lost}")
-    preempted = again["tasks"][1]
-    hit = {"timed": False, "preempted": False}
+    _, preempted, failed = again["tasks"]
+    _at_their_moments(bench, (f"{job}_0", held), (f"{again['job']}_1", preempted[0]), failed[0])
+    bench.wait_for(lambda: not bench.states())
+    hit = {"job killed": [killed], "time limit": [timed], "preempted": [preempted]}
+    return hit | {"node failure": [failed], "half cancelled": cancelled}
+
+
+def _at_their_moments(bench: Bench, timed: tuple[str, int], preempted: tuple[str, str], failed: str) -> None:
+    """The faults that wait until a trial trains, whichever comes first; the node fails last, since that hits all jobs.
+
+    Args:
+        bench: ours.
+        timed: the job that waits for its time limit, and its process.
+        preempted: the job that is to be preempted, and its first trial.
+        failed: the first trial of the job whose node is to fail.
+    """
+    done: set[str] = set()
 
     def watch() -> bool:
-        """The two faults that wait for their moment, whichever comes first."""
-        if not hit["timed"] and _pending(held, signal.SIGUSR2):  # 22.05 wakes it up itself, with a SIGCONT of its own
+        if "timed" not in done and _pending(timed[1], signal.SIGUSR2):  # 22.05 wakes it up itself, by a SIGCONT
             with contextlib.suppress(ProcessLookupError):
-                os.kill(held, signal.SIGCONT)
-        back = any(line["event"] == "requeued" and line["job"] == f"{job}_0" for line in bench.attempts())
-        if back and not hit["timed"]:
-            bench.limit(f"{job}_0", 30)  # on a busy machine loading alone may take a minute
-            hit["timed"] = True
-        if not hit["preempted"] and bench.training(preempted[0]):
-            bench.slurm("scancel", "--signal=TERM", f"{again['job']}_1")
-            hit["preempted"] = True
-        return all(hit.values())
+                os.kill(timed[1], signal.SIGCONT)
+        back = any(line["event"] == "requeued" and line["job"] == timed[0] for line in bench.attempts())
+        if back and "timed" not in done:
+            bench.limit(timed[0], 30)  # on a busy machine loading alone may take a minute
+            done.add("timed")
+        if "preempted" not in done and bench.training(preempted[1]):
+            bench.slurm("scancel", "--signal=TERM", preempted[0])
+            done.add("preempted")
+        if "held" not in done and bench.training(failed):
+            os.kill(bench.process(failed), signal.SIGSTOP)
+            done.add("held")
+        return len(done) == 3
 
     bench.wait_for(watch)
-    bench.wait_for(lambda: not bench.states())
-    return {"job killed": [killed], "time limit": [timed], "preempted": [preempted], "half cancelled": cancelled}
+    node = bench.slurm("sinfo", "--noheader", "--format=%n").strip()
+    bench.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    bench.wait_for(lambda: not {"RUNNING", "COMPLETING"} & set(bench.states().values()))
+    bench.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
 
 def slurm_faults(folder: Path | None = None) -> list[FaultResult]:

@@ -202,7 +202,7 @@ def test_other_machines_are_judged_by_age(folder, path, elsewhere):
     forge(path, age=50, pid=dead_pid(), **elsewhere)
     assert Lock(path).acquire(wait=False) is False
     forge(path, age=50, pid=os.getpid(), **elsewhere)
-    for age, stale_seconds in ((50, 40), (70, 60)):
+    for age, stale_seconds in ((0.5, 0.4), (50, 0.4)):
         forge(path, age=age, pid=os.getpid(), **elsewhere)
         ours = Lock(path, stale_seconds)
         assert ours.acquire(wait=False) is True
@@ -223,7 +223,7 @@ def test_lock_without_an_owner_is_judged_by_age(folder, path, content):
     path.write_text(content)
     assert Lock(path).acquire(wait=False) is False
     os.utime(path, (time.time() - 70,) * 2)
-    with Lock(path) as ours:
+    with Lock(path, stale_seconds=0.4) as ours:
         assert ours.held
     assert os.listdir(folder) == []
 
@@ -239,11 +239,48 @@ def test_heartbeat_refreshes_the_file(path):
         assert ours.held
 
 
+def test_a_living_holder_elsewhere_survives_a_jump_of_the_clock(folder, path):
+    """The server's clock jumps two hours ahead: the last heartbeat looks old until the next one comes."""
+    owner = forge(path, age=7200, process_table="far")
+    stop = threading.Event()
+
+    def beat():  # of the holder, a little late
+        while not stop.wait(0.3):
+            os.utime(path)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        assert Lock(path, stale_seconds=2.0).acquire(wait=False) is False  # it looks on for a second
+    finally:
+        stop.set()
+        thread.join()
+    assert json.loads(path.read_text()) == asdict(owner)
+
+
+def test_a_dead_holder_elsewhere_whose_time_lies_in_the_future_is_replaced(folder, path):
+    """The clock jumped back: by its time the lock will be fresh for a year."""
+    forge(path, age=-3.15e7, process_table="far")
+    assert Lock(path, stale_seconds=0.2).acquire(wait=False) is False
+    ours = Lock(path, stale_seconds=0.2)
+    assert ours.acquire(poll_seconds=0.02) is True
+    ours.release()
+    assert os.listdir(folder) == []
+
+
+def test_a_lock_that_looks_old_is_looked_at_for_two_heartbeats_before_it_is_taken(folder, path):
+    forge(path, age=100, process_table="far")
+    ours, began = Lock(path, stale_seconds=0.4), time.monotonic()
+    assert ours.acquire(wait=False) is True
+    assert time.monotonic() - began >= 0.2
+    ours.release()
+
+
 def test_slow_judge_cannot_remove_the_next_holders_lock(folder, path):
     """A and B both find the lock stale; B removes it and takes it; A, late, must not remove B's."""
     old = forge(path, pid=dead_pid(), process_start=1)
     with Lock(path) as ours:
-        assert lock._remove(path, old, 60.0) is False
+        assert lock._remove(path, old, lock._Judge(60.0)) is False
         assert ours.held
     assert os.listdir(folder) == []
 

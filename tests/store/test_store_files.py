@@ -21,6 +21,7 @@ import repro
 from repro.errors import StoreError
 from repro.store import files
 from repro.store.files import append_line, json_text, read_json, sha256_file, write_atomic, write_json_atomic
+from repro.store.processes import short_table
 
 SOURCE = str(Path(repro.__file__).parents[1])
 
@@ -89,10 +90,68 @@ def test_killed_between_write_and_replace_leaves_the_old_content(tmp_path):
 
     write_atomic(path, "newer")
     assert path.read_text() == "newer"
-    assert left in os.listdir(tmp_path), "a young temporary file may have a living writer"
-    os.utime(tmp_path / left, (0, 0))
-    write_atomic(path, "newest")
-    assert os.listdir(tmp_path) == ["file"]
+    assert os.listdir(tmp_path) == ["file"], "its writer ran here and is gone"
+
+
+def test_temporary_files_of_other_machines_are_judged_by_age_and_our_own_by_their_process(tmp_path):
+    path = tmp_path / "file"
+    elsewhere = tmp_path / ".file.1-00000000-0123456789ab.tmp"
+    ours = tmp_path / f".file.{os.getpid()}-{short_table()}-0123456789ab.tmp"
+    for left in (elsewhere, ours):
+        left.write_text("new")
+    write_atomic(path, "old")
+    assert set(os.listdir(tmp_path)) == {"file", elsewhere.name, ours.name}, "a young file may have a living writer"
+    for left in (elsewhere, ours):
+        os.utime(left, (0, 0))
+    write_atomic(path, "newer")
+    assert set(os.listdir(tmp_path)) == {"file", ours.name}, "a clock may jump, but this process lives"
+
+
+def test_a_writer_whose_temporary_file_was_taken_for_an_abandoned_one_writes_again(tmp_path, monkeypatch):
+    """The server's clock jumps between two writers: the second sees the first's file as hours old."""
+    path, real, calls = tmp_path / "file", os.replace, []
+
+    def jump(source, target):
+        calls.append(source)
+        if len(calls) < 3:
+            os.unlink(source)
+        return real(source, target)
+
+    monkeypatch.setattr(files.os, "replace", jump)
+    write_atomic(path, "new")
+    assert path.read_text() == "new" and os.listdir(tmp_path) == ["file"] and len(set(calls)) == 3
+
+
+def test_a_folder_that_is_removed_under_a_writer_is_made_again(tmp_path, monkeypatch):
+    path, real, calls = tmp_path / "a" / "file", files.write_new, []
+
+    def remove_first(target, content):
+        calls.append(target)
+        if len(calls) == 1:
+            target.parent.rmdir()  # `Store.delete` of another process does so with an empty folder
+        return real(target, content)
+
+    monkeypatch.setattr(files, "write_new", remove_first)
+    write_atomic(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_a_file_that_is_replaced_on_the_server_while_it_is_opened_is_read_again(tmp_path, monkeypatch):
+    path, real, calls = tmp_path / "file.json", Path.read_bytes, []
+    path.write_text("{}")
+
+    def stale(self):
+        calls.append(self)
+        if len(calls) < 3:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return real(self)
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    assert read_json(path) == {} and len(calls) == 3
+    monkeypatch.setattr(files, "_TRIES", 1)
+    calls.clear()
+    with pytest.raises(StoreError, match="cannot read"):
+        read_json(path)
 
 
 def test_full_disk(tmp_path):

@@ -1,8 +1,11 @@
 """A checkpoint is the old one or the new one after any crash, and a damaged one says so."""
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from tiny_training import Crash, same_bits
 from torch import Tensor
 
 from repro.errors import StoreError
+from repro.store.checkpoints import newest
 from repro.training import checkpoint
 from repro.training.checkpoint import Checkpoints, Progress
 
@@ -52,28 +56,27 @@ def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
 def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "checkpoint"
     assert Checkpoints(folder).load() is None
+    Checkpoints(folder).save_best(3, tensors(3))
     Checkpoints(folder).save(progress(7, best=3), tensors(7))
     state, found = loaded(folder)
     assert asdict(state) == asdict(progress(7, best=3))
     same(found, tensors(7))
-    Checkpoints(folder).save_best(3, tensors(3))
     same(Checkpoints(folder).load_best(3), tensors(3))
 
 
-def test_only_what_is_needed_stays(tmp_path: Path) -> None:
+def test_the_newest_state_and_the_one_before_stay_and_nothing_else(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path)
     kept.save_best(1, tensors(1))
     kept.save(progress(1, best=1), tensors(1))
-    kept.prune_best(1)
     assert names(tmp_path) == ["best-1.safetensors", "state.json", "step-1.safetensors"]
     kept.save_best(2, tensors(2))
-    assert names(tmp_path) == ["best-1.safetensors", "best-2.safetensors", "state.json", "step-1.safetensors"]
+    (tmp_path / ".step-2.safetensors.1-00000000-0123456789ab.tmp").write_text("of a killed writer")
     kept.save(progress(2, best=2), tensors(2))
-    kept.prune_best(2)
-    assert names(tmp_path) == ["best-2.safetensors", "state.json", "step-2.safetensors"]
+    bests, steps = ["best-1.safetensors", "best-2.safetensors"], ["step-1.safetensors", "step-2.safetensors"]
+    assert names(tmp_path) == [*bests, "state-before.json", "state.json", *steps]
     kept.save(progress(12, best=2), tensors(12))
-    kept.prune_best(2)
-    assert names(tmp_path) == ["best-2.safetensors", "state.json", "step-12.safetensors"]
+    steps = ["step-12.safetensors", "step-2.safetensors"]
+    assert names(tmp_path) == ["best-2.safetensors", "state-before.json", "state.json", *steps]
     same(kept.load_best(2), tensors(2))
 
 
@@ -81,43 +84,66 @@ def crash(*_: object, **__: object) -> None:
     raise Crash
 
 
-@pytest.mark.parametrize(
-    ("where", "name", "step"),
-    [
-        (checkpoint, "write_atomic", 1),  # before the tensors
-        (checkpoint, "write_json_atomic", 1),  # between tensors and state
-        (Checkpoints, "_prune", 2),  # after both, before the old tensors went
-    ],
-)
-def test_a_crash_at_any_moment_leaves_a_valid_pair(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: object, name: str, step: int
-) -> None:
-    Checkpoints(tmp_path).save_best(1, tensors(11))
-    Checkpoints(tmp_path).save(progress(1, best=1), tensors(1))
-    Checkpoints(tmp_path).save_best(2, tensors(12))  # better, but no state names it yet
-    with monkeypatch.context() as patch:
-        patch.setattr(where, name, crash)
-        with pytest.raises(Crash):
-            Checkpoints(tmp_path).save(progress(2, best=2), tensors(2))
-    state, found = loaded(tmp_path)
-    assert asdict(state) == asdict(progress(step, best=step))
-    same(found, tensors(step))
-    same(Checkpoints(tmp_path).load_best(step), tensors(10 + step))  # the best that this state names
+def test_a_crash_at_any_moment_leaves_a_valid_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process dies before and after each change of the folder: every write, rename and removal."""
+    whole_runs = 0
+    for moment in range(100):
+        folder = tmp_path / str(moment)
+        Checkpoints(folder).save_best(1, tensors(11))
+        Checkpoints(folder).save(progress(1, best=1), tensors(1))
+        Checkpoints(folder).save_best(2, tensors(12))  # better, but no state names it yet
+        left = [moment]
 
-    Checkpoints(tmp_path).save(progress(3, best=2), tensors(3))  # and the next one tidies up
-    Checkpoints(tmp_path).prune_best(2)
-    assert names(tmp_path) == ["best-2.safetensors", "state.json", "step-3.safetensors"]
+        def counted(real: Callable[..., Any], left: list[int] = left) -> Callable[..., Any]:
+            def call(*arguments: Any, **options: Any) -> Any:
+                if left[0] <= 0:
+                    raise Crash
+                left[0] -= 1
+                return real(*arguments, **options)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for name in ("write", "replace", "unlink", "fsync"):
+                patch.setattr(os, name, counted(getattr(os, name)))
+            try:
+                Checkpoints(folder).save(progress(2, best=2), tensors(2))
+                whole_runs += 1
+            except Crash:
+                pass
+        state, found = loaded(folder)
+        assert state.step in (1, 2) and asdict(state) == asdict(progress(state.step, best=state.step))
+        same(found, tensors(state.step))
+        best = Checkpoints(folder)
+        best.load()
+        same(best.load_best(state.step), tensors(10 + state.step))  # the best that this state names
+        Checkpoints(folder).save(progress(3, best=2), tensors(3))  # and the next ones tidy up
+        Checkpoints(folder).save(progress(4, best=2), tensors(4))
+        steps = ["step-3.safetensors", "step-4.safetensors"]
+        assert names(folder) == ["best-2.safetensors", "state-before.json", "state.json", *steps]
+        if whole_runs:
+            break
+    assert whole_runs and moment > 10
 
 
 def test_saving_a_step_again_is_safe_at_every_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Before and after an evaluation the tensors are the same, the state is not.
     Checkpoints(tmp_path).save(progress(4), tensors(4))
-    monkeypatch.setattr(checkpoint, "write_json_atomic", crash)
-    with pytest.raises(Crash):
-        Checkpoints(tmp_path).save(progress(4, best=4), tensors(4))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "state_text", crash)
+        with pytest.raises(Crash):
+            Checkpoints(tmp_path).save(progress(4, best=None), tensors(4))
     state, found = loaded(tmp_path)
     assert state.best is None
     same(found, tensors(4))
+    kept = Checkpoints(tmp_path)
+    for _ in range(4):  # stopped in the middle of the same evaluation again and again
+        kept.save(progress(4), tensors(4))
+        files = {path.name for path in tmp_path.glob("step-*")}
+        assert len(files) == 2, "each state has tensors of its own"
+        flip(tmp_path / json.loads((tmp_path / "state.json").read_text())["tensors"])
+        same(loaded(tmp_path)[1], tensors(4))
+        kept = Checkpoints(tmp_path)
 
 
 def flip(path: Path) -> None:
@@ -130,33 +156,126 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
 
-@pytest.mark.parametrize(
-    ("name", "damage"),
-    [
-        ("step-1.safetensors", flip),
-        ("step-1.safetensors", cut),
-        ("step-1.safetensors", Path.unlink),
-        ("state.json", cut),
-        ("state.json", lambda path: path.write_text("{}")),
-        ("state.json", lambda path: path.write_text("[]")),
-        ("state.json", lambda path: path.write_bytes(b"\xff\xfe")),
-        ("state.json", lambda path: path.write_text(path.read_text().replace("tokens", "tokenz"))),
-    ],
-)
-def test_a_damaged_checkpoint_names_its_folder_and_the_fix(
-    tmp_path: Path, name: str, damage: Callable[[Path], object]
+DAMAGES: list[tuple[str, Callable[[Path], object]]] = [
+    ("tensors", flip),
+    ("tensors", cut),
+    ("tensors", Path.unlink),
+    ("best", flip),
+    ("best", cut),
+    ("best", Path.unlink),
+    ("state", Path.unlink),
+    ("state", cut),
+    ("state", lambda path: path.write_bytes(b"")),
+    ("state", lambda path: path.write_text("{}")),
+    ("state", lambda path: path.write_text("[]")),
+    ("state", lambda path: path.write_bytes(b"\xff\xfe")),
+    ("state", lambda path: path.write_text(path.read_text().replace("tokens", "tokenz"))),
+    ("state", lambda path: path.write_text(path.read_text().replace("0.30000000000000004", "0.30000000000000009"))),
+    ("state", lambda path: path.write_text(path.read_text().replace('"digest"', '"digesu"'))),
+    ("state", lambda path: path.write_text(path.read_text().replace('"tensors": "', '"tensors": "../'))),
+]
+
+
+def damaged(folder: Path, which: str, damage: Callable[[Path], object], state: str = "state.json") -> None:
+    """Damage a file of one state: its tensors, those of its best evaluation, or its own."""
+    said = json.loads((folder / state).read_text())
+    file = {"tensors": said["tensors"], "best": said["best"]["name"], "state": state}[which]
+    content = (folder / file).read_bytes()
+    damage(folder / file)
+    assert not (folder / file).exists() or (folder / file).read_bytes() != content, "nothing was damaged"
+
+
+@pytest.mark.parametrize(("which", "damage"), DAMAGES)
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(
+    tmp_path: Path, which: str, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    Checkpoints(tmp_path).save(progress(1), tensors(1))
-    damage(tmp_path / name)
+    kept = Checkpoints(tmp_path)
+    for step in (1, 2):
+        kept.save_best(step, tensors(10 + step))
+        kept.save(progress(step, best=step), tensors(step))
+    damaged(tmp_path, which, damage)
+    reader = Checkpoints(tmp_path)
+    found = reader.load()
+    assert found is not None and found[0].step == 1
+    same(found[1], tensors(1))
+    same(reader.load_best(1), tensors(11))
+    [note] = found[0].notes
+    assert note.startswith("the newest checkpoint was damaged (state.json: ") and note.endswith("before, of step 1")
+    assert note in caplog.text and str(tmp_path) in caplog.text and str(tmp_path) not in note
+    # Going on from there never puts the damaged state in the place of the whole one, and the note stays.
+    reader.save(found[0], found[1])
+    assert json.loads((tmp_path / "state-before.json").read_text())["progress"]["step"] == 1
+    again = loaded(tmp_path)[0]
+    assert again.notes == [note]
+
+
+@pytest.mark.parametrize(("which", "damage"), DAMAGES)
+def test_with_both_damaged_the_folder_and_the_fix_are_said(
+    tmp_path: Path, which: str, damage: Callable[[Path], object]
+) -> None:
+    for step in (1, 2):
+        Checkpoints(tmp_path).save_best(step, tensors(10 + step))
+        Checkpoints(tmp_path).save(progress(step, best=step), tensors(step))
+    damaged(tmp_path, which, damage)
+    damaged(tmp_path, "tensors", flip, "state-before.json")
+    if which == "state" and not (tmp_path / "state.json").exists():
+        (tmp_path / "state-before.json").write_text("{")
+    with pytest.raises(
+        StoreError, match=r"state\.json: .*; state-before\.json: .*Delete that folder to start"
+    ) as caught:
+        Checkpoints(tmp_path).load()
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("which", "damage"), DAMAGES)
+def test_a_damaged_first_checkpoint_says_the_fix(tmp_path: Path, which: str, damage: Callable[[Path], object]) -> None:
+    Checkpoints(tmp_path).save_best(1, tensors(11))
+    Checkpoints(tmp_path).save(progress(1, best=1), tensors(1))
+    damaged(tmp_path, which, damage)
+    if not (tmp_path / "state.json").exists():  # as before the first state was written
+        assert Checkpoints(tmp_path).load() is None
+        return
     with pytest.raises(StoreError, match="Delete that folder to start the trial anew") as caught:
         Checkpoints(tmp_path).load()
     assert str(tmp_path) in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", [cut, Path.unlink, lambda path: path.write_bytes(b"")])
-def test_damaged_best_tensors_name_the_folder_too(tmp_path: Path, damage: Callable[[Path], object]) -> None:
-    Checkpoints(tmp_path).save_best(6, tensors(6))
+def test_every_flipped_bit_of_a_state_is_noticed(tmp_path: Path) -> None:
+    Checkpoints(tmp_path).save_best(1, tensors(11))
+    Checkpoints(tmp_path).save(progress(1, best=1), tensors(1))
+    whole = (tmp_path / "state.json").read_bytes()
+    for position in range(len(whole)):
+        content = bytearray(whole)
+        content[position] ^= 1 << position % 8
+        (tmp_path / "state.json").write_bytes(content)
+        state, wrong = newest(tmp_path)
+        if state is not None:  # what JSON reads as the same value is the same state
+            assert json.loads(bytes(content)) == json.loads(whole) and not wrong
+    (tmp_path / "state.json").write_bytes(whole)
+    assert newest(tmp_path)[0] is not None
+
+
+def test_a_checkpoint_of_the_first_form_is_continued(tmp_path: Path) -> None:
+    """Written before states had a hash of their own: three keys, no best tensors."""
+    kept = Checkpoints(tmp_path)
+    kept.save_best(1, tensors(11))
+    kept.save(progress(1, best=1), tensors(1))
+    state = json.loads((tmp_path / "state.json").read_text())
+    state["progress"].pop("notes")
+    old = {name: state[name] for name in ("progress", "tensors", "sha256")}
+    (tmp_path / "state.json").write_text(json.dumps(old))
+    reader = Checkpoints(tmp_path)
+    found = reader.load()
+    assert found is not None and asdict(found[0]) == asdict(progress(1, best=1))
+    reader.save(found[0], found[1])
+    assert json.loads((tmp_path / "state.json").read_text())["best"]["name"] == "best-1.safetensors"
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_damaged_best_tensors_name_the_file_and_the_fix(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    kept = Checkpoints(tmp_path)
+    kept.save_best(6, tensors(6))
     damage(tmp_path / "best-6.safetensors")
-    with pytest.raises(StoreError, match="damaged") as caught:
-        Checkpoints(tmp_path).load_best(6)
-    assert str(tmp_path) in str(caught.value)
+    with pytest.raises(StoreError, match=r"damaged.*Run the same command again") as caught:
+        kept.load_best(6)
+    assert str(tmp_path / "best-6.safetensors") in str(caught.value)

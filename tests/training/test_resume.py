@@ -70,7 +70,8 @@ def finish(case: str, folder: Path) -> None:
     assert told == expected_told
     assert len(told["curve"]) == 3 and told["step"] == STEPS
     files = {path.name for path in folder.iterdir()}
-    assert files == {"state.json", f"step-{STEPS}.safetensors", f"best-{told['best']['step']}.safetensors"}
+    assert {"state.json", f"step-{STEPS}.safetensors", f"best-{told['best']['step']}.safetensors"} <= files
+    assert len(files) <= 6 and len([name for name in files if name.startswith(("step-", "best-"))]) <= 4
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from repro.doctor.tasks import task_splits
+from repro.doctor.tasks import on_this_machine, task_splits
 from repro.errors import ConfigError, DataError
 from repro.runner import task_in_form
 from repro.task_configs import parts_of, task_config, task_names
@@ -35,7 +35,7 @@ def fingerprint(name: str, data_root: str) -> list[str]:
 
 
 def _facts(config: dict[str, Any], form: str) -> dict[str, dict[str, Any]]:
-    task = task_in_form({**config, "source": "local", "check_rows": False}, form)
+    task = task_in_form(on_this_machine(config) | {"check_rows": False}, form)
     for split in task_splits(task):
         try:
             task.examples(split)
@@ -57,7 +57,7 @@ def majority(name: str, data_root: str) -> list[str]:
     lines = []
     for part in parts_of(task_config(name, data_root)).values():
         form = next((form for form in part["forms"] if form != "text_to_text"), part["forms"][0])
-        task = task_in_form({**part, "source": "local"}, form)
+        task = task_in_form(on_this_machine(part), form)
         examples = [example for example in task.examples("validation") if example.references]
         answers = constant_answers(task, examples)
         if task.metrics[0].name == "accuracy":  # the majority class is best; an F1 may like a rarer class better

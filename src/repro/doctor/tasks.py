@@ -50,8 +50,18 @@ def required(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(split for split in SPLITS if split in ("train", "validation", config["report_split"]))
 
 
+def on_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with local files as the source, unless the data set is one that is written here."""
+    return {**config, "source": "microworld" if config["source"] == "microworld" else "local"}
+
+
 def _look(config: dict[str, Any], data_root: str, deep: bool) -> Finding:
-    task = task_in_form({**config, "source": "local"}, first_form(config))
+    made = config["source"] == "microworld"
+    task = task_in_form({**config, "source": "microworld" if made else "local"}, first_form(config))
+    if made and not deep:
+        return Finding(
+            "task", config["name"], READY, "written when first used", "", dict.fromkeys(task_splits(task), "there")
+        )
     splits: dict[str, str] = {}
     missing: list[str] = []
     bad: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +15,9 @@ from repro.models.adapters import Adapters
 from repro.models.batch import PAD, Batch
 from repro.models.encoding import Encode
 from repro.models.families import Family, PositionModule
-from repro.models.injection import Infix, Prefix, attach
+from repro.models.injection import Infix, Prefix, attach, attach_site
+from repro.models.lean import install
+from repro.models.packing import Site
 
 PLACE_KEYS = {"before": -0.5, "after_bos": 0.5, "infix": 1.2, "after": 1.5}
 """Where a prompt stands among the order keys of tokens (`models.batch`)."""
@@ -57,11 +60,33 @@ class Backbone:
         self.attention: Mapping[str, list[nn.Module]] = family.sites(model)
         self._adapters = Adapters(family.blocks(model))
         self._shift: dict[str, int | Tensor] = dict.fromkeys(spec.sites, 0)
-        for position in family.positions(model):
+        self.packing: bool | str = "auto"
+        """`trainer.packing`: True, False or auto"""
+        self.bias = family.bias(model)
+        self._mode = install(model)
+        self._packed_positions: dict[str, Tensor] = {}
+        """{stack: position id of every token of a packed row [1, S]}; empty while batches are padded"""
+        self._positions = family.positions(model)
+        self.takes_positions = any(position.offset is None for position in self._positions)
+        for position in self._positions:
+            position.module.register_forward_pre_hook(self._packed_shifter(position), with_kwargs=True)
             if position.offset is None:
                 position.module.register_forward_pre_hook(self._shifter(position), with_kwargs=True)
             else:
                 position.module.register_forward_hook(self._row_shifter(position), with_kwargs=True)
+
+    def _packed_shifter(self, position: PositionModule) -> Any:
+        """A hook that gives the module every packed token's own position id."""
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            ids = self._packed_positions.get(position.site)
+            if ids is None:
+                return None
+            if isinstance(position.argument, int):
+                return (*args[: position.argument], ids, *args[position.argument + 1 :]), kwargs
+            return args, {**kwargs, position.argument: ids if position.offset is None else ids[0]}
+
+        return hook
 
     def _shifter(self, position: PositionModule) -> Any:
         """A hook that adds the site's shift to the position ids on their way to the table (or to the rotation)."""
@@ -69,7 +94,7 @@ class Backbone:
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             shift: Any = self._shift[site]
-            if isinstance(shift, int) and not shift:
+            if (isinstance(shift, int) and not shift) or self._packed_positions:
                 return None
             if isinstance(shift, Tensor):
                 given: Tensor = args[argument] if isinstance(argument, int) else kwargs[argument]
@@ -86,7 +111,7 @@ class Backbone:
 
         def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Any:
             shift = self._shift[position.site]
-            if isinstance(shift, int) and not shift:
+            if (isinstance(shift, int) and not shift) or self._packed_positions:
                 return None
             ids = args[0]
             if isinstance(shift, Tensor):
@@ -116,19 +141,45 @@ class Backbone:
             infix_at: columns [N, P] of the prompt in the sequence, where keys and values are added (infix).
         """
         self._adapters.adapters, self._adapters.rows = injection.adapters, rows
+        self._mode.packed, self._packed_positions = False, {}
         for site, modules in self.attention.items():
             kv = injection.kv.get(site)
             self._shift[site] = _shift_of(injection, rows) if kv is not None else 0
             chosen = range(len(modules)) if kv is None or kv.layers is None else kv.layers
             index = {layer: place for place, layer in enumerate(chosen)}
+            # Taken apart once: slicing layer by layer would make a gradient of the whole for each.
+            keys, values = (kv.keys.unbind(1), kv.values.unbind(1)) if kv is not None else ((), ())
             for layer, module in enumerate(modules):
                 prefix = infix = None
                 if kv is not None and layer in index:
                     at = index[layer]
-                    prefix = Prefix(kv.keys[:, at], kv.values[:, at], rows, injection.kv_dropout, kv.mask)
+                    prefix = Prefix(keys[at], values[at], rows, injection.kv_dropout, kv.mask)
                 if injection.infix is not None and infix_at is not None:
                     infix = Infix(injection.infix.keys[:, layer], injection.infix.values[:, layer], rows, infix_at)
                 attach(module, prefix, infix)
+
+    def pack(self, sites: Mapping[str, Site]) -> None:
+        """Let the next forward passes, until the next `inject`, read packed sequences (`models.packer`)."""
+        self._mode.packed = True
+        for site, plan in sites.items():
+            for module in self.attention[site]:
+                attach_site(module, plan)
+        for position in self._positions:
+            packed, shift = sites[position.site].queries, self._shift[position.site]
+            each = shift[packed.token_owners, 0] if isinstance(shift, Tensor) else shift
+            self._packed_positions[position.site] = (packed.positions + position.first + each)[None]
+
+    @cached_property
+    def weights(self) -> dict[str, int]:
+        """{stack: weights of its blocks}"""
+        stacks = self.family.blocks(self.model)
+        return {name: sum(p.numel() for block in blocks for p in block.parameters()) for name, blocks in stacks.items()}
+
+    @cached_property
+    def query_width(self) -> int:
+        """Query heads times the head size."""
+        config = self.model.config
+        return int(config.num_attention_heads) * self.spec.head_dim
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings [N, T, D], scaled as the family scales them."""

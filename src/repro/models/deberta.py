@@ -104,6 +104,7 @@ def prepared(attention: type[nn.Module]) -> Any:
 
 FAMILY = Family(
     name="deberta",
+    packs=False,
     kind="encoder",
     auto_class="AutoModel",
     sites=sites,

@@ -6,21 +6,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from repro.methods.base import Injection
 from repro.models.base import Backbone, RowLoss, place, rows_or_none
 from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
-from repro.models.generation import generation_config, label_losses
+from repro.models.generation import generation_config, label_losses, packed_label_losses
+from repro.models.label_scoring import answer_ids, decoder_scores
+from repro.models.packer import inputs_of, packs, sites_of
+from repro.tasks.base import TextToText
 
 
 class DecoderAdapter:
-    """Next-token loss on the target, generation by greedy or beam search."""
+    """Next-token loss on the target, generation by greedy or beam search.
+
+    Args:
+        labels: what a target may be, where decoding chooses among them.
+    """
 
     pad_left = True
 
-    def __init__(self, backbone: Backbone, encode: Encode):
-        self.backbone, self.encode = backbone, encode
+    def __init__(self, backbone: Backbone, encode: Encode, labels: Sequence[str] = ()):
+        self.backbone, self.encode, self.labels = backbone, encode, labels
 
     def losses(self, batch: Batch, injection: Injection, z_loss: float = 0.0) -> RowLoss:
         """Cross-entropy summed over the target's tokens (end of sequence included); `z_loss` as in `label_losses`."""
@@ -34,13 +42,36 @@ class DecoderAdapter:
         backbone.inject(
             injection, rows_or_none(injection, batch), None if injection.embeds is None else placed.prompt_at
         )
-        hidden = backbone.model.base_model(**inputs, use_cache=False).last_hidden_state
-        return label_losses(hidden[:, :-1], labels[:, 1:], backbone.model.get_output_embeddings(), z_loss)
+        to_logits = backbone.model.get_output_embeddings()
+        masks = {"decoder": inputs["attention_mask"]}
+        if not packs(backbone, batch, injection, masks):
+            hidden = backbone.model.base_model(**inputs, use_cache=False).last_hidden_state
+            return label_losses(hidden[:, :-1], labels[:, 1:], to_logits, z_loss)
+        sites = sites_of(backbone, masks)
+        backbone.pack(sites)
+        packed = sites["decoder"].queries
+        given = inputs_of(backbone, packed, **inputs)
+        hidden = backbone.model.base_model(**given, use_cache=False).last_hidden_state
+        return packed_label_losses(hidden[0], labels, packed, 1, to_logits, z_loss)
+
+    @torch.no_grad()
+    def label_scores(self, batch: Batch, injection: Injection) -> Tensor:
+        """Log-probability of every label as the target of each row [N, C]; rows are padded on the left."""
+        backbone = self.backbone
+        answers = answer_ids(self.labels, [self.encode(TextToText("", label), True)[0] for label in self.labels])
+        embeds, mask = backbone.embed(batch.ids), batch.mask
+        if injection.embeds is not None:
+            placed = place(embeds, batch, injection)
+            embeds, mask = placed.embeds, placed.mask
+        return decoder_scores(backbone, embeds, mask, answers.to(backbone.device), injection, batch)
 
     @torch.no_grad()
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[str]:
-        """The generated text of each row, special tokens and the spaces that `encode` puts around a target removed."""
+        """The generated text of each row, special tokens and the spaces that `encode` puts around a target removed; or
+        its likeliest label."""
         backbone = self.backbone
+        if decoding.get("labels") == "score":
+            return [self.labels[index] for index in self.label_scores(batch, injection).argmax(1).tolist()]
         rows = rows_or_none(injection, batch)
         config = generation_config(backbone.model, backbone.tokenizer, decoding)
         if injection.embeds is None:

@@ -13,6 +13,7 @@ from repro.methods.base import Injection
 from repro.models.base import Backbone, Placed, RowLoss, head_logits, place, rows_or_none, within_spans
 from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
+from repro.models.packer import inputs_of, packs, sites_of
 from repro.models.span_encoding import SpanOptions, WindowAnswer, window_answer
 from repro.models.vocabulary import likeliest
 
@@ -57,16 +58,27 @@ class EncoderAdapter:
         backbone = self.backbone
         backbone.inject(injection, rows_or_none(injection, batch))
         if injection.embeds is None:
-            return backbone.model(
-                input_ids=batch.ids, attention_mask=batch.mask, token_type_ids=batch.token_types
-            ).last_hidden_state
+            inputs = {"input_ids": batch.ids, "attention_mask": batch.mask, "token_type_ids": batch.token_types}
+            return self._last_hidden(batch, injection, inputs)
         placed = self._embedded(batch, injection)
         types = None if batch.token_types is None else placed.spread(batch.token_types, 0)
-        out = backbone.model(inputs_embeds=placed.embeds, attention_mask=placed.mask, token_type_ids=types)
+        inputs = {"inputs_embeds": placed.embeds, "attention_mask": placed.mask, "token_type_ids": types}
+        out = self._last_hidden(batch, injection, inputs)
         where = placed.where
         if injection.pooled_at_prompt:
             where = torch.cat([torch.zeros_like(where[:, :1]), where[:, 1:]], 1)
-        return out.last_hidden_state.gather(1, where[..., None].expand(-1, -1, placed.embeds.shape[2]))
+        return out.gather(1, where[..., None].expand(-1, -1, placed.embeds.shape[2]))
+
+    def _last_hidden(self, batch: Batch, injection: Injection, inputs: Mapping[str, Tensor | None]) -> Tensor:
+        """The model's [N, T, D] of its inputs [N, T, ...]; of packed sequences, zeros on padding."""
+        backbone, mask = self.backbone, inputs["attention_mask"]
+        assert mask is not None
+        if not packs(backbone, batch, injection, {"encoder": mask}):
+            return backbone.model(**inputs).last_hidden_state
+        sites = sites_of(backbone, {"encoder": mask})
+        backbone.pack(sites)
+        packed = sites["encoder"].queries
+        return packed.unpack(backbone.model(**inputs_of(backbone, packed, **inputs)).last_hidden_state)
 
     def logits(self, batch: Batch, injection: Injection, training: bool = False) -> Tensor:
         """Of the form, float32: [N, C] (pair, ranking, cloze), [N / choices, choices] (choice), [N, T, C] (tagging) or

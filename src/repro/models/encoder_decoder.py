@@ -12,16 +12,23 @@ from repro.methods.base import Injection
 from repro.models.base import Backbone, RowLoss, place, rows_or_none
 from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
-from repro.models.generation import generation_config, label_losses
+from repro.models.generation import generation_config, label_losses, packed_label_losses
+from repro.models.label_scoring import answer_ids, encoder_decoder_scores
+from repro.models.packer import inputs_of, no_mask, packs, sites_of
+from repro.tasks.base import TextToText
 
 
 class EncoderDecoderAdapter:
-    """An input-level prompt goes to the encoder only and is visible to cross-attention (Lester et al., section 2)."""
+    """An input-level prompt goes to the encoder only and is visible to cross-attention (Lester et al., section 2).
+
+    Args:
+        labels: what a target may be, where decoding chooses among them.
+    """
 
     pad_left = False
 
-    def __init__(self, backbone: Backbone, encode: Encode):
-        self.backbone, self.encode = backbone, encode
+    def __init__(self, backbone: Backbone, encode: Encode, labels: Sequence[str] = ()):
+        self.backbone, self.encode, self.labels = backbone, encode, labels
 
     def _encoder_inputs(self, batch: Batch, injection: Injection) -> dict[str, Tensor]:
         if injection.embeds is None:
@@ -51,6 +58,9 @@ class EncoderDecoderAdapter:
         assert targets is not None
         backbone.inject(injection, rows_or_none(injection, batch))
         inputs = self._encoder_inputs(batch, injection)
+        masks = {"encoder": inputs["attention_mask"], "decoder": targets != IGNORE}
+        if packs(backbone, batch, injection, masks):
+            return self._packed_losses(targets, inputs, masks, z_loss)
         memory = backbone.model.get_encoder()(**inputs).last_hidden_state
         hidden = backbone.model.get_decoder()(
             input_ids=self._decoder_inputs(targets),
@@ -60,10 +70,40 @@ class EncoderDecoderAdapter:
         ).last_hidden_state
         return label_losses(hidden, targets, self._logits, z_loss)
 
+    def _packed_losses(
+        self, targets: Tensor, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor], z_loss: float
+    ) -> RowLoss:
+        """The same with real tokens only, in both stacks and between them."""
+        backbone = self.backbone
+        sites = sites_of(backbone, masks)
+        backbone.pack(sites)
+        sources, asked = sites["encoder"].queries, sites["decoder"].queries
+        memory = backbone.model.get_encoder()(**inputs_of(backbone, sources, **inputs)).last_hidden_state
+        hidden = backbone.model.get_decoder()(
+            **inputs_of(backbone, asked, input_ids=self._decoder_inputs(targets)),
+            encoder_hidden_states=memory,
+            encoder_attention_mask=no_mask(sources),
+            use_cache=False,
+        ).last_hidden_state
+        return packed_label_losses(hidden[0], targets, asked, 0, self._logits, z_loss)
+
+    @torch.no_grad()
+    def label_scores(self, batch: Batch, injection: Injection) -> Tensor:
+        """Log-probability of every label as the target of each row [N, C]."""
+        backbone = self.backbone
+        answers = answer_ids(self.labels, [self.encode(TextToText("", label), True)[0] for label in self.labels])
+        answers = answers.to(backbone.device)
+        backbone.inject(injection, rows_or_none(injection, batch))
+        inputs = self._encoder_inputs(batch, injection)
+        return encoder_decoder_scores(backbone, inputs, self._decoder_inputs(answers), answers, self._logits)
+
     @torch.no_grad()
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[str]:
-        """The generated text of each row, special tokens removed but T5's sentinels."""
+        """The generated text of each row, special tokens removed but T5's sentinels; or its likeliest label."""
         backbone = self.backbone
+        if decoding.get("labels") == "score":
+            best = self.label_scores(batch, injection).argmax(1).tolist()
+            return [self.labels[index] for index in best]
         backbone.inject(injection, rows_or_none(injection, batch))
         config = generation_config(backbone.model, backbone.tokenizer, decoding)
         out = backbone.model.generate(**self._encoder_inputs(batch, injection), generation_config=config)

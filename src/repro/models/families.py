@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from repro.models.packing import Packed
 
 Sites = Mapping[str, list[nn.Module]]
 
@@ -25,6 +28,8 @@ class PositionModule:
     offset: int | None = None
     """Set for tables that know one row of positions for the whole batch, or count by themselves where `argument` is not
     given: position p is looked up in row p + offset."""
+    first: int = 0
+    """Position id of a sequence's first token."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,12 @@ class Family:
     """Norms behind the last block of the top stack, where the family has one."""
     prepare: Callable[[Any], list[str]] = lambda model: []
     """Changes a loaded model whose attention is its own so that it takes prefixes; returns the deviations it causes."""
+    packs: bool = True
+    """Sequences can be laid end to end: all its attention goes through `models.injection`."""
+    bias: Callable[[Any], Mapping[str, Callable[[int, torch.dtype], Tensor]]] = lambda model: {}
+    """Loaded model to {site: length T to what is added to all scores [1, H, T, T]} (relative positions)."""
+    absorbs: Callable[[Any, Packed, Packed], bool] | None = None
+    """Whether a cross-attention module reads packed targets and sources without keys and values (`t5_attention`)."""
     lm_head: Callable[[Any], Callable[[Any], Any]] | None = None
     """Encoders: `AutoModelForMaskedLM` instance to its head, hidden states [..., D] to logits [..., V]."""
 

@@ -12,6 +12,7 @@ from transformers import GenerationConfig
 
 from repro.models.base import RowLoss
 from repro.models.batch import IGNORE
+from repro.models.packing import Packed
 
 
 def label_losses(hidden: Tensor, labels: Tensor, to_logits: Any, z_loss: float = 0.0) -> RowLoss:
@@ -24,13 +25,34 @@ def label_losses(hidden: Tensor, labels: Tensor, to_logits: Any, z_loss: float =
         z_loss: c of the term c x log(sum of exp(logits))^2 that T5X adds at every label (Lester et al.'s gin: 1e-4).
     """
     wanted = labels != IGNORE
-    logits = to_logits(hidden[wanted])  # M V
-    at_least_float32 = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    each = F.cross_entropy(at_least_float32, labels[wanted], reduction="none")
-    if z_loss:
-        each = each + z_loss * at_least_float32.logsumexp(-1).square()
+    each = token_losses(to_logits(hidden[wanted]), labels[wanted], z_loss)
     total = each.new_zeros(len(labels)).index_add(0, wanted.nonzero()[:, 0], each)
     return RowLoss(total, wanted.sum(1))
+
+
+def packed_label_losses(
+    hidden: Tensor, labels: Tensor, packed: Packed, behind: int, to_logits: Any, z_loss: float = 0.0
+) -> RowLoss:
+    """The same over packed sequences.
+
+    Args:
+        hidden: [S, D]
+        labels: [N, T], padded as before they were packed.
+        behind: tokens that a label stands behind the state that says it: 1 in a decoder-only model, else 0.
+    """
+    mine = packed.pack(labels)[0]
+    places = ((mine != IGNORE) & (packed.positions >= behind)).nonzero()[:, 0]
+    each = token_losses(to_logits(hidden[places - behind]), mine[places], z_loss)
+    rows = packed.rows[places]
+    total = each.new_zeros(len(labels)).index_add(0, rows, each)
+    return RowLoss(total, torch.bincount(rows, minlength=len(labels)))
+
+
+def token_losses(logits: Tensor, labels: Tensor, z_loss: float) -> Tensor:
+    """Cross-entropy [M] of logits [M, V] in float32 or better, and the z-loss."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    each = F.cross_entropy(logits, labels, reduction="none")
+    return each + z_loss * logits.logsumexp(-1).square() if z_loss else each
 
 
 def generation_config(model: Any, tokenizer: Any, decoding: Mapping[str, Any]) -> GenerationConfig:

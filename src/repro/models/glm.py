@@ -231,6 +231,7 @@ def sites(model: Any) -> Sites:
 
 FAMILY = Family(
     name="glm",
+    packs=False,
     kind="encoder",
     auto_class="AutoModel",
     sites=sites,

@@ -11,7 +11,7 @@ The mask function must be registered under the same name: otherwise the model si
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,9 +21,12 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from repro.models.packed_attention import attend as attend_packed
+from repro.models.packing import Site
+
 BASES = ("sdpa", "eager")
 # Kept in the module's __dict__: invisible to state_dict and parameters().
-_SLOT, _INFIX_SLOT = "repro_prefix", "repro_infix"
+_SLOT, _INFIX_SLOT, _SITE_SLOT = "repro_prefix", "repro_infix", "repro_site"
 
 
 @dataclass
@@ -39,6 +42,10 @@ class Prefix:
     dropout: float
     mask: Tensor | None = None
     """[K, P] True on a trial's own positions; None: all are."""
+
+    def select(self, chosen: Tensor) -> Prefix:
+        """The prefix for some rows [G] of the batch."""
+        return self if self.rows is None else replace(self, rows=self.rows[chosen])
 
     def seen(self, batch: int) -> Tensor | None:
         """Which prefix positions each row may attend to [batch, 1, 1, P]; None: all."""
@@ -96,6 +103,17 @@ def attach(module: nn.Module, prefix: Prefix | None, infix: Infix | None = None)
     """Give an attention module a prefix, or none. It stays until the next call (a recomputed forward needs it too)."""
     module.__dict__[_SLOT] = prefix
     module.__dict__[_INFIX_SLOT] = infix
+    module.__dict__[_SITE_SLOT] = None
+
+
+def attach_site(module: nn.Module, site: Site) -> None:
+    """Let an attention module read packed sequences until the next `attach`."""
+    module.__dict__[_SITE_SLOT] = site
+
+
+def site_of(module: nn.Module) -> Site | None:
+    """The packed sequences that an attention module reads now; None: it reads a padded batch."""
+    return module.__dict__.get(_SITE_SLOT)
 
 
 def attached(module: nn.Module) -> Prefix | None:
@@ -128,6 +146,10 @@ def _attend(
     **kwargs: Any,
 ) -> Any:
     """softmax(q [Kp; k]^T) [Vp; v]; where there is an infix, queries behind it see the keys and values it changed."""
+    site = site_of(module)
+    if site is not None:
+        function = _library_function(base, module)
+        return attend_packed(function, module, query, key, value, site, attached(module), base, **kwargs)
     infix: Infix | None = module.__dict__.get(_INFIX_SLOT)
     if infix is None:
         return _attend_prefix(base, module, query, key, value, attention_mask, **kwargs)

@@ -25,6 +25,9 @@ from repro.models.random_model import random_model
 from repro.models.span_encoding import SpanOptions
 from repro.models.vocabulary import token_ids
 
+SENTINEL = "<extra_id_0>"
+"""What a task with `sentinel` begins its targets with (`tasks.wording`)."""
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -207,7 +210,9 @@ def load_backbone(
     ]
     deviations += prepared
     whole.to(device)
-    return Backbone(loaded, tokenizer, kind, spec_of(model), whole if form == "cloze" else None), deviations
+    backbone = Backbone(loaded, tokenizer, kind, spec_of(model), whole if form == "cloze" else None)
+    backbone.packing = trainer.get("packing", "auto")
+    return backbone, deviations
 
 
 def _refuse_missing_head(model: Mapping[str, Any], whole: Any, missing: list[str]) -> None:
@@ -263,6 +268,7 @@ def adapt(
         encode = encoder_encoding(backbone.tokenizer, source, spans)
         allowed = token_ids(backbone.tokenizer, vocabulary)
         return EncoderAdapter(backbone, encode, form, head_dropout, ids, spans, allowed)
+    labels = [f"{SENTINEL} {label}" if task.get("sentinel") else label for label in task.get("labels") or ()]
     if backbone.spec.kind == "decoder":
-        return DecoderAdapter(backbone, decoder_encoding(backbone.tokenizer, source, target))
-    return EncoderDecoderAdapter(backbone, encoder_decoder_encoding(backbone.tokenizer, source, target))
+        return DecoderAdapter(backbone, decoder_encoding(backbone.tokenizer, source, target), labels)
+    return EncoderDecoderAdapter(backbone, encoder_decoder_encoding(backbone.tokenizer, source, target), labels)

@@ -51,7 +51,8 @@ def transformers_config(model: Mapping[str, Any], kind: Family, dropouts: Mappin
     if kind.name == "t5":
         return transformers.T5Config(  # type: ignore[call-arg]
             d_model=width, d_kv=model["head_dim"], d_ff=inner, num_layers=layers,
-            num_decoder_layers=model.get("decoder_layers") or layers, num_heads=heads, feed_forward_proj="gated-gelu",
+            num_decoder_layers=model.get("decoder_layers") or layers, num_heads=heads,
+            feed_forward_proj=model.get("feed_forward_proj", "gated-gelu"),
             tie_word_embeddings=model["tied_head"], decoder_start_token_id=0, **shared,
         )  # fmt: skip
     if kind.name == "bart":

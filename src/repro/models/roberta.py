@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from repro.models.bert import FAMILY as BERT
+from repro.models.families import PositionModule
 
-FAMILY = replace(BERT, name="roberta", lm_head=lambda whole: whole.lm_head)
+
+def positions(model: Any) -> list[PositionModule]:
+    """The table, whose first rows no token uses."""
+    embeddings = model.embeddings
+    return [PositionModule(embeddings.position_embeddings, "encoder", 0, first=embeddings.padding_idx + 1)]
+
+
+FAMILY = replace(BERT, name="roberta", positions=positions, lm_head=lambda whole: whole.lm_head)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from repro.models.families import Family, Sites
+from repro.models.t5_attention import PackedT5Attention, absorbs, relative_bias
 
 
 def sites(model: Any) -> Sites:
@@ -17,6 +18,14 @@ def sites(model: Any) -> Sites:
     }
 
 
+def prepare(model: Any) -> list[str]:
+    """Attention that can read packed sequences."""
+    for modules in sites(model).values():
+        for module in modules:
+            module.__class__ = PackedT5Attention
+    return []
+
+
 FAMILY = Family(
     name="t5",
     kind="encoder_decoder",
@@ -27,4 +36,7 @@ FAMILY = Family(
     positions=lambda model: [],
     hidden_dropout=("dropout_rate",),
     attention_dropout=("dropout_rate",),
+    prepare=prepare,
+    bias=lambda model: {site: relative_bias(sites(model)[site][0]) for site in ("encoder", "decoder")},
+    absorbs=absorbs,
 )

@@ -12,15 +12,23 @@ import hashlib
 import json
 import numbers
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from repro.errors import StoreError
+from repro.store.processes import is_alive, short_table
 
 ABANDONED_SECONDS = 3600.0
 """A temporary file that nobody wrote to for so long belongs to a writer that was killed."""
+
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-(?P<table>[0-9a-f]{8})-[0-9a-f]{12}\.tmp")
+"""Names of temporary files: the target's name, the writer's process and machine, a random number."""
+
+_TRIES = 5
+"""Times that a write is repeated whose folder or temporary file somebody removed under it."""
 
 _FREE_SPACE = "free some space or choose another folder, then run the same command again"
 _PERMISSIONS = "change the permissions or choose a folder of your own"
@@ -61,7 +69,8 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
 
     The data goes to a temporary file in the same folder (made if it is missing), is flushed to the disk, and is renamed
     over `path`. The new file has the permissions that the user's umask gives to any new file. Temporary files that a
-    killed writer of the same path left behind more than an hour ago are removed on the way.
+    killed writer of the same path left behind are removed on the way: at once where it ran on this machine, else after
+    an hour. Should that hour be a jump of the clock, the writer that lives still writes again.
 
     Args:
         path: the file to write.
@@ -73,17 +82,26 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
     target = Path(path)
     content = data.encode() if isinstance(data, str) else data
     with explained(target, "write"):
-        make_folder(target.parent)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-        write_new(temporary, content)
-        try:
-            _remove_abandoned(target, temporary)
-            os.replace(temporary, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        _flush_folder(target.parent)
+        for left in reversed(range(_TRIES)):
+            try:
+                return _replace(target, content)
+            except FileNotFoundError:  # somebody removed the folder (an empty one), or our file as an abandoned one
+                if not left:
+                    raise
+
+
+def _replace(target: Path, content: bytes) -> None:
+    make_folder(target.parent)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{short_table()}-{secrets.token_hex(6)}.tmp")
+    write_new(temporary, content)
+    try:
+        _remove_abandoned(target, temporary)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _flush_folder(target.parent)
 
 
 def write_json_atomic(path: str | os.PathLike[str], value: Any) -> None:
@@ -126,7 +144,7 @@ def read_json(path: str | os.PathLike[str], trim: Callable[[bytes], bytes] | Non
     """
     with explained(path, "read"):
         try:
-            text: bytes | None = Path(path).read_bytes()
+            text: bytes | None = read_whole(Path(path))
         except FileNotFoundError:
             text = None
     if text is None:
@@ -138,6 +156,21 @@ def read_json(path: str | os.PathLike[str], trim: Callable[[bytes], bytes] | Non
             f"{os.fspath(path)} is damaged: it is not JSON ({error}). Restore it (git checkout, if it is kept in git), "
             "or delete it and run the trial again."
         ) from error
+
+
+def read_whole(path: Path) -> bytes:
+    """A file's content, also where a network file system says that it was replaced while we opened it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if error.errno != errno.ESTALE or not left:
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
@@ -230,14 +263,26 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _remove_abandoned(target: Path, ours: Path) -> None:
-    """Removes old temporary files of `target`. Their age is against our own new file: the file server's clock."""
+    """Removes temporary files of `target` whose writer is gone. Ages are against our own new file: the server's clock.
+
+    An old file of a writer that lives on this machine stays: the clock jumped.
+    """
     now = ours.stat().st_mtime
     prefix, suffix = f".{target.name}.", ".tmp"
     for entry in os.scandir(target.parent):
         if entry.name.startswith(prefix) and entry.name.endswith(suffix) and entry.name != ours.name:
             with contextlib.suppress(OSError):
-                if now - entry.stat().st_mtime > ABANDONED_SECONDS:
+                lives = writer_lives(entry.name)
+                if lives is False or (lives is None and now - entry.stat().st_mtime > ABANDONED_SECONDS):
                     os.unlink(entry.path)
+
+
+def writer_lives(name: str) -> bool | None:
+    """Whether the writer of a temporary file runs; None where it cannot be known from here."""
+    found = TEMPORARY.fullmatch(name)
+    if found is None or found["table"] != short_table():
+        return None
+    return is_alive(int(found["pid"]))
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -7,6 +7,9 @@ to tell that it is stale, and exactly one of them may remove it:
 - Seen from the machine that wrote it, a lock is stale when its process is gone, and never before.
 - Seen from elsewhere, it is stale when its holder stopped refreshing its modification time. Its age is measured against
   a file that we touch beside it, so all times are of the file server's clock and no two machines' clocks are compared.
+  That clock may jump, so an old time alone is no evidence: the lock must also stay unchanged while we look on, by our
+  own monotonic clock, longer than a living holder needs to refresh it. A time in the future is no evidence of life
+  either: what stays unchanged for `stale_seconds` before our eyes is stale, whatever its time says.
 - The right to remove the lock of one holder is itself a file created with O_EXCL, named after that holder's token (a
   random number). Whoever has it looks once more whether the lock is still that holder's: a slow process, which judged
   the old lock stale before another replaced it, finds the new token and withdraws. A remover that is killed in between
@@ -35,6 +38,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from repro.store.files import explained, make_folder, write_new
+from repro.store.processes import is_alive, process_start, process_table
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +69,8 @@ class Owner:
         return cls(
             host=socket.gethostname(),
             pid=os.getpid(),
-            process_start=_process_start(os.getpid()),
-            process_table=_process_table(),
+            process_start=process_start(os.getpid()),
+            process_table=process_table(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             token=secrets.token_hex(8),
         )
@@ -88,6 +92,7 @@ class Lock:
         self.path = Path(path)
         self.stale_seconds = stale_seconds
         self._owner: Owner | None = None
+        self._judge = _Judge(stale_seconds)
         self._stop = threading.Event()
         self._heart: threading.Thread | None = None
 
@@ -108,7 +113,8 @@ class Lock:
         """Takes the lock.
 
         Args:
-            wait: whether to wait while somebody else holds it.
+            wait: whether to wait while somebody else holds it. Without, a lock of another machine that looks stale is
+                still looked at for two heartbeats.
             poll_seconds: seconds between two looks.
             on_wait: called once, with the holder, before the first wait (to tell the user).
 
@@ -124,6 +130,9 @@ class Lock:
         with explained(self.path, "lock"):
             make_folder(self.path.parent)
         while (holder := self._attempt()) is not None:
+            if self._judge.undecided:
+                time.sleep(min(poll_seconds, self._judge.confirm_seconds / 4))
+                continue
             if not wait:
                 return False
             if on_wait is not None:
@@ -162,14 +171,15 @@ class Lock:
 
     def _attempt(self) -> Owner | None:
         """One try. Returns None if the lock is ours now, else its holder."""
+        self._judge.undecided = False
         with explained(self.path, "lock"):
             while (owner := _create(self.path)) is None:
                 seen = _look(self.path)
                 if seen is None:
                     continue  # given back between the two lines
-                if not _is_stale(self.path, seen, self.stale_seconds):
+                if not self._judge.is_stale(self.path, seen):
                     return seen.owner
-                if not _remove(self.path, seen.owner, self.stale_seconds):
+                if not _remove(self.path, seen.owner, self._judge):
                     return seen.owner  # another process is at it: look again after the poll
                 log.warning("Removed the lock %s: its holder, %s, is gone.", self.path, seen.owner)
         self._owner = owner
@@ -182,7 +192,7 @@ class Lock:
 
     def _beat(self, owner: Owner, stop: threading.Event) -> None:
         """Refreshes the modification time, by the server's clock, until the lock is given back or lost."""
-        while not stop.wait(min(5.0, self.stale_seconds / 4)):
+        while not stop.wait(_heartbeat(self.stale_seconds)):
             # A server that is away for a moment is no reason to give up.
             with contextlib.suppress(OSError):
                 seen = _look(self.path)
@@ -200,8 +210,8 @@ def holder(path: Path, stale_seconds: float = 60.0) -> Owner | None:
     seen = _look(path)
     if seen is None:
         return None
-    if seen.owner.process_table == _process_table():
-        return seen.owner if _is_alive(seen.owner) else None
+    if seen.owner.process_table == process_table():
+        return seen.owner if is_alive(seen.owner.pid, seen.owner.process_start) else None
     return seen.owner if time.time() - seen.modified <= stale_seconds else None
 
 
@@ -252,20 +262,72 @@ def _look(path: Path) -> _Seen | None:
     return _Seen(owner, status.st_mtime)
 
 
-def _is_stale(path: Path, seen: _Seen, stale_seconds: float) -> bool:
-    """Whether the holder of a lock is gone."""
-    if seen.owner.process_table == _process_table():
-        return not _is_alive(seen.owner)
-    return _server_time(path.parent) - seen.modified > stale_seconds
+def fault_of(path: Path, stale_seconds: float = 60.0) -> str | None:
+    """Why a lock file cannot be that of a living holder, as far as one look tells; None: it may be.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    seen = _look(path)
+    if seen is None:
+        return None
+    if seen.owner.process_table == process_table():
+        gone = not is_alive(seen.owner.pid, seen.owner.process_start)
+        return f"its holder, {seen.owner}, is gone" if gone else None
+    try:
+        now = _server_time(path.parent)
+    except OSError:  # a folder that we may only read
+        now = time.time()
+    age = now - seen.modified
+    if age > stale_seconds:
+        return f"its holder, {seen.owner}, has not refreshed it for {age:,.0f} s"
+    if age < -stale_seconds:
+        return f"it was last refreshed {-age:,.0f} s in the future by its holder, {seen.owner}: a clock jumped"
+    return None
 
 
-def _remove(path: Path, owner: Owner, stale_seconds: float) -> bool:
+def _heartbeat(stale_seconds: float) -> float:
+    """Seconds between two refreshments of a lock."""
+    return min(5.0, stale_seconds / 4)
+
+
+class _Judge:
+    """Says which locks are stale, and remembers since when, by our own clock, each was seen unchanged."""
+
+    def __init__(self, stale_seconds: float) -> None:
+        self.stale_seconds = stale_seconds
+        self.confirm_seconds = 2 * _heartbeat(stale_seconds)
+        self.undecided = False
+        """A lock looked old, but was not looked at for long enough."""
+        self._first: dict[Path, tuple[_Seen, float]] = {}
+
+    def is_stale(self, path: Path, seen: _Seen) -> bool:
+        """Whether the holder of a lock is gone."""
+        if seen.owner.process_table == process_table():
+            return not is_alive(seen.owner.pid, seen.owner.process_start)
+        quiet = self._unchanged(path, seen)
+        if quiet > self.stale_seconds:
+            return True
+        if _server_time(path.parent) - seen.modified <= self.stale_seconds:
+            return False
+        self.undecided = quiet < self.confirm_seconds
+        return not self.undecided
+
+    def _unchanged(self, path: Path, seen: _Seen) -> float:
+        """Seconds since we first saw the file as it is now."""
+        now = time.monotonic()
+        if path not in self._first or self._first[path][0] != seen:
+            self._first[path] = (seen, now)
+        return now - self._first[path][1]
+
+
+def _remove(path: Path, owner: Owner, judge: _Judge) -> bool:
     """Removes the stale lock of one owner, never another's. Returns whether this call did it."""
     right = path.with_name(f"{path.name}.{owner.token}")
     if _create(right) is None:
         remover = _look(right)
-        if remover is not None and _is_stale(right, remover, stale_seconds):
-            _remove(right, remover.owner, stale_seconds)
+        if remover is not None and judge.is_stale(right, remover):
+            _remove(right, remover.owner, judge)
         return False
     try:
         seen = _look(path)
@@ -286,41 +348,3 @@ def _server_time(folder: Path) -> float:
     finally:
         os.close(descriptor)
         probe.unlink(missing_ok=True)
-
-
-def _process_table() -> str:
-    """Names the set of processes that we can look up: a container may share its host's name but not its processes."""
-    parts = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    return " ".join(parts)
-
-
-def _is_alive(owner: Owner) -> bool:
-    """Whether the process that took the lock runs, on this machine. In doubt, it does."""
-    try:
-        os.kill(owner.pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass  # somebody else's process: it is there
-    if owner.process_start is None:
-        return True
-    return _process_start(owner.pid, default=owner.process_start) == owner.process_start
-
-
-def _process_start(pid: int, default: int | None = None) -> int | None:
-    """When a process started, in clock ticks since boot; -1 if it has ended but its parent did not collect it.
-
-    Args:
-        pid: the process.
-        default: what to return where there is no /proc, or it hides the process.
-    """
-    try:
-        # The second field is the program's name in parentheses and may hold anything, so count from the last one.
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (OSError, UnicodeDecodeError):
-        return default
-    state, start = after_name[0], int(after_name[19])
-    return -1 if state in "ZX" else start

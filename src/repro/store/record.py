@@ -5,12 +5,18 @@ A record is the only thing a report may show. It is small (kept in git), version
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from repro.errors import StoreError
+from repro.store.files import json_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: no `files`, no `checksum` in the file. 2: both."""
+CHECKSUM = "checksum"
+"""The key under which a record's file holds the hash of everything else in it."""
 STATUSES = ("done", "failed", "collapsed")
 
 
@@ -52,6 +58,8 @@ class Record:
     """git, packages, python, device, data (fingerprints), weights (fingerprint), command, started, finished."""
     deviations: list[str] = field(default_factory=list)
     """Every known difference from the paper."""
+    files: dict[str, str] = field(default_factory=dict)
+    """{file in the trial's folder of runs: SHA-256}: predictions and the prompt, which are too large for a record."""
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -71,12 +79,7 @@ class Record:
         Raises:
             StoreError: a newer schema, an unknown status or missing fields.
         """
-        version = data.get("schema_version")
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
-            raise StoreError(
-                f"the record {data.get('key')} has schema version {version}, this program reads up to "
-                f"{SCHEMA_VERSION}: update repro."
-            )
+        data = migrated(data)
         known = {f.name for f in fields(cls)}
         missing = {"key", "status", "config", "seed"} - set(data)
         if missing or data["status"] not in STATUSES:
@@ -84,3 +87,38 @@ class Record:
                 f"the record {data.get('key')} is damaged: missing {sorted(missing)}, status {data.get('status')!r}."
             )
         return cls(**{name: value for name, value in data.items() if name in known})
+
+
+def _from_1(data: dict[str, Any]) -> dict[str, Any]:
+    """Records of version 1 say nothing of their files' hashes."""
+    return data | {"files": {}}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+"""{version: what makes the next version's data of it}. One entry for every version before the present one."""
+
+
+def migrated(data: dict[str, Any]) -> dict[str, Any]:
+    """The data of a record as the present version has it. Files are not rewritten by reading them.
+
+    Raises:
+        StoreError: no version that this program knows.
+    """
+    version = data.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version > SCHEMA_VERSION:
+        raise StoreError(
+            f"the record {data.get('key')} has schema version {version}, this program reads up to "
+            f"{SCHEMA_VERSION}: update repro."
+        )
+    while version < SCHEMA_VERSION:
+        if version not in MIGRATIONS:
+            raise StoreError(f"the record {data.get('key')} is damaged: there never was a schema version {version}.")
+        data = MIGRATIONS[version](data)
+        version += 1
+    return data | {"schema_version": SCHEMA_VERSION}
+
+
+def with_checksum(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record's file holds: its data, and a hash of all of it."""
+    plain = {name: value for name, value in data.items() if name != CHECKSUM}
+    return plain | {CHECKSUM: hashlib.sha256(json_text(plain).encode()).hexdigest()}

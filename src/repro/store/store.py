@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import StoreError
+from repro.masking import masked_values
 from repro.store.files import explained, read_json, write_json_atomic
-from repro.store.record import Record
+from repro.store.record import Record, with_checksum
 
 RECORD_NAME = "record.json"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _ABSENT = object()
+_NUMBERS = ("statistics", "clusters", "subsets")
+"""Fields that hold numbers alone, many of them."""
 
 
 class Store:
@@ -47,13 +50,13 @@ class Store:
         return _read(self.path(key), statistics)
 
     def put(self, record: Record) -> Path:
-        """Writes a record in place of the old one of its key, in one step. Returns the file's path.
+        """Writes a record in place of the old one of its key, in one step, secrets masked. Returns the file's path.
 
         Raises:
             StoreError: the record cannot be written; the old one is as it was.
         """
         path = self.path(record.key)
-        write_json_atomic(path, record.to_json())
+        write_json_atomic(path, with_checksum(masked_values(record.to_json(), skip=_NUMBERS)))
         return path
 
     def records(
@@ -155,6 +158,15 @@ def _read(path: Path, statistics: bool = True) -> Record | None:
         data = read_json(path, None if statistics else _without_statistics)
     except FileNotFoundError:
         return None
+    return checked(path, data)
+
+
+def checked(path: Path, data: Any) -> Record:
+    """The record that a file's data is.
+
+    Raises:
+        StoreError: it is none, or not of the key that its folder bears; names the file and the fix.
+    """
     fix = "Restore it (git checkout, if it is kept in git), or delete it and run the trial again."
     if not isinstance(data, dict):
         raise StoreError(f"{path} is damaged: it holds a {type(data).__name__}, not a record. {fix}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from repro.errors import ConfigError, ReproError
 from repro.jobs.settings import PREFIX
+from repro.masking import masked_text
 from repro.sweeps import cluster, grids, plan
 from repro.sweeps.experiments import Experiment
 from repro.sweeps.trials import Composer
@@ -51,7 +52,7 @@ def run(
                 if name in seen:
                     continue
                 seen.add(name)
-                print(f"{experiment.name} {number}/{len(todo)}: {name}", flush=True)
+                print(f"{experiment.name} {number}/{len(todo)}: {masked_text(name)}", flush=True)
                 if retry_failed:
                     trial = trial | {"rerun": "true"}
                 worst = max(worst, _trial(composer, trial, words, lost, resume))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ConfigError, DataError
+from repro.microworld import writing
 from repro.tasks.base import SPLITS, Example
 from repro.tasks.subsets import Selection
 
@@ -175,7 +176,8 @@ class Source:
 
     Attributes:
         task: the task's name, for messages.
-        kind: `local` or `hub`.
+        kind: `local` or `hub`. `microworld` becomes `local` in a folder of this machine's cache, where the data set
+            that the last part of `data_dir` names is written when first asked for.
         data_dir: the local folder.
         files: the file of each split in it.
         obtain: a sentence saying where the local files can be had.
@@ -190,10 +192,16 @@ class Source:
     hub_id: str | None = None
     hub_config: str | None = None
     hub_revision: str | None = None
+    generated: bool = False
+    """Whether the files are written here when first asked for."""
 
     def __post_init__(self) -> None:
-        """Raises ConfigError: an unknown kind, or the hub without an id."""
-        require_one_of("task.source", self.kind, ("local", "hub"))
+        """Raises ConfigError: an unknown kind, a data set that the small world has not, or the hub without an id."""
+        require_one_of("task.source", self.kind, ("local", "hub", "microworld"))
+        if self.kind == "microworld":
+            object.__setattr__(self, "kind", "local")
+            object.__setattr__(self, "data_dir", str(writing.folder(Path(self.data_dir).name)))
+            object.__setattr__(self, "generated", True)
         if self.kind == "hub" and not self.hub_id:
             raise ConfigError(
                 f"task.source is hub, but the task {self.task} has no task.hub_id: set it, or source=local."
@@ -213,6 +221,8 @@ class Source:
             DataError: the folder or the file is missing; says which config key names it and where to get the data.
         """
         folder = Path(self.data_dir)
+        if self.generated:
+            writing.ensure(folder)
         hint = f"set task.data_dir (or paths.data_root) to the folder that holds {self.files[split]}; {self.obtain}"
         if not folder.is_dir():
             raise DataError(f"the data folder {folder} of the task {self.task} does not exist: {hint}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ConfigError
+from repro.masking import masked_values
 from repro.tracking.queued import Backend, NullTracker, QueuedTracker, Tracker
 from repro.tracking.shown import of_trial
 
@@ -41,6 +42,7 @@ def backend(tracker: Mapping[str, Any], key: str, config: Mapping[str, Any], fol
         )
     if name == "none":
         return None
+    config = masked_values(config)
     project, group, tags = tracker.get("project", "repro"), tracker.get("group"), list(tracker.get("tags") or ())
     if name == "tensorboard":
         from repro.tracking.tensorboard_events import TensorboardEvents

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from repro.masking import masked_text
 from repro.store.record import Record
 from repro.tracking.shown import Shown
 
@@ -132,12 +133,12 @@ class QueuedTracker:
         with self._giving_up:
             if self._disabled.is_set():
                 return
-            self.trouble = why
+            self.trouble = masked_text(why)
             log.warning(
                 "%s is off for the rest of %s: %s. Nothing else is touched; `tracker=none` avoids this warning.",
                 self._backend.name,
                 self._subject,
-                why,
+                self.trouble,
             )
             self._disabled.set()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from repro.errors import StoreError
-from repro.store.files import sha256_file, write_atomic, write_json_atomic
+from repro.store.checkpoints import BEFORE, NEWEST, State, named_files, newest, state_text
+from repro.store.files import explained, sha256_file, write_atomic
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -31,56 +35,85 @@ class Progress:
     padded_tokens: int = 0
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    """What happened on the way that a reader of the record should know: a damaged checkpoint, say."""
 
 
 class Checkpoints:
-    """The folder `<run>/checkpoint`: `state.json` names the tensor files it belongs to; older ones are pruned."""
+    """The folder `<run>/checkpoint`, of one process: the newest state and the one before; what is older is pruned."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._state = folder / "state.json"
+        self._whole: State | None = None
+        """The newest state that is known to be whole on disk."""
+        self._looked = False
+        self._hashes: dict[str, str] = {}
+        """Of the tensor files that we wrote, or found whole."""
 
     def save(self, progress: Progress, tensors: Mapping[str, Tensor]) -> None:
-        """Write tensors first, then the state that names them: a crash in between leaves the older pair valid."""
-        name = f"step-{progress.step}.safetensors"
+        """Write tensors, keep the present state as the one before, then write the state that names the new tensors.
+
+        A crash at any moment leaves one whole state at least. A damaged one never takes the place of a whole one.
+
+        Raises:
+            StoreError: the disk; the states are as they were.
+        """
+        before, name = self._present(), self._free_name(progress.step)
         self.save_tensors(name, tensors)
-        state = {"progress": asdict(progress), "tensors": name, "sha256": sha256_file(self.folder / name)}
-        write_json_atomic(self._state, state)
-        self._prune("step-*.safetensors", keep=name)
+        best = None if progress.best is None else best_name(progress.best["step"])
+        if best is not None and best not in self._hashes:
+            with explained(self.folder / best, "read"):
+                self._hashes[best] = sha256_file(self.folder / best)
+        text = state_text(asdict(progress), name, best, self._hashes)
+        if before is not None:
+            write_atomic(self.folder / BEFORE, before.content)
+        write_atomic(self.folder / NEWEST, text)
+        used = {key: self._hashes[key] for key in (name, best) if key is not None}
+        self._whole = State(text.encode(), asdict(progress), name, best, used)
+        self._prune()
 
     def save_best(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Keep the trained tensors of the best evaluation so far; `Progress.best` names the step."""
-        self.save_tensors(f"best-{step}.safetensors", tensors)
+        self.save_tensors(best_name(step), tensors)
 
     def save_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """One safetensors file, atomically."""
         from safetensors.torch import save
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.folder / name, save({key: t.detach().cpu().contiguous() for key, t in tensors.items()}))
+        content = save({key: t.detach().cpu().contiguous() for key, t in tensors.items()})
+        write_atomic(self.folder / name, content)
+        self._hashes[name] = hashlib.sha256(content).hexdigest()
 
     def load(self) -> tuple[Progress, dict[str, Tensor]] | None:
-        """The last checkpoint, or None when there is none.
+        """The newest checkpoint that is whole, or None when there is none. A damaged newer one is said and noted.
 
         Raises:
-            StoreError: the files do not belong together (a damaged disk, a hand in the folder).
+            StoreError: there are checkpoints, and none is whole (a damaged disk, a hand in the folder).
         """
-        if not self._state.exists():
-            return None
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
-            state = json.loads(self._state.read_text())
-            path = self.folder / state["tensors"]
-            if sha256_file(path) != state["sha256"]:
-                raise ValueError("its checksum does not match")
-            return Progress(**state["progress"]), load_file(path)
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise self._damaged(error) from error
+            state, wrong = newest(self.folder)
+            if state is None and wrong:
+                raise self._damaged("; ".join(wrong))
+            self._whole, self._looked = state, True
+            if state is None:
+                return None
+            self._hashes |= state.hashes
+            progress, tensors = Progress(**state.progress), load_file(self.folder / state.tensors)
+        except (SafetensorError, TypeError, OSError) as error:
+            raise self._damaged(str(error)) from error
+        for text in wrong:
+            said = f"the newest checkpoint was damaged ({text}): went on from the one before, of step {progress.step}"
+            log.warning("%s: %s", self.folder, said)
+            progress.notes.append(said)
+        return progress, tensors
 
-    def _damaged(self, error: Exception) -> StoreError:
+    def _damaged(self, why: str) -> StoreError:
         return StoreError(
-            f"the checkpoint in {self.folder} is damaged ({error}). Delete that folder to start the trial anew."
+            f"the checkpoint in {self.folder} is damaged ({why}), and there is no whole one before it. Delete that "
+            "folder to start the trial anew."
         )
 
     def load_best(self, step: int) -> dict[str, Tensor]:
@@ -92,16 +125,38 @@ class Checkpoints:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        name = best_name(step)
         try:
-            return load_file(self.folder / f"best-{step}.safetensors")
-        except (SafetensorError, OSError) as error:
-            raise self._damaged(error) from error
+            if name in self._hashes and sha256_file(self.folder / name) != self._hashes[name]:
+                raise ValueError("its checksum does not match")
+            return load_file(self.folder / name)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise StoreError(
+                f"{self.folder / name}, the tensors of the best evaluation, is damaged ({error}). Run the same command "
+                "again: it goes on from the checkpoint before, if that is whole."
+            ) from error
 
-    def prune_best(self, keep_step: int) -> None:
-        """Drop best tensors of other steps: called once the state that names `keep_step` is on disk."""
-        self._prune("best-*.safetensors", keep=f"best-{keep_step}.safetensors")
+    def _present(self) -> State | None:
+        if not self._looked:
+            self._whole, self._looked = newest(self.folder)[0], True
+        return self._whole
 
-    def _prune(self, pattern: str, keep: str) -> None:
-        for path in self.folder.glob(pattern):
-            if path.name != keep:
-                path.unlink(missing_ok=True)
+    def _free_name(self, step: int) -> str:
+        """Before and after an evaluation the step is the same; each state has a file of its own, lest one flipped bit
+        spoil both."""
+        taken = named_files(self.folder)
+        names = (f"step-{step}{again}.safetensors" for again in ("", *(f"-{n}" for n in range(2, 5))))
+        return next(name for name in names if name not in taken)
+
+    def _prune(self) -> None:
+        """Drop tensors that no state names, and what killed writers left: only this process writes here."""
+        kept = named_files(self.folder)
+        for pattern in ("step-*.safetensors", "best-*.safetensors", ".*.tmp"):
+            for path in self.folder.glob(pattern):
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
+
+
+def best_name(step: int) -> str:
+    """The file of the best evaluation's tensors."""
+    return f"best-{step}.safetensors"

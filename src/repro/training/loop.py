@@ -18,6 +18,7 @@ from repro.models.batch import Batch
 from repro.training.batching import step_seed
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.optimisers import Optimiser, clip_by_norm
+from repro.training.shared_injection import shared
 
 
 class Watcher(Protocol):
@@ -100,8 +101,6 @@ def fit(run: Fit, checkpoints: Checkpoints, watcher: Watcher) -> Progress:
     def save() -> None:
         nonlocal saved_at
         checkpoints.save(progress, run.snapshot())
-        if progress.best:
-            checkpoints.prune_best(progress.best["step"])
         saved_at = time.monotonic()
 
     while progress.step < run.steps or progress.evaluated_step < run.steps:
@@ -181,12 +180,14 @@ def backward(run: Fit, batches: Sequence[Batch], trials: int) -> Tensor:
         denominator.index_add_(0, owner, weight)
     losses = torch.zeros(trials, device=device)
     z = {"z_loss": run.z_loss} if run.z_loss else {}
+    injection, send_back = shared(run.method.injection(training=True))
     for batch, owner in zip(batches, owners, strict=True):
-        rows = run.adapter.losses(batch.to(device), run.method.injection(training=True), **z)
+        rows = run.adapter.losses(batch.to(device), injection, **z)
         total = rows.total.new_zeros(trials).index_add(0, owner.to(device), rows.total)
         share = total / denominator.clamp(min=1).to(device)
         share.sum().backward()
         losses += share.detach()
+    send_back()
     return losses
 
 

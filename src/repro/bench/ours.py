@@ -1,0 +1,76 @@
+"""Our own training step, as a trial runs it: `training.loop.train_step` over given batches."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from repro.bench.workloads import Workload
+from repro.models.base import ModelAdapter
+from repro.models.batch import Batch, Encoded, collate
+from repro.models.loading import adapt, load_backbone
+from repro.training.checkpoint import Progress
+from repro.training.loop import Fit, backward, train_step
+from repro.training.optimisers import make_optimiser
+from repro.trial import build_tensors
+
+ADAMW = {"name": "adamw", "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0, "learning_rate": 1e-3}
+
+
+class Ours:
+    """K = 1 trial of a workload.
+
+    Args:
+        dtype: the frozen weights' (prompts and optimiser stay float32).
+        packing: as `trainer.packing`.
+    """
+
+    def __init__(self, workload: Workload, dtype: str, packing: bool | str, device: torch.device):
+        trainer = {"dtype": dtype, "attention": "sdpa", "packing": packing}
+        backbone, _ = load_backbone(workload.model, trainer, device, workload.form)
+        limits = {"max_input_length": 256, "max_target_length": 256}
+        self.adapter: ModelAdapter = adapt(backbone, workload.form, limits)
+        self.method = workload.method()
+        task: Any = SimpleNamespace(form=workload.form, labels=("no", "yes"))
+        build_tensors(self.method, backbone, task, [workload.seed])
+        size, examples = workload.batch_size, workload.examples()
+        self.examples = [examples[start : start + size] for start in range(0, len(examples), size)]
+        self.device, self.progress = device, Progress()
+        self.run = Fit(
+            adapter=self.adapter,
+            method=self.method,
+            optimiser=make_optimiser(self.method.parameters, ADAMW),
+            rate=lambda step: torch.tensor([ADAMW["learning_rate"]], device=device),
+            batches=lambda step: [self.batch(self.examples[step % len(self.examples)])],
+            evaluate=lambda: (0.0, {}),
+            steps=0,
+            steps_per_epoch=len(self.examples),
+            evaluate_every=1,
+            seed=workload.seed,
+            keep_best=False,
+            clip_norm=1.0,
+            example_sum=False,
+        )
+
+    def batch(self, examples: list[Encoded]) -> Batch:
+        """Padded, as every batch is until the adapter packs it."""
+        return collate(examples, self.adapter.backbone.tokenizer.pad_token_id)
+
+    def losses(self) -> list[float]:
+        """Of every batch, with the starting prompt."""
+        found = []
+        for examples in self.examples:
+            losses = self.adapter.losses(self.batch(examples).to(self.device), self.method.injection(training=True))
+            found.append(float(losses.total.detach().sum() / losses.count.sum()))
+        return found
+
+    def forward_backward(self, index: int) -> None:
+        """The gradient of one batch and nothing else, for the count of saved activations."""
+        backward(self.run, [self.batch(self.examples[index])], trials=1)
+
+    def one_pass(self) -> None:
+        """A step on every batch."""
+        for _ in self.examples:
+            train_step(self.run, self.progress)

@@ -1,0 +1,52 @@
+"""Attention over packed sequences: cut by sequence, each with the prefix of its own trial in front."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from repro.models.packing import Site
+
+if TYPE_CHECKING:
+    from repro.models.injection import Prefix
+
+
+def attend(
+    function: Any,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    site: Site,
+    prefix: Prefix | None,
+    base: str,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The library's attention function once a group of `site`: [1, H, S, Dh] to [1, S, H, Dh]."""
+    kwargs["position_bias"] = None  # the site's masks hold it
+    queries = query[0].transpose(0, 1).split(site.query_tokens)  # each tokens H Dh
+    keys = key[0].transpose(0, 1).split(site.key_tokens)
+    values = value[0].transpose(0, 1).split(site.key_tokens)
+    out = []
+    for index, group in enumerate(site.groups):
+        own_keys, own_values = group.keys.cut(keys[index]), group.keys.cut(values[index])  # G H T Dh
+        length, seen = 0, None
+        if prefix is not None:
+            own = prefix.select(group.rows)
+            front_keys, front_values = own.expanded(len(group.rows), key.dtype)
+            length, seen = front_keys.shape[2], own.seen(len(group.rows))
+            own_keys, own_values = torch.cat([front_keys, own_keys], 2), torch.cat([front_values, own_values], 2)
+        plainly_causal = base == "sdpa" and site.plainly_causal and not length
+        mask = None if plainly_causal else site.mask(index, length, seen, query.dtype)
+        made, *_ = function(
+            module,
+            group.queries.cut(queries[index]),
+            own_keys,
+            own_values,
+            mask,
+            **{**kwargs, "is_causal": plainly_causal},
+        )
+        out.append(group.queries.join(made))
+    return torch.cat(out)[None] if len(out) > 1 else out[0][None], None

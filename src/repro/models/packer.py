@@ -1,0 +1,90 @@
+"""Whether a batch is read as packed sequences or as a padded rectangle, and what a packed model is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repro.methods.base import Injection
+from repro.models.base import Backbone
+from repro.models.batch import Batch
+from repro.models.packing import Packed, Site, by_length
+
+RATE = 5e10
+"""FLOP/s of a CPU core's matrix products, for the choice below."""
+SITE_SECONDS = 3e-4
+"""What cutting and joining sequences costs at one attention module (forward and backward) on a CPU core."""
+LEANER = 0.03
+"""Share of a step that the leaner norms and activations save where there is no padding."""
+
+
+def packs(backbone: Backbone, batch: Batch, injection: Injection, masks: Mapping[str, Tensor]) -> bool:
+    """Whether the batch is packed: `trainer.packing` says never, wherever it can be, or (auto) where that is quicker.
+
+    It cannot be where attention is the family's own, where an infix counts columns, where several trials have
+    bottleneck adapters, where padding is on the left (generation), and behind a sliding window.
+
+    Args:
+        masks: {stack: [N, T] 1 on real tokens}, prompts counted.
+    """
+    if backbone.packing is False or not backbone.family.packs or batch.left:
+        return False
+    if injection.infix is not None or any(len(one.down) > 1 for one in injection.adapters.values()):
+        return False
+    window = getattr(backbone.model.config, "sliding_window", None)
+    if window is not None and max(mask.shape[1] for mask in masks.values()) > window:
+        return False
+    if any(not bool(mask.any(1).all()) for mask in masks.values()):
+        return False
+    return backbone.packing is True or _quicker(backbone, masks)
+
+
+def _quicker(backbone: Backbone, masks: Mapping[str, Tensor]) -> bool:
+    """Whether the matrix products on padding take longer than cutting sequences up in every layer."""
+    saved, modules = 0.0, sum(len(site) for site in backbone.attention.values())
+    for stack, mask in masks.items():
+        padded, real = mask.numel(), int(mask.sum())
+        saved += 4 * backbone.weights[stack] * (padded - real + LEANER * real)
+    return saved / RATE > SITE_SECONDS * modules
+
+
+def sites_of(backbone: Backbone, masks: Mapping[str, Tensor]) -> dict[str, Site]:
+    """{site: how its attention reads the sequences that the masks [N, T] of the stacks show}."""
+    order = by_length(*masks.values())
+    packed = {stack: Packed(mask, order) for stack, mask in masks.items()}
+    bias, width = backbone.bias, backbone.query_width
+    sites = {
+        stack: Site(one, one, causal=stack == "decoder", width=width, bias=bias.get(stack))
+        for stack, one in packed.items()
+    }
+    if len(packed) == 2:
+        sites["cross"] = cross_site(backbone, packed["decoder"], packed["encoder"])
+    return sites
+
+
+def cross_site(backbone: Backbone, queries: Packed, keys: Packed) -> Site:
+    """How targets read sources."""
+    absorbs = backbone.family.absorbs
+    absorbed = absorbs is not None and absorbs(backbone.attention["cross"][0], queries, keys)
+    width = backbone.spec.width * backbone.spec.heads if absorbed else backbone.query_width
+    return Site(queries, keys, causal=False, width=width, absorbed=absorbed)
+
+
+def inputs_of(backbone: Backbone, packed: Packed, **padded: Tensor | None) -> dict[str, Any]:
+    """What a stack is called with: each [N, T, ...] as [1, S, ...], and a mask that keeps the library from making one.
+
+    The library takes a mask of four dimensions for ready and hands it on to attention, which has the site's instead.
+    """
+    given: dict[str, Any] = {name: packed.pack(value) for name, value in padded.items() if value is not None}
+    given["attention_mask"] = no_mask(packed)
+    if backbone.takes_positions:
+        given["position_ids"] = packed.positions[None]
+    return given
+
+
+def no_mask(packed: Packed) -> Tensor:
+    """A mask [1, 1, 1, 1] that nobody reads."""
+    return torch.zeros(1, 1, 1, 1, device=packed.rows.device)

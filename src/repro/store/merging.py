@@ -1,0 +1,161 @@
+"""`repro store merge`: the records of several machines in one store, by a rule that loses nothing silently.
+
+For a key that both sides have:
+
+1. equal results (all but circumstances: machine, times, command): the one that is there stays;
+2. one failed and the other did not: the one with a result is kept;
+3. one has all values of the other, equal, and more (`repro metrics --score` was run on it): the fuller is kept;
+4. else they conflict. The one that is there stays (`--conflicts newer`: the one that finished later), the other is laid
+   beside it as `conflict-<hash>.json`, and the exit code is 1. `repro store verify` names it until one is removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from repro.errors import StoreError
+from repro.store.files import json_text, write_json_atomic
+from repro.store.record import Record, with_checksum
+from repro.store.store import Store
+
+CHOICES = ("keep", "newer")
+_RESULT = ("status", "selection", "curve", "parameters", "clusters", "subsets")
+"""What must be equal, beside the values and statistics of each split, for two records to say the same."""
+
+
+@dataclass
+class Merged:
+    """What became of the records of the sources."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    """{new, same, kept, replaced, conflict, damaged: records}"""
+    lines: list[str] = field(default_factory=list)
+    """A sentence for each that was not simply new or the same."""
+
+    @property
+    def open(self) -> int:
+        """Records that somebody has to look at."""
+        return self.counts["conflict"] + self.counts["damaged"]
+
+    def note(self, what: str, line: str) -> None:
+        self.counts[what] += 1
+        self.lines.append(line)
+
+
+def merge(sources: list[Path], target: Path, conflicts: str = "keep") -> Merged:
+    """Put the records of every source into the target.
+
+    Args:
+        sources: results folders (with `records`), or folders of records.
+        target: results folder; made if it is missing.
+        conflicts: one of CHOICES.
+
+    Raises:
+        StoreError: a source that is no folder, or a target that cannot be written. What was merged before stays.
+    """
+    merged = Merged()
+    store = Store(target / "records")
+    for source in sources:
+        root = source / "records" if (source / "records").is_dir() else source
+        if not root.is_dir():
+            raise StoreError(f"{source}: there is no such folder. Give results folders, each with records in it.")
+        if root.resolve() == store.root.resolve():
+            raise StoreError(f"{source} is the folder to merge into. Give the others only.")
+        damaged: list[StoreError] = []
+        for record in Store(root).records(on_damage=damaged.append):
+            try:
+                _into(store, record, root, conflicts, merged)
+            except _TargetDamaged as error:
+                merged.note("damaged", str(error))
+        for said in damaged:
+            merged.note("damaged", f"not taken: {said}")
+    return merged
+
+
+class _TargetDamaged(Exception):
+    """The record in the target cannot be read, so nothing can be said of it."""
+
+
+def _into(store: Store, theirs: Record, root: Path, conflicts: str, merged: Merged) -> None:
+    try:
+        ours = store.get(theirs.key)
+    except StoreError as error:
+        raise _TargetDamaged(f"{theirs.key} of {root} was not taken: {error}") from error
+    if ours is None:
+        store.put(theirs)
+        merged.counts["new"] += 1
+        return
+    found = compared(ours, theirs)
+    if found == "same":
+        merged.counts["same"] += 1
+    elif found == "ours":
+        merged.note("kept", f"{theirs.key}: kept the one that is there ({_why(ours, theirs)}), not that of {root}")
+    elif found == "theirs":
+        store.put(theirs)
+        merged.note("replaced", f"{theirs.key}: took that of {root} ({_why(theirs, ours)})")
+    else:
+        _conflict(store, ours, theirs, root, conflicts, merged)
+
+
+def _conflict(store: Store, ours: Record, theirs: Record, root: Path, conflicts: str, merged: Merged) -> None:
+    newer = conflicts == "newer" and _finished(theirs) > _finished(ours)
+    aside, kept = (ours, theirs) if newer else (theirs, ours)
+    data = with_checksum(aside.to_json())
+    name = f"conflict-{hashlib.sha256(json_text(data).encode()).hexdigest()[:12]}.json"
+    path = store.path(aside.key).with_name(name)
+    write_json_atomic(path, data)  # first: a crash in between leaves both
+    if newer:
+        store.put(kept)
+    whose = f"that of {root}" if newer else "the one that is there"
+    merged.note("conflict", f"{theirs.key}: two different results; {whose} is the record, the other is {path}")
+
+
+def compared(ours: Record, theirs: Record) -> str:
+    """same | ours | theirs (the one to keep) | conflict"""
+    failed = (ours.status == "failed", theirs.status == "failed")
+    if failed == (True, True):
+        return "same" if ours.reason == theirs.reason else "conflict"
+    if any(failed):
+        return "theirs" if failed[0] else "ours"
+    left, right = _plain(ours), _plain(theirs)
+    if any(left[name] != right[name] for name in _RESULT):
+        return "conflict"
+    values = [_values(side) for side in (left, right)]
+    if values[0] == values[1]:
+        return "same"
+    if all(values[0].get(name) == value for name, value in values[1].items()):
+        return "ours"
+    if all(values[1].get(name) == value for name, value in values[0].items()):
+        return "theirs"
+    return "conflict"
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    """As it would be read from its file: a tuple is a list there."""
+    found: dict[str, Any] = json.loads(json_text(record.to_json()))
+    return found
+
+
+def _values(data: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+    """{(field, split, name): value} of metrics and statistics."""
+    return {
+        (part, split, name): value
+        for part in ("metrics", "statistics")
+        for split, row in data[part].items()
+        for name, value in row.items()
+    }
+
+
+def _why(kept: Record, other: Record) -> str:
+    return "the other failed" if other.status == "failed" else "it has more values, the others equal"
+
+
+def _finished(record: Record) -> str:
+    """When a trial ended: UTC in ISO form, so that later is greater."""
+    return str(record.provenance.get("finished") or "")

@@ -1,0 +1,290 @@
+"""Packed sequences give what the padded batch gives: loss and every gradient, for every family, site and form."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import (
+    ENCODERS,
+    FAMILIES,
+    IMPLEMENTATIONS,
+    adapter,
+    backbone,
+    close,
+    facts,
+    fresh_backbone,
+    leaves,
+    make_batch,
+    random_embeds,
+    random_head,
+    random_kv,
+)
+from torch import Tensor
+
+from repro.methods.base import PLACEMENTS, Injection
+from repro.models.base import Backbone
+from repro.models.batch import IGNORE, Encoded, collate
+from repro.models.encoder import EncoderAdapter
+from repro.models.loading import load_backbone
+from repro.models.packing import runs
+
+pytestmark = pytest.mark.parity
+P, LENGTHS, ROWS = 4, (9, 3, 17, 7, 7, 4, 12), [2, 0, 1, 0, 2, 2, 1]
+OWN = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 1]]).bool()
+"""Which prompt rows are whose, where three trials have unlike lengths."""
+
+
+@contextmanager
+def packing(bone: Backbone, value: Any) -> Iterator[list[bool]]:
+    """`trainer.packing` of a backbone; gives whether each of its passes was packed."""
+    seen, kept, pack = [], bone.packing, bone.pack
+
+    def noted(sites: Any) -> None:
+        seen.append(True)
+        pack(sites)
+
+    bone.packing, bone.pack = value, noted
+    try:
+        yield seen
+    finally:
+        bone.packing = kept
+        del bone.pack
+
+
+def both(bone: Backbone, compute: Callable[[], Tensor], wanted: list[Tensor]) -> None:
+    """Values and gradients of `compute` are equal whether sequences are packed or padded."""
+    with packing(bone, False) as seen:
+        padded = compute()
+        assert not seen
+    with packing(bone, True) as seen:
+        packed = compute()
+        assert seen == [True]
+    close(packed, padded)
+    weights = torch.linspace(1, 2, packed.numel(), dtype=packed.dtype).view_as(packed)
+    finite = torch.isfinite(packed.detach())
+    pairs = zip(
+        torch.autograd.grad((packed * weights)[finite].sum(), wanted),
+        torch.autograd.grad((padded * weights)[finite].sum(), wanted),
+        strict=True,
+    )
+    for got, gradient in pairs:
+        close(got, gradient)
+
+
+def prompts(spec: Any, trials: int) -> dict[str, Injection]:
+    """Every place a prompt can have; three trials have prompts of unlike lengths."""
+    mask = OWN if trials == 3 else None
+    shift: Any = P if trials == 1 else torch.tensor([4, 2, 3])
+    head = random_head(spec, 3, trials)
+    made = {place: Injection(random_embeds(spec, P, trials), place, mask, head=head) for place in PLACEMENTS} | {
+        "none": Injection(head=head)
+    }
+    for site in spec.sites:
+        kv = {name: replace(one, mask=mask) for name, one in random_kv(spec, P, trials, (site,)).items()}
+        made[f"kv at {site}"] = Injection(kv=kv, position_shift=shift, head=head)
+    kv = {name: replace(one, mask=mask) for name, one in random_kv(spec, P, trials).items()}
+    return made | {"kv at all": Injection(kv=kv, position_shift=shift, head=head)}
+
+
+def tensors(injection: Injection) -> list[Tensor]:
+    """What is trained."""
+    found = leaves(injection.kv)
+    found += [injection.embeds] if injection.embeds is not None else []
+    return found + ([injection.head.weight, injection.head.bias] if injection.head else [])
+
+
+PROMPTS = ("none", *PLACEMENTS, "kv at encoder", "kv at decoder", "kv at cross", "kv at all")
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("attention", IMPLEMENTATIONS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_losses_and_gradients(name, attention, prompt, trials):
+    bone = backbone(name, attention)
+    injection = prompts(bone.spec, trials).get(prompt)
+    if injection is None or (prompt == "none" and not injection.head):
+        pytest.skip("the family has no such site, or nothing is trained")
+    batch = make_batch(bone, LENGTHS, rows=[0] * len(ROWS) if trials == 1 else ROWS)
+    both(bone, lambda: adapter(bone).losses(batch, injection).total, tensors(injection))
+
+
+FORMS = ("pair", "choice", "ranking", "tagging", "span", "cloze", "open cloze")
+
+
+def encoded(bone: Backbone, form: str, slots: bool) -> list[Encoded]:
+    """Examples of a form; every length of LENGTHS once, an even number of them."""
+    generator = torch.Generator().manual_seed(3)
+    made = []
+    for index, length in enumerate((*LENGTHS, 5)):
+        ids = tuple(torch.randint(6, 262, (length,), generator=generator).tolist())
+        item = Encoded(ids, length, label=index % 2)
+        if form == "tagging":
+            labels = (IGNORE, *((0, 1, IGNORE, 2)[place % 4] for place in range(length - 1)))
+            item = replace(item, label=None, token_labels=labels, word_starts=(1, 2))
+        if form == "span":
+            item = replace(item, label=None, answer=(index % 3, length - 1))
+        if form in ("cloze", "open cloze"):
+            item = replace(item, mask_at=length - 1 - index % 2, label=index % 2 if form == "cloze" else ids[0])
+        if slots:
+            item = replace(item, slots=(-1, *range(min(P, length - 1)), *(-1,) * max(0, length - 1 - P)))
+        made.append(item)
+    return made
+
+
+@cache
+def cloze_backbone(name: str) -> Backbone:
+    """A tiny encoder with its language-model head."""
+    trainer = {"dtype": "float64", "attention": "sdpa"}
+    return load_backbone(facts(name), trainer, torch.device("cpu"), "cloze")[0]
+
+
+def in_form(name: str, form: str) -> tuple[Backbone, EncoderAdapter]:
+    """The encoder in its role."""
+    if form not in ("cloze", "open cloze"):
+        bone = backbone(name)
+        return bone, EncoderAdapter(bone, None, form)
+    bone = cloze_backbone(name)
+    return bone, EncoderAdapter(bone, None, "cloze", verbaliser=(40, 50) if form == "cloze" else ())
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+@pytest.mark.parametrize("prompt", ["kv", "before", "after", "template", "as in the official PT"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_form_of_an_encoder(name, form, prompt, trials):
+    bone, adapted = in_form(name, form)
+    rows = [0] * 8 if trials == 1 else [2, 2, 0, 0, 1, 1, 2, 2]
+    choices = 2 if form == "choice" else 1
+    batch = collate(encoded(bone, form, prompt == "template"), 0, rows=rows, choices=choices)
+    outputs = {"choice": 1, "ranking": 2, "span": 2}.get(form, 3)
+    head = None if "cloze" in form else random_head(bone.spec, outputs, trials)
+    if prompt == "kv":
+        injection = Injection(kv=random_kv(bone.spec, P, trials), position_shift=P, head=head)
+    elif prompt == "as in the official PT":
+        both_switches = {"embedded_twice": True, "pooled_at_prompt": form == "choice"}
+        injection = Injection(random_embeds(bone.spec, P, trials), head=head, **both_switches)
+    else:
+        injection = Injection(random_embeds(bone.spec, P, trials), prompt, head=head)
+    trained = tensors(injection)
+    if form in ("choice", "span"):  # one bias for all that a softmax runs over: its gradient is 0
+        trained = trained[:-1]
+    both(bone, lambda: adapted.losses(batch, injection).total, trained)
+    with packing(bone, False):
+        wanted = adapted.logits(batch, injection)
+    with packing(bone, True):
+        got = adapted.logits(batch, injection)
+    real = batch.mask.bool() if form in ("tagging", "span") else slice(None)
+    close(got[real], wanted[real])
+    if form == "span":  # padding is no place for an answer
+        assert torch.isinf(got[~batch.mask.bool()]).all()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_gradient_of_a_tuned_backbone(name):
+    """Weights inside the model are reached too: T5's table of positions, norms that lean ones stand in for."""
+    bone = fresh_backbone(name)
+    bone.whole.requires_grad_(True)
+    batch, head = make_batch(bone, LENGTHS), random_head(bone.spec, 3)
+    wanted = [p for n, p in bone.whole.named_parameters() if used(n)]
+    assert len(wanted) > 15
+
+    def compute() -> Tensor:
+        return adapter(bone).losses(batch, Injection(head=head)).total
+
+    with packing(bone, False):
+        padded = torch.autograd.grad(compute().sum(), wanted)
+    with packing(bone, True) as seen:
+        packed = torch.autograd.grad(compute().sum(), wanted)
+        assert seen
+    largest = 0.0
+    for got, gradient in zip(packed, padded, strict=True):
+        torch.testing.assert_close(got, gradient, rtol=1e-9, atol=1e-9)
+        largest = max(largest, float(gradient.abs().max()))
+    assert largest > 1e-2
+
+
+def used(name: str) -> bool:
+    """Whether the loss depends on a weight of this name: RoBERTa's and BERT's do on all."""
+    return "final_logits_bias" not in name
+
+
+@pytest.mark.parametrize("prompt", ["kv", "embeds"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gradient_checkpointing(name, prompt):
+    usual, thrifty = backbone(name), fresh_backbone(name)
+    thrifty.model.train()
+    thrifty.model.gradient_checkpointing_enable({"use_reentrant": False})
+    seen = []
+    for bone in (usual, thrifty):
+        head = random_head(bone.spec, 3)
+        kv, embeds = random_kv(bone.spec, P), random_embeds(bone.spec, P)
+        injection = (
+            Injection(kv=kv, position_shift=P, head=head) if prompt == "kv" else Injection(embeds=embeds, head=head)
+        )
+        with packing(bone, True) as packed:
+            losses = adapter(bone).losses(make_batch(bone, LENGTHS), injection).total
+            seen.append([losses, *torch.autograd.grad(losses.sum(), tensors(injection))])
+            assert packed
+    for got, wanted in zip(seen[1], seen[0], strict=True):
+        close(got, wanted, 1e-12)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_in_float32_to_a_millionth(name):
+    """Relative to the largest: the lean norms and activations round otherwise than the library's."""
+    bone = backbone(name, dtype="float32")
+    kv = {
+        site: replace(one, keys=one.keys.float(), values=one.values.float())
+        for site, one in random_kv(bone.spec, P).items()
+    }
+    wanted = [tensor.detach().requires_grad_() for one in kv.values() for tensor in (one.keys, one.values)]
+    kv = {site: replace(one, keys=wanted[2 * i], values=wanted[2 * i + 1]) for i, (site, one) in enumerate(kv.items())}
+    head = random_head(bone.spec, 3)
+    head = head and replace(head, weight=head.weight.float(), bias=head.bias.float())
+    injection, batch, found = Injection(kv=kv, position_shift=P, head=head), make_batch(bone, LENGTHS), []
+    for value in (False, True):
+        with packing(bone, value):
+            losses = adapter(bone).losses(batch, injection).total
+            found.append([losses.detach(), *torch.autograd.grad(losses.sum(), wanted)])
+    for padded, packed in zip(*found, strict=True):
+        assert (packed - padded).abs().max() <= 3e-5 * padded.abs().max()
+        assert packed.abs().max() > 1e-4
+
+
+def test_which_sequences_share_a_call():
+    assert runs([5, 5, 5], [5, 5, 5], 1000, 0) == [(0, 3)]  # equal lengths: no padding, so no cost
+    assert runs([5, 6, 40], [5, 6, 40], 1000, 0) == [(0, 1), (1, 2), (2, 3)]
+    assert runs([5, 6, 40], [5, 6, 40], 1000, 11 * 1000) == [(0, 2), (2, 3)]  # 36 - 25 = 11 more pairs
+    assert runs([5, 6, 40], [5, 6, 40], 1000, 11 * 1000 - 1) == [(0, 1), (1, 2), (2, 3)]
+    assert runs([5, 6, 40], [5, 6, 40], 1, 1e9) == [(0, 3)]
+    assert runs([2, 9], [30, 30], 10, 7 * 30 * 10) == [(0, 2)]
+    assert runs([4], [4], 1, 0) == [(0, 1)]
+
+
+@pytest.mark.parametrize("call", [0.0, 300.0, 1e9])
+@pytest.mark.parametrize("name", ["t5", "gpt2", "bert"])
+def test_the_number_of_calls_changes_nothing(name, call, monkeypatch):
+    """Each sequence by itself, some together, all in one."""
+    bone = backbone(name)
+    monkeypatch.setattr("repro.models.packing.CALL", call)
+    injection = prompts(bone.spec, 3)["kv at all"]
+    calls = []
+    monkeypatch.setattr("repro.models.packing.runs", lambda *given: calls.append(runs(*given)) or calls[-1])
+    both(bone, lambda: adapter(bone).losses(make_batch(bone, LENGTHS, rows=ROWS), injection).total, tensors(injection))
+    wanted = {0.0: 6, 300.0: None, 1e9: 1}[call]  # two sequences of 7
+    if wanted is not None and name != "gpt2":  # whose targets make all lengths unlike
+        assert len(calls[0]) == wanted
+
+
+def test_every_prompts_dropout_is_drawn_where_sequences_are_packed():
+    bone = backbone("bert")
+    injection = replace(prompts(bone.spec, 3)["kv at all"], kv_dropout=0.5)
+    batch = make_batch(bone, LENGTHS, rows=ROWS)
+    with packing(bone, True):
+        drawn = [adapter(bone).losses(batch, injection).total for _ in range(2)]
+    assert ((drawn[0] - drawn[1]).abs() > 1e-9).all()
