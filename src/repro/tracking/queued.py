@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 QUEUE_SIZE = 10_000
 """Rows that may wait for a slow tracker; beyond that it is given up, so that memory stays bounded."""
-FINISH_SECONDS = 30.0
+FINISH_SECONDS = 60.0
 """How long the end of a trial may wait for its tracker."""
 IMPATIENT_SECONDS = 1.0
 """The same, once a tracker of this process was waited for in vain: a sweep must not pay for every trial."""

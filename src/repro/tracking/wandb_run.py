@@ -17,6 +17,9 @@ from repro.tracking.journal import Journal
 from repro.tracking.queued import summary
 from repro.tracking.shown import Shown
 
+_INIT_SECONDS = 20.0
+"""Online, a server that does not answer is given up after that; wandb's own 90 s would also hold up the exit."""
+
 
 class WandbRun:
     """A run of wandb.
@@ -66,6 +69,7 @@ class WandbRun:
             x_disable_stats=True,
             x_disable_machine_info=True,
             host="hidden",
+            init_timeout=_INIT_SECONDS,
         )
         # Trials of a gang run in one process, each with a run of its own.
         self._run = wandb.init(
