@@ -42,7 +42,7 @@ def backend(tracker: Mapping[str, Any], key: str, config: Mapping[str, Any], fol
         )
     if name == "none":
         return None
-    config = masked_values(config)
+    tracker, config = masked_values(tracker), masked_values(config)
     project, group, tags = tracker.get("project", "repro"), tracker.get("group"), list(tracker.get("tags") or ())
     if name == "tensorboard":
         from repro.tracking.tensorboard_events import TensorboardEvents
