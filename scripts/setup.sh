@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 : "${PYTHON:=python3}" "${VENV:=.venv}"
-EXTRAS=dev,offline-models,generation-metrics,neural-metrics,slurm
+EXTRAS=dev,offline-models,generation-metrics,neural-metrics,slurm,tensorboard,search
 command -v "$PYTHON" >/dev/null 2>&1 || PYTHON=python3
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     echo "repro needs Python 3.11 or newer; $PYTHON is $("$PYTHON" --version). Set PYTHON=python3.12, say." >&2

@@ -74,7 +74,8 @@ def test_run_commands_train(page, line, data_root, cli, monkeypatch):
     assert words is not None
     monkeypatch.setenv("REPRO_DATA_ROOT", str(data_root))
     plain = [word for word in words if "=" in word and not word.startswith(("model.", "-"))]
-    single = [re.sub(r"=([^,\[]*),.*", r"=\1", word) for word in plain]  # the first trial of a sweep tells the kind
+    first = [re.sub(r"=(?:tag\(log, ?)?(?:choice|interval)\(([^,)]*),.*", r"=\1", word) for word in plain]
+    single = [re.sub(r"=([^,\[]*),.*", r"=\1", word) for word in first]  # the first trial of a sweep tells the kind
     for name, text in files_of(page).items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text)
@@ -89,7 +90,10 @@ def test_run_commands_train(page, line, data_root, cli, monkeypatch):
     if any(word.startswith(("task.low_data", "task.fraction")) for word in others):  # these take the place of limits
         others = [re.sub(r"^(task\.low_data\.size=)\d+", r"\g<1>4", word) for word in others]
         small = [word for word in SMALL if not word.startswith(("task.limit.train", "task.limit.validation"))]
-    swept = others if "-m" not in others or "experiment" in line else [w for w in others if "=" not in w or w in single]
+    if "search" in line or "sweeper=optuna" in line:
+        others = [*(word for word in others if "n_trials" not in word), "hydra.sweeper.n_trials=2"]
+    whole = "-m" not in others or "experiment" in line or "sweeper=optuna" in line
+    swept = others if whole else [w for w in others if "=" not in w or w in single]
     done = cli("run", *swept, f"model={TINY[kind]}", *small)
     assert done.code == 0, done.err
     assert list(Path("results/records").glob("*/record.json"))

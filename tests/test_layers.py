@@ -45,9 +45,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "evaluation": {"models", "tasks", "metrics", "methods.base"},
     # metrics: their `reduce` only, over statistics that records keep.
-    "report": {"store", "papers", "stats", "metrics", "config", "errors"},
+    "report": {"store", "papers", "search", "stats", "metrics", "config", "errors"},
+    "search": {"store", "metrics", "config", "errors"},
     "provenance": {"__init__", "masking"},
-    "tracking": {"store.record", "errors", "masking"},
+    # report: its drawing, for the learning curve that a tracker shows.
+    "tracking": {"store.record", "report", "errors", "masking"},
     "validation": {"config", "errors", "task_checks"},
     "task_checks": {"config", "errors"},
     "composing": {"config", "validation", "store.files", "errors"},
@@ -69,6 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "report",
             "runner",
             "saying",
+            "search",
             "store",
         ),
         "validation",
@@ -97,6 +100,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "store",
             "sweeps",
             "tasks_page",
+            "tracking",
         ),
         "validation",
     },
@@ -127,7 +131,7 @@ ONLY_IN: dict[str, set[str]] = {
     "torch": {"bench", "methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"},
     "safetensors": {"models", "training", "trial", "params", "prompts"},
     "datasets": {"tasks", "metrics"},  # metrics: the types of columns that `evaluate` asks for
-    "hydra": {"cli", "composing", "jobs", "runner", "rescoring", "sweeps", "params"},
+    "hydra": {"cli", "composing", "jobs", "runner", "search", "rescoring", "sweeps", "params"},
     "omegaconf": {
         *("cli", "composing", "config", "method_config", "methods_page", "metrics_page", "rescoring", "sweeps"),
         *("params", "task_configs"),
@@ -135,6 +139,8 @@ ONLY_IN: dict[str, set[str]] = {
     "scipy": {"stats"},
     "matplotlib": {"report", "bench"},
     "wandb": {"tracking"},
+    "tensorboard": {"tracking"},
+    "optuna": {"search"},
     "submitit": {"jobs"},
 }
 

@@ -89,7 +89,7 @@ class Attempt:
             parameters=self.trial.parameters,
         )
         self.checkpoints = Checkpoints(self.folder / CHECKPOINT)
-        file = progress.ProgressFile(self.folder, self.trial.steps)
+        file = progress.ProgressFile(self.folder, self.trial.steps, name=name_of(self.plain))
         self._console = Console(name_of(self.plain), self.trial.steps, self._tracker, file, stop)
         self._setup_seconds = time.monotonic() - self._clock
 

@@ -23,7 +23,8 @@ repro: do published results on soft prompts hold?
                                            --gang auto: trials over one model train together)
   repro sweep --launcher slurm EXHIBIT     submit it to Slurm and return (docs/slurm.md); --resume: what was lost
   repro status [experiment=NAME]           what is queued, running, done, failed; loss, step, time left
-  repro report [--results DIR]             REPORT.md, index.html, tables and figures of our results and the papers'
+  repro watch [experiment=NAME | RUNS]     the same as a live view, with loss curves (--once: one frame)
+  repro report [--results DIR] [--track T] REPORT.md, index.html, tables and figures of our results and the papers'
   repro check PAPER [--results DIR]        the paper's claims, on its own numbers and on ours
   repro versus A B                         do two groups of runs differ: seeds, the test set, and both
   repro paper PAPER [--exhibit figure1]    a table or figure as the paper prints it; without --exhibit, their list
@@ -128,6 +129,9 @@ def report(arguments: Sequence[str]) -> int:
         help="folder with records/ (default: results)",
     )
     parser.add_argument("--out", default=None, help="where to write (default: the results folder)")
+    parser.add_argument("--track", choices=("wandb", "tensorboard"), help="hand its tables and figures to a tracker")
+    for name, default in (("project", "repro"), ("group", None), ("mode", "offline")):
+        parser.add_argument(f"--{name}", default=default, help=f"tracker.{name} (default: {default})")
     options = parser.parse_args(arguments)
     from repro.errors import StoreError
     from repro.report.files import write_report
@@ -140,7 +144,14 @@ def report(arguments: Sequence[str]) -> int:
             f"{root}: no records there. Run a trial first (repro run ...), or name the folder with --results."
         )
     out = Path(options.out or options.results)
-    print_summary(write_report(root, out).contents, out)
+    written = write_report(root, out)
+    print_summary(written.contents, out)
+    if options.track is not None:
+        from repro.tracking.reports import track_report
+
+        settings = {"name": options.track, **{name: getattr(options, name) for name in ("project", "group", "mode")}}
+        runs = Path(os.environ.get("REPRO_RUNS_ROOT", "runs"))
+        print(f"tracked in {track_report(settings, out, written.paths, runs)}")
     return 0
 
 
@@ -269,6 +280,13 @@ def status(arguments: Sequence[str]) -> int:
     return show(arguments)
 
 
+def watch(arguments: Sequence[str]) -> int:
+    """A live view of trials."""
+    from repro.sweeps.watch import main as show
+
+    return show(arguments)
+
+
 def run_chunk(arguments: Sequence[str]) -> int:
     """The trials of one job, inside that job."""
     from repro.jobs.running import main as run_all
@@ -281,6 +299,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "plan": plan,
     "sweep": sweep,
     "status": status,
+    "watch": watch,
     "run-chunk": run_chunk,
     "report": report,
     **{name: _page(name) for name in ("methods", "tasks")},

@@ -199,10 +199,13 @@ class TrainerConfig:
 @dataclass
 class TrackerConfig:
     name: str = "none"
-    """none | wandb"""
+    """none | wandb | tensorboard"""
     project: str = "repro"
     group: str | None = None
+    """Runs to show together."""
+    tags: list[str] = field(default_factory=list)
     mode: str = "offline"
+    """wandb: offline | online | disabled"""
 
 
 @dataclass

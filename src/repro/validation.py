@@ -40,7 +40,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "trainer.attention": ("sdpa", "eager"),
     "trainer.packing": ("auto", "true", "false"),
     "trainer.if_running": ("wait", "skip"),
-    "tracker.name": ("none", "wandb"),
+    "tracker.name": ("none", "wandb", "tensorboard"),
     "tracker.mode": ("offline", "online", "disabled"),
 }
 _REPARAMETERISATIONS = {

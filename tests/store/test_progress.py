@@ -82,3 +82,49 @@ def test_a_folder_that_is_gone_stops_nothing(tmp_path: Path) -> None:
     file.close()
     progress.remove(tmp_path / "gone")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_curve_is_the_mean_of_equal_stretches(tmp_path: Path) -> None:
+    """However many steps: at most POINTS points, each the mean of its own steps, counted out."""
+    losses = [10.0 / (1 + step % 37) for step in range(1000)]
+    for count in (1, 2, 63, 64, 65, 66, 127, 128, 129, 500, 999, 1000):
+        file = ProgressFile(tmp_path / str(count), 1000)
+        (tmp_path / str(count)).mkdir()
+        for step in range(count):
+            file.trained(step + 1, losses[step])
+        file.close()
+        found = progress.read(tmp_path / str(count))
+        assert found is not None and 1 <= len(found.losses) <= progress.POINTS
+        every = found.losses_every
+        stretches = [losses[start : start + every] for start in range(0, count - every + 1, every)]
+        assert found.losses == [pytest.approx(sum(one) / every) for one in stretches]
+
+
+def test_a_continued_curve_is_that_of_an_undisturbed_trial(tmp_path: Path) -> None:
+    curves = []
+    for stretches in ([(1, 200)], [(1, 150), (129, 200)]):
+        folder = tmp_path / str(len(stretches))
+        folder.mkdir()
+        for first, last in stretches:
+            file = ProgressFile(folder, 200)
+            for step in range(first, last + 1):
+                file.trained(step, 1.0 / step)
+            file.close()
+        curves.append(progress.read(folder))
+    assert curves[0] is not None and curves[1] is not None
+    assert curves[0].losses == pytest.approx(curves[1].losses) and curves[0].losses_every == curves[1].losses_every
+
+
+def test_name_and_score_are_told_and_old_files_are_read(tmp_path: Path) -> None:
+    file = ProgressFile(tmp_path, 10, name="p_tuning_v2 minilm cb seed 1")
+    file.trained(1, math.nan)
+    file.evaluated("validation accuracy 62.50")
+    file.close()
+    found = progress.read(tmp_path)
+    assert found is not None
+    assert (found.name, found.score) == ("p_tuning_v2 minilm cb seed 1", "validation accuracy 62.50")
+    assert found.losses == [None]
+    old = {"step": 1, "steps": 2, "loss": 0.5, "seconds_per_step": None, "phase": "training", "written": 0.0}
+    (tmp_path / "progress.json").write_text(json.dumps(old))
+    found = progress.read(tmp_path)
+    assert found is not None and (found.losses, found.name) == ([], None)

@@ -14,6 +14,8 @@ from repro.report.groups import Group, groups
 from repro.report.ours import Results
 from repro.report.own_tables import OwnTable, own_tables
 from repro.report.rows import Row, Score, method_names, rows, scores
+from repro.report.searches import Searched, searched
+from repro.search.journal import Search
 from repro.store.record import Record
 
 
@@ -32,20 +34,24 @@ class Contents:
     figures: Sequence[Figure]
     claims: Sequence[ClaimRow]
     """Of all papers, in their order."""
+    searches: Sequence[Searched] = ()
 
 
-def contents(records: Iterable[Record], cells: Sequence[Reported]) -> Contents:
+def contents(records: Iterable[Record], cells: Sequence[Reported], searches: Iterable[Search] = ()) -> Contents:
     """Compares all records with all cells.
 
     Args:
         records: of the store, with or without their statistics.
         cells: `registry.cells()`.
+        searches: what stands beside the records (`repro.search.journal.all_of`).
     """
-    found = groups(records)
+    known = list(records)
+    found = groups(known)
     all_scores = scores(found, cells)
     table = rows(all_scores)
     results = Results(found)
     shown, own = filled(all_scores, results), own_tables(table)
     tested = [row for paper in registry.papers() for row in claim_rows(paper, results)]
     drawn = figures(shown, own, found)
-    return Contents(found, cells, all_scores, table, method_names(found), shown, own, drawn, tested)
+    tried = searched(searches, known)
+    return Contents(found, cells, all_scores, table, method_names(found), shown, own, drawn, tested, tried)

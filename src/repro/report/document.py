@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from repro.papers import registry
 from repro.papers.registry import Reported
-from repro.report import comparison, exhibit_tables, own_tables
+from repro.report import comparison, exhibit_tables, own_tables, searches
 from repro.report.checklist import checklist
 from repro.report.claims import ClaimRow
 from repro.report.contents import Contents
@@ -50,6 +50,7 @@ def document(contents: Contents) -> str:
     parts.append(f"## Exhibits\n\n{_exhibits(contents.exhibits)}")
     parts.append(f"## Comparison\n\n{comparison.markdown(contents.rows)}")
     parts.append(_own(contents))
+    parts.append(searches.section(contents.searches))
     parts.append(_figures(contents))
     head = ["paper", "printed results", "with a comparable run", "not run"]
     parts.append("## Coverage\n\n" + table_text(head, coverage(contents.scores, contents.cells)))

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from repro.papers import registry
 from repro.papers.registry import Reported
-from repro.report import comparison, exhibit_tables, own_tables
+from repro.report import comparison, exhibit_tables, own_tables, searches
 from repro.report.contents import Contents, contents
 from repro.report.document import document
 from repro.report.page import page
 from repro.report.plotting import drawn
+from repro.search import journal
 from repro.store.files import write_atomic
 from repro.store.record import Record
 from repro.store.store import Store
@@ -35,7 +36,7 @@ def write_report(store_root: str | Path, out_dir: str | Path) -> Written:
     not written again.
 
     Args:
-        store_root: the folder of the records.
+        store_root: the folder of the records; the files of searches stand beside it.
         out_dir: where the files go.
 
     Raises:
@@ -46,7 +47,8 @@ def write_report(store_root: str | Path, out_dir: str | Path) -> Written:
 
 
 def _write(store_root: Path, out_dir: Path) -> Written:
-    found = contents(Store(store_root).records(statistics=False), registry.cells())
+    tried = journal.all_of(store_root.parent)
+    found = contents(Store(store_root).records(statistics=False), registry.cells(), tried)
     folder = out_dir / "figures"
     drawings = {figure.name: drawn(figure, folder) for figure in found.figures}
     files: dict[str, bytes] = {name: text.encode() for name, text in texts(found).items()}
@@ -86,4 +88,4 @@ def texts(found: Contents) -> dict[str, str]:
         files |= exhibit_tables.files(exhibit)
     for table in found.own:
         files |= own_tables.files(table)
-    return files
+    return files | searches.files(found.searches)

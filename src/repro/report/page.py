@@ -24,6 +24,7 @@ from repro.report.own_tables import OwnTable
 from repro.report.page_data import PageData
 from repro.report.panels import Figure
 from repro.report.rows import MISSING, Row
+from repro.report.searches import Searched, facts, head, settings
 from repro.report.sections import (
     CLAIMS_HEAD,
     CORRECTIONS_HEAD,
@@ -85,6 +86,7 @@ def _sections(contents: Contents, data: PageData, drawings: Mapping[str, str]) -
         ("checklist", "Reproducibility checklist", _checklist(contents)),
         ("exhibits", "The papers' tables and figures", _exhibits(contents.exhibits, data)),
         ("own", "Our own runs", _own(contents.own, data)),
+        ("searches", "Searches", _searches(contents.searches)),
         ("figures", "Figures", "\n".join(_figure(figure, drawings[figure.name]) for figure in contents.figures)),
         ("coverage", "Coverage", _coverage(contents)),
         ("corrections", "Corrections to widely quoted numbers", _corrections()),
@@ -262,6 +264,25 @@ def _own_place(table: OwnTable, row: Row | None, data: PageData) -> str:
     more = "" if row.ours is None else f'<span class="verdict">{escape(f"{interval(row)}, n = {row.n}")}</span>'
     marks = f"place{' has' if row.ours is not None else ''}{' one' if row.n == 1 else ''}"
     return _button(marks, index, f'<span class="ours">{shown}</span>{more}')
+
+
+# ---- searches
+
+
+def _searches(found: Sequence[Searched]) -> str:
+    said = "Settings are compared by validation, never by a test score; every one that was tried is listed."
+    return "\n".join([_paragraph(said if found else "Nothing was searched."), *map(_search, found)])
+
+
+def _search(one: Searched) -> str:
+    told = "".join(f"<dt>{escape(what)}</dt><dd>{escape(text)}</dd>" for what, text in facts(one))
+    lines = ([escape(text) for text in line] for line in settings(one))
+    count = f"{len(one.tried)} settings"
+    return (
+        f'<details class="exhibit" id="{escape(one.name)}"><summary><h3>{escape(one.title)}</h3> '
+        f'<span class="count">{count}</span></summary><dl class="check">{told}</dl>'
+        f"{_table([escape(text) for text in head(one)], lines, one.title)}</details>"
+    )
 
 
 # ---- figures

@@ -12,12 +12,15 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 FILE = "progress.json"
 SECONDS = 2.0
 """At most one write in so many seconds."""
+POINTS = 64
+"""At most so many points of the loss curve are kept."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,13 @@ class Progress:
     """training | evaluating"""
     written: float
     """When, in seconds since 1970 by the clock of the machine that trains."""
+    name: str | None = None
+    """Method, model, task and seed."""
+    score: str | None = None
+    """The last evaluation's first value, as a text."""
+    losses: list[float | None] = field(default_factory=list)
+    """Mean training loss of `losses_every` steps each, from the first step on; None where none was a number."""
+    losses_every: int = 1
 
     @property
     def seconds_left(self) -> float | None:
@@ -50,26 +60,36 @@ class ProgressFile:
         folder: the trial's run folder.
         steps: updates in all.
         clock: seconds since 1970; tests have their own.
+        name: of the trial, for people.
     """
 
-    def __init__(self, folder: Path, steps: int, clock: Callable[[], float] = time.time):
+    def __init__(self, folder: Path, steps: int, clock: Callable[[], float] = time.time, name: str | None = None):
         self._path, self._steps, self._clock = folder / FILE, steps, clock
         self._began: tuple[float, int] | None = None
         before = read(folder)  # a continued trial may be interrupted again before its first step
         self._step = 0 if before is None else before.step
         self._loss = None if before is None else before.loss
+        self._name, self._score = name, None if before is None else before.score
+        self._curve = _Curve() if before is None else _Curve(list(before.losses), before.losses_every)
         self._written = -math.inf
 
     def trained(self, step: int, loss: float) -> None:
         """After a step."""
         if self._began is None:
             self._began = (self._clock(), step)
+            self._curve.forget_from(step)
+        self._curve.add(loss)
         self._step, self._loss = step, loss if math.isfinite(loss) else None
         self._write("training")
 
     def evaluating(self) -> None:
         """Between two batches of an evaluation."""
         self._write("evaluating")
+
+    def evaluated(self, score: str) -> None:
+        """After an evaluation."""
+        self._score = score
+        self._write("training")
 
     def close(self) -> None:
         """The last state, whenever the one before was written."""
@@ -85,7 +105,8 @@ class ProgressFile:
         speed = None
         if self._began is not None and self._step > self._began[1]:
             speed = (now - self._began[0]) / (self._step - self._began[1])
-        text = json.dumps(asdict(Progress(self._step, self._steps, self._loss, speed, phase, now)))
+        told = Progress(self._step, self._steps, self._loss, speed, phase, now, self._name, self._score)
+        text = json.dumps(asdict(told) | self._curve.told())
         temporary = self._path.with_name(f".{FILE}.{os.getpid()}.tmp")
         try:
             temporary.write_text(text + "\n", encoding="utf-8")
@@ -93,6 +114,44 @@ class ProgressFile:
         except OSError:  # a full disk: the checkpoint will say so
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+class _Curve:
+    """A loss curve of few points: when there are too many, each two become one."""
+
+    def __init__(self, points: list[float | None] | None = None, every: int = 1):
+        self._points, self._every = points or [], every
+        self._sum, self._finite, self._steps = 0.0, 0, 0
+
+    def forget_from(self, step: int) -> None:
+        """A process continues at an earlier step than the one before had reached."""
+        del self._points[(step - 1) // self._every :]
+
+    def add(self, loss: float) -> None:
+        """One step's."""
+        self._steps += 1
+        if math.isfinite(loss):
+            self._sum, self._finite = self._sum + loss, self._finite + 1
+        if self._steps < self._every:
+            return
+        self._points.append(self._sum / self._finite if self._finite else None)
+        self._sum, self._finite, self._steps = 0.0, 0, 0
+        if len(self._points) > POINTS:
+            self._every *= 2
+            pairs = zip(self._points[::2], self._points[1::2], strict=False)
+            odd = self._points[-1] if len(self._points) % 2 else None
+            self._points = [_mean(one, two) for one, two in pairs]
+            if odd is not None:  # half of the next point
+                self._sum, self._finite, self._steps = odd * self._every / 2, self._every // 2, self._every // 2
+
+    def told(self) -> dict[str, Any]:
+        """Fields of `Progress`."""
+        return {"losses": self._points, "losses_every": self._every}
+
+
+def _mean(one: float | None, two: float | None) -> float | None:
+    known = [value for value in (one, two) if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def read(folder: Path) -> Progress | None:

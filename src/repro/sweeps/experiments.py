@@ -41,11 +41,24 @@ class Experiment:
         return self.trials(given, models).planned(points)
 
 
+SEARCHES = "override /hydra/sweeper: optuna"
+"""A line of the files that are searches: which trials they have is not known before they have run."""
+
+
 def names(paper: str | None = None) -> list[str]:
-    """Every experiment, or a paper's, in the order of their names."""
+    """Every experiment with grids, or a paper's, in the order of their names."""
     from repro.composing import options
 
-    return [name for name in options("experiment") if paper in (None, name.partition("/")[0])]
+    found = [name for name in options("experiment") if paper in (None, name.partition("/")[0])]
+    return [name for name in found if not is_search(name)]
+
+
+def is_search(name: str) -> bool:
+    """Whether a file of `conf/experiment` is a search by a sampler."""
+    from repro.composing import conf_dir
+
+    path = conf_dir() / "experiment" / f"{name}.yaml"
+    return path.is_file() and SEARCHES in path.read_text(encoding="utf-8")
 
 
 def load(name: str) -> Experiment:
@@ -59,6 +72,11 @@ def load(name: str) -> Experiment:
     from repro.composing import conf_dir
 
     path = conf_dir() / "experiment" / f"{name}.yaml"
+    if is_search(name):
+        raise ConfigError(
+            f"experiment={name}: a search proposes its trials one after the other, so they cannot be listed before. "
+            f"`repro run -m experiment={name}` runs it, `repro watch experiment={name}` shows it."
+        )
     if name not in names():
         raise ConfigError(f"experiment={name}: there is no such file; allowed are {', '.join(names())}.")
     text = path.read_text(encoding="utf-8")
@@ -86,7 +104,7 @@ def chosen(words: Sequence[str], exhibits: Sequence[str] = ()) -> list[Experimen
     found: list[str] = []
     for word in words:
         own = names(word)
-        if not own and word not in names():
+        if not own and word not in names() and not is_search(word):
             papers = sorted({name.partition("/")[0] for name in names()})
             raise ConfigError(
                 f"{word}: neither a paper ({', '.join(papers)}) nor an experiment ({', '.join(names())})."

@@ -103,10 +103,11 @@ def _row(one: Shown) -> tuple[str, ...]:
     steps = "" if state.step is None else f"{state.step}/{state.steps}"
     loss = "" if state.loss is None else f"{state.loss:.3f}"
     about = state.score if state.status == "done" else state.reason
-    return state.status, one.name, steps, loss, _duration(state.left), state.job or "", about or ""
+    return state.status, one.name, steps, loss, duration(state.left), state.job or "", about or ""
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """Hours, minutes and seconds; nothing where it is not known."""
     if seconds is None:
         return ""
     hours, rest = divmod(round(seconds), 3600)

@@ -140,6 +140,8 @@ class Console:
         scores = "  ".join(
             f"{split} {n} {v:.2f}" for split, values in splits.items() for n, v in list(values.items())[:2]
         )
+        if self.file is not None and scores:
+            self.file.evaluated(scores.split("  ")[0])
         loss = "" if row["train_loss"] is None else f"loss {row['train_loss']:.3f}  "
         self._print(f"epoch {row['epoch']:g}  {loss}{scores}")
 

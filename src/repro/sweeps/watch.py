@@ -1,0 +1,240 @@
+"""`repro watch`: a live view of a sweep or a search in the terminal, from files alone: records and progress files."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repro.errors import ConfigError
+from repro.jobs import queue, submission
+from repro.jobs.states import FINISHED, STATUSES, State, States
+from repro.search import journal
+from repro.store import progress
+from repro.store.store import Store
+from repro.sweeps import experiments, grids, status
+from repro.sweeps.listing import Named
+
+LEVELS, PLAIN_LEVELS = "▁▂▃▄▅▆▇█", "_.-~=+*#"
+CURVE = 24
+"""Characters of a loss curve."""
+RECENT = 200
+"""Of a folder the newest so many run folders are looked at."""
+ROWS = 40
+"""Trials of a frame where there is no terminal whose height counts."""
+QUEUE_SECONDS = 30.0
+"""The queue is asked at most so often: a scheduler is not there to be looked at."""
+_KEY = re.compile(r"[0-9a-f]{16}")
+_STYLES = {"running": "bold", "failed": "red", "collapsed": "yellow", "done": "green", "interrupted": "yellow"}
+_ORDER = ("running", "failed", "interrupted", "queued", "submitted", "missing", "collapsed", "done")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A trial in a frame."""
+
+    state: State
+    name: str
+    losses: tuple[float, ...]
+    score: str
+    written: float
+    """When something was last heard of it, seconds since 1970; 0: never."""
+
+
+class Watched:
+    """The trials that are looked at; what has ended is looked up once.
+
+    Args:
+        results, runs: the folders.
+        trials: {run key: trial}, asked for anew at each look: a search and a folder grow.
+        tasks: the queue.
+        clock: seconds, for the queue's turn.
+    """
+
+    def __init__(
+        self,
+        results: Path,
+        runs: Path,
+        trials: Callable[[], Mapping[str, Named]],
+        tasks: Callable[[], Any] = queue.tasks,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._results, self._runs, self._trials, self._ask, self._clock = results, runs, trials, tasks, clock
+        self._ended: dict[str, Line] = {}
+        self._tasks: Any = None
+        self._asked: float | None = None
+
+    def look(self) -> list[Line]:
+        """Every trial as it is now, those that run first, then by what was heard last."""
+        found = self._trials()
+        names = status.names(found)
+        submissions = submission.all_of(self._runs)
+        if self._asked is None or self._clock() - self._asked >= QUEUE_SECONDS:
+            self._tasks, self._asked = self._ask(), self._clock()
+        places = submission.places(submissions)
+        where = {trial["key"]: Path(one.results) for one in submissions for trial in one.trials}
+        lines = []
+        for key in found:
+            if key not in self._ended:
+                states = States(where.get(key, self._results), self._runs, self._tasks, places)
+                line = self._line(states.of(key), names[key], where.get(key, self._results))
+                if line.state.status in FINISHED:
+                    self._ended[key] = line
+                lines.append(line)
+            else:
+                lines.append(self._ended[key])
+        return sorted(lines, key=lambda one: (_ORDER.index(one.state.status), -one.written, one.name))
+
+    def _line(self, state: State, name: str, results: Path) -> Line:
+        said = progress.read(self._runs / state.key)
+        if state.status in FINISHED or (state.status == "failed" and said is None):
+            store = Store(results / "records")
+            record = store.get(state.key, statistics=False)
+            if record is not None:
+                curve = tuple(row["train_loss"] for row in record.curve if row.get("train_loss") is not None)
+                path = store.path(state.key)
+                called = name if name != state.key else _name(record.config)
+                return Line(state, called, curve, state.score or "", path.stat().st_mtime)
+        if said is None:
+            return Line(state, name, (), "", 0.0)
+        losses = tuple(value for value in said.losses if value is not None)
+        return Line(state, said.name or name if name == state.key else name, losses, said.score or "", said.written)
+
+
+def _name(config: Mapping[str, Any]) -> str:
+    return " ".join([*(config[group]["name"] for group in ("method", "model", "task")), f"seed {config['seed']}"])
+
+
+def sparkline(values: Sequence[float], width: int = CURVE, levels: str = LEVELS) -> str:
+    """A curve of one line: means of equal stretches, from the least value (lowest) to the greatest (highest)."""
+    count = min(width, len(values))
+    means = []
+    for index in range(count):
+        part = values[index * len(values) // count : (index + 1) * len(values) // count]
+        means.append(sum(part) / len(part))
+    low, high = min(means, default=0.0), max(means, default=0.0)
+    span = high - low
+    return "".join(levels[round((value - low) / span * (len(levels) - 1)) if span else 0] for value in means)
+
+
+def frame(lines: Sequence[Line], about: str, rows: int, levels: str = LEVELS) -> Any:
+    """What is shown: counts, then the trials as a table (rich)."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    counts = Counter(line.state.status for line in lines)
+    told = ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name]) or "nothing yet"
+    left = [line.state.left for line in lines if line.state.left is not None]
+    longest = f"; what runs has {status.duration(max(left))} left at most" if left else ""
+    table = Table(box=None, pad_edge=False)
+    for name in ("status", "trial", "step", "loss", "curve", "validation", "left"):
+        table.add_column(name, no_wrap=name != "trial", overflow="fold" if name == "trial" else "ellipsis")
+    for line in lines[:rows]:
+        state = line.state
+        step = "" if state.step is None else f"{state.step}/{state.steps}"
+        loss = "" if state.loss is None else f"{state.loss:.3f}"
+        about_it = state.reason if state.status in ("failed", "interrupted", "queued") else line.score
+        cells = [state.status, line.name, step, loss, sparkline(line.losses, levels=levels), about_it or ""]
+        style = _STYLES.get(state.status, "dim")
+        table.add_row(*(Text(cell, style=style if index == 0 else "") for index, cell in
+                        enumerate([*cells, status.duration(state.left)])))  # fmt: skip
+    parts: list[Any] = [Text(f"{about}: {len(lines)} trials: {told}{longest}"), table]
+    if len(lines) > rows:
+        parts.append(Text(f"({len(lines) - rows} more)", style="dim"))
+    return Group(*parts)
+
+
+def of_folder(runs: Path) -> dict[str, Named]:
+    """The trials of a folder of runs: what was submitted, and its newest run folders."""
+    found = {key: one for key, one in status.trials(runs, None, {}).items() if one.words}
+    try:
+        with os.scandir(runs) as entries:
+            folders = [(entry.stat().st_mtime, entry.name) for entry in entries if _KEY.fullmatch(entry.name)]
+    except FileNotFoundError:
+        folders = []
+    for _, key in sorted(folders, reverse=True)[:RECENT]:
+        found.setdefault(key, Named(key))
+    return found
+
+
+def of_search(name: str, results: Path) -> dict[str, Named]:
+    """The trials that the searches of an experiment have proposed so far."""
+    found: dict[str, Named] = {}
+    for one in journal.all_of(results):
+        if one.experiment == name:
+            for setting in one.settings:
+                words = [f"{key}={value}" for key, value in setting.values.items()]
+                for key in setting.keys:
+                    found[key] = Named(f"setting {setting.number + 1}", (*one.fixed, *words))
+    return found
+
+
+def _chosen(options: argparse.Namespace) -> tuple[str, Path, Callable[[], Mapping[str, Named]], bool]:
+    """What to call it, the run folders, its trials, and whether all of them are known beforehand.
+
+    Raises:
+        ConfigError: words that name neither an experiment nor a folder.
+    """
+    words = [word.removeprefix("experiment=") for word in options.what]
+    names = [word for word in words if "=" not in word]
+    given = grids.of_command_line(word for word in words if "=" in word)
+    if len(names) > 1 or (given and not names):
+        raise ConfigError("name one experiment (`repro watch experiment=offline/cb`), a folder of runs, or nothing.")
+    if not names:
+        return str(options.runs), options.runs, lambda: of_folder(options.runs), False
+    name = names[0]
+    if experiments.is_search(name):
+        return name, options.runs, lambda: of_search(name, options.results), False
+    if name not in experiments.names() and Path(name).is_dir():
+        return name, Path(name), lambda: of_folder(Path(name)), False
+    known = status.trials(options.runs, name, given)
+    return name, options.runs, lambda: known, True
+
+
+def main(arguments: Sequence[str]) -> int:
+    """A live view of an experiment's trials, of a search's, or of all in a folder of runs; Ctrl-C ends it."""
+    parser = argparse.ArgumentParser(prog="repro watch", description=main.__doc__)
+    parser.add_argument("what", nargs="*", help="experiment=NAME and overrides that narrow it, or a folder of runs")
+    for name in ("results", "runs"):
+        default = Path(os.environ.get(f"REPRO_{name.upper()}_ROOT", name))
+        parser.add_argument(f"--{name}", type=Path, default=default, help=f"folder (default: {name})")
+    parser.add_argument("--once", action="store_true", help="one frame (also where the output is no terminal)")
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks (default: 2)")
+    options = parser.parse_args(arguments)
+    about, runs, trials, complete = _chosen(options)
+    watched = Watched(options.results, runs, trials)
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else int(os.environ.get("COLUMNS", "140")))
+    levels = LEVELS if (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN_LEVELS
+    if options.once or not terminal:
+        console.print(frame(watched.look(), about, ROWS, levels))
+        return 0
+    _live(watched, console, (about, complete, max(options.every, 0.2), levels))
+    return 0
+
+
+def _live(watched: Watched, console: Any, how: tuple[str, bool, float, str]) -> None:
+    """Frames until Ctrl-C, or until every trial of an experiment has ended."""
+    from rich.live import Live
+
+    about, complete, every, levels = how
+    with Live(console=console, auto_refresh=False) as live:
+        try:
+            while True:
+                lines = watched.look()
+                live.update(frame(lines, about, max(console.height - 5, 3), levels), refresh=True)
+                if complete and all(line.state.status in (*FINISHED, "failed") for line in lines):
+                    return
+                time.sleep(every)
+        except KeyboardInterrupt:
+            return
