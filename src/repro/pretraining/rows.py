@@ -1,0 +1,161 @@
+"""Documents to rows to batches: a stream that is a function of (config, seed), whatever was trained on before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from repro.models.batch import IGNORE, Batch, Encoded, collate
+from repro.models.from_scratch import tokens_of
+from repro.pretraining.corruption import infilled, masked, noise_spans, permuted, prefix_split, span_corrupted
+
+Documents = Callable[[int], Iterator[str]]
+"""seed -> an endless stream of short documents."""
+NOISE, SPAN, INFILLED, GAP = 0.15, 3.0, 0.3, 3.0
+"""T5's share and mean span; BART's share and mean of the Poisson."""
+ONE_SEGMENT = 0.25
+"""How many of BERT's rows have no second segment; of the others every second one has another document's."""
+
+
+@dataclass(frozen=True)
+class RowMaker:
+    """Token ids of documents to a row of an objective."""
+
+    objective: str
+    tokenizer: Any
+    context: int
+
+    def __post_init__(self) -> None:
+        token = self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))
+        special = set(self.tokenizer.all_special_tokens)
+        first = next(id for id, text in enumerate(token) if text not in special)
+        ends = [id for id, text in enumerate(token) if text in (".", "?", "!", "Ġ.", "Ġ?", "Ġ!")]
+        begins = np.array([text.startswith("Ġ") for text in token])
+        sentinels = [id for id, text in enumerate(token) if text.startswith("<extra_id_")]
+        object.__setattr__(self, "_facts", (first, ends, begins, sentinels))
+
+    def rows(self, generator: np.random.Generator, documents: Sequence[list[int]]) -> list[Encoded]:
+        """Rows of a pool of documents, in random order; only a causal LM puts several documents into one."""
+        order = generator.permutation(len(documents))
+        shuffled = [documents[number] for number in order if len(documents[number]) > 1]
+        if self.objective == "causal_lm":
+            return [_causal(ids) for ids in self._packed(shuffled)]
+        make = {
+            "span_corruption": self._spans,
+            "prefix_lm": self._prefix,
+            "infilling": self._infilling,
+            "masked_lm": self._masked,
+        }[self.objective]
+        return [
+            make(generator, ids, shuffled[number - 1])  # BERT's other segment is the document before it
+            for number, ids in enumerate(shuffled)
+        ]
+
+    def _packed(self, documents: Sequence[list[int]]) -> list[list[int]]:
+        """Whole documents one after another, each closed by the end token, as many as fit into the context."""
+        end, rows = self.tokenizer.eos_token_id, [[]]  # type: tuple[int, list[list[int]]]
+        for ids in documents:
+            closed = [*ids[: self.context - 1], end]
+            if len(rows[-1]) + len(closed) > self.context:
+                rows.append([])
+            rows[-1].extend(closed)
+        return rows
+
+    def _text_to_text(self, source: Sequence[int], target: Sequence[int]) -> Encoded:
+        """Both closed as the family's tokenizer closes them."""
+        *opening, ending = self.tokenizer("")["input_ids"]
+        made = (*opening, *source, ending)
+        return Encoded(made, len(made), target_ids=(*opening, *target, ending))
+
+    def _spans(self, generator: np.random.Generator, ids: list[int], other: list[int]) -> Encoded:
+        cut = ids[: self.context - 1]
+        noise = noise_spans(generator, len(cut), NOISE, SPAN)
+        return self._text_to_text(*span_corrupted(cut, noise, self._facts[3]))  # type: ignore[attr-defined]
+
+    def _prefix(self, generator: np.random.Generator, ids: list[int], other: list[int]) -> Encoded:
+        return self._text_to_text(*prefix_split(generator, ids[: self.context - 1]))
+
+    def _infilling(self, generator: np.random.Generator, ids: list[int], other: list[int]) -> Encoded:
+        cut, ends = ids[: self.context - 3], self._facts[1]  # type: ignore[attr-defined]
+        noisy = infilled(generator, permuted(generator, cut, ends), self.tokenizer.mask_token_id, INFILLED, GAP)
+        return self._text_to_text(noisy[: self.context - 2], cut)
+
+    def _masked(self, generator: np.random.Generator, ids: list[int], other: list[int]) -> Encoded:
+        first, _, begins, _ = self._facts  # type: ignore[attr-defined]
+        cut, kind = ids[: self.context - 3], generator.random()
+        segments, follows = [cut], IGNORE
+        if kind > ONE_SEGMENT and len(cut) > 1:
+            place = int(generator.integers(1, len(cut)))
+            follows = int(generator.random() < 0.5)
+            second = cut[place:] if follows else other[max(0, len(other) - (len(cut) - place)) :]
+            segments = [cut[:place], second]
+        whole = [id for segment in segments for id in segment]
+        noisy, labels = masked(
+            generator, whole, begins[whole], self.tokenizer.mask_token_id, first, len(self.tokenizer), NOISE
+        )
+        return _bert_row(self.tokenizer, segments, noisy, labels, follows)
+
+
+def _causal(ids: list[int]) -> Encoded:
+    return Encoded(tuple(ids), 0, token_labels=tuple(ids))
+
+
+def _bert_row(
+    tokenizer: Any, segments: list[list[int]], noisy: list[int], labels: list[int], follows: int
+) -> Encoded:
+    """[CLS] first [SEP], and second [SEP] of type 1 where there is one; special tokens carry no label."""
+    made, token_labels, types, place = [tokenizer.cls_token_id], [IGNORE], [0], 0
+    for number, segment in enumerate(segments):
+        size = len(segment)
+        made += [*noisy[place : place + size], tokenizer.sep_token_id]
+        token_labels += [*labels[place : place + size], IGNORE]
+        types += [number] * (size + 1)
+        place += size
+    return Encoded(
+        tuple(made), len(made), token_types=tuple(types), token_labels=tuple(token_labels), label=follows
+    )
+
+
+def batches(maker: RowMaker, documents: Documents, seed: int, pool: int, batch_tokens: int) -> Iterator[Batch]:
+    """Endless batches of rows of like length.
+
+    A pool of documents becomes rows, which are sorted by length and cut into batches of at most `batch_tokens` tokens,
+    padding included; the batches of a pool come in random order. Noise is a function of (seed, number of the pool).
+    """
+    stream, number = documents(seed), 0
+    while True:
+        generator = np.random.Generator(np.random.PCG64([seed, number]))
+        number += 1
+        texts = [next(stream) for _ in range(pool)]
+        if maker.objective == "causal_lm":  # as the harness writes source and target: a space on both sides
+            texts = [f" {text} " for text in texts]
+        made = cut_by_tokens(maker.rows(generator, tokens_of(maker.tokenizer, texts)), batch_tokens)
+        for chosen in generator.permutation(len(made)):
+            yield collate(made[chosen], pad_id(maker.tokenizer))
+
+
+def pad_id(tokenizer: Any) -> int:
+    """The padding's id; a family without one is padded with the end of text, which no label stands on."""
+    found = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return int(found)
+
+
+def cut_by_tokens(rows: Sequence[Encoded], batch_tokens: int) -> list[list[Encoded]]:
+    """Rows by length, cut where one more would make the padded batch larger than `batch_tokens`."""
+    out: list[list[Encoded]] = []
+    widest = 0
+    for row in sorted(rows, key=_length):
+        longer = max(widest, _length(row))
+        if not out or longer * (len(out[-1]) + 1) > batch_tokens:
+            out.append([])
+            longer = _length(row)
+        widest = longer
+        out[-1].append(row)
+    return out
+
+
+def _length(row: Encoded) -> int:
+    return len(row.ids) + len(row.target_ids or ())

@@ -1,0 +1,229 @@
+"""The loop: phases of steps, a loss on held-out documents at fixed steps, checkpoints to go on from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repro.errors import TrialFailed
+from repro.models.batch import Batch
+from repro.models.from_scratch import Pretrained, state_of
+from repro.pretraining.rows import Documents, RowMaker, batches
+from repro.pretraining.settings import Phase, Pretraining
+from repro.training.checkpoint import Checkpoints, Progress
+
+HELD_OUT_SEED = 1_000_003
+"""Of the documents that no model is trained on."""
+Keep = Callable[[str, Progress], None]
+"""Called with a checkpoint's name when the weights are to be written under it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A step of the whole pre-training: its phase, and how many of the phase's steps are done."""
+
+    phase: int
+    done: int
+
+
+def place_of(phases: list[Phase], step: int) -> Place:
+    """Where the pre-training stands after `step` updates; a phase's last step still belongs to it."""
+    for number, phase in enumerate(phases):
+        if step <= phase.steps or number == len(phases) - 1:
+            return Place(number, step)
+        step -= phase.steps
+    raise AssertionError("there are no phases")
+
+
+def rate(phase: Phase, step: int) -> float:
+    """Learning rate of update `step` = 0, 1, ...: up from 0 over the warm-up, level, and down to 0 at the end."""
+    up = (step + 1) / (phase.warmup_steps + 1)
+    down = (phase.steps - step) / max(1.0, phase.steps * phase.decay_share)
+    return phase.learning_rate * min(1.0, up, down)
+
+
+def kept_after(phase: Phase, done: int) -> list[str]:
+    """Names of the checkpoints that are written after `done` of the phase's steps."""
+    return [name for percent, name in phase.keep.items() if round(phase.steps * percent / 100) == done]
+
+
+class Run:
+    """One model in training. The same config gives the same numbers on a machine, interrupted or not."""
+
+    def __init__(
+        self, settings: Pretraining, model: Pretrained, documents: Documents, folder: Path, keep: Keep, quiet: bool = False
+    ):
+        self.settings, self.model, self.keep, self.quiet = settings, model, keep, quiet
+        self._documents = documents
+        self._checkpoints = Checkpoints(folder)
+        self._parameters: dict[str, Tensor] = dict(model.model.named_parameters())
+        self._held_out = {phase.objective: self._held_out_batches(phase.objective) for phase in settings.phases}
+        self.progress = Progress()
+        self._optimiser = self._new_optimiser()
+
+    def _new_optimiser(self) -> torch.optim.AdamW:
+        """No decay on vectors (norms, biases)."""
+        decayed = [p for p in self._parameters.values() if p.dim() > 1]
+        plain = [p for p in self._parameters.values() if p.dim() < 2]
+        s = self.settings
+        groups = [{"params": decayed, "weight_decay": s.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=0.0, betas=(s.beta1, s.beta2), fused=True)
+
+    def _maker(self, objective: str) -> RowMaker:
+        return RowMaker(objective, self.model.tokenizer, self.settings.context)
+
+    def _held_out_batches(self, objective: str) -> list[Batch]:
+        """Documents of another seed with noise that stays the same; BERT's second loss is left out."""
+        number, size = self.settings.held_out_documents, self.settings.batch_tokens
+        found: list[Batch] = []
+        for batch in batches(self._maker(objective), self._documents, HELD_OUT_SEED, number, size):
+            found.append(batch)
+            if sum(len(held.ids) for held in found) >= self._rows_of_a_pool(objective):
+                return found
+        raise AssertionError("the stream of documents ended")
+
+    def _rows_of_a_pool(self, objective: str) -> int:
+        return self.settings.held_out_documents if objective != "causal_lm" else self.settings.held_out_documents // 4
+
+    @property
+    def steps(self) -> int:
+        """Updates of all phases."""
+        return sum(phase.steps for phase in self.settings.phases)
+
+    def train(self, until: int | None = None) -> Progress:
+        """Train on from the last checkpoint, or from the start, to the end or to step `until`."""
+        self._resume()
+        last = self.steps if until is None else min(until, self.steps)
+        for number, phase in enumerate(self.settings.phases):
+            first = sum(earlier.steps for earlier in self.settings.phases[:number])
+            done = self.progress.step - first
+            if done > phase.steps or (done == phase.steps and number + 1 < len(self.settings.phases)):
+                continue
+            if not 0 <= done or self.progress.step >= last:
+                break
+            self._train_phase(number, phase, done, last - first)
+        return self.progress
+
+    def _train_phase(self, number: int, phase: Phase, done: int, last: int) -> None:
+        if done == 0:
+            self._evaluate(phase)
+            self._keep(phase, 0)
+        stream = self._stream(number, phase, done)
+        began = time.perf_counter()
+        for step in range(done, min(phase.steps, last)):
+            batch = next(stream)
+            self._update(batch, rate(phase, step), phase)
+            end = step + 1 == phase.steps
+            self.progress.train_seconds += time.perf_counter() - began
+            if end or self.progress.step % self.settings.evaluate_every == 0:
+                self._evaluate(phase)
+            self._keep(phase, step + 1) if step + 1 < phase.steps or end else None
+            if end or self.progress.step % self.settings.checkpoint_every == 0:
+                self._save()
+            began = time.perf_counter()
+
+    def _stream(self, number: int, phase: Phase, done: int) -> Iterator[Batch]:
+        """The phase's batches, those already trained on skipped."""
+        seed = self.settings.seed * 100 + number
+        stream = batches(
+            self._maker(phase.objective), self._documents, seed, self.settings.pool, self.settings.batch_tokens
+        )
+        for _ in range(done):
+            next(stream)
+        return stream
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """Mean over the batch's labels, in nats."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.autocast):
+            row = self.model.losses(batch)
+        return row.total.sum() / row.count.sum()
+
+    def _update(self, batch: Batch, learning_rate: float, phase: Phase) -> None:
+        self.model.model.train()
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate
+        loss = self._loss(batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._parameters.values(), self.settings.clip)
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        value = float(loss.detach())
+        if value != value:
+            raise TrialFailed(
+                f"{self.settings.model}: the loss is NaN at step {self.progress.step + 1} ({phase.objective}). Lower "
+                "phases.learning_rate."
+            )
+        self.progress.step += 1
+        self.progress.losses.append(value)
+        self.progress.tokens += batch.tokens
+        self.progress.padded_tokens += batch.padded_tokens
+
+    @torch.no_grad()
+    def held_out_loss(self, objective: str) -> float:
+        """Mean over the labels of the held-out documents, in nats."""
+        self.model.model.eval()
+        total = count = 0.0
+        for batch in self._held_out[objective]:
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.autocast):
+                row = self.model.losses(_without_second_loss(batch))
+            total, count = total + float(row.total.sum()), count + int(row.count.sum())
+        return total / count
+
+    def _evaluate(self, phase: Phase) -> None:
+        began = time.perf_counter()
+        recent = self.progress.losses
+        point = {
+            "step": self.progress.step,
+            "objective": phase.objective,
+            "tokens": self.progress.tokens,
+            "seconds": round(self.progress.train_seconds, 1),
+            "training_loss": sum(recent) / len(recent) if recent else None,
+            "held_out_loss": self.held_out_loss(phase.objective),
+        }
+        self.progress.losses = []
+        self.progress.curve.append(point)
+        self.progress.evaluation_seconds += time.perf_counter() - began
+        if not self.quiet:
+            print(" ".join(f"{key}={_short(value)}" for key, value in point.items()), flush=True)
+
+    def _keep(self, phase: Phase, done: int) -> None:
+        for name in kept_after(phase, done):
+            self.model.model.eval()
+            self.keep(name, self.progress)
+
+    def _save(self) -> None:
+        tensors = {f"model.{name}": tensor for name, tensor in state_of(self.model.model).items()}
+        names = {parameter: name for name, parameter in self._parameters.items()}
+        for parameter, state in self._optimiser.state.items():
+            tensors |= {f"{key}.{names[parameter]}": value for key, value in state.items()}
+        self._checkpoints.save(self.progress, tensors)
+
+    def _resume(self) -> None:
+        found = self._checkpoints.load()
+        if found is None:
+            return
+        self.progress, tensors = found
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(tensors[f"model.{name}"])
+                self._optimiser.state[parameter] = _moments(tensors, name)
+
+
+def _moments(tensors: Mapping[str, Tensor], name: str) -> dict[str, Any]:
+    return {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in tensors}
+
+
+def _without_second_loss(batch: Batch) -> Batch:
+    from dataclasses import replace
+
+    return replace(batch, labels=None)
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.4f}" if isinstance(value, float) else value
