@@ -83,9 +83,7 @@ def pairs_of(settings: Pretraining, documents: Documents, family: str, out: Path
         return pairs
 
 
-def account(
-    settings: Pretraining, documents: Documents, name: str, progress: Progress, folder: Path
-) -> dict[str, Any]:
+def account(settings: Pretraining, documents: Documents, name: str, progress: Progress, folder: Path) -> dict[str, Any]:
     """What a checkpoint was trained on, for how long, and with what loss."""
     weights = folder / "model.safetensors"
     place = place_of(settings.phases, progress.step)

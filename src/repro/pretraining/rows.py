@@ -103,9 +103,7 @@ def _causal(ids: list[int]) -> Encoded:
     return Encoded(tuple(ids), 0, token_labels=tuple(ids))
 
 
-def _bert_row(
-    tokenizer: Any, segments: list[list[int]], noisy: list[int], labels: list[int], follows: int
-) -> Encoded:
+def _bert_row(tokenizer: Any, segments: list[list[int]], noisy: list[int], labels: list[int], follows: int) -> Encoded:
     """[CLS] first [SEP], and second [SEP] of type 1 where there is one; special tokens carry no label."""
     made, token_labels, types, place = [tokenizer.cls_token_id], [IGNORE], [0], 0
     for number, segment in enumerate(segments):
@@ -114,9 +112,7 @@ def _bert_row(
         token_labels += [*labels[place : place + size], IGNORE]
         types += [number] * (size + 1)
         place += size
-    return Encoded(
-        tuple(made), len(made), token_types=tuple(types), token_labels=tuple(token_labels), label=follows
-    )
+    return Encoded(tuple(made), len(made), token_types=tuple(types), token_labels=tuple(token_labels), label=follows)
 
 
 def batches(maker: RowMaker, documents: Documents, seed: int, pool: int, batch_tokens: int) -> Iterator[Batch]:

@@ -57,7 +57,13 @@ class Run:
     """One model in training. The same config gives the same numbers on a machine, interrupted or not."""
 
     def __init__(
-        self, settings: Pretraining, model: Pretrained, documents: Documents, folder: Path, keep: Keep, quiet: bool = False
+        self,
+        settings: Pretraining,
+        model: Pretrained,
+        documents: Documents,
+        folder: Path,
+        keep: Keep,
+        quiet: bool = False,
     ):
         self.settings, self.model, self.keep, self.quiet = settings, model, keep, quiet
         self._documents = documents
