@@ -1,4 +1,4 @@
-"""Models to pre-train: built at the shapes of `conf/model` with drawn weights, given a loss, and written as a checkpoint."""
+"""Models to pre-train: built at the shapes of `conf/model` with drawn weights, given a loss, written to a folder."""
 
 from __future__ import annotations
 

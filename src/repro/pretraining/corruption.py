@@ -25,8 +25,8 @@ def _segments(generator: np.random.Generator, items: int, parts: int) -> np.ndar
 def noise_spans(generator: np.random.Generator, length: int, density: float, mean: float) -> np.ndarray:
     """Which tokens are noise [length], as T5's `random_spans_noise_mask`: kept and noise spans take turns, kept first.
 
-    round(length x density) tokens (at least 1, at most length - 1) in round(that / mean) spans (at least 1). Where fewer
-    tokens are kept than there would be spans, there are as many spans as kept tokens.
+    round(length x density) tokens (at least 1, at most length - 1) in round(that / mean) spans (at least 1, and never
+    more than tokens are kept).
     """
     noise = min(max(round(length * density), 1), length - 1)
     spans = min(max(round(noise / mean), 1), length - noise)
@@ -106,8 +106,8 @@ def masked(
 ) -> tuple[Ids, Ids]:
     """BERT's masking by whole words: (ids with noise, labels with IGNORE elsewhere).
 
-    Words are drawn until `share` of the tokens are chosen (at least one word). Of the chosen tokens 80 % become the mask
-    token, 10 % a random piece, 10 % stay.
+    Words are drawn until `share` of the tokens are chosen (at least one word). Of the chosen tokens 80 % become the
+    mask token, 10 % a random piece, 10 % stay.
 
     Args:
         starts: [len(ids)] True where a word begins.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,22 +19,17 @@ ONE_SEGMENT = 0.25
 """How many of BERT's rows have no second segment; of the others every second one has another document's."""
 
 
-@dataclass(frozen=True)
 class RowMaker:
-    """Token ids of documents to a row of an objective."""
+    """Token ids of documents to rows of an objective."""
 
-    objective: str
-    tokenizer: Any
-    context: int
-
-    def __post_init__(self) -> None:
-        token = self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))
-        special = set(self.tokenizer.all_special_tokens)
-        first = next(id for id, text in enumerate(token) if text not in special)
-        ends = [id for id, text in enumerate(token) if text in (".", "?", "!", "Ġ.", "Ġ?", "Ġ!")]
-        begins = np.array([text.startswith("Ġ") for text in token])
-        sentinels = [id for id, text in enumerate(token) if text.startswith("<extra_id_")]
-        object.__setattr__(self, "_facts", (first, ends, begins, sentinels))
+    def __init__(self, objective: str, tokenizer: Any, context: int):
+        self.objective, self.tokenizer, self.context = objective, tokenizer, context
+        tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        special = set(tokenizer.all_special_tokens)
+        self._first_piece = next(id for id, token in enumerate(tokens) if token not in special)
+        self._ends = [id for id, token in enumerate(tokens) if token in (".", "?", "!")]
+        self._begins = np.array([token.startswith("Ġ") for token in tokens])
+        self._sentinels = [id for id, token in enumerate(tokens) if token.startswith("<extra_id_")]
 
     def rows(self, generator: np.random.Generator, documents: Sequence[list[int]]) -> list[Encoded]:
         """Rows of a pool of documents, in random order; only a causal LM puts several documents into one."""
@@ -56,7 +50,8 @@ class RowMaker:
 
     def _packed(self, documents: Sequence[list[int]]) -> list[list[int]]:
         """Whole documents one after another, each closed by the end token, as many as fit into the context."""
-        end, rows = self.tokenizer.eos_token_id, [[]]  # type: tuple[int, list[list[int]]]
+        end = self.tokenizer.eos_token_id
+        rows: list[list[int]] = [[]]
         for ids in documents:
             closed = [*ids[: self.context - 1], end]
             if len(rows[-1]) + len(closed) > self.context:
@@ -73,18 +68,17 @@ class RowMaker:
     def _spans(self, generator: np.random.Generator, ids: list[int], other: list[int]) -> Encoded:
         cut = ids[: self.context - 1]
         noise = noise_spans(generator, len(cut), NOISE, SPAN)
-        return self._text_to_text(*span_corrupted(cut, noise, self._facts[3]))  # type: ignore[attr-defined]
+        return self._text_to_text(*span_corrupted(cut, noise, self._sentinels))
 
     def _prefix(self, generator: np.random.Generator, ids: list[int], other: list[int]) -> Encoded:
         return self._text_to_text(*prefix_split(generator, ids[: self.context - 1]))
 
     def _infilling(self, generator: np.random.Generator, ids: list[int], other: list[int]) -> Encoded:
-        cut, ends = ids[: self.context - 3], self._facts[1]  # type: ignore[attr-defined]
-        noisy = infilled(generator, permuted(generator, cut, ends), self.tokenizer.mask_token_id, INFILLED, GAP)
+        cut = ids[: self.context - 3]
+        noisy = infilled(generator, permuted(generator, cut, self._ends), self.tokenizer.mask_token_id, INFILLED, GAP)
         return self._text_to_text(noisy[: self.context - 2], cut)
 
     def _masked(self, generator: np.random.Generator, ids: list[int], other: list[int]) -> Encoded:
-        first, _, begins, _ = self._facts  # type: ignore[attr-defined]
         cut, kind = ids[: self.context - 3], generator.random()
         segments, follows = [cut], IGNORE
         if kind > ONE_SEGMENT and len(cut) > 1:
@@ -94,7 +88,13 @@ class RowMaker:
             segments = [cut[:place], second]
         whole = [id for segment in segments for id in segment]
         noisy, labels = masked(
-            generator, whole, begins[whole], self.tokenizer.mask_token_id, first, len(self.tokenizer), NOISE
+            generator,
+            whole,
+            self._begins[whole],
+            self.tokenizer.mask_token_id,
+            self._first_piece,
+            len(self.tokenizer),
+            NOISE,
         )
         return _bert_row(self.tokenizer, segments, noisy, labels, follows)
 
@@ -116,21 +116,25 @@ def _bert_row(tokenizer: Any, segments: list[list[int]], noisy: list[int], label
 
 
 def batches(maker: RowMaker, documents: Documents, seed: int, pool: int, batch_tokens: int) -> Iterator[Batch]:
-    """Endless batches of rows of like length.
-
-    A pool of documents becomes rows, which are sorted by length and cut into batches of at most `batch_tokens` tokens,
-    padding included; the batches of a pool come in random order. Noise is a function of (seed, number of the pool).
-    """
+    """Endless batches, pool after pool of documents."""
     stream, number = documents(seed), 0
     while True:
-        generator = np.random.Generator(np.random.PCG64([seed, number]))
+        yield from pool_batches(maker, [next(stream) for _ in range(pool)], seed, number, batch_tokens)
         number += 1
-        texts = [next(stream) for _ in range(pool)]
-        if maker.objective == "causal_lm":  # as the harness writes source and target: a space on both sides
-            texts = [f" {text} " for text in texts]
-        made = cut_by_tokens(maker.rows(generator, tokens_of(maker.tokenizer, texts)), batch_tokens)
-        for chosen in generator.permutation(len(made)):
-            yield collate(made[chosen], pad_id(maker.tokenizer))
+
+
+def pool_batches(maker: RowMaker, texts: list[str], seed: int, number: int, batch_tokens: int) -> list[Batch]:
+    """A pool of documents as rows, sorted by length and cut into batches, which come in random order.
+
+    Args:
+        number: of the pool; its noise is a function of (seed, number) alone.
+        batch_tokens: the most tokens of a batch, padding included.
+    """
+    generator = np.random.Generator(np.random.PCG64([seed, number]))
+    if maker.objective == "causal_lm":  # as the harness writes source and target: a space on both sides
+        texts = [f" {text} " for text in texts]
+    made = cut_by_tokens(maker.rows(generator, tokens_of(maker.tokenizer, texts)), batch_tokens)
+    return [collate(made[chosen], pad_id(maker.tokenizer)) for chosen in generator.permutation(len(made))]
 
 
 def pad_id(tokenizer: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from repro.errors import TrialFailed
 from repro.models.batch import Batch
 from repro.models.from_scratch import Pretrained, state_of
-from repro.pretraining.rows import Documents, RowMaker, batches
+from repro.pretraining.rows import Documents, RowMaker, batches, pool_batches
 from repro.pretraining.settings import Phase, Pretraining
 from repro.training.checkpoint import Checkpoints, Progress
 
@@ -85,17 +85,10 @@ class Run:
         return RowMaker(objective, self.model.tokenizer, self.settings.context)
 
     def _held_out_batches(self, objective: str) -> list[Batch]:
-        """Documents of another seed with noise that stays the same; BERT's second loss is left out."""
-        number, size = self.settings.held_out_documents, self.settings.batch_tokens
-        found: list[Batch] = []
-        for batch in batches(self._maker(objective), self._documents, HELD_OUT_SEED, number, size):
-            found.append(batch)
-            if sum(len(held.ids) for held in found) >= self._rows_of_a_pool(objective):
-                return found
-        raise AssertionError("the stream of documents ended")
-
-    def _rows_of_a_pool(self, objective: str) -> int:
-        return self.settings.held_out_documents if objective != "causal_lm" else self.settings.held_out_documents // 4
+        """Documents of another seed with noise that stays the same."""
+        stream = self._documents(HELD_OUT_SEED)
+        texts = [next(stream) for _ in range(self.settings.held_out_documents)]
+        return pool_batches(self._maker(objective), texts, HELD_OUT_SEED, 0, self.settings.batch_tokens)
 
     @property
     def steps(self) -> int:
@@ -105,15 +98,12 @@ class Run:
     def train(self, until: int | None = None) -> Progress:
         """Train on from the last checkpoint, or from the start, to the end or to step `until`."""
         self._resume()
-        last = self.steps if until is None else min(until, self.steps)
+        last, first = self.steps if until is None else min(until, self.steps), 0
         for number, phase in enumerate(self.settings.phases):
-            first = sum(earlier.steps for earlier in self.settings.phases[:number])
             done = self.progress.step - first
-            if done > phase.steps or (done == phase.steps and number + 1 < len(self.settings.phases)):
-                continue
-            if not 0 <= done or self.progress.step >= last:
-                break
-            self._train_phase(number, phase, done, last - first)
+            if 0 <= done < phase.steps and self.progress.step < last:
+                self._train_phase(number, phase, done, last - first)
+            first += phase.steps
         return self.progress
 
     def _train_phase(self, number: int, phase: Phase, done: int, last: int) -> None:
@@ -129,7 +119,7 @@ class Run:
             self.progress.train_seconds += time.perf_counter() - began
             if end or self.progress.step % self.settings.evaluate_every == 0:
                 self._evaluate(phase)
-            self._keep(phase, step + 1) if step + 1 < phase.steps or end else None
+            self._keep(phase, step + 1)
             if end or self.progress.step % self.settings.checkpoint_every == 0:
                 self._save()
             began = time.perf_counter()
@@ -172,7 +162,7 @@ class Run:
 
     @torch.no_grad()
     def held_out_loss(self, objective: str) -> float:
-        """Mean over the labels of the held-out documents, in nats."""
+        """Mean over the labels of the held-out documents, in nats; BERT's second loss is left out."""
         self.model.model.eval()
         total = count = 0.0
         for batch in self._held_out[objective]:
@@ -226,8 +216,6 @@ def _moments(tensors: Mapping[str, Tensor], name: str) -> dict[str, Any]:
 
 
 def _without_second_loss(batch: Batch) -> Batch:
-    from dataclasses import replace
-
     return replace(batch, labels=None)
 
 
