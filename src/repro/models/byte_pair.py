@@ -86,7 +86,8 @@ def family_tokenizer(pairs: dict[str, Any], family: str, longest: int) -> Any:
     single, pair = _FORMS[family]
     used = [(token, vocabulary[token]) for token in special if token in pair]
     form = processors.TemplateProcessing(single=single, pair=pair, special_tokens=used)
-    tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=True), form])
+    # A space that was never in the text (BERT's) takes no room in the offsets: trimming would cut off a letter.
+    tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=family != "bert"), form])
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     types = ["token_type_ids"] if family == "bert" else []
     return PreTrainedTokenizerFast(
