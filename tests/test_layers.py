@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"methods.base", "tasks.base", "errors"},
     "training": {"methods", "models", "store.files", "store.checkpoints", "store.progress", "errors"},
     "evaluation": {"models", "tasks", "metrics", "methods.base"},
+    "mini": set(),
     # from text to checkpoints: batches and models of `models`, the schema of conf/pretraining by `composing`.
     "pretraining": {"models", "training.checkpoint", "store.files", "microworld", "composing", "config", "errors"},
     # metrics: their `reduce` only, over statistics that records keep.

@@ -135,6 +135,9 @@ def write_checkpoint(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtyp
     Raises:
         ModelError: a weight is too large for the type.
     """
+    import transformers
+
+    transformers.logging.disable_progress_bar()
     half = copy.deepcopy(model).to(dtype)
     for name, tensor in half.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):

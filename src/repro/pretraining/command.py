@@ -89,7 +89,7 @@ def account(settings: Pretraining, documents: Documents, name: str, progress: Pr
     place = place_of(settings.phases, progress.step)
     return {
         "checkpoint": name,
-        "settings": asdict(settings) | {"phases": [asdict(phase) for phase in settings.phases]},
+        "settings": plain(settings),
         "corpus": corpus_identity(documents),
         "held_out_seed": HELD_OUT_SEED,
         "step": progress.step,
@@ -102,6 +102,14 @@ def account(settings: Pretraining, documents: Documents, name: str, progress: Pr
         "machine": {"processor": platform.machine(), "torch": torch.__version__, "threads": torch.get_num_threads()},
         "written": time.strftime("%Y-%m-%d"),
     }
+
+
+def plain(settings: Pretraining) -> dict[str, Any]:
+    """The config as JSON has it."""
+    found = asdict(settings)
+    for phase in found["phases"]:
+        phase["keep"] = {str(percent): name for percent, name in phase["keep"].items()}
+    return found
 
 
 def corpus_identity(documents: Documents) -> str:
