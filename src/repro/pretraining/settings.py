@@ -55,6 +55,8 @@ class Pretraining:
     """Documents that are read at once and put into rows of like length."""
     autocast: bool = True
     """Matrix products in bfloat16; weights and moments stay float32."""
+    optimiser: str = "muon"
+    """muon (for the hidden matrices; AdamW for the rest), or adamw for all."""
     beta1: float = 0.9
     beta2: float = 0.98
     weight_decay: float = 0.05
@@ -121,5 +123,7 @@ def _check(made: Pretraining) -> None:
         shapes = [facts_of(kept) | {"name": None, "location": None} for kept in phase.keep.values()]
         if any(shape != facts | {"name": None, "location": None} for shape in shapes):
             raise ConfigError(f"phases.keep of {made.model}: a checkpoint's file in conf/model has other facts.")
+    if made.optimiser not in ("adamw", "muon"):
+        raise ConfigError(f"optimiser={made.optimiser}: choose adamw or muon.")
     if made.context < 8 or made.batch_tokens < made.context or made.pool < 2 or made.evaluate_every < 1:
         raise ConfigError("context is at least 8, batch_tokens at least context, pool at least 2, evaluate_every 1.")

@@ -20,6 +20,10 @@ from repro.training.checkpoint import Checkpoints, Progress
 
 HELD_OUT_SEED = 1_000_003
 """Of the documents that no model is trained on."""
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
+"""What AdamW and Muon keep for a parameter."""
+_OUTER = ("shared", "embed", "wte", "wpe", "relative_attention_bias", "lm_head", "cls.", "pooler")
+"""In names of parameters that are no matrix between the embedding and the head."""
 Keep = Callable[[str, Progress], None]
 """Called with a checkpoint's name when the weights are to be written under it."""
 
@@ -71,15 +75,24 @@ class Run:
         self._parameters: dict[str, Tensor] = dict(model.model.named_parameters())
         self._held_out = {phase.objective: self._held_out_batches(phase.objective) for phase in settings.phases}
         self.progress = Progress()
-        self._optimiser = self._new_optimiser()
+        self._optimisers = self._new_optimisers()
 
-    def _new_optimiser(self) -> torch.optim.AdamW:
-        """No decay on vectors (norms, biases)."""
-        decayed = [p for p in self._parameters.values() if p.dim() > 1]
-        plain = [p for p in self._parameters.values() if p.dim() < 2]
+    def _new_optimisers(self) -> list[torch.optim.Optimizer]:
+        """AdamW without decay on vectors (norms, biases); under `muon`, Muon for the matrices between embedding and head.
+
+        Muon's updates are scaled to the size of AdamW's, so that both take one learning rate.
+        """
         s = self.settings
-        groups = [{"params": decayed, "weight_decay": s.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=0.0, betas=(s.beta1, s.beta2), fused=True)
+        inner = [p for name, p in self._parameters.items() if s.optimiser == "muon" and _is_inner(name, p)]
+        others = [p for p in self._parameters.values() if all(p is not one for one in inner)]
+        groups = [
+            {"params": [p for p in others if p.dim() > 1], "weight_decay": s.weight_decay},
+            {"params": [p for p in others if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        found: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=0.0, betas=(s.beta1, s.beta2), fused=True)]
+        if inner:
+            found.append(torch.optim.Muon(inner, lr=0.0, weight_decay=s.weight_decay, adjust_lr_fn="match_rms_adamw"))
+        return found
 
     def _maker(self, objective: str) -> RowMaker:
         return RowMaker(objective, self.model.tokenizer, self.settings.context)
@@ -142,13 +155,15 @@ class Run:
 
     def _update(self, batch: Batch, learning_rate: float, phase: Phase) -> None:
         self.model.model.train()
-        for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate
+        for optimiser in self._optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate
         loss = self._loss(batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters.values(), self.settings.clip)
-        self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)
+        for optimiser in self._optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
         value = float(loss.detach())
         if value != value:
             raise TrialFailed(
@@ -196,8 +211,9 @@ class Run:
     def _save(self) -> None:
         tensors = {f"model.{name}": tensor for name, tensor in state_of(self.model.model).items()}
         names = {parameter: name for name, parameter in self._parameters.items()}
-        for parameter, state in self._optimiser.state.items():
-            tensors |= {f"{key}.{names[parameter]}": value for key, value in state.items()}
+        for optimiser in self._optimisers:
+            for parameter, state in optimiser.state.items():
+                tensors |= {f"{key}.{names[parameter]}": value for key, value in state.items()}
         self._checkpoints.save(self.progress, tensors)
 
     def _resume(self) -> None:
@@ -208,11 +224,21 @@ class Run:
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(tensors[f"model.{name}"])
-                self._optimiser.state[parameter] = _moments(tensors, name)
+        names = {parameter: name for name, parameter in self._parameters.items()}
+        for optimiser in self._optimisers:
+            for group in optimiser.param_groups:
+                for parameter in group["params"]:
+                    if moments := _moments(tensors, names[parameter]):
+                        optimiser.state[parameter] = moments
+
+
+def _is_inner(name: str, parameter: Tensor) -> bool:
+    """Whether Muon takes a parameter: a matrix whose two sides are both hidden."""
+    return parameter.dim() == 2 and not any(outer in name for outer in _OUTER)
 
 
 def _moments(tensors: Mapping[str, Tensor], name: str) -> dict[str, Any]:
-    return {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in tensors}
+    return {key: tensors[f"{key}.{name}"] for key in _MOMENTS if f"{key}.{name}" in tensors}
 
 
 def _without_second_loss(batch: Batch) -> Batch:
