@@ -113,6 +113,20 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(tmp_path):
         made.train()
 
 
+@pytest.mark.parametrize("objective", sorted(OBJECTIVES))
+def test_muon_takes_the_matrices_between_embedding_and_head(objective, tmp_path):
+    made = run(objective, tmp_path)
+    names = {parameter: name for name, parameter in made.model.model.named_parameters()}
+    adamw, muon = ([names[p] for group in o.param_groups for p in group["params"]] for o in made._optimisers)
+    assert sorted([*adamw, *muon]) == sorted(names.values()), "every parameter once"
+    blocks = ("block", "layer", ".h.")
+    matrices = {name for parameter, name in names.items() if parameter.dim() == 2}
+    inside = {name for name in matrices if any(part in name for part in blocks)}
+    assert set(muon) == {name for name in inside if "relative_attention_bias" not in name and "embed" not in name}
+    [one] = run(objective, tmp_path / "adamw", optimiser="adamw")._optimisers
+    assert sum(len(group["params"]) for group in one.param_groups) == len(names)
+
+
 def test_a_vocabulary_that_is_not_the_tokenizers_is_refused():
     facts = facts_of("mini-t5-xs") | {"vocabulary": 7}
     tokenizer = family_tokenizer(learnt_pairs(["a b"], 256, "t5"), "t5", 16)
@@ -143,6 +157,7 @@ def phase(objective: str = "prefix_lm", steps: int = 3, keep: str = "{}") -> lis
         ("mini-t5-xs", ["seed=two"], r"two"),
         ("mini-t5-xs", ["context=4"], r"context is at least 8"),
         ("mini-t5-xs", ["batch_tokens=100"], r"batch_tokens at least context"),
+        ("mini-t5-xs", ["optimiser=sgd"], r"adamw or muon"),
         ("mini-t5-xs", phase("causal_lm"), r"span_corruption or prefix_lm"),
         ("mini-t5-xs", phase(steps=0), r"steps >= 1"),
         ("mini-t5-xs", phase(keep="{101: mini-t5-xs}"), r"0 to 100"),

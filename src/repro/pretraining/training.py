@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repro.errors import TrialFailed
+from repro.errors import ConfigError, TrialFailed
 from repro.models.batch import Batch
 from repro.models.from_scratch import Pretrained, state_of
 from repro.pretraining.rows import Documents, RowMaker, batches, pool_batches
@@ -91,6 +91,8 @@ class Run:
         ]
         found: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=0.0, betas=(s.beta1, s.beta2), fused=True)]
         if inner:
+            if not hasattr(torch.optim, "Muon"):
+                raise ConfigError(f"optimiser=muon needs torch 2.9 or later, this is {torch.__version__}: set adamw.")
             found.append(torch.optim.Muon(inner, lr=0.0, weight_decay=s.weight_decay, adjust_lr_fn="match_rms_adamw"))
         return found
 
