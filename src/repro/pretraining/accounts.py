@@ -24,21 +24,17 @@ def accounts(folder: Path = SHIPPED) -> dict[str, dict[str, Any]]:
     return {one["checkpoint"]: one for one in found}
 
 
-def last_loss(account: dict[str, Any]) -> float | None:
-    """Loss on the held-out documents at the checkpoint's own step under its objective; None where none was taken."""
-    at = [
-        point["held_out_loss"]
-        for point in account["curve"]
-        if (point["step"], point["objective"]) == (account["step"], account["objective"])
-    ]
-    return at[-1] if at else None
+def last_loss(account: dict[str, Any]) -> float:
+    """Loss on the held-out documents at the checkpoint's own step, under its phase's objective."""
+    own = (account["step"], account["objective"])
+    [loss] = [point["held_out_loss"] for point in account["curve"] if (point["step"], point["objective"]) == own]
+    return float(loss)
 
 
 def table(folder: Path = SHIPPED) -> str:
     """The table of docs/mini-models.md."""
     lines = list(_HEAD)
     for name, account in accounts(folder).items():
-        loss = last_loss(account)
         cells = [
             f"`{name}`",
             f"{facts_of(name)['parameters']:,}",
@@ -46,7 +42,7 @@ def table(folder: Path = SHIPPED) -> str:
             f"{account['step']:,}",
             f"{account['tokens'] / 1e6:.1f} M",
             f"{account['seconds']:.0f}",
-            "" if loss is None else f"{loss:.3f}",
+            f"{last_loss(account):.3f}",
             f"{account['bytes']:,}",
         ]
         lines.append(f"| {' | '.join(cells)} |")

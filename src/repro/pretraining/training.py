@@ -207,6 +207,8 @@ class Run:
 
     def _keep(self, phase: Phase, done: int) -> None:
         for name in kept_after(phase, done):
+            if self.progress.curve[-1]["step"] != self.progress.step:
+                self._evaluate(phase)
             self.model.model.eval()
             self.keep(name, self.progress)
 
