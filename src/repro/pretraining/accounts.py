@@ -1,4 +1,4 @@
-"""What the shipped mini models were trained on, for how long, and how well they do: from the files beside the weights."""
+"""What the shipped mini models were trained on, for how long, and how well: from the files beside the weights."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Run:
         self._optimisers = self._new_optimisers()
 
     def _new_optimisers(self) -> list[torch.optim.Optimizer]:
-        """AdamW without decay on vectors (norms, biases); under `muon`, Muon for the matrices between embedding and head.
+        """AdamW, without decay on vectors; under `muon`, Muon for the matrices between embedding and head.
 
         Muon's updates are scaled to the size of AdamW's, so that both take one learning rate.
         """
