@@ -109,6 +109,20 @@ def test_batches_hold_at_most_their_tokens_and_every_row_once():
         assert (len(one) + 1) * max(len(row.ids) + len(row.target_ids) for row in [*one, other[0]]) > 90
 
 
+def test_strips_keep_long_targets_away_from_long_sources():
+    """The same rows in batches with less padding, where a long source has a short target."""
+    _ids, encoded = rows(maker("prefix_lm"))
+    kinds = [cut_by_tokens(encoded, 400, strips) for strips in (1, 4)]
+    for made in kinds:
+        assert sorted(row.ids for batch in made for row in batch) == sorted(row.ids for row in encoded)
+        assert all(len(batch) * max(len(row.ids) + len(row.target_ids) for row in batch) <= 400 for batch in made)
+    padded = [
+        sum(len(b) * (max(len(row.ids) for row in b) + max(len(row.target_ids) for row in b)) for b in made)
+        for made in kinds
+    ]
+    assert padded[1] < 0.9 * padded[0]
+
+
 @pytest.mark.parametrize("objective", sorted(FAMILY))
 def test_the_stream_is_a_function_of_the_seed(objective):
     made = maker(objective)

@@ -127,6 +127,24 @@ def test_muon_takes_the_matrices_between_embedding_and_head(objective, tmp_path)
     assert sum(len(group["params"]) for group in one.param_groups) == len(names)
 
 
+@pytest.mark.parametrize("objective", ["span_corruption", "infilling", "causal_lm"])
+def test_packed_rows_have_the_same_loss(objective, tmp_path):
+    plain, packed = run(objective, tmp_path / "a"), run(objective, tmp_path / "b")
+    packed.model._adapter.backbone.packing = True
+    [one, *_] = plain._held_out[objective]
+    with torch.no_grad():
+        assert torch.allclose(plain.model.losses(one).total, packed.model.losses(one).total, atol=1e-3)
+
+
+@pytest.mark.parametrize("objective", ["span_corruption", "infilling", "causal_lm"])
+def test_a_model_goes_on_with_a_text(objective, tmp_path):
+    made = run(objective, tmp_path)
+    made.model._adapter.backbone.packing = True
+    made.train(3)
+    said = made.model.continued("anna lives in", 5)
+    assert isinstance(said, str) and said == made.model.continued("anna lives in", 5)
+
+
 def test_a_vocabulary_that_is_not_the_tokenizers_is_refused():
     facts = facts_of("mini-t5-xs") | {"vocabulary": 7}
     tokenizer = family_tokenizer(learnt_pairs(["a b"], 256, "t5"), "t5", 16)

@@ -69,12 +69,13 @@ def _adjust(config: Any, kind: Family, tokenizer: Any) -> None:
 class Pretrained:
     """A model in training with the loss of its kind: of the targets, the next tokens, or the masked ones."""
 
-    def __init__(self, facts: Mapping[str, Any], model: Any, tokenizer: Any):
+    def __init__(self, facts: Mapping[str, Any], model: Any, tokenizer: Any, packed: bool = False):
         self.model, self.tokenizer, self.kind = model, tokenizer, facts["kind"]
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self._adapter: Any = None
         if self.kind != "encoder":
             backbone = Backbone(model, tokenizer, family(facts["family"]), spec_of(facts))
+            backbone.packing = "auto" if packed else False
             adapter = EncoderDecoderAdapter if self.kind == "encoder_decoder" else DecoderAdapter
             self._adapter = adapter(backbone, _not_encoding)
 
@@ -84,6 +85,7 @@ class Pretrained:
 
     def continued(self, text: str, tokens: int) -> str:
         """What the model says after a text, greedily."""
+        self._adapter.backbone.inject(Injection(), None)  # the last batch's rows may have been packed
         ids = self.tokenizer(text, return_tensors="pt")["input_ids"]
         made = self.model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False, num_beams=1,

@@ -48,7 +48,7 @@ def pretrain(settings: Pretraining, documents: Documents, out: Path, until: int 
     facts = facts_of(settings.model)
     pairs = pairs_of(settings, documents, facts["family"], out)
     tokenizer = family_tokenizer(pairs, facts["family"], settings.context)
-    trained = Pretrained(facts, new_model(facts, tokenizer, settings.seed), tokenizer)
+    trained = Pretrained(facts, new_model(facts, tokenizer, settings.seed), tokenizer, settings.packed)
 
     def keep(name: str, progress: Progress) -> None:
         write_checkpoint(trained.model, tokenizer, out / name)

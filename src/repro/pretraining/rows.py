@@ -115,25 +115,29 @@ def _bert_row(tokenizer: Any, segments: list[list[int]], noisy: list[int], label
     return Encoded(tuple(made), len(made), token_types=tuple(types), token_labels=tuple(token_labels), label=follows)
 
 
-def batches(maker: RowMaker, documents: Documents, seed: int, pool: int, batch_tokens: int) -> Iterator[Batch]:
+def batches(
+    maker: RowMaker, documents: Documents, seed: int, pool: int, batch_tokens: int, strips: int = 1
+) -> Iterator[Batch]:
     """Endless batches, pool after pool of documents."""
     stream, number = documents(seed), 0
     while True:
-        yield from pool_batches(maker, [next(stream) for _ in range(pool)], seed, number, batch_tokens)
+        yield from pool_batches(maker, [next(stream) for _ in range(pool)], seed, number, batch_tokens, strips)
         number += 1
 
 
-def pool_batches(maker: RowMaker, texts: list[str], seed: int, number: int, batch_tokens: int) -> list[Batch]:
-    """A pool of documents as rows, sorted by length and cut into batches, which come in random order.
+def pool_batches(
+    maker: RowMaker, texts: list[str], seed: int, number: int, batch_tokens: int, strips: int = 1
+) -> list[Batch]:
+    """A pool of documents as rows, cut into batches of like length, which come in random order.
 
     Args:
         number: of the pool; its noise is a function of (seed, number) alone.
-        batch_tokens: the most tokens of a batch, padding included.
+        batch_tokens, strips: as `cut_by_tokens` takes them.
     """
     generator = np.random.Generator(np.random.PCG64([seed, number]))
     if maker.objective == "causal_lm":  # as the harness writes source and target: a space on both sides
         texts = [f" {text} " for text in texts]
-    made = cut_by_tokens(maker.rows(generator, tokens_of(maker.tokenizer, texts)), batch_tokens)
+    made = cut_by_tokens(maker.rows(generator, tokens_of(maker.tokenizer, texts)), batch_tokens, strips)
     return [collate(made[chosen], pad_id(maker.tokenizer)) for chosen in generator.permutation(len(made))]
 
 
@@ -143,11 +147,16 @@ def pad_id(tokenizer: Any) -> int:
     return int(found)
 
 
-def cut_by_tokens(rows: Sequence[Encoded], batch_tokens: int) -> list[list[Encoded]]:
-    """Rows by length, cut where one more would make the padded batch larger than `batch_tokens`."""
+def cut_by_tokens(rows: Sequence[Encoded], batch_tokens: int, strips: int = 1) -> list[list[Encoded]]:
+    """Rows of like length together, cut where the longest times the number of rows would exceed `batch_tokens`.
+
+    Args:
+        strips: 1 sorts by source and target together. More: by source into so many parts, each then by target, for
+            objectives where a long source has a short target.
+    """
     out: list[list[Encoded]] = []
     widest = 0
-    for row in sorted(rows, key=_length):
+    for row in _alike(rows, strips):
         longer = max(widest, _length(row))
         if not out or longer * (len(out[-1]) + 1) > batch_tokens:
             out.append([])
@@ -155,6 +164,15 @@ def cut_by_tokens(rows: Sequence[Encoded], batch_tokens: int) -> list[list[Encod
         widest = longer
         out[-1].append(row)
     return out
+
+
+def _alike(rows: Sequence[Encoded], strips: int) -> list[Encoded]:
+    if strips == 1:
+        return sorted(rows, key=_length)
+    by_source = sorted(rows, key=lambda row: len(row.ids))
+    size = -(-len(rows) // strips)
+    parts = [by_source[start : start + size] for start in range(0, len(rows), size)]
+    return [row for part in parts for row in sorted(part, key=lambda row: len(row.target_ids or ()))]
 
 
 def _length(row: Encoded) -> int:

@@ -33,6 +33,8 @@ class Phase:
     warmup_steps: int = 100
     decay_share: float = 0.5
     """Part of the steps, at the end, over which the rate falls linearly to 0."""
+    strips: int = 1
+    """How a pool is sorted before it is cut into batches (`rows.cut_by_tokens`)."""
     keep: dict[int, str] = field(default_factory=dict)
     """Percentage of the steps: name in conf/model of the checkpoint that is written there."""
 
@@ -50,13 +52,15 @@ class Pretraining:
     context: int = 256
     """The most tokens of a row."""
     batch_tokens: int = 3072
-    """Tokens of a batch, padding included, before noise."""
+    """Tokens of a batch: its longest row, source and target, times the number of rows."""
     pool: int = 512
     """Documents that are read at once and put into rows of like length."""
     autocast: bool = True
     """Matrix products in bfloat16; weights and moments stay float32."""
     optimiser: str = "muon"
     """muon (for the hidden matrices; AdamW for the rest), or adamw for all."""
+    packed: bool = False
+    """Rows without their padding, where the harness takes that for quicker (`trainer.packing=auto`)."""
     beta1: float = 0.9
     beta2: float = 0.98
     weight_decay: float = 0.05
@@ -113,6 +117,8 @@ def _check(made: Pretraining) -> None:
         if OBJECTIVES.get(phase.objective) != facts["kind"]:
             fitting = [name for name, kind in OBJECTIVES.items() if kind == facts["kind"]]
             raise ConfigError(f"phases.objective={phase.objective}: {made.model} takes {' or '.join(fitting)}.")
+        if phase.strips < 1:
+            raise ConfigError(f"phases.strips={phase.strips} of {made.model}: at least 1.")
         if phase.steps < 1 or not 0 <= phase.decay_share <= 1 or phase.learning_rate <= 0:
             raise ConfigError(
                 f"phases of {made.model}: steps >= 1, learning_rate > 0 and 0 <= decay_share <= 1, but one has "

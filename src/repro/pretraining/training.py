@@ -143,7 +143,12 @@ class Run:
         """The phase's batches, those already trained on skipped."""
         seed = self.settings.seed * 100 + number
         stream = batches(
-            self._maker(phase.objective), self._documents, seed, self.settings.pool, self.settings.batch_tokens
+            self._maker(phase.objective),
+            self._documents,
+            seed,
+            self.settings.pool,
+            self.settings.batch_tokens,
+            phase.strips,
         )
         for _ in range(done):
             next(stream)
