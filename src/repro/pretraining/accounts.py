@@ -12,7 +12,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "mini"
 """A folder a checkpoint, named as in conf/model."""
 _ORDER = ("mini-t5-xs", "mini-t5-s", "mini-t5-m", "mini-t5-l", "mini-gpt2", "mini-bart", "mini-bert")
 _HEAD = (
-    "| model | parameters | last objective | steps | tokens | CPU seconds | held-out loss | bytes |",
+    "| model | parameters | last objective | steps | tokens | seconds | held-out loss | bytes |",
     "|---|---:|---|---:|---:|---:|---:|---:|",
 )
 
