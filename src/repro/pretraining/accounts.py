@@ -32,9 +32,9 @@ def last_loss(account: dict[str, Any]) -> float:
 
 
 def table(folder: Path = SHIPPED) -> str:
-    """The table of docs/mini-models.md."""
-    lines = list(_HEAD)
-    for name, account in accounts(folder).items():
+    """The table of docs/mini-models.md, and what all of it took."""
+    found, lines = accounts(folder), list(_HEAD)
+    for name, account in found.items():
         cells = [
             f"`{name}`",
             f"{facts_of(name)['parameters']:,}",
@@ -46,4 +46,7 @@ def table(folder: Path = SHIPPED) -> str:
             f"{account['bytes']:,}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    whole = [account for name, account in found.items() if name == account["settings"]["model"]]
+    minutes, size = sum(one["seconds"] for one in whole) / 60, sum(one["bytes"] for one in found.values()) / 1e6
+    lines += ["", f"All {len(whole)} trainings together took {minutes:.0f} minutes; the weights are {size:.1f} MB."]
     return "\n".join(lines) + "\n"
