@@ -1,7 +1,7 @@
 # `make help` lists what can be made. Everything runs in .venv, which `make setup` makes.
 .DEFAULT_GOAL := help
-.PHONY: help setup offline-models check lint format types test test-fast faults report repro-offline repro-offline-a repro-offline-b \
-    repro-offline-c clean bench bench-gpu \
+.PHONY: help setup offline-models pretrain-mini check lint format types test test-fast faults report repro-offline \
+    repro-offline-a repro-offline-b repro-offline-c clean bench bench-gpu \
     $(foreach paper,lester li-liang p-tuning-v2 p-tuning,repro-$(paper) plan-$(paper))
 
 PYTHON ?= python3.11
@@ -67,6 +67,13 @@ offline-cb: $(VENV)/.models
 
 repro-offline-c: $(VENV)/.models ## E2E with SmolLM2-135M: prefix-tuning, beam 5 (half an hour more)
 	$(RUN) run -m experiment=offline/e2e
+
+# Which of conf/pretraining is trained, and where to: the package's own checkpoints stay as they are.
+MODEL ?= mini-t5-xs
+MINI ?= runs/mini
+
+pretrain-mini: $(VENV)/.ready ## train a mini model from drawn weights into runs/mini (MODEL=mini-t5-xs; docs/mini-models.md)
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/pretrain_mini.py $(MODEL) --out $(MINI)
 
 # A paper, or one exhibit of it: `make repro-lester`, `make repro-lester-figure3a`. MODELS=small,base and
 # EXHIBITS=figure1,table2 narrow; `make plan-lester` says before what would run.

@@ -44,6 +44,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("methods", "models", "store.files", "store.checkpoints", "store.progress", "errors", "saying"),
     },
     "evaluation": {"models", "tasks", "metrics", "methods.base"},
+    "mini": set(),
+    # from text to checkpoints: batches and models of `models`, the schema of conf/pretraining by `composing`.
+    "pretraining": {"models", "training.checkpoint", "store.files", "microworld", "composing", "config", "errors"},
     # metrics: their `reduce` only, over statistics that records keep.
     "report": {"store", "papers", "search", "stats", "metrics", "config", "errors"},
     "search": {"store", "metrics", "config", "errors"},
@@ -128,13 +131,16 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_IN: dict[str, set[str]] = {
     "transformers": {"models", "bench"},  # bench: the anchors that ours is timed against
     "tokenizers": {"models"},
-    "torch": {"bench", "methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"},
+    "torch": {
+        *("methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"),
+        *("bench", "pretraining"),
+    },
     "safetensors": {"models", "training", "trial", "params", "prompts"},
     "datasets": {"tasks", "metrics"},  # metrics: the types of columns that `evaluate` asks for
     "hydra": {"cli", "composing", "jobs", "runner", "search", "rescoring", "sweeps", "params"},
     "omegaconf": {
         *("cli", "composing", "config", "method_config", "methods_page", "metrics_page", "rescoring", "sweeps"),
-        *("params", "task_configs"),
+        *("params", "pretraining", "task_configs"),
     },
     "scipy": {"stats"},
     "matplotlib": {"report", "bench"},

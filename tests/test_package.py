@@ -32,6 +32,18 @@ def test_every_config_file_and_every_paper_is_in_the_wheel(wheel):
     assert not [name for name in names if name.startswith(("tests/", "conf/"))]
 
 
+def test_the_mini_models_are_in_the_wheel_and_small(wheel):
+    """Weights in half precision, tokenizer and the account of the training; all of the wheel under 40 MB."""
+    packed = {info.filename: info for info in zipfile.ZipFile(wheel).infolist()}
+    models = [path.stem for path in (ROOT / "conf" / "model").glob("mini-*.yaml")]
+    assert len(models) >= 10
+    for name in models:
+        for file in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "training.json"):
+            ours = ROOT / "src" / "repro" / "mini" / name / file
+            assert packed[f"repro/mini/{name}/{file}"].file_size == ours.stat().st_size
+    assert wheel.stat().st_size < 40e6
+
+
 def test_the_installed_command_composes_outside_a_checkout(wheel, tmp_path):
     target = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(target)

@@ -1,0 +1,1 @@
+"""Pre-training of the mini models from scratch: text in, checkpoints and their loss curves out."""
