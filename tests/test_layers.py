@@ -79,6 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "masking",
             "methods_page",
             "metrics_page",
+            "mini",
             "params",
             "rescoring",
             "prompts",
@@ -108,6 +109,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "task_configs",
         "tasks",
     },
+    # `repro mini`: plans, runs, reports and compares.
+    "mini": {"composing", "errors", "report", "runner", "stats", "store", "sweeps"},
     # `repro params`: what a method would train on a model, counted without weights.
     "params": {ANY},
 }

@@ -22,7 +22,8 @@ repro: do published results on soft prompts hold?
   repro sweep --launcher slurm EXHIBIT     submit it to Slurm and return (docs/slurm.md); --resume: what was lost
   repro status [experiment=NAME]           what is queued, running, done, failed; loss, step, time left
   repro report [--results DIR]             REPORT.md, index.html, tables and figures of our results and the papers'
-  repro check PAPER [--results DIR]        the paper's claims, on its own numbers and on ours
+  repro mini [--short] [--results DIR]     the papers in miniature: run, report, claims, comparison, in minutes
+  repro check PAPER | mini [--results DIR] a paper's claims, on its own numbers and on ours; or those in miniature
   repro versus A B                         do two groups of runs differ: seeds, the test set, and both
   repro paper PAPER [--exhibit figure1]    a table or figure as the paper prints it; without --exhibit, their list
   repro methods [--write FILE]             every method: equation, source, switches, parameter counts
@@ -245,6 +246,13 @@ def plan(arguments: Sequence[str]) -> int:
     return make(arguments)
 
 
+def mini(arguments: Sequence[str]) -> int:
+    """The papers in miniature."""
+    from repro.mini.command import main as run_all
+
+    return run_all(arguments)
+
+
 def sweep(arguments: Sequence[str]) -> int:
     """Run what is missing of a paper's exhibits."""
     from repro.sweeps.sweep import main as run_all
@@ -272,6 +280,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "sweep": sweep,
     "status": status,
     "run-chunk": run_chunk,
+    "mini": mini,
     "report": report,
     **{name: _page(name) for name in ("methods", "tasks")},
     "metrics": metrics,

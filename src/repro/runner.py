@@ -7,7 +7,7 @@ import inspect
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,13 +36,19 @@ class Outcome:
     folder: Path
 
 
-def run(plain: Plain, choices: Mapping[str, Any] | None = None, command: Sequence[str] = ()) -> Outcome:
+def run(
+    plain: Plain,
+    choices: Mapping[str, Any] | None = None,
+    command: Sequence[str] = (),
+    on_step: Callable[[int, int], object] | None = None,
+) -> Outcome:
     """Make sure that the trial's record is in the store.
 
     Args:
         plain: the resolved config (`repro.config.resolved`).
         choices: which file of each config group was chosen, for the record.
         command: the command line, for the record.
+        on_step: called with (steps done, steps in all) while the trial trains, for whoever shows progress of many.
 
     Raises:
         ReproError: bad config, data or weights (nothing is written), a failed trial (its record says why), Ctrl-C.
@@ -62,7 +68,7 @@ def run(plain: Plain, choices: Mapping[str, Any] | None = None, command: Sequenc
         found = _stored(store, key, plain)  # the process we waited for may have finished it
         if found:
             return Outcome(found, True, folder)
-        record = _run_trial(plain, key, folder, store, dict(choices or {}), list(command))
+        record = _run_trial(plain, key, folder, store, dict(choices or {}), list(command), on_step)
         return Outcome(record, False, folder)
     finally:
         lock.release()
@@ -309,7 +315,13 @@ def pick_device(name: str) -> Any:
 
 
 def _run_trial(
-    plain: Plain, key: str, folder: Path, store: Store, choices: dict[str, Any], command: list[str]
+    plain: Plain,
+    key: str,
+    folder: Path,
+    store: Store,
+    choices: dict[str, Any],
+    command: list[str],
+    on_step: Callable[[int, int], object] | None = None,
 ) -> Record:
     """Read, load, train, score, record."""
     started, clock = datetime.now(UTC), time.monotonic()
@@ -332,7 +344,7 @@ def _run_trial(
     finished: Record | None = None
     try:
         file = progress.ProgressFile(folder, trial.steps)
-        with Console(_name(plain), trial.steps, tracker, file) as console:
+        with Console(_name(plain), trial.steps, tracker, file, on_step) as console:
             trial.train(record, checkpoints, console)
             trial.report(record, folder, console)
         record.files = written_files(folder)

@@ -28,10 +28,18 @@ class Console:
         steps: updates in all.
         tracker: gets training loss and evaluations.
         file: where `repro status` reads how far the trial is.
+        on_step: called with (steps done, steps in all) after every step.
     """
 
-    def __init__(self, name: str, steps: int, tracker: Any, file: ProgressFile | None = None):
-        self.name, self.steps, self.tracker, self.file = name, steps, tracker, file
+    def __init__(
+        self,
+        name: str,
+        steps: int,
+        tracker: Any,
+        file: ProgressFile | None = None,
+        on_step: Callable[[int, int], object] | None = None,
+    ):
+        self.name, self.steps, self.tracker, self.file, self.on_step = name, steps, tracker, file, on_step
         self._signal: int | None = None
         self._before: dict[int, Any] = {}
         self._started: tuple[float, int, int] | None = None
@@ -97,6 +105,8 @@ class Console:
         self.tracker.log({"train/loss": loss, "train/tokens_per_second": speed}, progress.step)
         if self.file is not None:
             self.file.trained(progress.step, loss)
+        if self.on_step is not None:
+            self.on_step(progress.step, self.steps)
         if self._bar is not None:
             self._bar.update(self._task, completed=progress.step, note=note)
         elif now - self._said > LINE_SECONDS:
