@@ -1,4 +1,4 @@
-"""`repro mini`: run what is missing of the miniature, write the report, judge the claims, compare with the reference."""
+"""`repro mini`: run what is missing of the miniature, write the report, judge claims, compare with the reference."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro.errors import ConfigError
+from repro.errors import ConfigError, StoreError
 from repro.mini import comparison, planning
 from repro.mini.clock import minutes
 from repro.mini.crew import Crew
 from repro.mini.display import display
+from repro.mini.page import filled, parts
 from repro.report import miniature
 from repro.report.files import Written, write_report
-from repro.store.files import write_atomic
+from repro.store.files import explained, write_atomic
+from repro.store.store import Store
 from repro.sweeps.trials import Planned
 
 DEFAULT = "my-mini"
@@ -47,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--results", type=Path, default=Path(DEFAULT), help=f"folder for the results ({DEFAULT})")
     made.add_argument("--runs", type=Path, default=None, help="folder for checkpoints (runs/<name of the results>)")
     made.add_argument("--reference", type=Path, default=None, help="results to compare with (results/mini)")
+    made.add_argument("--page", type=Path, default=None, help="only fill this page's tables from the results")
     made.add_argument("--workers", type=int, default=WORKERS, help=f"processes of one thread each ({WORKERS})")
     return made
 
@@ -57,6 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.workers < 1:
         raise ConfigError(f"--workers={options.workers}: at least one process must do the work.")
     results = options.results
+    if options.page is not None:
+        return _fill(options.page, results)
     runs = options.runs or Path(os.environ.get("REPRO_RUNS_ROOT", "runs")) / results.resolve().name
     reference = options.reference or reference_folder()
     names = planning.chosen(options.short)
@@ -71,6 +76,16 @@ def main(arguments: Sequence[str]) -> int:
         print(f"failed: {name}: {why}")
     print(f"\nThe report is {results / 'REPORT.md'}, and {results / 'index.html'} is the same for a browser.")
     return FAILED if failures or lost else 0
+
+
+def _fill(page: Path, results: Path) -> int:
+    if not Store(results / "records").has_records():
+        raise StoreError(f"{results}: no records there. Run `repro mini --results {results}` first.")
+    with explained(page, "read"):
+        text = page.read_text(encoding="utf-8")
+    write_atomic(page, filled(text, parts(results)).encode())
+    print(f"wrote {page}")
+    return 0
 
 
 def _run(

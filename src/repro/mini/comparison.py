@@ -77,9 +77,9 @@ def _measures(group: Group) -> list[tuple[str, str]]:
 
 def _difference(setting: str, split: str, metric: str, sides: Sequence[Group | None]) -> Difference:
     mine, theirs = ([] if group is None else group.values(split, metric) for group in sides)
-    means = [sum(values) / len(values) if values else None for values in (mine, theirs)]
+    here, there = (sum(values) / len(values) if values else None for values in (mine, theirs))
     if not mine or not theirs:
-        return Difference(setting, split, metric, *means, None, None, MISSING if theirs else NEW)
+        return Difference(setting, split, metric, here, there, None, None, MISSING if theirs else NEW)
     gap = stats.difference_of_means(mine, theirs)
     if len(mine) < len(theirs):
         verdict = MISSING
@@ -89,7 +89,7 @@ def _difference(setting: str, split: str, metric: str, sides: Sequence[Group | N
         verdict = ONE_RUN
     else:
         verdict = WITHIN if gap.low <= 0 <= gap.high else OUTSIDE
-    return Difference(setting, split, metric, *means, gap.low, gap.high, verdict)
+    return Difference(setting, split, metric, here, there, gap.low, gap.high, verdict)
 
 
 def summary(found: Sequence[Difference]) -> str:

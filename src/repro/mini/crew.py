@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -118,7 +119,8 @@ class Crew:
                     start_new_session=True,  # the terminal's Ctrl-C comes to us alone, and we pass it on
                 )
         except OSError as error:
-            raise StoreError(f"{log}: cannot be written ({error.strerror}). Choose another folder with --runs.") from error
+            why = f"{log}: cannot be written ({error.strerror}). Choose another folder with --runs."
+            raise StoreError(why) from error
         worker = Worker(process, log)
         self.workers.append(worker)
         assert process.stdout is not None
@@ -135,11 +137,9 @@ class Crew:
         worker.job = self._waiting.pop(0)
         task = {"plain": worker.job.plain, "choices": worker.job.choices, "command": worker.job.command}
         watcher.started(worker.job)
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it ended: its output says so as well
             worker.process.stdin.write(json.dumps(task).encode() + b"\n")
             worker.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it ended: its output says so as well
 
     def _read(self, worker: Worker, watcher: Watcher) -> None:
         assert worker.process.stdout is not None
@@ -204,10 +204,8 @@ class Crew:
         for worker in self.workers:
             for stream in (worker.process.stdin, worker.process.stdout):
                 if stream is not None and not stream.closed:
-                    try:
+                    with contextlib.suppress(BrokenPipeError):
                         stream.close()
-                    except BrokenPipeError:
-                        pass
             try:
                 worker.process.wait(timeout=10)
             except subprocess.TimeoutExpired:

@@ -63,8 +63,8 @@ def _in_miniature(root: Path, form: str) -> int:
     rows = miniature.claim_rows(miniature.Settings(_groups(root)))
     if not rows:
         raise StoreError(
-            f"{root}: no trial of the miniature is there. Run `repro mini --results {root}`, or name with --results the "
-            "folder of one that ran."
+            f"{root}: no trial of the miniature is there. Run `repro mini --results {root}`, or name the folder of one "
+            "that ran with --results."
         )
     if form == "json":
         print(json.dumps([miniature.as_data(row) for row in rows], indent=1))

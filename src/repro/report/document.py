@@ -72,9 +72,7 @@ def title(contents: Contents) -> str:
 
 def _miniature(rows: Sequence[miniature.ClaimRow]) -> str:
     lines = ([escape(text) for text in miniature.texts(row)] for row in rows)
-    return (
-        f"## Claims in miniature\n\n{miniature.NOTE} {miniature.line(rows)}\n\n{table_text(miniature.HEAD, lines)}"
-    )
+    return f"## Claims in miniature\n\n{miniature.NOTE} {miniature.line(rows)}\n\n{table_text(miniature.HEAD, lines)}"
 
 
 def _page_order(group: Group, names: Mapping[str, str]) -> tuple[object, ...]:

@@ -1,7 +1,7 @@
 """Claims of the papers in miniature: the same orderings on the small models and tasks that the project brings along.
 
-`miniature.yaml` holds them, in the form of the papers' claims (`papers/claims.py`), but a cell is a setting of ours, not
-a paper's number, so nothing here enters a paper's row:
+`miniature.yaml` holds them, in the form of the papers' claims (`papers/claims.py`), but a cell is a setting of ours and
+not a paper's number, so nothing here enters a paper's row:
 
     sets: {sizes: [xs, s, m, l]}
     cells:
@@ -15,8 +15,8 @@ a paper's number, so nothing here enters a paper's row:
         shows: {gaps: "[(s, ft[s] - pt[s]) for s in sizes]"}
     figures: ...                  # see report/miniature_figures.py
 
-`{0}`, `{1}` stand for the keys of `pt[...]`. `split` is the task's reported one where it is not named. A cell is the one
-group of runs that agrees with all of it; where several agree (somebody ran more settings), those of the experiments
+`{0}`, `{1}` stand for the keys of `pt[...]`. `split` is the task's reported one where it is not named. A cell is the
+one group of runs that agrees with all of it; where several agree (somebody ran more settings), those of the experiments
 `mini/*` count, and if these are several too the cell is missing and the claim says so.
 """
 
@@ -43,8 +43,8 @@ EXPERIMENTS = "mini"
 """Folder of `conf/experiment` whose trials these are."""
 HEAD = ("claim", "says, in miniature", "of the papers' claims", "on our miniature", "why")
 NOTE = (
-    "The papers' claims on small models and tasks that the project brings along (docs/mini.md). No paper used these, so "
-    "a verdict here is none on a paper's claim."
+    "The papers' claims on small models and tasks that the project brings along (docs/mini.md). No paper used these, "
+    "so a verdict here is none on a paper's claim."
 )
 _CELL = {"method", "model", "task", "metric"}
 _SHOWN = 3
@@ -271,5 +271,3 @@ def as_data(row: ClaimRow) -> dict[str, Any]:
         "share_of_draws": row.share,
         "cells": cells,
     }
-
-

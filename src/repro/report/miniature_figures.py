@@ -1,14 +1,14 @@
 """Figures of the miniature, as `miniature.yaml` describes them:
 
-    figures:
-      - name: mini-scale
-        title: ...
-        panels:
-          - title: ...
-            x_label: parameters of the model
-            x: parameters           # parameters of the model | number (the key itself) | name (the keys as labels)
-            keys: [xs, s, m, l]
-            series: {fine-tuning: ft, prompt tuning: pt}     # label: family of cells, asked for each key
+figures:
+  - name: mini-scale
+    title: ...
+    panels:
+      - title: ...
+        x_label: parameters of the model
+        x: parameters           # parameters of the model | number (the key itself) | name (the keys as labels)
+        keys: [xs, s, m, l]
+        series: {fine-tuning: ft, prompt tuning: pt}     # label: family of cells, asked for each key
 """
 
 from __future__ import annotations
