@@ -39,6 +39,7 @@ from repro.report.ours import Ours
 if TYPE_CHECKING:
     import numpy as np
 
+FILE = Path(__file__).with_name("miniature.yaml")
 EXPERIMENTS = "mini"
 """Folder of `conf/experiment` whose trials these are."""
 HEAD = ("claim", "says, in miniature", "of the papers' claims", "on our miniature", "why")
@@ -100,7 +101,7 @@ def content() -> Mapping[str, Any]:
     Raises:
         DataError: a claim that breaks the format or names a paper's claim that does not exist.
     """
-    data: dict[str, Any] = registry.read_yaml(Path(__file__).with_name("miniature.yaml"))
+    data: dict[str, Any] = registry.read_yaml(FILE)
     for name, spec in data["cells"].items():
         if not set(spec) >= _CELL or set(spec) - _CELL - {"split", "where"}:
             raise DataError(f"miniature.yaml, cell {name}: it needs {', '.join(sorted(_CELL))}; split, where at most.")
