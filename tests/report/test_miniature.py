@@ -21,7 +21,7 @@ Make = Callable[..., Record]
 TEXT = """
 sets: {sizes: [xs, s]}
 cells:
-  pt: {method: prompt_tuning, model: "mini-t5-{0}", task: mini_rte, metric: accuracy, where: {method.length: "8"}}
+  pt: {method: prompt_tuning, model: "mini-t5-{0}", task: mini_rte, metric: accuracy, where: {method.length: "8", trainer.steps: not 0}}
   ft: {method: fine_tuning, model: "mini-t5-{0}", task: mini_rte, metric: accuracy, split: test}
 claims:
   - id: M1
@@ -121,7 +121,8 @@ def test_other_settings_do_not_count_and_two_of_ours_are_ambiguous(
     own = everything(run)
     longer = run("prompt_tuning", "s", [1.0], {"method.length": 9})
     by_hand = run("prompt_tuning", "s", [2.0], {"trainer.steps": 7, "experiment_name": None})
-    assert [row.verdict for row in rows(own + longer + by_hand)] == ["holds", "holds"]
+    untrained = run("prompt_tuning", "s", [3.0], {"trainer.steps": 0})
+    assert [row.verdict for row in rows(own + longer + by_hand + untrained)] == ["holds", "holds"]
     twice = run("prompt_tuning", "s", [2.0], {"trainer.steps": 7})
     first, _ = rows(own + twice)
     assert first.verdict == "not run" and "2 settings agree with pt[s]" in first.why

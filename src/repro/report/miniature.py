@@ -15,7 +15,7 @@ not a paper's number, so nothing here enters a paper's row:
         shows: {gaps: "[(s, ft[s] - pt[s]) for s in sizes]"}
     figures: ...                  # see report/miniature_figures.py
 
-`{0}`, `{1}` stand for the keys of `pt[...]`. `split` is the task's reported one where it is not named. A cell is the
+`{0}`, `{1}` stand for the keys of `pt[...]`; `not 0` under `where` is any other value. `split` is the task's reported one where it is not named. A cell is the
 one group of runs that agrees with all of it; where several agree (somebody ran more settings), those of the experiments
 `mini/*` count, and if these are several too the cell is missing and the claim says so.
 """
@@ -48,6 +48,7 @@ NOTE = (
     "so a verdict here is none on a paper's claim."
 )
 _CELL = {"method", "model", "task", "metric"}
+_NOT = "not "
 _SHOWN = 3
 
 
@@ -181,11 +182,11 @@ class Settings:
 
 
 def _agrees(group: Group, cell: Cell) -> bool:
-    return all(_text(lookup(group.config, path)) == value for path, value in cell.where)
-
-
-def _text(value: Any) -> str:
-    return str(value)
+    for path, wanted in cell.where:
+        found = str(lookup(group.config, path))
+        if found == wanted.removeprefix(_NOT) if wanted.startswith(_NOT) else found != wanted:
+            return False
+    return True
 
 
 def _of_experiments(group: Group) -> bool:
