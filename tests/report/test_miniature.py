@@ -180,3 +180,13 @@ def test_a_file_that_breaks_the_format_is_refused(written: Any, old: str, new: s
     written(TEXT.replace(old, new, 1))
     with pytest.raises(DataError, match=message):
         miniature.content()
+
+
+def test_every_claim_of_the_file_reads_cells_that_exist_and_is_not_run_without_runs() -> None:
+    miniature.content.cache_clear()
+    nothing = miniature.Settings([])
+    found = [miniature._row(claim, nothing) for claim in miniature.claims()]
+    assert len(found) >= 15 and {row.verdict for row in found} == {"not run"}
+    assert all(row.cells for row in found) and miniature_figures.figures(nothing) == []
+    papers = {of.partition(" ")[0] for row in found for of in row.claim.of}
+    assert papers == {"lester2021", "liliang2021", "liu2022"}

@@ -15,9 +15,10 @@ not a paper's number, so nothing here enters a paper's row:
         shows: {gaps: "[(s, ft[s] - pt[s]) for s in sizes]"}
     figures: ...                  # see report/miniature_figures.py
 
-`{0}`, `{1}` stand for the keys of `pt[...]`; `not 0` under `where` is any other value. `split` is the task's reported one where it is not named. A cell is the
-one group of runs that agrees with all of it; where several agree (somebody ran more settings), those of the experiments
-`mini/*` count, and if these are several too the cell is missing and the claim says so.
+`{0}`, `{1}` stand for the keys of `pt[...]`; `not 0` under `where` is any other value. `split` is the task's reported
+one where it is not named. A cell is the one group of runs that agrees with all of it; where several agree (somebody ran
+more settings), those of the experiments `mini/*` count, and if these are several too the cell is missing and the claim
+says so.
 """
 
 from __future__ import annotations
