@@ -49,7 +49,7 @@ test: $(VENV)/.models ## all tests that this machine can run
 	$(TESTS) -n 2 -q
 
 test-fast: $(VENV)/.ready ## tests without real data, real models or smoke runs
-	$(TESTS) -n 2 -q -m "not real and not smoke"
+	$(TESTS) -n 2 -q -m "not real and not smoke and not mini"
 
 # Where the miniature's own run goes: the committed reference is results/mini, and nothing in it is run again.
 MINI := $(if $(filter file,$(origin RESULTS)),my-mini,$(RESULTS))
