@@ -79,7 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "masking",
             "methods_page",
             "metrics_page",
-            "mini",
+            "miniature",
             "params",
             "rescoring",
             "prompts",
@@ -110,7 +110,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tasks",
     },
     # `repro mini`: plans, runs, reports and compares.
-    "mini": {"composing", "errors", "papers.registry", "report", "runner", "stats", "store", "sweeps"},
+    "miniature": {"composing", "errors", "papers.registry", "report", "runner", "stats", "store", "sweeps"},
     # `repro params`: what a method would train on a model, counted without weights.
     "params": {ANY},
 }

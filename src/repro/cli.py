@@ -248,7 +248,7 @@ def plan(arguments: Sequence[str]) -> int:
 
 def mini(arguments: Sequence[str]) -> int:
     """The papers in miniature."""
-    from repro.mini.command import main as run_all
+    from repro.miniature.command import main as run_all
 
     return run_all(arguments)
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from repro.errors import ConfigError, StoreError
-from repro.mini import comparison, planning
-from repro.mini.clock import minutes
-from repro.mini.crew import Crew
-from repro.mini.display import display
-from repro.mini.page import filled, parts
+from repro.miniature import comparison, planning
+from repro.miniature.clock import minutes
+from repro.miniature.crew import Crew
+from repro.miniature.display import display
+from repro.miniature.page import filled, parts
 from repro.report import miniature
 from repro.report.files import Written, write_report
 from repro.store.files import explained, write_atomic

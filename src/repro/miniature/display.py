@@ -6,9 +6,9 @@ import sys
 import time
 from typing import Any, TextIO
 
-from repro.mini.clock import minutes
-from repro.mini.crew import Crew
-from repro.mini.planning import Job
+from repro.miniature.clock import minutes
+from repro.miniature.crew import Crew
+from repro.miniature.planning import Job
 
 LINE_SECONDS = 15.0
 """Where there is no terminal, a line about running trials at most this often."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from repro.config import run_key
-from repro.mini import comparison
+from repro.miniature import comparison
 from repro.store.record import Record
 
 

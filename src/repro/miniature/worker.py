@@ -1,4 +1,4 @@
-"""`python -m repro.mini.worker`: runs trials that come as lines of JSON, and says as lines of JSON how far it is.
+"""`python -m repro.miniature.worker`: runs trials that come as lines of JSON, and says as lines of JSON how far it is.
 
 One process runs many trials, so that torch and transformers are loaded once. In: `{"plain": ..., "choices": ...,
 "command": [...]}`, one trial a line; the end of the input ends the process. Out: `{"step": 3, "of": 100}` a few times a

@@ -14,8 +14,8 @@ import pytest
 
 from repro.config import run_key
 from repro.errors import Interrupted
-from repro.mini.crew import Crew
-from repro.mini.planning import Job
+from repro.miniature.crew import Crew
+from repro.miniature.planning import Job
 from repro.store.store import Store
 
 Quick = Callable[..., dict[str, Any]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from repro.mini.clock import Clock, minutes
+from repro.miniature.clock import Clock, minutes
 
 
 def test_nothing_known_gives_the_expectation_shared_by_the_workers() -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from repro.errors import Interrupted, StoreError
-from repro.mini.clock import Clock
-from repro.mini.planning import Job
+from repro.miniature.clock import Clock
+from repro.miniature.planning import Job
 
 _TICK = 0.5
 """Seconds between two looks at the clock."""
@@ -111,7 +111,7 @@ class Crew:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as stream:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "repro.mini.worker"],
+                    [sys.executable, "-m", "repro.miniature.worker"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stream,

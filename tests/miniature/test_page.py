@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from repro.mini import comparison, planning
-from repro.mini.page import filled, parts
+from repro.miniature import comparison, planning
+from repro.miniature.page import filled, parts
+from repro.papers import registry
 from repro.report import miniature
+from repro.report.contents import contents
+from repro.report.files import texts
 from repro.report.groups import groups
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,3 +50,11 @@ def test_what_does_not_hold_is_discussed(rows: list[miniature.ClaimRow]) -> None
     section = PAGE.read_text(encoding="utf-8").partition("## What does not hold")[2].partition("\n## ")[0]
     discussed = set(re.findall(r"\bM\d+\b", section))
     assert {row.claim.id for row in rows if row.verdict != "holds"} <= discussed
+
+
+def test_the_report_is_what_the_records_give() -> None:
+    found = contents(comparison.read(REFERENCE), registry.cells(), papers=False)
+    for name, text in texts(found).items():
+        assert (REFERENCE / name).read_text(encoding="utf-8") == text, f"run `make mini-reference`: {name}"
+    drawn = {f"{figure.name}.{kind}" for figure in found.figures for kind in ("png", "svg")}
+    assert {path.name for path in (REFERENCE / "figures").iterdir()} == drawn

@@ -10,8 +10,8 @@ import pytest
 
 from repro.config import run_key
 from repro.errors import DataError
-from repro.mini import planning
-from repro.mini.page import filled
+from repro.miniature import planning
+from repro.miniature.page import filled
 from repro.store.record import Record
 from repro.store.store import Store
 from repro.sweeps import experiments

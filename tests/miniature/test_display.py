@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from repro.mini import display
-from repro.mini.clock import Clock
-from repro.mini.planning import Job
+from repro.miniature import display
+from repro.miniature.clock import Clock
+from repro.miniature.planning import Job
 
 
 class Terminal(io.StringIO):
@@ -60,7 +60,7 @@ def test_bars_on_a_terminal() -> None:
 
 def test_the_folder_of_logs_is_said_when_it_cannot_be_made(tmp_path: Path) -> None:
     from repro.errors import StoreError
-    from repro.mini.crew import Crew
+    from repro.miniature.crew import Crew
 
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="--runs"), display.display(1, io.StringIO()) as shown:
