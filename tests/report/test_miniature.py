@@ -21,7 +21,8 @@ Make = Callable[..., Record]
 TEXT = """
 sets: {sizes: [xs, s]}
 cells:
-  pt: {method: prompt_tuning, model: "mini-t5-{0}", task: mini_rte, metric: accuracy, where: {method.length: "8", trainer.steps: not 0}}
+  pt: {method: prompt_tuning, model: "mini-t5-{0}", task: mini_rte, metric: accuracy,
+       where: {method.length: "8", trainer.steps: not 0}}
   ft: {method: fine_tuning, model: "mini-t5-{0}", task: mini_rte, metric: accuracy, split: test}
 claims:
   - id: M1
