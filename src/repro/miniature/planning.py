@@ -15,6 +15,8 @@ from repro.sweeps.trials import Planned
 
 SHORT = f"{EXPERIMENTS}/short"
 """The experiment of `repro mini --short`: trials of the others, one seed, one task of each family."""
+WHOLE = f"{EXPERIMENTS}/scale"
+"""Its settings are shared by the ablations."""
 _RATE = 2e10
 """Assumed operations a second of one core on small matrices, where no record says how long a trial takes."""
 _AROUND = 1.5
@@ -42,8 +44,10 @@ class Job:
 
 
 def chosen(short: bool) -> list[str]:
-    """Names of the experiments."""
-    return [SHORT] if short else [name for name in experiments.names(EXPERIMENTS) if name != SHORT]
+    """Names of the experiments. A trial of two of them stands in the tables of the first: the scale curve is whole."""
+    if short:
+        return [SHORT]
+    return sorted((name for name in experiments.names(EXPERIMENTS) if name != SHORT), key=lambda name: name != WHOLE)
 
 
 def planned(names: Sequence[str], given: Mapping[str, str]) -> list[Planned]:
