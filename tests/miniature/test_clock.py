@@ -26,6 +26,14 @@ def test_a_running_trial_counts_with_its_share_and_one_that_loads_with_nothing()
     assert clock.left == pytest.approx(2 * max((15 + 20) / 2, 15, 20)), "the longest of the running ones ends last"
 
 
+def test_a_trial_that_failed_tells_nothing_of_the_speed() -> None:
+    clock = Clock({"a": 30.0, "b": 20.0, "c": 10.0}, workers=1, running={"a": (3.0, 0.1), "b": (20.0, 1.0)})
+    clock.over("a", None)
+    clock.over("b", 20.0)
+    assert clock.running == {} and (clock.factor, clock.left) == (1.0, 10.0)
+    assert clock.share == pytest.approx(20 / 30)
+
+
 def test_the_end() -> None:
     clock = Clock({"a": 3.0}, workers=2, taken={"a": 1.0})
     assert (clock.share, clock.left) == (1.0, 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -14,13 +13,21 @@ class Clock:
     tells by which factor this one differs.
     """
 
-    expected: Mapping[str, float]
+    expected: dict[str, float]
     """{key of a trial: seconds} of all that is to run."""
     workers: int
     taken: dict[str, float] = field(default_factory=dict)
     """{key: seconds} of those that ended."""
     running: dict[str, tuple[float, float]] = field(default_factory=dict)
     """{key: (seconds since it started, share of its steps that is done)}"""
+
+    def over(self, key: str, seconds: float | None) -> None:
+        """A trial ended after so many seconds; None: it failed, which tells nothing of the speed."""
+        self.running.pop(key, None)
+        if seconds is None:
+            self.expected.pop(key)
+        else:
+            self.taken[key] = seconds
 
     @property
     def factor(self) -> float:

@@ -165,8 +165,7 @@ class Crew:
     def _over(self, worker: Worker, job: Job, status: str, said: str, watcher: Watcher) -> None:
         seconds = time.monotonic() - worker.began
         self.ended += 1
-        self.clock.taken[job.key] = seconds
-        self.clock.running.pop(job.key, None)
+        self.clock.over(job.key, None if status == "failed" else seconds)
         watcher.ended(job, status, said, seconds)
 
     def _gone(self, worker: Worker, watcher: Watcher) -> None:
