@@ -17,6 +17,7 @@ from repro.miniature.crew import Crew
 from repro.miniature.display import display
 from repro.miniature.page import filled, parts
 from repro.report import miniature
+from repro.report.claims import NOT_RUN
 from repro.report.files import Written, write_report
 from repro.store.files import explained, write_atomic
 from repro.store.store import Store
@@ -108,7 +109,7 @@ def _print_claims(written: Written) -> None:
     rows = written.contents.miniature
     print(f"\n{miniature.line(rows)}")
     width = min(shutil.get_terminal_size((120, 20)).columns, 120)
-    for row in rows:
+    for row in (row for row in rows if row.verdict != NOT_RUN):
         name, says, _, verdict, why = miniature.texts(row)
         text = f"{name}  {verdict.upper()}: {says}" + (f" {why}." if why else "")
         print(textwrap.fill(text, width, subsequent_indent="     "))
