@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,9 +13,16 @@ from repro.store.record import Record
 from repro.store.store import Store
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
-FAMILIES: dict[str, dict[str, Any]] = {}
-"""Task: its prompt-based method, the least by which training it beats the untrained prompt, and the least share of
-fine-tuning's score that it reaches. The margins are half of what the reference has, or less: see docs/mini.md."""
+FAMILIES: dict[str, tuple[str, float, float]] = {
+    "mini_agent": ("p_tuning_v2", 20.0, 0.75),
+    "mini_squad": ("prompt_tuning", 20.0, 0.6),
+    "mini_ner": ("p_tuning_v2", 40.0, 0.8),
+    "mini_tables": ("prefix_tuning", 25.0, 0.7),
+    "mini_summaries": ("prefix_tuning", 15.0, 0.6),
+}
+"""Task of each family (classification, questions, tags, table-to-text, summaries): its prompt-based method, the least
+by which training it beats the untrained prompt, and the least share of fine-tuning's score that it reaches. Both are far
+inside of what we saw, so that another machine's rounding does not fail the test and a broken method does."""
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +59,11 @@ def main_score(record: Record) -> float:
 @pytest.mark.parametrize("task", FAMILIES)
 def test_a_trained_prompt_beats_the_untrained_one_and_nears_fine_tuning(short: tuple[Path, str], task: str) -> None:
     results, _ = short
-    told = FAMILIES[task]
-    trained, tuned = score(results, task, told["method"]), score(results, task, "fine_tuning")
-    untrained = score(results, task, told["method"], trained=False)
-    assert trained - untrained >= told["margin"], (untrained, trained, tuned)
-    assert trained >= told["share"] * tuned, (untrained, trained, tuned)
+    method, margin, share = FAMILIES[task]
+    trained, tuned = score(results, task, method), score(results, task, "fine_tuning")
+    untrained = score(results, task, method, trained=False)
+    assert trained - untrained >= margin, (untrained, trained, tuned)
+    assert trained >= share * tuned, (untrained, trained, tuned)
 
 
 @pytest.mark.mini
