@@ -21,8 +21,8 @@ FAMILIES: dict[str, tuple[str, float, float]] = {
     "mini_summaries": ("prefix_tuning", 15.0, 0.6),
 }
 """Task of each family (classification, questions, tags, table-to-text, summaries): its prompt-based method, the least
-by which training it beats the untrained prompt, and the least share of fine-tuning's score that it reaches. Both are far
-inside of what we saw, so that another machine's rounding does not fail the test and a broken method does."""
+by which training it beats the untrained prompt, and the least share of fine-tuning's score that it reaches. Both are
+far inside of what we saw, so that another machine's rounding does not fail the test and a broken method does."""
 
 
 @pytest.fixture(scope="module")
