@@ -1,7 +1,8 @@
 # `make help` lists what can be made. Everything runs in .venv, which `make setup` makes.
 .DEFAULT_GOAL := help
-.PHONY: help setup offline-models pretrain-mini check lint format types test test-fast faults report repro-offline \
-    repro-offline-a repro-offline-b repro-offline-c clean bench bench-gpu \
+.PHONY: help setup offline-models pretrain-mini check lint format types test test-fast faults report \
+    repro-mini repro-mini-short mini-reference repro-offline repro-offline-a repro-offline-b repro-offline-c clean \
+    bench bench-gpu \
     $(foreach paper,lester li-liang p-tuning-v2 p-tuning,repro-$(paper) plan-$(paper))
 
 PYTHON ?= python3.11
@@ -49,7 +50,21 @@ test: $(VENV)/.models ## all tests that this machine can run
 	$(TESTS) -n 2 -q
 
 test-fast: $(VENV)/.ready ## tests without real data, real models or smoke runs
-	$(TESTS) -n 2 -q -m "not real and not smoke"
+	$(TESTS) -n 2 -q -m "not real and not smoke and not mini"
+
+# Where the miniature's own run goes: the committed reference is results/mini, and nothing in it is run again.
+MINI := $(if $(filter file,$(origin RESULTS)),my-mini,$(RESULTS))
+
+repro-mini: $(VENV)/.ready ## the three papers in miniature, with the report and claims: within 10 minutes on 2 cores (RESULTS=)
+	$(RUN) mini --results $(MINI)
+
+repro-mini-short: $(VENV)/.ready ## the same with one seed of one task of each family, as CI runs it
+	$(RUN) mini --short --results $(MINI)
+
+mini-reference: $(VENV)/.ready ## make the committed reference: results/mini anew, and the tables of docs/mini.md
+	rm -rf results/mini runs/mini
+	$(RUN) mini --results results/mini
+	$(RUN) mini --results results/mini --page docs/mini.md
 
 repro-offline: $(VENV)/.models ## real data and packaged models: CoNLL04 and CB with MiniLM, 3 seeds (within the hour)
 	$(MAKE) -j2 $(METHODS:%=offline-conll04-%) offline-cb

@@ -251,7 +251,7 @@ def test_every_recipe_is_taken_by_its_cell_and_names_its_sources(
     recipe = plain["recipe"]
     assert recipe["name"]
     assert recipe["paper"] is None or recipe["paper"] in registry.papers()
-    assert recipe["paper"] == (None if folder == "offline" else folder)
+    assert recipe["paper"] == (None if folder in ("offline", "mini") else folder)
     assert recipe["sources"] and all(text.strip() for text in recipe["sources"].values())
     for key in recipe["sources"]:
         parent, _, last = key.rpartition(".")

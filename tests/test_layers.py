@@ -93,6 +93,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "gangs",
             "methods_page",
             "metrics_page",
+            "miniature",
             "params",
             "rescoring",
             "prompts",
@@ -124,6 +125,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "task_configs",
         "tasks",
     },
+    # `repro mini`: plans, runs, reports and compares.
+    "miniature": {"composing", "errors", "papers.registry", "report", "runner", "stats", "store", "sweeps"},
     # `repro params`: what a method would train on a model, counted without weights.
     "params": {ANY},
 }

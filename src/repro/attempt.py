@@ -6,7 +6,7 @@ Nothing here loads torch before `prepare`: config and data are known to be good 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from repro.store import progress
 from repro.store.record import Record
 from repro.store.run_folder import CHECKPOINT, tidy_finished, written_files
 from repro.store.store import Store
+
+OnStep = Callable[[int, int], object] | None
 
 
 class Attempt:
@@ -64,12 +66,13 @@ class Attempt:
         check_metrics(self.task)
         self._examples = load_examples(self.plain, self.task)
 
-    def prepare(self, stop: Any = None, loaded: Any = None) -> None:
+    def prepare(self, stop: Any = None, loaded: Any = None, on_step: OnStep = None) -> None:
         """Model, method, tracker, record; afterwards `trial` is ready.
 
         Args:
             stop: the gang's `StopRequest`.
             loaded: the backbone that a gang shares (`trial.Loaded`).
+            on_step: called with (steps done, steps in all) after every step.
         """
         from repro.tracking import make_tracker
         from repro.training.checkpoint import Checkpoints
@@ -90,17 +93,17 @@ class Attempt:
         )
         self.checkpoints = Checkpoints(self.folder / CHECKPOINT)
         file = progress.ProgressFile(self.folder, self.trial.steps, name=name_of(self.plain))
-        self._console = Console(name_of(self.plain), self.trial.steps, self._tracker, file, stop)
+        self._console = Console(name_of(self.plain), self.trial.steps, self._tracker, file, stop, on_step)
         self._setup_seconds = time.monotonic() - self._clock
 
-    def alone(self) -> Record:
+    def alone(self, on_step: OnStep = None) -> Record:
         """Load, train, score and record in a process of its own.
 
         Raises:
             TrialFailed: the record says why.
             Interrupted: after a checkpoint; there is no record.
         """
-        self.prepare()
+        self.prepare(on_step=on_step)
         assert self.record is not None
         finished: Record | None = None
         try:

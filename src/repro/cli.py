@@ -25,7 +25,8 @@ repro: do published results on soft prompts hold?
   repro status [experiment=NAME]           what is queued, running, done, failed; loss, step, time left
   repro watch [experiment=NAME | RUNS]     the same as a live view, with loss curves (--once: one frame)
   repro report [--results DIR] [--track T] REPORT.md, index.html, tables and figures of our results and the papers'
-  repro check PAPER [--results DIR]        the paper's claims, on its own numbers and on ours
+  repro mini [--short] [--results DIR]     the papers in miniature: run, report, claims, comparison, in minutes
+  repro check PAPER | mini [--results DIR] a paper's claims, on its own numbers and on ours; or those in miniature
   repro versus A B                         do two groups of runs differ: seeds, the test set, and both
   repro paper PAPER [--exhibit figure1]    a table or figure as the paper prints it; without --exhibit, their list
   repro methods [--write FILE]             every method: equation, source, switches, parameter counts
@@ -266,6 +267,13 @@ def plan(arguments: Sequence[str]) -> int:
     return make(arguments)
 
 
+def mini(arguments: Sequence[str]) -> int:
+    """The papers in miniature."""
+    from repro.miniature.command import main as run_all
+
+    return run_all(arguments)
+
+
 def sweep(arguments: Sequence[str]) -> int:
     """Run what is missing of a paper's exhibits."""
     from repro.sweeps.sweep import main as run_all
@@ -301,6 +309,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "status": status,
     "watch": watch,
     "run-chunk": run_chunk,
+    "mini": mini,
     "report": report,
     **{name: _page(name) for name in ("methods", "tasks")},
     "metrics": metrics,

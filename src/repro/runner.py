@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,19 @@ class Outcome:
     folder: Path
 
 
-def run(plain: Plain, choices: Mapping[str, Any] | None = None, command: Sequence[str] = ()) -> Outcome:
+def run(
+    plain: Plain,
+    choices: Mapping[str, Any] | None = None,
+    command: Sequence[str] = (),
+    on_step: Callable[[int, int], object] | None = None,
+) -> Outcome:
     """Make sure that the trial's record is in the store.
 
     Args:
         plain: the resolved config (`repro.config.resolved`).
         choices: which file of each config group was chosen, for the record.
         command: the command line, for the record.
+        on_step: called with (steps done, steps in all) while the trial trains, for whoever shows progress of many.
 
     Raises:
         ReproError: bad config, data or weights (nothing is written), a failed trial (its record says why), Ctrl-C.
@@ -59,7 +65,7 @@ def run(plain: Plain, choices: Mapping[str, Any] | None = None, command: Sequenc
         if found:
             tidy_finished(folder)
             return Outcome(found, True, folder)
-        record = _run_trial(plain, key, folder, store, dict(choices or {}), list(command))
+        record = _run_trial(plain, key, folder, store, dict(choices or {}), list(command), on_step)
         return Outcome(record, False, folder)
     finally:
         lock.release()
@@ -306,11 +312,17 @@ def pick_device(name: str) -> Any:
 
 
 def _run_trial(
-    plain: Plain, key: str, folder: Path, store: Store, choices: dict[str, Any], command: list[str]
+    plain: Plain,
+    key: str,
+    folder: Path,
+    store: Store,
+    choices: dict[str, Any],
+    command: list[str],
+    on_step: Callable[[int, int], object] | None = None,
 ) -> Record:
     """Read, load, train, score, record."""
     from repro.attempt import Attempt
 
     attempt = Attempt(plain, key, folder, store, choices, command)
     attempt.read()
-    return attempt.alone()
+    return attempt.alone(on_step)

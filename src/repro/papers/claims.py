@@ -135,7 +135,7 @@ def evaluate(claim: Claim, source: Source, edition: str | None = None, draws: in
     evaluation = Evaluation(number, sets, draws)  # type: ignore[arg-type]
     truth = evaluation.truth(claim.holds)
     cases = [_case(bound) for bound in evaluation.exceptions]
-    shown = {label: _text(evaluation.value(text)) for label, text in claim.shows.items()}
+    shown = {label: shown_text(evaluation.value(text)) for label, text in claim.shows.items()}
     return Outcome(truth, shown, tuple(cases), tuple(used.values()), tuple(missing.values()))
 
 
@@ -212,15 +212,15 @@ def _case(bound: Mapping[str, Any]) -> str:
     return ", ".join(str(value) for value in bound.values())
 
 
-def _text(value: Any) -> str:
+def shown_text(value: Any) -> str:
     """A number, or a list of (key, number), as text; with the central 95 % of the draws where they differ."""
     if isinstance(value, Number):
         return _number_text(value)
     if isinstance(value, tuple):
         *keys, last = value
-        return f"{' '.join(str(key) for key in keys)} {_text(last)}"
+        return f"{' '.join(str(key) for key in keys)} {shown_text(last)}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_text(one) for one in value)
+        return ", ".join(shown_text(one) for one in value)
     return str(value)
 
 

@@ -1,4 +1,7 @@
-"""`repro check PAPER`: its claims on its own numbers and on ours. Exit code 1 if one fails on ours."""
+"""`repro check PAPER`: its claims on its own numbers and on ours; `repro check mini`: those in miniature.
+
+Exit code 1 if one fails on ours.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from pathlib import Path
 from repro.errors import StoreError
 from repro.papers import registry
 from repro.papers.claims import FAILS
+from repro.report import miniature
 from repro.report.claims import ClaimRow, as_data, claim_rows
-from repro.report.groups import groups
+from repro.report.groups import Group, groups
 from repro.report.markdown import escape, table_text
 from repro.report.sections import CLAIMS_HEAD, claim_texts, claims_line
 from repro.store.store import Store
@@ -28,7 +32,8 @@ def check(arguments: Sequence[str]) -> int:
         description="The papers' claims as predicates, on the papers' own numbers and on ours. "
         "Exit code 1: a claim fails on ours.",
     )
-    parser.add_argument("paper", nargs="?", help=f"one of {', '.join(registry.PAPERS)}; without it: all")
+    allowed = ", ".join([*registry.PAPERS, miniature.EXPERIMENTS])
+    parser.add_argument("paper", nargs="?", help=f"one of {allowed}; without it: all papers")
     parser.add_argument(
         "--results",
         default=os.environ.get("REPRO_RESULTS_ROOT", "results"),
@@ -36,17 +41,37 @@ def check(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--format", choices=("markdown", "json"), default="markdown")
     options = parser.parse_args(arguments)
+    if options.paper == miniature.EXPERIMENTS:
+        return _in_miniature(Path(options.results), options.format)
     wanted = [options.paper] if options.paper else list(registry.PAPERS)
     for paper in wanted:
         registry.load(paper)  # an unknown name is refused before records are read
-    root = Path(options.results)
-    if not root.is_dir():
-        raise StoreError(f"{root}: there is no such folder. Run a trial first, or name the folder with --results.")
-    found = groups(Store(root / "records").records())
+    found = _groups(Path(options.results))
     rows = [row for paper in wanted for row in claim_rows(paper, found)]
     text = json.dumps([as_data(row) for row in rows], indent=1) + "\n" if options.format == "json" else table(rows)
     print(text, end="")
     return CLAIM_FAILS if any(row.ours == FAILS for row in rows) else 0
+
+
+def _groups(root: Path) -> list[Group]:
+    if not root.is_dir():
+        raise StoreError(f"{root}: there is no such folder. Run a trial first, or name the folder with --results.")
+    return groups(Store(root / "records").records(statistics=False))
+
+
+def _in_miniature(root: Path, form: str) -> int:
+    rows = miniature.claim_rows(miniature.Settings(_groups(root)))
+    if not rows:
+        raise StoreError(
+            f"{root}: no trial of the miniature is there. Run `repro mini --results {root}`, or name the folder of one "
+            "that ran with --results."
+        )
+    if form == "json":
+        print(json.dumps([miniature.as_data(row) for row in rows], indent=1))
+    else:
+        lines = ([escape(text) for text in miniature.texts(row)] for row in rows)
+        print(f"{table_text(miniature.HEAD, lines)}\n{miniature.line(rows)}")
+    return CLAIM_FAILS if any(row.verdict == FAILS for row in rows) else 0
 
 
 def table(rows: Sequence[ClaimRow]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from repro.papers import claims as predicates
 from repro.papers.claims import FAILS, HOLDS, Claim, Outcome
+from repro.papers.expressions import Truth
 from repro.papers.registry import Reported
 from repro.report.groups import Group
 from repro.report.ours import Ours, Results
@@ -90,17 +91,23 @@ def _row(claim: Claim, results: Results) -> ClaimRow:
 
     outcome = predicates.evaluate(claim, source, predicates.editions(claim.paper)[0], DRAWS)
     cells = tuple((cell, results.of(cell)) for cell in outcome.used)
-    verdict, share = _verdict(outcome)
+    verdict, share = judged(outcome.truth, bool(outcome.used), bool(outcome.missing))
     return ClaimRow(claim, on_paper, verdict, _why(outcome, cells, verdict), share, cells)
 
 
-def _verdict(outcome: Outcome) -> tuple[str, float | None]:
-    if not outcome.used:
+def judged(truth: Truth, used: bool, missing: bool) -> tuple[str, float | None]:
+    """The verdict of a predicate on draws, and the share of the draws in which it holds.
+
+    Args:
+        used: whether it reads any cell.
+        missing: whether some of the cells that it reads have no number.
+    """
+    if not used:
         return NOT_RUN, None
-    true, false = float(outcome.truth.true.mean()), float(outcome.truth.false.mean())
+    true, false = float(truth.true.mean()), float(truth.false.mean())
     if false >= _SURE:
-        return FAILS, None if outcome.missing else true
-    if outcome.missing and true < _SURE:
+        return FAILS, None if missing else true
+    if missing and true < _SURE:
         return NOT_RUN, None
     return (HOLDS if true >= _SURE else UNDECIDED), true
 

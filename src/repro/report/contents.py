@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from repro.papers import registry
 from repro.papers.registry import Reported
+from repro.report import miniature, miniature_figures
 from repro.report.claims import ClaimRow, claim_rows
 from repro.report.exhibits import Filled, filled
 from repro.report.figures import Figure, figures
 from repro.report.groups import Group, groups
 from repro.report.ours import Results
+from repro.report.own_figures import own_figures
 from repro.report.own_tables import OwnTable, own_tables
 from repro.report.rows import Row, Score, method_names, rows, scores
 from repro.report.searches import Searched, searched
@@ -35,23 +37,33 @@ class Contents:
     claims: Sequence[ClaimRow]
     """Of all papers, in their order."""
     searches: Sequence[Searched] = ()
+    miniature: Sequence[miniature.ClaimRow] = ()
+    """The claims in miniature; none where no trial of the miniature ran."""
+    papers: bool = True
+    """Whether the papers' exhibits, claims and corrections are part of the report."""
 
 
-def contents(records: Iterable[Record], cells: Sequence[Reported], searches: Iterable[Search] = ()) -> Contents:
+def contents(
+    records: Iterable[Record], cells: Sequence[Reported], searches: Iterable[Search] = (), papers: bool = True
+) -> Contents:
     """Compares all records with all cells.
 
     Args:
         records: of the store, with or without their statistics.
         cells: `registry.cells()`.
         searches: what stands beside the records (`repro.search.journal.all_of`).
+        papers: False leaves the papers' own sections out: a report of trials that no paper has.
     """
     known = list(records)
     found = groups(known)
     all_scores = scores(found, cells)
     table = rows(all_scores)
-    results = Results(found)
-    shown, own = filled(all_scores, results), own_tables(table)
-    tested = [row for paper in registry.papers() for row in claim_rows(paper, results)]
-    drawn = figures(shown, own, found)
-    tried = searched(searches, known)
-    return Contents(found, cells, all_scores, table, method_names(found), shown, own, drawn, tested, tried)
+    results, settings = Results(found), miniature.Settings(found)
+    shown, own = filled(all_scores, results) if papers else [], own_tables(table)
+    tested = [row for paper in registry.papers() for row in claim_rows(paper, results)] if papers else []
+    theirs = figures(shown, own, found) if papers else own_figures(own, found)
+    drawn = [*miniature_figures.figures(settings), *theirs]
+    small, tried = miniature.claim_rows(settings), searched(searches, known)
+    return Contents(
+        found, cells, all_scores, table, method_names(found), shown, own, drawn, tested, tried, small, papers
+    )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from repro.papers import registry
 from repro.papers.registry import Reported
-from repro.report import comparison, exhibit_tables, own_tables, searches
+from repro.report import comparison, exhibit_tables, miniature, own_tables, searches
 from repro.report.checklist import checklist
 from repro.report.claims import ClaimRow
 from repro.report.contents import Contents
@@ -44,21 +44,36 @@ we used a part of the data. *Not run*: no score of ours. A stand-in model that n
 def document(contents: Contents) -> str:
     """The text of `REPORT.md`."""
     found = contents.groups
-    parts = [f"# Our numbers beside the papers'\n\n{status_line(found)}\n", _HOW_TO_READ]
-    parts.append(f"## Claims\n\n{claims_line(contents.claims)}\n\n{_claims(contents.claims)}")
+    parts = [f"# {title(contents)}\n\n{status_line(found)}\n", _HOW_TO_READ]
+    if contents.miniature:
+        parts.append(_miniature(contents.miniature))
+    if contents.papers:
+        parts.append(f"## Claims\n\n{claims_line(contents.claims)}\n\n{_claims(contents.claims)}")
     parts.append(f"## Reproducibility checklist\n\n{_checklist(found)}")
-    parts.append(f"## Exhibits\n\n{_exhibits(contents.exhibits)}")
-    parts.append(f"## Comparison\n\n{comparison.markdown(contents.rows)}")
+    if contents.papers:
+        parts.append(f"## Exhibits\n\n{_exhibits(contents.exhibits)}")
+        parts.append(f"## Comparison\n\n{comparison.markdown(contents.rows)}")
     parts.append(_own(contents))
     parts.append(searches.section(contents.searches))
     parts.append(_figures(contents))
-    head = ["paper", "printed results", "with a comparable run", "not run"]
-    parts.append("## Coverage\n\n" + table_text(head, coverage(contents.scores, contents.cells)))
-    parts += [_corrections(), _findings()]
+    if contents.papers:
+        head = ["paper", "printed results", "with a comparable run", "not run"]
+        parts.append("## Coverage\n\n" + table_text(head, coverage(contents.scores, contents.cells)))
+        parts += [_corrections(), _findings()]
     pages = sorted(found, key=lambda g: _page_order(g, contents.names))
     parts += ["## Runs\n", *(_group_page(group, contents.names[group.key]) for group in pages)]
     parts.append(_failures(found))
     return "\n".join(parts)
+
+
+def title(contents: Contents) -> str:
+    """The title of a report."""
+    return "Our numbers beside the papers'" if contents.papers else "The papers in miniature"
+
+
+def _miniature(rows: Sequence[miniature.ClaimRow]) -> str:
+    lines = ([escape(text) for text in miniature.texts(row)] for row in rows)
+    return f"## Claims in miniature\n\n{miniature.NOTE} {miniature.line(rows)}\n\n{table_text(miniature.HEAD, lines)}"
 
 
 def _page_order(group: Group, names: Mapping[str, str]) -> tuple[object, ...]:

@@ -29,7 +29,7 @@ class Written:
     paths: tuple[Path, ...]
 
 
-def write_report(store_root: str | Path, out_dir: str | Path) -> Written:
+def write_report(store_root: str | Path, out_dir: str | Path, papers: bool = True) -> Written:
     """Writes `REPORT.md`, `index.html`, `tables/` and `figures/` from the records of a store.
 
     Equal records give equal bytes, with the same matplotlib. Files that are there already with the same content are
@@ -38,17 +38,18 @@ def write_report(store_root: str | Path, out_dir: str | Path) -> Written:
     Args:
         store_root: the folder of the records; the files of searches stand beside it.
         out_dir: where the files go.
+        papers: as for `contents`.
 
     Raises:
         StoreError: a damaged record, or a folder that cannot be read or written.
     """
     with _uncollected():
-        return _write(Path(store_root), Path(out_dir))
+        return _write(Path(store_root), Path(out_dir), papers)
 
 
-def _write(store_root: Path, out_dir: Path) -> Written:
+def _write(store_root: Path, out_dir: Path, papers: bool) -> Written:
     tried = journal.all_of(store_root.parent)
-    found = contents(Store(store_root).records(statistics=False), registry.cells(), tried)
+    found = contents(Store(store_root).records(statistics=False), registry.cells(), tried, papers)
     folder = out_dir / "figures"
     drawings = {figure.name: drawn(figure, folder) for figure in found.figures}
     files: dict[str, bytes] = {name: text.encode() for name, text in texts(found).items()}
@@ -82,8 +83,9 @@ def report_files(records: Iterable[Record], cells: Sequence[Reported]) -> dict[s
 def texts(found: Contents) -> dict[str, str]:
     """As `report_files`, of contents that are there already."""
     files = {"REPORT.md": document(found)}
-    files["tables/comparison.csv"] = comparison.comma_separated(found.rows)
-    files["tables/comparison.md"] = comparison.markdown(found.rows)
+    if found.papers:
+        files["tables/comparison.csv"] = comparison.comma_separated(found.rows)
+        files["tables/comparison.md"] = comparison.markdown(found.rows)
     for exhibit in found.exhibits:
         files |= exhibit_tables.files(exhibit)
     for table in found.own:

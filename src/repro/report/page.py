@@ -14,10 +14,10 @@ from pathlib import Path
 from string import Template
 
 from repro.papers import registry
-from repro.report import plotting
+from repro.report import miniature, plotting
 from repro.report.checklist import checklist
 from repro.report.contents import Contents
-from repro.report.document import coverage, status_line
+from repro.report.document import coverage, status_line, title
 from repro.report.exhibits import NO_CELL, NOT_RUN, Filled, Place
 from repro.report.markdown import interval, number
 from repro.report.own_tables import OwnTable
@@ -59,6 +59,7 @@ def page(contents: Contents, drawings: Mapping[str, str]) -> str:
         policy=policy,
         style=style,
         script=script,
+        title=escape(title(contents), quote=False),
         lead=escape(status_line(contents.groups)),
         nav="".join(f'<li><a href="#{key}">{escape(title)}</a></li>' for key, title, _ in sections),
         filters="\n".join(
@@ -81,13 +82,19 @@ def _hash(text: str) -> str:
 
 def _sections(contents: Contents, data: PageData, drawings: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """(id, title, HTML) of each section, in order; fills `data` on the way."""
+    small = [("miniature", "Claims in miniature", _miniature(contents.miniature))] if contents.miniature else []
+    figures = ("figures", "Figures", "\n".join(_figure(figure, drawings[figure.name]) for figure in contents.figures))
+    check = ("checklist", "Reproducibility checklist", _checklist(contents))
+    if not contents.papers:
+        return [*small, figures, ("own", "Our own runs", _own(contents.own, data)), check]
     return [
+        *small,
         ("claims", "Claims", _claims(contents)),
-        ("checklist", "Reproducibility checklist", _checklist(contents)),
+        check,
         ("exhibits", "The papers' tables and figures", _exhibits(contents.exhibits, data)),
         ("own", "Our own runs", _own(contents.own, data)),
         ("searches", "Searches", _searches(contents.searches)),
-        ("figures", "Figures", "\n".join(_figure(figure, drawings[figure.name]) for figure in contents.figures)),
+        figures,
         ("coverage", "Coverage", _coverage(contents)),
         ("corrections", "Corrections to widely quoted numbers", _corrections()),
         ("contradictions", "Numbers that contradict their own paper", _findings()),
@@ -111,6 +118,15 @@ def _scroll(inner: str, label: str) -> str:
 
 
 # ---- claims, checklist, coverage, contradictions
+
+
+def _miniature(rows: Sequence[miniature.ClaimRow]) -> str:
+    lines = []
+    for row in rows:
+        name, says, of, verdict, why = (escape(text) for text in miniature.texts(row))
+        marks = f"{row.verdict.replace(' ', '-')}{' one' if row.one_run else ''}"
+        lines.append([name, says, of, f'<span class="{marks}">{verdict}</span>', why])
+    return _paragraph(f"{miniature.NOTE} {miniature.line(rows)}") + _table(miniature.HEAD, lines, "Claims in miniature")
 
 
 def _claims(contents: Contents) -> str:

@@ -56,6 +56,7 @@ class Console:
         tracker: gets training loss and evaluations.
         file: where `repro status` reads how far the trial is.
         stop: of a gang, whose trials share it, and share the terminal: there is no bar then. None: one of its own.
+        on_step: called with (steps done, steps in all) after every step.
     """
 
     def __init__(
@@ -65,8 +66,9 @@ class Console:
         tracker: Any,
         file: ProgressFile | None = None,
         stop: StopRequest | None = None,
+        on_step: Callable[[int, int], object] | None = None,
     ):
-        self.name, self.steps, self.tracker, self.file = name, steps, tracker, file
+        self.name, self.steps, self.tracker, self.file, self.on_step = name, steps, tracker, file, on_step
         self._alone, self._stop = stop is None, stop or StopRequest()
         self._started: tuple[float, int, int] | None = None
         self._bar: Any = None
@@ -123,6 +125,8 @@ class Console:
         self.tracker.log({"train/loss": loss, "train/tokens_per_second": speed}, progress.step)
         if self.file is not None:
             self.file.trained(progress.step, loss)
+        if self.on_step is not None:
+            self.on_step(progress.step, self.steps)
         if self._bar is not None:
             self._bar.update(self._task, completed=progress.step, note=note)
         elif now - self._said > LINE_SECONDS:
