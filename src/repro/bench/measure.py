@@ -1,0 +1,127 @@
+"""One workload, every way of running it, in one process and interleaved."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from repro.bench.flops import padded_share, tokens, useful
+from repro.bench.ours import Ours
+from repro.bench.theirs import Theirs
+from repro.bench.timing import interleaved, product, product_flops, saved_bytes, summary
+from repro.bench.workloads import SUITES, Workload
+
+OURS = {
+    "packed": ("float32", True),
+    "packed bfloat16": ("bfloat16", True),
+    "padded": ("float32", False),
+    "padded bfloat16": ("bfloat16", False),
+}
+"""Variant: (dtype of the frozen weights, trainer.packing)"""
+THEIRS: Mapping[str, Mapping[str, Any]] = {
+    "peft": {},
+    "peft bfloat16 autocast": {"autocast": True},
+    "peft Trainer": {"trainer": True},
+    "peft fixed length": {"fixed": True},
+}
+VARIANTS = (*OURS, *THEIRS)
+BASE = "peft"
+"""What every ratio is taken against."""
+PRODUCTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def made(workload: Workload, variant: str, device: torch.device, ours: Ours | None = None) -> Ours | Theirs:
+    """A way of running the workload; `ours` gives the prompt that all begin with."""
+    if variant in OURS:
+        dtype, packing = OURS[variant]
+        return Ours(workload, dtype, packing, device)
+    options = dict(THEIRS[variant])
+    pad_to = workload.padded_to if options.pop("fixed", False) else None
+    start = ours or Ours(workload, "float32", False, device)
+    return Theirs(workload, device, start.method, pad_to=pad_to, **options)
+
+
+def measured(workload: Workload, rounds: int, device: torch.device, variants: tuple[str, ...] = VARIANTS) -> Any:
+    """Times, ratios, utilisation and saved activations of a workload, as results/bench keeps them."""
+    first = Ours(workload, "float32", True, device)
+    runs: dict[str, Ours | Theirs] = {variant: made(workload, variant, device, first) for variant in variants}
+    checks = {variant: run.losses() for variant, run in runs.items()}
+    saved = {variant: _saved(run) for variant, run in runs.items()}
+
+    def pass_of(run: Ours | Theirs) -> Callable[[], float | None]:
+        def one() -> float | None:
+            run.one_pass()
+            return run.seconds if isinstance(run, Theirs) and run.trainer else None
+
+        return one
+
+    work = {variant: pass_of(run) for variant, run in runs.items()}
+    rates = {f"product {name}": product(dtype, device) for name, dtype in PRODUCTS.items()}
+    times = interleaved(work | rates, rounds, device)
+    rate = {name: product_flops() / summary(times[f"product {name}"])["median"] for name in PRODUCTS}
+    needed, real = useful(workload), tokens(workload)
+    return {
+        "workload": workload.what,
+        "batches": workload.batches,
+        "batch_size": workload.batch_size,
+        "real_share": padded_share(workload),
+        "useful_gflop": needed / 1e9,
+        "matmul_gflops": {name: value / 1e9 for name, value in rate.items()},
+        "rounds": rounds,
+        "variants": {
+            variant: _row(times[variant], times.get(BASE, times[variant]), needed, real, rate[_dtype(variant)])
+            | {"saved_mb": saved[variant] / 1e6, "loss": checks[variant]}
+            for variant in variants
+        },
+    }
+
+
+def _dtype(variant: str) -> str:
+    return "bfloat16" if "bfloat16" in variant else "float32"
+
+
+def _row(seconds: list[float], base: list[float], needed: float, real: int, rate: float) -> dict[str, Any]:
+    """Ratios are of medians; their spread is the quartiles of the ratios round by round."""
+    found, ratios = summary(seconds), summary([b / own for b, own in zip(base, seconds, strict=True)])
+    median = found["median"]
+    return {
+        "seconds": found,
+        "speed": {"median": summary(base)["median"] / median, "low": ratios["low"], "high": ratios["high"]},
+        "tokens_per_second": real / median,
+        "utilisation": needed / median / rate,
+    }
+
+
+def _saved(run: Ours | Theirs) -> float:
+    """Mean bytes a step that autograd keeps."""
+    whole: Any = run.model if isinstance(run, Theirs) else run.adapter.backbone.whole
+    parameters = list(whole.parameters())
+    sizes = [saved_bytes(lambda index=index: run.forward_backward(index), parameters) for index in range(len(run.examples))]
+    trained = parameters + ([] if isinstance(run, Theirs) else list(run.method.parameters.values()))
+    for parameter in trained:
+        parameter.grad = None
+    return sum(sizes) / len(sizes)
+
+
+def peak_megabytes(suite: str, name: str, variant: str, script: Path) -> float:
+    """Peak memory of one variant alone, in a process of its own: resident on a CPU, allocated on a GPU."""
+    command = [sys.executable, str(script), "--suite", suite, "--only", name, "--peak-of", variant]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def own_peak(suite: str, name: str, variant: str, device: torch.device) -> float:
+    """What `peak_megabytes` asks its process for: a pass of training, in MB above a process that has loaded torch."""
+    workload = next(one for one in SUITES[suite] if one.name == name)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    made(workload, variant, device).one_pass()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3

@@ -1,0 +1,154 @@
+"""docs/performance.md and its figure, from the files in results/bench."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HEAD = """# Performance
+
+Written by `python scripts/bench.py --page` from `results/bench/*.json`; a test compares them.
+
+## What is fast, and why
+
+- **No padding.** `trainer.packing=auto` lays the sequences of a batch end to end, one row of real tokens through every
+  matrix, norm and activation; attention takes them apart again, each with its trial's prefix, sequences of one length
+  in one call. Batches are those of the data order: no sampling by length, which would change the gradient's noise.
+  Loss and gradients equal the padded batch's (float64: 1e-10; float32: 3e-5 of the largest; `tests/parity/test_packing.py`).
+  Dropout is drawn in another order, so a trial with dropout is another draw of the same distribution. `false` never
+  packs; `true` packs wherever it can be done. It cannot, and the batch stays padded to its longest: with an infix, on
+  DeBERTa and GLM (their attention is their own), behind a sliding window, with bottleneck adapters of several trials,
+  and while generating. `auto` also leaves models so small that cutting costs more than padding.
+- **Frozen means frozen.** No gradient of a weight, no input kept for one, nothing below the lowest prompt
+  (`tests/training/test_frozen.py`). GPT-2's GELU is one kernel, T5's and Llama's norm keeps one copy, where sequences
+  are packed. What makes a prompt (an MLP, an LSTM) runs once a step, however many micro-batches there are.
+- **The language-model head runs on label positions only.**
+- **T5's cross-attention** compares a label's queries with the encoder's output itself while targets are shorter than a
+  head, instead of projecting every input token to keys and values; the same numbers.
+- **`trainer.dtype=bfloat16`** stores the frozen weights in bfloat16 (autocast would cast them at every use and keep the
+  copies); prompts, heads and the optimiser stay float32.
+- **`task.decoding.labels=score`** decodes a class task as text by its labels, the source read once for all of them,
+  instead of generating. The papers generated, so `generate` is the default.
+"""
+METHOD = """
+## How it is measured
+
+{machine}
+
+One process, all variants after one another in every round, each round beginning with another; a unit is one pass of
+training steps over the same {batches} batches. Numbers are medians of {rounds} rounds; a ratio is one of medians, with
+quartiles of the rounds' own ratios in brackets. Weights are random and ids drawn: only shapes and lengths matter, and
+all variants start from the same weights and the same prompt (their losses agree to {agreement:.0e}). `peft` is peft with
+a plain loop, AdamW, sdpa and batches padded to their longest, without dropout.
+
+- *utilisation*: FLOPs that the mathematics needs (`src/repro/bench/flops.py`) over the time and over the rate of a bare
+  2048 x 1024 x 4096 product of the same type in the same run.
+- *kept*: bytes that autograd keeps for the backward pass, a step.
+- *peak*: what a process of its own needs beyond loaded libraries, weights included.
+
+`make bench` runs it; `make bench-gpu` is the same script on the papers' own shapes and needs a CUDA device. There is no
+GPU result here: none was at hand.
+"""
+
+
+def page(folder: Path) -> str:
+    """The whole page."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    cpu = found.get("cpu")
+    parts = [HEAD]
+    if cpu is None:
+        return HEAD + "\nNothing was measured yet: `make bench`.\n"
+    parts.append(_method(cpu))
+    parts += [_workload(name, one) for name, one in cpu["workloads"].items()]
+    parts.append("![speed against peft](../results/bench/cpu.svg)\n")
+    parts.append(_padding(cpu.get("padding", {})))
+    parts.append(_gangs(found.get("gang")))
+    return "\n".join(part for part in parts if part)
+
+
+def _method(cpu: Mapping[str, Any]) -> str:
+    machine, workloads = cpu["machine"], list(cpu["workloads"].values())
+    facts = f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads; torch {machine['torch']}, "
+    facts += f"transformers {machine['transformers']}; load before and after: {machine['load']}, {cpu['load_after']}."
+    rounds, batches = workloads[0]["rounds"], workloads[0]["batches"]
+    worst = max(_disagreement(one) for one in workloads)
+    return METHOD.format(machine=facts, rounds=rounds, batches=batches, agreement=worst)
+
+
+def _disagreement(workload: Mapping[str, Any]) -> float:
+    """Largest relative difference of a float32 variant's loss from peft's."""
+    variants = workload["variants"]
+    exact = [row["loss"] for name, row in variants.items() if "bfloat16" not in name and "fixed" not in name]
+    pairs = [(a, b) for losses in exact for a, b in zip(losses, variants["peft"]["loss"], strict=True)]
+    return max(abs(a - b) / abs(b) for a, b in pairs)
+
+
+def _workload(name: str, one: Mapping[str, Any]) -> str:
+    lines = [
+        f"### {one['workload']}\n",
+        f"{one['real_share']:.0%} of a padded batch are real tokens. A pass needs {one['useful_gflop']:.0f} GFLOP; bare "
+        f"products run at {one['matmul_gflops']['float32']:.0f} GFLOP/s (float32) and "
+        f"{one['matmul_gflops']['bfloat16']:.0f} (bfloat16).\n",
+        "| | seconds a pass | speed, peft = 1 | tokens/s | utilisation | kept, MB | peak, MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for variant, row in one["variants"].items():
+        seconds, speed, peak = row["seconds"], row["speed"], row.get("peak_mb")
+        lines.append(
+            f"| {variant} | {seconds['median']:.2f} [{seconds['low']:.2f}, {seconds['high']:.2f}] "
+            f"| {speed['median']:.2f} [{speed['low']:.2f}, {speed['high']:.2f}] | {row['tokens_per_second']:.0f} "
+            f"| {row['utilisation']:.0%} | {row['saved_mb']:.0f} | {'-' if peak is None else f'{peak:.0f}'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _padding(found: Mapping[str, Any]) -> str:
+    lines = [
+        "## Padding on real data\n",
+        "Real tokens over positions of one epoch's batches, each padded to its longest (inputs; with targets in a decoder).\n",
+        "| task, tokenizer | training sequences | batch | real | real, all padded to the longest of the split |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in found.items():
+        if "missing" in row:
+            lines.append(f"| {name} | not here | | | |")
+        else:
+            lines.append(
+                f"| {name} | {row['examples']:,} | {row['batch_size']} | {row['real']:.0%} "
+                f"| {row['real_at_fixed_length']:.0%} ({row['longest']}) |"
+            )
+    return "\n".join(lines) + "\n" if found else ""
+
+
+def _gangs(found: Mapping[str, Any] | None) -> str:
+    """Several trials in one pass: its own measurement writes results/bench/gang.json with `markdown`."""
+    return "" if found is None else str(found["markdown"])
+
+
+def figure(cpu: Mapping[str, Any], path: Path) -> None:
+    """Bars of speed against peft, quartiles as whiskers."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    matplotlib.rcParams["svg.hashsalt"] = "repro"  # else ids in the file are drawn anew
+    workloads = cpu["workloads"]
+    names = list(next(iter(workloads.values()))["variants"])
+    drawn, axes = pyplot.subplots(figsize=(8, 3.2), layout="constrained")
+    for place, variant in enumerate(names):
+        rows = [one["variants"][variant]["speed"] for one in workloads.values()]
+        at = [index + (place - (len(names) - 1) / 2) * 0.8 / len(names) for index in range(len(rows))]
+        heights = [row["median"] for row in rows]
+        below = [max(0.0, row["median"] - row["low"]) for row in rows]
+        above = [max(0.0, row["high"] - row["median"]) for row in rows]
+        axes.bar(at, heights, 0.8 / len(names), label=variant)
+        axes.errorbar(at, heights, [below, above], fmt="none", ecolor="black", elinewidth=0.7)
+    axes.axhline(1.0, color="grey", linewidth=0.7)
+    axes.set_xticks(range(len(workloads)), [one["workload"].split(",")[0] for one in workloads.values()])
+    axes.set_ylabel("training speed, peft = 1")
+    axes.legend(fontsize=7, ncols=2)
+    drawn.savefig(path, metadata={"Date": None})
+    pyplot.close(drawn)
