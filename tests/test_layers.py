@@ -108,6 +108,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "task_configs",
         "tasks",
     },
+    # `scripts/bench.py`: training steps as a trial makes them, and peft beside them.
+    "bench": {ANY},
     # `repro params`: what a method would train on a model, counted without weights.
     "params": {ANY},
 }
@@ -124,7 +126,7 @@ ONLY_IN: dict[str, set[str]] = {
         *("params", "task_configs"),
     },
     "scipy": {"stats"},
-    "matplotlib": {"report"},
+    "matplotlib": {"report", "bench"},
     "wandb": {"tracking"},
     "submitit": {"jobs"},
 }

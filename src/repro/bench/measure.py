@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def _saved(run: Ours | Theirs) -> float:
     """Mean bytes a step that autograd keeps."""
     whole: Any = run.model if isinstance(run, Theirs) else run.adapter.backbone.whole
     parameters = list(whole.parameters())
-    sizes = [saved_bytes(lambda index=index: run.forward_backward(index), parameters) for index in range(len(run.examples))]
+    sizes = [saved_bytes(partial(run.forward_backward, index), parameters) for index in range(len(run.examples))]
     trained = parameters + ([] if isinstance(run, Theirs) else list(run.method.parameters.values()))
     for parameter in trained:
         parameter.grad = None

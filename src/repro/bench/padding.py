@@ -1,4 +1,4 @@
-"""How much of a padded batch is padding on real data: token ids of a task, its recipe's batch size, one epoch's order."""
+"""How much of a padded batch is padding on real data: a task's token ids, its recipe's batch size, an epoch's order."""
 
 from __future__ import annotations
 

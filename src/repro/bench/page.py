@@ -16,8 +16,8 @@ Written by `python scripts/bench.py --page` from `results/bench/*.json`; a test 
 - **No padding.** `trainer.packing=auto` lays the sequences of a batch end to end, one row of real tokens through every
   matrix, norm and activation; attention takes them apart again, each with its trial's prefix, sequences of one length
   in one call. Batches are those of the data order: no sampling by length, which would change the gradient's noise.
-  Loss and gradients equal the padded batch's (float64: 1e-10; float32: 3e-5 of the largest; `tests/parity/test_packing.py`).
-  Dropout is drawn in another order, so a trial with dropout is another draw of the same distribution. `false` never
+  Loss and gradients equal the padded batch's (`tests/parity/test_packing.py`; float64: 1e-10, float32: 3e-5 of the
+  largest). Dropout is drawn in another order, so a trial with dropout is another draw of the same distribution. `false` never
   packs; `true` packs wherever it can be done. It cannot, and the batch stays padded to its longest: with an infix, on
   DeBERTa and GLM (their attention is their own), behind a sliding window, with bottleneck adapters of several trials,
   and while generating. `auto` also leaves models so small that cutting costs more than padding.
@@ -40,8 +40,8 @@ METHOD = """
 One process, all variants after one another in every round, each round beginning with another; a unit is one pass of
 training steps over the same {batches} batches. Numbers are medians of {rounds} rounds; a ratio is one of medians, with
 quartiles of the rounds' own ratios in brackets. Weights are random and ids drawn: only shapes and lengths matter, and
-all variants start from the same weights and the same prompt (their losses agree to {agreement:.0e}). `peft` is peft with
-a plain loop, AdamW, sdpa and batches padded to their longest, without dropout.
+all variants start from the same weights and the same prompt (their losses agree to {agreement:.0e}). `peft` is peft in a
+plain loop, AdamW, sdpa and batches padded to their longest, without dropout.
 
 - *utilisation*: FLOPs that the mathematics needs (`src/repro/bench/flops.py`) over the time and over the rate of a bare
   2048 x 1024 x 4096 product of the same type in the same run.
@@ -88,8 +88,8 @@ def _disagreement(workload: Mapping[str, Any]) -> float:
 def _workload(name: str, one: Mapping[str, Any]) -> str:
     lines = [
         f"### {one['workload']}\n",
-        f"{one['real_share']:.0%} of a padded batch are real tokens. A pass needs {one['useful_gflop']:.0f} GFLOP; bare "
-        f"products run at {one['matmul_gflops']['float32']:.0f} GFLOP/s (float32) and "
+        f"{one['real_share']:.0%} of a padded batch are real tokens. A pass needs {one['useful_gflop']:.0f} GFLOP; "
+        f"bare products run at {one['matmul_gflops']['float32']:.0f} GFLOP/s (float32) and "
         f"{one['matmul_gflops']['bfloat16']:.0f} (bfloat16).\n",
         "| | seconds a pass | speed, peft = 1 | tokens/s | utilisation | kept, MB | peak, MB |",
         "|---|---|---|---|---|---|---|",
@@ -107,7 +107,7 @@ def _workload(name: str, one: Mapping[str, Any]) -> str:
 def _padding(found: Mapping[str, Any]) -> str:
     lines = [
         "## Padding on real data\n",
-        "Real tokens over positions of one epoch's batches, each padded to its longest (inputs; with targets in a decoder).\n",
+        "Real tokens over positions of an epoch's batches, each padded to its longest (with targets in a decoder).\n",
         "| task, tokenizer | training sequences | batch | real | real, all padded to the longest of the split |",
         "|---|---|---|---|---|",
     ]

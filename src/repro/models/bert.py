@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from repro.models.bert_layer import LastBertLayer, prepared
 from repro.models.families import Family, PositionModule, Sites
 
 
@@ -21,5 +22,7 @@ FAMILY = Family(
     positions=lambda model: [PositionModule(model.embeddings.position_embeddings, "encoder", 0)],
     hidden_dropout=("hidden_dropout_prob",),
     attention_dropout=("attention_probs_dropout_prob",),
+    prepare=prepared(LastBertLayer),
+    trims=True,
     lm_head=lambda whole: whole.cls,
 )

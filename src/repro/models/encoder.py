@@ -14,6 +14,7 @@ from repro.models.base import Backbone, Placed, RowLoss, head_logits, place, row
 from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
 from repro.models.packer import inputs_of, packs, sites_of
+from repro.models.packing import Packed
 from repro.models.span_encoding import SpanOptions, WindowAnswer, window_answer
 from repro.models.vocabulary import likeliest
 
@@ -53,37 +54,48 @@ class EncoderAdapter:
         text = self.backbone.model.embeddings(input_ids=batch.ids, token_type_ids=batch.token_types)
         return place(text, batch, injection)
 
-    def hidden(self, batch: Batch, injection: Injection) -> Tensor:
-        """Last hidden states [N, T, D] of the real tokens: the prompt's own are dropped."""
+    def hidden(self, batch: Batch, injection: Injection, read: Tensor | None = None) -> Tensor:
+        """Last hidden states [N, T, D] of the real tokens: the prompt's own are dropped.
+
+        Args:
+            read: [N] the only token of each row whose state is wanted (others may be zeros); None: all.
+        """
         backbone = self.backbone
         backbone.inject(injection, rows_or_none(injection, batch))
         if injection.embeds is None:
             inputs = {"input_ids": batch.ids, "attention_mask": batch.mask, "token_type_ids": batch.token_types}
-            return self._last_hidden(batch, injection, inputs)
+            return self._last_hidden(batch, injection, inputs, read)
         placed = self._embedded(batch, injection)
         types = None if batch.token_types is None else placed.spread(batch.token_types, 0)
         inputs = {"inputs_embeds": placed.embeds, "attention_mask": placed.mask, "token_type_ids": types}
-        out = self._last_hidden(batch, injection, inputs)
         where = placed.where
         if injection.pooled_at_prompt:
             where = torch.cat([torch.zeros_like(where[:, :1]), where[:, 1:]], 1)
+        out = self._last_hidden(
+            batch, injection, inputs, None if read is None else where.gather(1, read[:, None])[:, 0]
+        )
         return out.gather(1, where[..., None].expand(-1, -1, placed.embeds.shape[2]))
 
-    def _last_hidden(self, batch: Batch, injection: Injection, inputs: Mapping[str, Tensor | None]) -> Tensor:
-        """The model's [N, T, D] of its inputs [N, T, ...]; of packed sequences, zeros on padding."""
+    def _last_hidden(
+        self, batch: Batch, injection: Injection, inputs: Mapping[str, Tensor | None], read: Tensor | None
+    ) -> Tensor:
+        """The model's [N, T, D] of its inputs [N, T, ...]; of packed sequences, zeros where nothing is `read` [N]."""
         backbone, mask = self.backbone, inputs["attention_mask"]
         assert mask is not None
         if not packs(backbone, batch, injection, {"encoder": mask}):
             return backbone.model(**inputs).last_hidden_state
         sites = sites_of(backbone, {"encoder": mask})
         backbone.pack(sites)
-        packed = sites["encoder"].queries
-        return packed.unpack(backbone.model(**inputs_of(backbone, packed, **inputs)).last_hidden_state)
+        packed = wanted = sites["encoder"].queries
+        if read is not None and backbone.family.trims:
+            wanted = Packed(torch.zeros_like(mask).scatter_(1, read[:, None], 1), packed.order)
+            sites["encoder"].read = wanted
+        return wanted.unpack(backbone.model(**inputs_of(backbone, packed, **inputs)).last_hidden_state)
 
     def logits(self, batch: Batch, injection: Injection, training: bool = False) -> Tensor:
         """Of the form, float32: [N, C] (pair, ranking, cloze), [N / choices, choices] (choice), [N, T, C] (tagging) or
         [N, T, 2] (span)."""
-        features = self.hidden(batch, injection)
+        features = self.hidden(batch, injection, self._read(batch))
         if self.form == "cloze":
             return self._word_logits(features, batch)
         assert injection.head is not None, "an encoder needs a head"
@@ -99,6 +111,12 @@ class EncoderAdapter:
         if self.form == "choice":
             return logits.view(-1, batch.choices)
         return within_spans(logits, batch.label_spans)
+
+    def _read(self, batch: Batch) -> Tensor | None:
+        """[N] the token that the form looks at: [CLS] or the gap; None: every token."""
+        if self.form in ("tagging", "span"):
+            return None
+        return torch.zeros_like(batch.rows) if self.form != "cloze" else batch.mask_at
 
     def _word_logits(self, features: Tensor, batch: Batch) -> Tensor:
         """The language-model head's logits at the mask token: the classes' words' [N, C] or all [N, V], float32."""

@@ -57,6 +57,8 @@ class Family:
     """Changes a loaded model whose attention is its own so that it takes prefixes; returns the deviations it causes."""
     packs: bool = True
     """Sequences can be laid end to end: all its attention goes through `models.injection`."""
+    trims: bool = False
+    """Encoders: the last layer can be computed at the read positions alone (`bert_layer`)."""
     bias: Callable[[Any], Mapping[str, Callable[[int, torch.dtype], Tensor]]] = lambda model: {}
     """Loaded model to {site: length T to what is added to all scores [1, H, T, T]} (relative positions)."""
     absorbs: Callable[[Any, Packed, Packed], bool] | None = None

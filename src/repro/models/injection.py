@@ -161,6 +161,14 @@ def _attend(
     return changed, *rest
 
 
+def attend_site(module: Any, query: Tensor, key: Tensor, value: Tensor, site: Site, **kwargs: Any) -> Tensor:
+    """Attention of packed queries [1, H, M, Dh] over packed keys, behind the module's prefix: [1, M, H, Dh]."""
+    base = str(module.config._attn_implementation).removeprefix("repro_")
+    function = _library_function(base, module)
+    out, _ = attend_packed(function, module, query, key, value, site, attached(module), base, **kwargs)
+    return out
+
+
 def _attend_prefix(
     base: str,
     module: nn.Module,

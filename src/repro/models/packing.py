@@ -89,6 +89,12 @@ class Packed:
         self.positions = (chosen.cumsum(1) - 1)[sequence, place]
         """[S] place of each token in its sequence, from 0"""
 
+    def places_in(self, whole: Packed) -> Tensor:
+        """[S] place of each of these tokens in the packed row of all tokens of the same sequences."""
+        at = torch.empty(self.shape[0] * self.shape[1], dtype=torch.long, device=self.places.device)
+        at[whole.places] = torch.arange(len(whole.places), device=at.device)
+        return at[self.places]
+
     def pack(self, padded: Tensor) -> Tensor:
         """[N, T, ...] to [1, S, ...]"""
         return take(padded.flatten(0, 1), self.places)[None]
@@ -204,7 +210,15 @@ class Site:
     ):
         self.queries, self.keys, self.causal, self.width = queries, keys, causal, width
         self.bias, self.absorbed, self.branches = bias, absorbed, branches
+        self.read: Packed | None = None
+        """Self-attention that is not causal: the tokens whose last states are read, where it is not all of them."""
         self._masks: dict[Any, Tensor | None] = {}
+
+    @cached_property
+    def of_read(self) -> Site:
+        """How the read tokens look at all of them, in the last layer."""
+        assert self.read is not None and not self.causal and self.bias is None
+        return Site(self.read, self.keys, causal=False, width=self.width)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:

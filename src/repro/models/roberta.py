@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from repro.models.bert import FAMILY as BERT
+from repro.models.bert_layer import LastRobertaLayer, prepared
 from repro.models.families import PositionModule
 
 
@@ -15,4 +16,10 @@ def positions(model: Any) -> list[PositionModule]:
     return [PositionModule(embeddings.position_embeddings, "encoder", 0, first=embeddings.padding_idx + 1)]
 
 
-FAMILY = replace(BERT, name="roberta", positions=positions, lm_head=lambda whole: whole.lm_head)
+FAMILY = replace(
+    BERT,
+    name="roberta",
+    positions=positions,
+    prepare=prepared(LastRobertaLayer),
+    lm_head=lambda whole: whole.lm_head,
+)

@@ -1,0 +1,241 @@
+"""The parts of packed reading: layout, the choice, lean norms and activations, absorbed keys, a trimmed last layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+from transformers import activations
+from transformers.models.llama import modeling_llama
+from transformers.models.t5 import modeling_t5
+
+from repro.methods.base import Adapter, Head, Injection, KeyValue
+from repro.models.base import Backbone
+from repro.models.batch import IGNORE, Encoded, collate
+from repro.models.lean import install
+from repro.models.loading import adapt, load_backbone
+from repro.models.packer import packs
+from repro.models.packing import Packed, by_length, spread, take
+
+CONF = Path(__file__).parents[2] / "conf" / "model"
+
+
+def tiny(name: str, dtype: str = "float64", form: str = "text_to_text", **trainer: Any) -> Backbone:
+    facts = yaml.safe_load((CONF / f"tiny-{name}.yaml").read_text())
+    return load_backbone(facts, {"dtype": dtype, "attention": "sdpa", **trainer}, torch.device("cpu"), form)[0]
+
+
+def rows(lengths: tuple[int, ...], total: int) -> Tensor:
+    return (torch.arange(total) < torch.tensor(lengths)[:, None]).long()
+
+
+# Layout ---------------------------------------------------------------------------------------------------------------
+
+
+def test_tokens_lie_sequence_behind_sequence_the_shortest_first():
+    mask = rows((3, 1, 2), 4)
+    order = by_length(mask)
+    packed = Packed(mask, order)
+    assert order.tolist() == [1, 2, 0]
+    assert packed.lengths == (1, 2, 3)
+    assert packed.rows.tolist() == [1, 2, 2, 0, 0, 0]
+    assert packed.positions.tolist() == [0, 0, 1, 0, 1, 2]
+    numbers = torch.arange(12.0).view(3, 4)
+    assert packed.pack(numbers).tolist() == [[4, 8, 9, 0, 1, 2]]
+    assert packed.unpack(packed.pack(numbers)).tolist() == (numbers * mask).tolist()
+
+
+def test_positions_count_real_tokens_where_padding_is_on_the_left():
+    mask = rows((3, 1), 4).flip(1)
+    packed = Packed(mask, by_length(mask))
+    assert packed.positions.tolist() == [0, 0, 1, 2]
+    assert packed.pack(torch.arange(8).view(2, 4)).tolist() == [[7, 1, 2, 3]]
+
+
+def test_the_second_length_breaks_ties_of_the_first():
+    assert by_length(rows((2, 2, 1), 3), rows((3, 1, 2), 3)).tolist() == [2, 1, 0]
+
+
+def test_spread_and_take_are_each_others_inverse_and_gradient():
+    places = torch.tensor([4, 0, 3])
+    values = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    padded = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(take(spread(values, places, 6), places), values)
+    assert torch.autograd.gradcheck(lambda x: spread(x, places, 6), values)
+    assert torch.autograd.gradcheck(lambda x: take(x, places), padded)
+
+
+# The choice -----------------------------------------------------------------------------------------------------------
+
+
+def text_batch(lengths: tuple[int, ...], left: bool = False) -> Any:
+    made = [Encoded(tuple(range(6, 6 + n)), n - 1, token_labels=(IGNORE,) * (n - 1) + (7,)) for n in lengths]
+    return collate(made, 0, left=left)
+
+
+def one_kv(bone: Backbone) -> KeyValue:
+    shape = (1, bone.spec.sites["decoder"], bone.spec.heads, 2, bone.spec.head_dim)
+    return KeyValue(torch.randn(shape), torch.randn(shape))
+
+
+def test_what_cannot_be_packed_is_not():
+    bone = tiny("gpt2")
+    batch = text_batch((3, 9))
+    masks = {"decoder": batch.mask}
+    narrow = Adapter(*(torch.zeros(2, 2, 4) for _ in range(6)))
+    bone.packing = True
+    assert packs(bone, batch, Injection(), masks)
+    assert not packs(bone, text_batch((3, 9), left=True), Injection(), masks)
+    assert not packs(bone, batch, Injection(infix=one_kv(bone)), masks)
+    assert not packs(bone, batch, Injection(adapters={"decoder": narrow}), masks)
+    assert packs(
+        bone, batch, Injection(adapters={"decoder": Adapter(*(torch.zeros(1, 2, 4) for _ in range(6)))}), masks
+    )
+    bone.model.config.sliding_window = 8
+    assert not packs(bone, batch, Injection(), masks)
+    bone.model.config.sliding_window = 9
+    assert packs(bone, batch, Injection(), masks)
+    assert not packs(bone, batch, Injection(), {"decoder": torch.zeros_like(batch.mask)})
+    bone.packing = False
+    assert not packs(bone, batch, Injection(), masks)
+
+
+@pytest.mark.parametrize("name", ["deberta", "deberta-v2", "glm"])
+def test_families_with_attention_of_their_own_stay_padded(name):
+    bone = tiny(name, packing=True, form="pair")
+    assert bone.packing is True
+    batch = collate([Encoded(tuple(range(6, 6 + n)), n, label=0) for n in (3, 7)], 0)
+    assert not packs(bone, batch, Injection(), {"encoder": batch.mask})
+    head = Head(torch.randn(1, 2, 32, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64))
+    assert torch.isfinite(adapt(bone, "pair", {"max_input_length": 9, "max_target_length": 9}).losses(
+        batch, Injection(head=head)
+    ).total).all()  # fmt: skip
+
+
+def test_auto_packs_what_is_padded_and_large(monkeypatch):
+    bone = tiny("gpt2")
+    short, long = {"decoder": rows((5, 5, 5, 40), 40)}, {"decoder": rows((40, 40, 40, 40), 40)}
+    assert bone.packing == "auto"
+    batch = text_batch((3, 9))
+    assert not packs(bone, batch, Injection(), short)  # the model is tiny
+    bone.__dict__["weights"] = {"decoder": 10_000_000}
+    assert packs(bone, batch, Injection(), short)
+    bone.__dict__["weights"] = {"decoder": 100_000}
+    assert not packs(bone, batch, Injection(), long)  # no padding: nothing to win
+
+
+# Lean modules ---------------------------------------------------------------------------------------------------------
+
+
+def norms() -> list[Any]:
+    return [modeling_t5.T5LayerNorm(16), modeling_llama.LlamaRMSNorm(16)]
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_lean_norm_is_the_librarys(index, dtype):
+    plain, lean = norms()[index].to(dtype), torch.nn.Sequential(norms()[index].to(dtype))
+    with torch.no_grad():
+        plain.weight.copy_(torch.linspace(0.5, 2, 16))
+        lean[0].weight.copy_(plain.weight)
+    mode = install(lean)
+    lean.requires_grad_(False)
+    states = torch.randn(3, 5, 16, dtype=dtype) * 4
+    assert type(lean[0]) is not type(plain)
+    assert torch.equal(lean(states), plain(states))  # padded: the library's own, bit for bit
+    mode.packed = True
+    tolerance = {torch.float32: 2e-6, torch.bfloat16: 2e-2, torch.float64: 1e-6}[dtype]  # the library's is float32
+    torch.testing.assert_close(lean(states), plain(states), rtol=tolerance, atol=tolerance)
+    one, other = (states.clone().requires_grad_() for _ in range(2))
+    weights = torch.randn_like(states)
+    (lean(one) * weights).sum().backward()
+    (plain(other) * weights).sum().backward()
+    torch.testing.assert_close(one.grad, other.grad, rtol=5 * tolerance, atol=5 * tolerance)
+
+
+def test_the_gradient_of_a_lean_norm():
+    lean = torch.nn.Sequential(modeling_t5.T5LayerNorm(6).double())
+    with torch.no_grad():
+        lean[0].weight.copy_(torch.linspace(0.5, 2, 6))
+    lean.requires_grad_(False)
+    install(lean).packed = True
+    states = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lean, states)
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        lean(states)
+    assert sum(t.numel() == states.numel() for t in kept) == 1  # one copy, not the library's two or three
+
+
+def test_a_trained_gain_gets_its_gradient():
+    lean = torch.nn.Sequential(modeling_t5.T5LayerNorm(6))
+    install(lean).packed = True
+    lean(torch.randn(4, 6)).sum().backward()
+    assert lean[0].weight.grad.abs().max() > 0
+
+
+def test_the_lean_gelu_is_gpt2s():
+    lean = torch.nn.Sequential(activations.NewGELUActivation())
+    mode = install(lean)
+    states = torch.randn(1000) * 4
+    plain = activations.NewGELUActivation()(states)
+    assert torch.equal(lean(states), plain)
+    mode.packed = True
+    torch.testing.assert_close(lean(states), plain, rtol=1e-5, atol=1e-6)
+
+
+# Absorbed keys and values ---------------------------------------------------------------------------------------------
+
+
+def calls_of(module: torch.nn.Module) -> list[Any]:
+    seen: list[Any] = []
+    module.register_forward_hook(lambda part, args, out: seen.append(tuple(out.shape)))
+    return seen
+
+
+@pytest.mark.parametrize(("targets", "absorbed"), [(2, True), (7, True), (8, False), (12, False)])
+def test_short_targets_read_the_memory_without_keys(targets, absorbed):
+    """Heads of the tiny T5 have 8 numbers: a target of fewer tokens needs less work without keys and values."""
+    bone = tiny("t5", packing=True)
+    keys = calls_of(bone.attention["cross"][0].k)
+    made = [Encoded(tuple(range(6, 6 + n)), n, target_ids=tuple(range(10, 10 + targets))) for n in (5, 9, 14)]
+    adapted = adapt(bone, "text_to_text", {"max_input_length": 64, "max_target_length": 64})
+    adapted.losses(collate(made, 0), Injection())
+    assert (keys == []) == absorbed
+    bone.whole.requires_grad_(True)  # tuned projections keep their own form
+    adapted.losses(collate(made, 0), Injection())
+    assert keys
+
+
+def test_the_bias_of_the_longest_serves_all_lengths():
+    bone = tiny("t5")
+    module = bone.attention["encoder"][0]
+    long, short = bone.bias["encoder"](40, torch.float64), bone.bias["encoder"](9, torch.float64)
+    assert torch.equal(short, module.compute_bias(9, 9))
+    assert torch.equal(long, module.compute_bias(40, 40))
+    assert torch.equal(bone.bias["decoder"](9, torch.float64), bone.attention["decoder"][0].compute_bias(9, 9))
+    with torch.no_grad():
+        module.relative_attention_bias.weight.add_(1.0)  # a checkpoint that is loaded later
+    assert torch.equal(bone.bias["encoder"](9, torch.float64), module.compute_bias(9, 9))
+
+
+# The last layer -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_a_classifier_computes_the_last_layer_at_its_first_token(name):
+    bone = tiny(name, packing=True, form="pair")
+    inner = [calls_of(layer.intermediate) for layer in bone.model.encoder.layer]
+    keys = [calls_of(layer.attention.self.key) for layer in bone.model.encoder.layer]
+    head = Head(torch.randn(1, 2, 32, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64))
+    limits = {"max_input_length": 64, "max_target_length": 8}
+    made = [Encoded(tuple(range(6, 6 + n)), n, label=0, token_labels=(1,) * n) for n in (3, 7, 5)]
+    adapt(bone, "pair", limits).losses(collate(made, 0), Injection(head=head))
+    assert [seen[-1][1] for seen in inner] == [15, 3]
+    assert [seen[-1][1] for seen in keys] == [15, 15]
+    adapt(bone, "tagging", limits).losses(collate(made, 0), Injection(head=head))
+    assert [seen[-1][1] for seen in inner] == [15, 15]
