@@ -1,7 +1,7 @@
 # `make help` lists what can be made. Everything runs in .venv, which `make setup` makes.
 .DEFAULT_GOAL := help
 .PHONY: help setup offline-models check lint format types test test-fast report repro-offline repro-offline-a repro-offline-b repro-offline-c clean \
-    $(foreach paper,lester li-liang p-tuning-v2 p-tuning,repro-$(paper) plan-$(paper))
+    bench bench-gpu $(foreach paper,lester li-liang p-tuning-v2 p-tuning,repro-$(paper) plan-$(paper))
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -95,6 +95,12 @@ repro-lester: ## run what is missing of Lester et al. 2021, then the report (EXH
 repro-li-liang: ## the same for Li and Liang 2021
 repro-p-tuning-v2: ## the same for Liu et al. 2022 (P-Tuning v2)
 repro-p-tuning: ## the same for Liu et al. 2021 (P-tuning v1)
+
+bench: $(VENV)/.ready ## training speed and memory against peft on this CPU (half an hour, an idle machine), and its page
+	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench.py
+
+bench-gpu: $(VENV)/.ready ## the same on the papers' shapes; needs a CUDA device
+	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench.py --device cuda
 
 report: $(VENV)/.ready ## regenerate REPORT.md, index.html, tables and figures in results/ from the records
 	$(RUN) report

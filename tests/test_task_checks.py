@@ -38,6 +38,37 @@ def refusal(plain: dict[str, Any]) -> str:
     return str(error.value)
 
 
+# Labels that are scored ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("model", ["tiny-t5", "tiny-gpt2", "tiny-bart"])
+def test_scored_labels_are_always_labels(model: str, quick: Quick) -> None:
+    """A model of random weights generates anything; by its labels it always names a class."""
+    method = ("method=prefix_tuning", "method.length=3")
+    generated = finished(quick(*method, f"model={model}", "task=cb")).record
+    scored = finished(quick(*method, f"model={model}", "task=cb", "task.decoding.labels=score")).record
+    assert generated.key != scored.key
+    assert scored.metrics["validation"]["accuracy"] > generated.metrics["validation"]["accuracy"] == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        (("method=prompt_tuning", "method.initialisation=uniform", "model=tiny-gpt2", "task=e2e"), "are no labels"),
+        (("method=prompt_tuning", "model=tiny-t5", "task=wsc"), "are no labels"),
+        (("method=p_tuning_v2", *BERT), "answers by a head"),
+        (("method=infix_tuning", "model=tiny-gpt2", "task=rte"), "an infix changes"),
+        (("method=fine_tuning", "model=tiny-t5", "task=lester_mixture"), "labels of their own"),
+    ],
+)
+def test_labels_cannot_be_scored_everywhere(overrides: tuple[str, ...], why: str, quick: Quick) -> None:
+    said = refusal(quick(*overrides, "task.decoding.labels=score"))
+    assert why in said
+    assert said.startswith("task.decoding.labels=score: ")
+    assert said.endswith("Set task.decoding.labels=generate.")
+
+
 # Which form a model sees -------------------------------------------------------------------------------------------
 
 

@@ -182,7 +182,7 @@ class TrainerConfig:
     device: str = "auto"
     attention: str = "sdpa"
     """sdpa | eager"""
-    packing: Any = "auto"
+    packing: str = "auto"
     """Sequences of a batch end to end, without padding: auto (where that is quicker) | true (wherever it can) | false.
     The same batch, loss and gradient up to rounding; dropout is drawn in another order."""
     gradient_checkpointing: bool = False

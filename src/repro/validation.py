@@ -38,7 +38,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "trainer.loss_reduction": ("token_mean", "example_sum"),
     "trainer.dtype": ("float32", "bfloat16", "float64"),
     "trainer.attention": ("sdpa", "eager"),
-    "trainer.packing": ("auto", True, False),
+    "trainer.packing": ("auto", "true", "false"),
     "trainer.if_running": ("wait", "skip"),
     "tracker.name": ("none", "wandb"),
     "tracker.mode": ("offline", "online", "disabled"),
@@ -137,6 +137,8 @@ def _families() -> tuple[str, ...]:
 def _check_values(plain: Plain) -> None:
     for key, allowed in {**_ALLOWED, "model.family": _families()}.items():
         value = lookup(plain, key)
+        if value in ("True", "False"):  # so OmegaConf writes a truth value into a field of strings
+            value = value.lower()
         if value is not None and value not in allowed:
             refuse(key, value, f"must be one of {', '.join(map(str, allowed))}", f"Set {key} to one of these.")
     for key, lowest in _AT_LEAST.items():

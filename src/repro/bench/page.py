@@ -17,14 +17,15 @@ Written by `python scripts/bench.py --page` from `results/bench/*.json`; a test 
   matrix, norm and activation; attention takes them apart again, each with its trial's prefix, sequences of one length
   in one call. Batches are those of the data order: no sampling by length, which would change the gradient's noise.
   Loss and gradients equal the padded batch's (`tests/parity/test_packing.py`; float64: 1e-10, float32: 3e-5 of the
-  largest). Dropout is drawn in another order, so a trial with dropout is another draw of the same distribution. `false` never
-  packs; `true` packs wherever it can be done. It cannot, and the batch stays padded to its longest: with an infix, on
-  DeBERTa and GLM (their attention is their own), behind a sliding window, with bottleneck adapters of several trials,
-  and while generating. `auto` also leaves models so small that cutting costs more than padding.
+  largest). Dropout is drawn in another order, so a trial with dropout is another draw of the same distribution.
+  `false` never packs; `true` packs wherever it can be done. It cannot, and the batch stays padded to its longest: with
+  an infix, on DeBERTa and GLM (their attention is their own), behind a sliding window, with bottleneck adapters of
+  several trials, and while generating. `auto` also leaves models so small that cutting costs more than padding.
 - **Frozen means frozen.** No gradient of a weight, no input kept for one, nothing below the lowest prompt
   (`tests/training/test_frozen.py`). GPT-2's GELU is one kernel, T5's and Llama's norm keeps one copy, where sequences
   are packed. What makes a prompt (an MLP, an LSTM) runs once a step, however many micro-batches there are.
-- **The language-model head runs on label positions only.**
+- **Only what is read.** The language-model head runs on label positions; BERT's and RoBERTa's last layer on the
+  positions that a classifier or a cloze looks at.
 - **T5's cross-attention** compares a label's queries with the encoder's output itself while targets are shorter than a
   head, instead of projecting every input token to keys and values; the same numbers.
 - **`trainer.dtype=bfloat16`** stores the frozen weights in bfloat16 (autocast would cast them at every use and keep the
@@ -40,8 +41,8 @@ METHOD = """
 One process, all variants after one another in every round, each round beginning with another; a unit is one pass of
 training steps over the same {batches} batches. Numbers are medians of {rounds} rounds; a ratio is one of medians, with
 quartiles of the rounds' own ratios in brackets. Weights are random and ids drawn: only shapes and lengths matter, and
-all variants start from the same weights and the same prompt (their losses agree to {agreement:.0e}). `peft` is peft in a
-plain loop, AdamW, sdpa and batches padded to their longest, without dropout.
+all variants start from the same weights and the same prompt (their losses agree to {agreement:.0e}). `peft` is peft in
+a plain loop: AdamW, sdpa, batches padded to their longest, no dropout.
 
 - *utilisation*: FLOPs that the mathematics needs (`src/repro/bench/flops.py`) over the time and over the rate of a bare
   2048 x 1024 x 4096 product of the same type in the same run.

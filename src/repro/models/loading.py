@@ -25,6 +25,7 @@ from repro.models.random_model import random_model
 from repro.models.span_encoding import SpanOptions
 from repro.models.vocabulary import token_ids
 
+PACKING: Mapping[str, bool | str] = {"auto": "auto", "true": True, "false": False}
 SENTINEL = "<extra_id_0>"
 """What a task with `sentinel` begins its targets with (`tasks.wording`)."""
 
@@ -211,7 +212,7 @@ def load_backbone(
     deviations += prepared
     whole.to(device)
     backbone = Backbone(loaded, tokenizer, kind, spec_of(model), whole if form == "cloze" else None)
-    backbone.packing = trainer.get("packing", "auto")
+    backbone.packing = PACKING[str(trainer.get("packing", "auto")).lower()]
     return backbone, deviations
 
 
