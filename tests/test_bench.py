@@ -52,7 +52,7 @@ def test_useful_flops_are_nearly_what_the_packed_step_computes(workload, monkeyp
 
 
 def test_useful_flops_of_a_layer_by_hand():
-    """One encoder of two layers: 2 a weight forward, 2 back where something below is trained, [CLS] alone at the end."""
+    """One encoder of two layers: 2 a weight forward, 2 back where something below is trained, [CLS] at the end."""
     workload = next(one for one in TINY if one.name == "bert")
     example = workload.examples()[0]
     t, p, d, f = len(example.ids), workload.prompt, 32, 64

@@ -14,6 +14,7 @@ from transformers.models.llama import modeling_llama
 from transformers.models.t5 import modeling_t5
 
 from repro.methods.base import Adapter, Head, Injection, KeyValue
+from repro.models import cpu_bfloat16
 from repro.models.base import Backbone
 from repro.models.batch import IGNORE, Encoded, collate
 from repro.models.lean import install
@@ -186,6 +187,44 @@ def test_the_lean_gelu_is_gpt2s():
     assert torch.equal(lean(states), plain)
     mode.packed = True
     torch.testing.assert_close(lean(states), plain, rtol=1e-5, atol=1e-6)
+
+
+# bfloat16 on a CPU ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_bfloat16_attention_is_float32s_rounded(causal, masked, kv_heads):
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(3, heads, length, 8) for heads, length in ((4, 6), (kv_heads, 6), (kv_heads, 6))]
+    narrow = [torch.randn(shape, generator=generator).bfloat16().requires_grad_() for shape in shapes]
+    wide = [tensor.detach().float().requires_grad_() for tensor in narrow]
+    mask = torch.randn(3, 1, 6, 6, generator=generator).bfloat16() if masked and not causal else None
+    out = cpu_bfloat16.attention(*narrow, mask, causal, 0.3)
+    keys, values = (tensor.repeat_interleave(4 // kv_heads, 1) for tensor in wide[1:])
+    seen = None if mask is None else mask.float()
+    wanted = torch.nn.functional.scaled_dot_product_attention(wide[0], keys, values, seen, is_causal=causal, scale=0.3)
+    assert out.shape == (3, 6, 4, 8)
+    assert torch.equal(out, wanted.bfloat16().transpose(1, 2))
+    weights = torch.randn(out.shape, generator=generator)
+    (out * weights.bfloat16()).sum().backward()
+    (wanted.transpose(1, 2) * weights.bfloat16()).sum().backward()
+    for got, exact in zip(narrow, wide, strict=True):
+        torch.testing.assert_close(got.grad.float(), exact.grad, rtol=2e-2, atol=2e-2)
+        assert got.grad.dtype == torch.bfloat16
+
+
+def test_bfloat16_attention_keeps_bfloat16():
+    query = torch.randn(2, 4, 6, 8).bfloat16().requires_grad_()
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        cpu_bfloat16.attention(query, query.detach(), query.detach(), None, False, None)
+    assert {t.dtype for t in kept if t.numel() == query.numel()} == {torch.bfloat16}
+    assert cpu_bfloat16.applies(query, None, 0.0)
+    assert not cpu_bfloat16.applies(query, None, 0.1)
+    assert not cpu_bfloat16.applies(query.float(), None, 0.0)
+    assert not cpu_bfloat16.applies(query, torch.zeros(1, 1, 6, 6).requires_grad_(), 0.0)
 
 
 # Absorbed keys and values ---------------------------------------------------------------------------------------------

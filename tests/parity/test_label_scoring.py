@@ -110,3 +110,16 @@ def test_two_labels_of_the_same_tokens_are_refused():
     adapted.labels = ["neutral", "neither"]
     with pytest.raises(ModelError, match=r"'neutral' and 'neither' are the same tokens.*max_target_length"):
         adapted.predict(batch, Injection(), {"labels": "score"})
+
+
+@pytest.mark.parametrize("name", ENCODER_DECODERS)
+def test_a_source_is_read_once_for_all_beams(name):
+    bone = backbone(name)
+    read = []
+    hook = bone.model.get_encoder().register_forward_hook(
+        lambda module, args, out: read.append(tuple(out.last_hidden_state.shape[:2]))
+    )
+    batch = collate(items("encoder_decoder", LENGTHS, False), 0)
+    scorer(bone).predict(batch, Injection(), {"beams": 4, "max_new_tokens": 3})
+    hook.remove()
+    assert read == [tuple(batch.ids.shape)]

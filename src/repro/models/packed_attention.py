@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from repro.models import cpu_bfloat16
 from repro.models.packing import Site
 
 if TYPE_CHECKING:
@@ -40,13 +41,11 @@ def attend(
             own_keys, own_values = torch.cat([front_keys, own_keys], 2), torch.cat([front_values, own_values], 2)
         plainly_causal = base == "sdpa" and site.plainly_causal and not length
         mask = None if plainly_causal else site.mask(index, length, seen, query.dtype)
-        made, *_ = function(
-            module,
-            group.queries.cut(queries[index]),
-            own_keys,
-            own_values,
-            mask,
-            **{**kwargs, "is_causal": plainly_causal},
-        )
+        asked = group.queries.cut(queries[index])
+        if base == "sdpa" and cpu_bfloat16.applies(asked, mask, kwargs.get("dropout", 0.0)):
+            made = cpu_bfloat16.attention(asked, own_keys, own_values, mask, plainly_causal, kwargs.get("scaling"))
+        else:
+            changed = {**kwargs, "is_causal": plainly_causal}
+            made, *_ = function(module, asked, own_keys, own_values, mask, **changed)
         out.append(group.queries.join(made))
     return torch.cat(out)[None] if len(out) > 1 else out[0][None], None
