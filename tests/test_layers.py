@@ -108,8 +108,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "task_configs",
         "tasks",
     },
-    # `scripts/bench.py`: training steps as a trial makes them, and peft beside them.
-    "bench": {ANY},
     # `repro params`: what a method would train on a model, counted without weights.
     "params": {ANY},
 }
