@@ -200,11 +200,10 @@ def test_bfloat16_attention_is_float32s_rounded(causal, masked, kv_heads):
     shapes = [(3, heads, length, 8) for heads, length in ((4, 6), (kv_heads, 6), (kv_heads, 6))]
     narrow = [torch.randn(shape, generator=generator).bfloat16().requires_grad_() for shape in shapes]
     wide = [tensor.detach().float().requires_grad_() for tensor in narrow]
-    mask = torch.randn(3, 1, 6, 6, generator=generator).bfloat16() if masked and not causal else None
+    mask = torch.randn(3, 1, 6, 6, generator=generator) if masked and not causal else None
     out = cpu_bfloat16.attention(*narrow, mask, causal, 0.3)
     keys, values = (tensor.repeat_interleave(4 // kv_heads, 1) for tensor in wide[1:])
-    seen = None if mask is None else mask.float()
-    wanted = torch.nn.functional.scaled_dot_product_attention(wide[0], keys, values, seen, is_causal=causal, scale=0.3)
+    wanted = torch.nn.functional.scaled_dot_product_attention(wide[0], keys, values, mask, is_causal=causal, scale=0.3)
     assert out.shape == (3, 6, 4, 8)
     assert torch.equal(out, wanted.bfloat16().transpose(1, 2))
     weights = torch.randn(out.shape, generator=generator)
@@ -221,10 +220,34 @@ def test_bfloat16_attention_keeps_bfloat16():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         cpu_bfloat16.attention(query, query.detach(), query.detach(), None, False, None)
     assert {t.dtype for t in kept if t.numel() == query.numel()} == {torch.bfloat16}
-    assert cpu_bfloat16.applies(query, None, 0.0)
-    assert not cpu_bfloat16.applies(query, None, 0.1)
-    assert not cpu_bfloat16.applies(query.float(), None, 0.0)
-    assert not cpu_bfloat16.applies(query, torch.zeros(1, 1, 6, 6).requires_grad_(), 0.0)
+    assert cpu_bfloat16.applies(query, 0.0)
+    assert not cpu_bfloat16.applies(query, 0.1)
+    assert not cpu_bfloat16.applies(query.float(), 0.0)
+
+
+@pytest.mark.parametrize("name", ["t5", "bart", "gpt2", "llama"])
+def test_packed_bfloat16_is_near_float32(name):
+    """Of one prompt, through the whole model; the padded bfloat16 model is about as far away."""
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        bone = tiny(name, dtype)
+        prompt = torch.randn(1, 4, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        targets = {"target_ids": (8, 9, 1)} if bone.spec.kind == "encoder_decoder" else {}
+        made = []
+        for n in (5, 9, 14):
+            labels = {} if targets else {"token_labels": (IGNORE,) * (n - 3) + (8, 9, 1)}
+            made.append(Encoded(tuple(range(6, 6 + n)), n if targets else n - 3, **targets, **labels))
+        for packing in (True, False):
+            bone.packing = packing
+            adapted = adapt(bone, "text_to_text", {"max_input_length": 64, "max_target_length": 64})
+            losses = adapted.losses(collate(made, 0), Injection(prompt)).total
+            found[dtype, packing] = [losses.detach(), *torch.autograd.grad(losses.sum(), prompt)]
+    for exact, packed, padded in zip(
+        found["float32", True], found["bfloat16", True], found["bfloat16", False], strict=True
+    ):
+        away = [(one - exact).abs().max() / exact.abs().max() for one in (packed, padded)]
+        assert away[0] < 0.03
+        assert away[0] < 3 * away[1] + 1e-3
 
 
 # Absorbed keys and values ---------------------------------------------------------------------------------------------

@@ -22,8 +22,7 @@ class _Attention(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scale: float | None
     ) -> Tensor:
         wide = (query.float(), key.float(), value.float())
-        seen = None if mask is None else mask.float()
-        out, sums = _forward(*wide, 0.0, causal, attn_mask=seen, scale=scale)
+        out, sums = _forward(*wide, 0.0, causal, attn_mask=mask, scale=scale)
         out = out.to(query.dtype)
         ctx.save_for_backward(query, key, value, out, sums, mask)
         ctx.causal, ctx.scale = causal, scale
@@ -33,21 +32,19 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, sums, mask = ctx.saved_tensors
         wide = [tensor.float() for tensor in (gradients[0], query, key, value, out)]
-        seen = None if mask is None else mask.float()
-        found = _backward(*wide, sums, 0.0, ctx.causal, attn_mask=seen, scale=ctx.scale)
+        found = _backward(*wide, sums, 0.0, ctx.causal, attn_mask=mask, scale=ctx.scale)
         return (*(gradient.to(query.dtype) for gradient in found), None, None, None)
 
 
-def applies(query: Tensor, mask: Tensor | None, dropout: float) -> bool:
-    """Whether the kernel stands in: bfloat16 on a CPU, no dropout, and a mask without a gradient."""
-    fits = query.dtype == torch.bfloat16 and query.device.type == "cpu" and not dropout
-    return fits and (mask is None or not mask.requires_grad)
+def applies(query: Tensor, dropout: float) -> bool:
+    """Whether the kernel stands in: bfloat16 on a CPU, no dropout (it has no gradient of a mask either)."""
+    return query.dtype == torch.bfloat16 and query.device.type == "cpu" and not dropout
 
 
 def attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scale: float | None
 ) -> Tensor:
-    """[G, H, Q, Dh] over [G, heads, K, Dh], where H / heads queries share a key: [G, Q, H, Dh]."""
+    """[G, H, Q, Dh] over [G, heads, K, Dh] to [G, Q, H, Dh]: H / heads queries share a key; `mask` is float32."""
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)

@@ -30,6 +30,8 @@ def attend(
     queries = query[0].transpose(0, 1).split(site.query_tokens)  # each tokens H Dh
     keys = key[0].transpose(0, 1).split(site.key_tokens)
     values = value[0].transpose(0, 1).split(site.key_tokens)
+    widened = base == "sdpa" and cpu_bfloat16.applies(query, kwargs.get("dropout", 0.0)) and not site.tuned_bias
+    scores = torch.float32 if widened else query.dtype
     out = []
     for index, group in enumerate(site.groups):
         own_keys, own_values = group.keys.cut(keys[index]), group.keys.cut(values[index])  # G H T Dh
@@ -40,9 +42,9 @@ def attend(
             length, seen = front_keys.shape[2], own.seen(len(group.rows))
             own_keys, own_values = torch.cat([front_keys, own_keys], 2), torch.cat([front_values, own_values], 2)
         plainly_causal = base == "sdpa" and site.plainly_causal and not length
-        mask = None if plainly_causal else site.mask(index, length, seen, query.dtype)
+        mask = None if plainly_causal else site.mask(index, length, seen, scores)
         asked = group.queries.cut(queries[index])
-        if base == "sdpa" and cpu_bfloat16.applies(asked, mask, kwargs.get("dropout", 0.0)):
+        if widened:
             made = cpu_bfloat16.attention(asked, own_keys, own_values, mask, plainly_causal, kwargs.get("scaling"))
         else:
             changed = {**kwargs, "is_causal": plainly_causal}

@@ -260,6 +260,11 @@ class Site:
         return made
 
     @property
+    def tuned_bias(self) -> bool:
+        """Whether the bias has a gradient."""
+        return self.bias is not None and self.bias(1, torch.float32).requires_grad
+
+    @property
     def plainly_causal(self) -> bool:
         """Whether the kernels' own causal switch says all there is to say, where nothing stands in front."""
         return self.causal and self.bias is None and self.branches is None
