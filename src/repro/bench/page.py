@@ -32,6 +32,12 @@ Written by `python scripts/bench.py --page` from `results/bench/*.json`; a test 
   copies); prompts, heads and the optimiser stay float32.
 - **`task.decoding.labels=score`** decodes a class task as text by its labels, the source read once for all of them,
   instead of generating. The papers generated, so `generate` is the default.
+- **bfloat16 attention on a CPU** is computed in float32 and kept in bfloat16 where sequences are packed: torch's
+  bfloat16 kernel is several times slower on short sequences, and less exact.
+
+`make bench` measures all of it on this machine (an idle one, please). `make bench-gpu` is the same script on the
+papers' own shapes; it needs a CUDA device and has never been run, as none was at hand: nothing here is a claim about
+GPUs.
 """
 METHOD = """
 ## How it is measured
@@ -49,8 +55,6 @@ a plain loop: AdamW, sdpa, batches padded to their longest, no dropout.
 - *kept*: bytes that autograd keeps for the backward pass, a step.
 - *peak*: what a process of its own needs beyond loaded libraries, weights included.
 
-`make bench` runs it; `make bench-gpu` is the same script on the papers' own shapes and needs a CUDA device. There is no
-GPU result here: none was at hand.
 """
 
 
