@@ -62,3 +62,19 @@ def test_the_report_is_what_the_records_give() -> None:
         assert (REFERENCE / name).read_text(encoding="utf-8") == text, f"run `make mini-reference`: {name}"
     drawn = {f"{figure.name}.{kind}" for figure in found.figures for kind in ("png", "svg")}
     assert {path.name for path in (REFERENCE / "figures").iterdir()} == drawn
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_page() -> None:
+    """Rounded to one decimal; a mean of one run has no interval."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Two commands")[2].partition("## On real")[0]
+    shown = re.findall(r"(\d+\.\d) \[(-?\d+\.\d), (\d+\.\d)\]", readme)
+    known = re.findall(r"(\d+\.\d\d) \[(-?\d+\.\d\d), (\d+\.\d\d)\]", PAGE.read_text(encoding="utf-8"))
+    assert len(shown) >= 16
+    for numbers in shown:
+        assert any(
+            all(abs(float(one) - float(other)) <= 0.0501 for one, other in zip(numbers, full, strict=True))
+            for full in known
+        ), numbers
+    single = re.findall(r"(\d+\.\d) \(n = 1\)", readme)
+    alone = re.findall(r"(\d+\.\d\d) \(no interval\), n = 1", PAGE.read_text(encoding="utf-8"))
+    assert single and all(any(abs(float(one) - float(other)) <= 0.0501 for other in alone) for one in single)

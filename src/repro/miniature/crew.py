@@ -83,7 +83,8 @@ class Crew:
         Raises:
             Interrupted: Ctrl-C or SIGTERM; the workers wrote checkpoints, and the same command continues.
         """
-        before = signal.signal(signal.SIGTERM, _as_interrupt)
+        # Ctrl-C too: a shell starts a background job with it ignored, and somebody may still send it.
+        before = {number: signal.signal(number, _as_interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             for _ in range(min(self.count, len(self.jobs))):
                 self._hire(watcher)
@@ -100,7 +101,8 @@ class Crew:
             ) from None
         finally:
             self._dismiss()
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     # ---- workers
 
