@@ -43,7 +43,7 @@ CHOICES = {
     "trainer.dtype": ("float32", "bfloat16", "float64"),
     "trainer.attention": ("sdpa", "eager"),
     "trainer.if_running": ("wait", "skip"),
-    "tracker.name": ("none", "wandb"),
+    "tracker.name": ("none", "wandb", "tensorboard"),
     "tracker.mode": ("offline", "online", "disabled"),
 }
 """What the schema's docstrings allow."""

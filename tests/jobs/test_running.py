@@ -199,14 +199,14 @@ def test_signals_stop_at_once_or_after_some_patience(
 STEPS = ("trainer.steps=12", "trainer.evaluate_every=4")
 DISTURBED = """
 import os, signal, sys
-from repro.training import loop
-train_step = loop.train_step
-def step(run, progress):
-    loss = train_step(run, progress)
-    if progress.step == {step} and os.environ.get("SLURM_RESTART_COUNT") is None:
+from repro.training import gang
+company_round = gang.Gang._round
+def one_round(self):
+    progress = self.members[0].progress
+    if progress.step == {step} - 1 and os.environ.get("SLURM_RESTART_COUNT") is None:
         os.kill(os.getpid(), signal.{signal})
-    return loss
-loop.train_step = step
+    company_round(self)
+gang.Gang._round = one_round
 from repro.cli import main
 raise SystemExit(main(["run-chunk", sys.argv[1]]))
 """

@@ -144,7 +144,7 @@ def test_figures_have_the_points(written: Any, run: Callable[..., list[Record]])
 
 
 def made(records: list[Record], papers: bool) -> Contents:
-    return contents(records, registry.cells(), papers)
+    return contents(records, registry.cells(), papers=papers)
 
 
 def test_where_they_are_shown(written: Any, run: Callable[..., list[Record]]) -> None:

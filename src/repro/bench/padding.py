@@ -40,7 +40,7 @@ def _share(overrides: list[str], data_root: Path, tokenizer_folder: Path) -> dic
 
     plain = resolved(compose([*overrides, f"paths.data_root={data_root}", "task.check_rows=false"]))
     task = build_task(plain)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(tokenizer_folder))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(tokenizer_folder), trust_remote_code=False)
     limits = plain["task"]["max_input_length"], plain["task"]["max_target_length"]
     kind = plain["model"]["kind"]
     if kind == "encoder":

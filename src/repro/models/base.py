@@ -135,7 +135,9 @@ class Backbone:
             given = kwargs.get(str(position.argument))
             counted = torch.arange(ids.shape[1], device=ids.device).expand(len(ids), -1)
             plain = counted if given is None else given[None]
-            places = (plain + shift + (position.offset or 0)).clamp(max=len(module.weight) - 1)  # as above
+            places = plain + shift + (position.offset or 0)
+            if isinstance(shift, Tensor):
+                places = places.clamp(max=len(module.weight) - 1)  # as above
             return nn.functional.embedding(places, module.weight)
 
         return hook

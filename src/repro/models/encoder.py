@@ -90,7 +90,7 @@ class EncoderAdapter:
         sites = sites_of(backbone, {"encoder": mask})
         backbone.pack(sites)
         packed = wanted = sites["encoder"].queries
-        if read is not None and backbone.family.trims:
+        if read is not None and backbone.family.trims and not backbone.model.training:  # dropout is drawn a whole row
             wanted = Packed(torch.zeros_like(mask).scatter_(1, read[:, None], 1), packed.order)
             sites["encoder"].read = wanted
         return wanted.unpack(backbone.model(**inputs_of(backbone, packed, **inputs)).last_hidden_state)
