@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,12 @@ from faults.__main__ import suite  # noqa: E402
 from faults.result import Result, as_json, table, with_table  # noqa: E402
 from faults.trials import TRIALS, Place, difference, outcome, place  # noqa: E402
 
-pytestmark = pytest.mark.smoke
+pytestmark = [
+    pytest.mark.smoke,
+    pytest.mark.skipif(
+        not os.environ.get("REPRO_LONG_TESTS"), reason="minutes of kills: REPRO_LONG_TESTS=1, or make faults"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ from slurm_faults import Bench, FaultResult
 from repro.jobs.states import STATUSES
 
 WHY = slurm_faults.unavailable()
+if not os.environ.get("REPRO_LONG_TESTS"):
+    WHY = "minutes on a real Slurm: REPRO_LONG_TESTS=1 runs it"
 
 
 @pytest.fixture

@@ -285,6 +285,9 @@ def test_every_prompts_dropout_is_drawn_where_sequences_are_packed():
     bone = backbone("bert")
     injection = replace(prompts(bone.spec, 3)["kv at all"], kv_dropout=0.5)
     batch = make_batch(bone, LENGTHS, rows=ROWS)
+    drawn = []
     with packing(bone, True):
-        drawn = [adapter(bone).losses(batch, injection).total for _ in range(2)]
+        for step in range(2):  # other keys of every row, other losses of every row
+            bone.dropout.fill(torch.arange(len(ROWS)) + 100 * step)
+            drawn.append(adapter(bone).losses(batch, injection).total)
     assert ((drawn[0] - drawn[1]).abs() > 1e-9).all()
