@@ -86,16 +86,6 @@ class OptunaSweeper(Sweeper):
         Raises:
             ConfigError: it cannot run.
         """
-        from repro import composing
-        from repro.validation import validate
+        from repro.composing import asked_in_sweep
 
-        try:
-            config = self._context.config_loader.load_sweep_config(self._config, words)
-            plain, _, _ = composing.asked(config, config.hydra)
-        except Exception as error:
-            known = composing.explain(error)
-            if known is None:
-                raise
-            raise known from error
-        validate(plain)
-        return plain
+        return asked_in_sweep(self._context.config_loader, self._config, words)[0]

@@ -68,18 +68,9 @@ class SlurmLauncher(Launcher):
         Raises:
             ConfigError: it cannot run.
         """
-        from repro import composing
+        from repro.composing import asked_in_sweep
         from repro.config import run_key
         from repro.jobs.chunks import Asked
-        from repro.validation import validate
 
-        try:
-            config = self._context.config_loader.load_sweep_config(self._config, overrides)
-            plain, choices, command = composing.asked(config, config.hydra)
-        except Exception as error:
-            known = composing.explain(error)
-            if known is None:
-                raise
-            raise known from error
-        validate(plain)
+        plain, choices, command = asked_in_sweep(self._context.config_loader, self._config, overrides)
         return Asked(run_key(plain), tuple(overrides), plain, choices, tuple(command))

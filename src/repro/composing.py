@@ -83,6 +83,31 @@ def asked(config: Any, hydra: Any) -> tuple[dict[str, Any], dict[str, str], list
     return plain, choices, ["repro", "run", *(text for text in overrides if not text.lstrip("+").startswith(_PLACES))]
 
 
+def asked_in_sweep(loader: Any, config: Any, words: Sequence[str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """`asked` of one job of a multirun, composed as Hydra's own launcher does it, and validated.
+
+    Args:
+        loader: of Hydra's context.
+        config: of the sweep.
+        words: the job's overrides.
+
+    Raises:
+        ConfigError: it cannot run.
+    """
+    from repro.validation import validate
+
+    try:
+        composed = loader.load_sweep_config(config, list(words))
+        plain, choices, command = asked(composed, composed.hydra)
+    except Exception as error:
+        known = explain(error)
+        if known is None:
+            raise
+        raise known from error
+    validate(plain)
+    return plain, choices, command
+
+
 def explain(error: BaseException) -> ReproError | None:
     """A sentence for an error of Hydra, OmegaConf, YAML or the file system; None if it is another and not ours."""
     from hydra.errors import HydraException

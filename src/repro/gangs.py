@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repro import saying
 from repro.attempt import Attempt
 from repro.config import run_key
 from repro.errors import Interrupted, ReproError
@@ -285,12 +286,12 @@ def answered(job: Job) -> Result:
 def say(result: Result) -> int:
     """Print what became of a trial; its exit code."""
     if isinstance(result, ReproError):
-        print(f"repro: {result}", file=sys.stderr)
+        saying.say(f"repro: {result}", sys.stderr)
         return result.exit_code
     if result.record is None:
-        print(f"trial {result.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
+        saying.say(f"trial {result.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
         return 0
     from repro.report.summary import trial_summary
 
-    print(trial_summary(result.record, result.from_store), flush=True)
+    saying.say(trial_summary(result.record, result.from_store))
     return 0

@@ -13,20 +13,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from repro.bench.ours import ADAMW
+from repro.bench.ours import loaded, made
 from repro.bench.timing import interleaved, machine, summary
 from repro.bench.workloads import SUITES, Workload
-from repro.models.loading import adapt, load_backbone
 from repro.training.checkpoint import Progress
-from repro.training.fit import Fit
-from repro.training.optimisers import make_optimiser
 from repro.training.step import Company
-from repro.trial import build_tensors
 
 SIZES = (2, 4, 8, 16)
 ALONE = 4
@@ -37,37 +32,12 @@ class Trials:
     """K trials of a workload over one backbone: other data and starting values each, other learning rates."""
 
     def __init__(self, workload: Workload, count: int, dtype: str, packing: bool | str, device: torch.device):
-        trainer = {"dtype": dtype, "attention": "sdpa", "packing": packing}
-        backbone, _ = load_backbone(workload.model, trainer, device, workload.form)
-        self.adapter = adapt(backbone, workload.form, {"max_input_length": 256, "max_target_length": 256})
+        self.adapter = loaded(workload, dtype, packing, device)
         self.batches, self.device = workload.batches, device
-        self.runs = [self._run(replace(workload, seed=seed)) for seed in range(count)]
+        every = [replace(workload, seed=seed) for seed in range(count)]
+        self.runs = [made(one, self.adapter, 1e-3 * (1 + one.seed))[0] for one in every]
         self.progresses = [Progress() for _ in self.runs]
         self._company = Company()
-
-    def _run(self, workload: Workload) -> Fit:
-        method, backbone = workload.method(), self.adapter.backbone
-        task: Any = SimpleNamespace(form=workload.form, labels=("no", "yes"))
-        build_tensors(method, backbone, task, [workload.seed])
-        size, examples = workload.batch_size, workload.examples()
-        batches = [examples[start : start + size] for start in range(0, len(examples), size)]
-        rate = 1e-3 * (1 + workload.seed)
-        return Fit(
-            adapter=self.adapter,
-            method=method,
-            optimiser=make_optimiser({f"method.{name}": t for name, t in method.parameters.items()}, ADAMW),
-            rate=lambda step: torch.tensor([rate]),
-            examples=lambda step: [[one] for one in batches[step % len(batches)]],
-            evaluate=lambda: (0.0, {}),
-            steps=0,
-            steps_per_epoch=len(batches),
-            evaluate_every=1,
-            seed=workload.seed,
-            keep_best=False,
-            clip_norm=1.0,
-            example_sum=False,
-            pad_id=backbone.tokenizer.pad_token_id,
-        )
 
     def together(self, count: int) -> None:
         """A step on every batch of the first `count` trials, as a gang."""

@@ -12,13 +12,53 @@ from repro.models.base import ModelAdapter
 from repro.models.batch import Batch, Encoded, collate
 from repro.models.loading import adapt, load_backbone
 from repro.training.checkpoint import Progress
-from repro.training.fit import Fit
+from repro.training.fit import Fit, trained
 from repro.training.gang import train_step
 from repro.training.optimisers import make_optimiser
 from repro.training.step import backward
 from repro.trial import build_tensors
 
-ADAMW = {"name": "adamw", "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0, "learning_rate": 1e-3}
+ADAMW: dict[str, Any] = {
+    "name": "adamw",
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "epsilon": 1e-8,
+    "weight_decay": 0.0,
+    "learning_rate": 1e-3,
+}
+
+
+def loaded(workload: Workload, dtype: str, packing: bool | str, device: torch.device) -> ModelAdapter:
+    """The workload's frozen model in the role of its form."""
+    trainer = {"dtype": dtype, "attention": "sdpa", "packing": packing}
+    backbone, _ = load_backbone(workload.model, trainer, device, workload.form)
+    return adapt(backbone, workload.form, {"max_input_length": 256, "max_target_length": 256})
+
+
+def made(workload: Workload, adapter: ModelAdapter, rate: float) -> tuple[Fit, list[list[Encoded]]]:
+    """A trial of the workload at a learning rate, and the batches that it goes round."""
+    method, backbone = workload.method(), adapter.backbone
+    task: Any = SimpleNamespace(form=workload.form, labels=("no", "yes"))
+    build_tensors(method, backbone, task, [workload.seed])
+    size, examples = workload.batch_size, workload.examples()
+    batches = [examples[start : start + size] for start in range(0, len(examples), size)]
+    run = Fit(
+        adapter=adapter,
+        method=method,
+        optimiser=make_optimiser(trained(method, {}), ADAMW),
+        rate=lambda step: torch.tensor([rate]),
+        examples=lambda step: [[one] for one in batches[step % len(batches)]],
+        evaluate=lambda: (0.0, {}),
+        steps=0,
+        steps_per_epoch=len(batches),
+        evaluate_every=1,
+        seed=workload.seed,
+        keep_best=False,
+        clip_norm=1.0,
+        example_sum=False,
+        pad_id=backbone.tokenizer.pad_token_id,
+    )
+    return run, batches
 
 
 class Ours:
@@ -30,32 +70,9 @@ class Ours:
     """
 
     def __init__(self, workload: Workload, dtype: str, packing: bool | str, device: torch.device):
-        trainer = {"dtype": dtype, "attention": "sdpa", "packing": packing}
-        backbone, _ = load_backbone(workload.model, trainer, device, workload.form)
-        limits = {"max_input_length": 256, "max_target_length": 256}
-        self.adapter: ModelAdapter = adapt(backbone, workload.form, limits)
-        self.method = workload.method()
-        task: Any = SimpleNamespace(form=workload.form, labels=("no", "yes"))
-        build_tensors(self.method, backbone, task, [workload.seed])
-        size, examples = workload.batch_size, workload.examples()
-        self.examples = [examples[start : start + size] for start in range(0, len(examples), size)]
-        self.device, self.progress = device, Progress()
-        self.run = Fit(
-            adapter=self.adapter,
-            method=self.method,
-            optimiser=make_optimiser(self.method.parameters, ADAMW),
-            rate=lambda step: torch.tensor([ADAMW["learning_rate"]]),
-            examples=lambda step: [[one] for one in self.examples[step % len(self.examples)]],
-            evaluate=lambda: (0.0, {}),
-            steps=0,
-            steps_per_epoch=len(self.examples),
-            evaluate_every=1,
-            seed=workload.seed,
-            keep_best=False,
-            clip_norm=1.0,
-            example_sum=False,
-            pad_id=backbone.tokenizer.pad_token_id,
-        )
+        self.adapter = loaded(workload, dtype, packing, device)
+        self.run, self.examples = made(workload, self.adapter, ADAMW["learning_rate"])
+        self.method, self.device, self.progress = self.run.method, device, Progress()
 
     def batch(self, examples: list[Encoded]) -> Batch:
         """Padded, as every batch is until the adapter packs it."""

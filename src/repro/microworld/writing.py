@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 
 from repro.errors import ConfigError, DataError
@@ -41,14 +41,14 @@ def ensure(folder: Path) -> None:
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        new = folder.parent / f".{folder.name}-{secrets.token_hex(8)}"
+        new.mkdir()
     except OSError as error:
         raise DataError(
             f"task.data_dir={folder}: the data set is made there and cannot be written ({error.strerror}). Set "
             "XDG_CACHE_HOME to a folder that can."
         ) from error
     try:
-        new.chmod(0o777 & ~_umask())  # mkdtemp makes it private
         for split in SPLITS:
             for name, content in DATASETS[folder.name](split).items():
                 (new / name).write_text(content, encoding="utf-8")
@@ -59,9 +59,3 @@ def ensure(folder: Path) -> None:
                 raise DataError(f"task.data_dir={folder}: cannot be written ({error.strerror}).") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -14,7 +14,7 @@ from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
 from repro.models.generation import generation_config, label_losses, packed_label_losses
 from repro.models.label_scoring import answer_ids, encoder_decoder_scores
-from repro.models.packer import inputs_of, no_mask, packs, sites_of
+from repro.models.packer import packs, read_packed, sites_of
 from repro.tasks.base import TextToText
 
 
@@ -74,17 +74,9 @@ class EncoderDecoderAdapter:
         self, targets: Tensor, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor], z_loss: float
     ) -> RowLoss:
         """The same with real tokens only, in both stacks and between them."""
-        backbone = self.backbone
-        sites = sites_of(backbone, masks)
-        backbone.pack(sites)
-        sources, asked = sites["encoder"].queries, sites["decoder"].queries
-        memory = backbone.model.get_encoder()(**inputs_of(backbone, sources, **inputs)).last_hidden_state
-        hidden = backbone.model.get_decoder()(
-            **inputs_of(backbone, asked, input_ids=self._decoder_inputs(targets)),
-            encoder_hidden_states=memory,
-            encoder_attention_mask=no_mask(sources),
-            use_cache=False,
-        ).last_hidden_state
+        sites = sites_of(self.backbone, masks)
+        hidden = read_packed(self.backbone, sites, inputs, self._decoder_inputs(targets))
+        asked = sites["decoder"].queries
         return packed_label_losses(hidden[0], targets, asked, 0, self._logits, z_loss)
 
     @torch.no_grad()

@@ -17,7 +17,7 @@ from repro.errors import ModelError
 from repro.methods.base import Injection
 from repro.models.base import Backbone, rows_or_none
 from repro.models.batch import IGNORE, Batch, Encoded, collate
-from repro.models.packer import cross_site, inputs_of, no_mask
+from repro.models.packer import cross_site, inputs_of, read_packed
 from repro.models.packing import Packed, Site, by_length
 
 
@@ -74,14 +74,7 @@ def encoder_decoder_scores(
         "decoder": Site(labels, labels, causal=True, width=width, bias=backbone.bias.get("decoder")),
         "cross": cross_site(backbone, together, sources),
     }
-    backbone.pack(sites)
-    memory = backbone.model.get_encoder()(**inputs_of(backbone, sources, **inputs)).last_hidden_state
-    hidden = backbone.model.get_decoder()(
-        **inputs_of(backbone, labels, input_ids=decoder_inputs.repeat(len(mask), 1)),
-        encoder_hidden_states=memory,
-        encoder_attention_mask=no_mask(sources),
-        use_cache=False,
-    ).last_hidden_state
+    hidden = read_packed(backbone, sites, inputs, decoder_inputs.repeat(len(mask), 1))
     logits = log_softmax(to_logits(labels.unpack(hidden)))  # N x C, U, V
     return summed(logits.unflatten(0, (len(mask), count)), answers)
 

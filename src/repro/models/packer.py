@@ -88,3 +88,24 @@ def inputs_of(backbone: Backbone, packed: Packed, **padded: Tensor | None) -> di
 def no_mask(packed: Packed) -> Tensor:
     """A mask [1, 1, 1, 1] that nobody reads."""
     return torch.zeros(1, 1, 1, 1, device=packed.rows.device)
+
+
+def read_packed(
+    backbone: Backbone, sites: Mapping[str, Site], inputs: Mapping[str, Tensor], decoder_ids: Tensor
+) -> Tensor:
+    """An encoder-decoder's last states [1, S, D] of the targets' real tokens, both stacks packed.
+
+    Args:
+        inputs: what the encoder reads, padded.
+        decoder_ids: what the decoder reads, padded.
+    """
+    backbone.pack(sites)
+    sources, asked = sites["encoder"].queries, sites["decoder"].queries
+    memory = backbone.model.get_encoder()(**inputs_of(backbone, sources, **inputs)).last_hidden_state
+    states: Tensor = backbone.model.get_decoder()(
+        **inputs_of(backbone, asked, input_ids=decoder_ids),
+        encoder_hidden_states=memory,
+        encoder_attention_mask=no_mask(sources),
+        use_cache=False,
+    ).last_hidden_state
+    return states

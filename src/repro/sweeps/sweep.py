@@ -93,7 +93,7 @@ def _trial(
             lost[location] += 1
             return 0
         if resume and not plain["rerun"] and _failed(plain):
-            print("failed before, left out; --retry-failed runs it again")
+            say("failed before, left out; --retry-failed runs it again")
             return 0
         outcome = run_trial(plain, *_for_the_record(trial, words))
     except ReproError as error:
@@ -131,18 +131,18 @@ def _gangs(composer: Composer, experiment: str, trials: Mapping[str, grids.Overr
         try:
             plain = composer.plain(trial)
             if resume and not plain["rerun"] and _failed(plain):
-                print(f"{experiment}: {masked_text(name)}: failed before, left out; --retry-failed runs it again")
+                say(f"{experiment}: {masked_text(name)}: failed before, left out; --retry-failed runs it again")
                 continue
             words = [word for word in grids.arguments(trial) if not word.startswith(("trainer.gang=", "rerun="))]
             jobs.append(gangs.Job(plain, *_for_the_record(trial, words)))
             names.append(name)
         except ReproError as error:
             worst = max(worst, error.exit_code)
-            print(f"{experiment}: {masked_text(name)}\nrepro: {error}", file=sys.stderr)
+            say(f"{experiment}: {masked_text(name)}\nrepro: {error}", sys.stderr)
     codes: list[int] = []
 
     def done(index: int, result: gangs.Result) -> None:
-        print(f"{experiment} {len(codes) + 1}/{len(names)}: {masked_text(names[index])}", flush=True)
+        say(f"{experiment} {len(codes) + 1}/{len(names)}: {masked_text(names[index])}")
         codes.append(gangs.say(result))
 
     gangs.run_many(jobs, done)
