@@ -24,6 +24,7 @@ from repro.metrics.base import (
 from repro.models.base import ModelAdapter
 from repro.models.batch import Encoded, collate
 from repro.models.span_encoding import best_answer, separated
+from repro.models.workers import side_by_side
 from repro.tasks.base import Example, Task
 
 
@@ -104,23 +105,36 @@ def decoded(
     """
     owners = [index for index, items in enumerate(encoded) for _ in separated([items], form)]
     units = separated(encoded, form)
-    order = sorted(range(len(units)), key=lambda i: (len(units[i]), -max(len(item.ids) for item in units[i])))
     said: list[list[tuple[int, Any]]] = [[] for _ in encoded]
     tokenizer, device = adapter.backbone.tokenizer, adapter.backbone.device
-    while order:
-        choices = len(units[order[0]])
-        chosen = [index for index in order[:batch_size] if len(units[index]) == choices]
-        order = order[len(chosen) :]
+
+    def of_batch(chosen: Sequence[int]) -> Sequence[Any]:
         items = [item for index in chosen for item in units[index]]
         rows = None if trials is None else [trials[owners[index]] for index in chosen for _ in units[index]]
+        choices = len(units[chosen[0]])
         batch = collate(items, tokenizer.pad_token_id, rows, left=adapter.pad_left, choices=choices)
-        for index, output in zip(chosen, adapter.predict(batch.to(device), injection, decoding), strict=True):
+        return adapter.predict(batch.to(device), injection, decoding)
+
+    batches = _batches(units, batch_size)
+    for chosen, outputs in zip(batches, side_by_side(of_batch, batches, device), strict=True):
+        for index, output in zip(chosen, outputs, strict=True):
             said[owners[index]].append((index, output))
         between(len(chosen))
     in_order = [[output for _, output in sorted(own, key=lambda pair: pair[0])] for own in said]
     if form == "ranking":
         return in_order
     return [best_answer(own) if form == "span" else own[0] for own in in_order]
+
+
+def _batches(units: Sequence[Sequence[Encoded]], batch_size: int) -> list[list[int]]:
+    """Which units are decoded together: of like lengths, the longest first, and of one number of choices."""
+    order = sorted(range(len(units)), key=lambda i: (len(units[i]), -max(len(item.ids) for item in units[i])))
+    found = []
+    while order:
+        choices = len(units[order[0]])
+        found.append([index for index in order[:batch_size] if len(units[index]) == choices])
+        order = order[len(found[-1]) :]
+    return found
 
 
 def score(
@@ -269,11 +283,15 @@ def mean_loss(
     encoded = separated((encode or encoded_by(adapter, task))(examples, True), task.form)
     encoded.sort(key=lambda items: -max(len(item.ids) for item in items))
     tokenizer, device = adapter.backbone.tokenizer, adapter.backbone.device
-    for start in range(0, len(encoded), batch_size):
-        chosen = encoded[start : start + batch_size]
+
+    def of_batch(chosen: Sequence[Sequence[Encoded]]) -> tuple[float, int]:
         batch = collate([item for items in chosen for item in items], tokenizer.pad_token_id, choices=len(chosen[0]))
         losses = adapter.losses(batch.to(device), injection)
-        total, count = total + float(losses.total.sum()), count + int(losses.count.sum())
+        return float(losses.total.sum()), int(losses.count.sum())
+
+    batches = [encoded[start : start + batch_size] for start in range(0, len(encoded), batch_size)]
+    for chosen, (loss, labels) in zip(batches, side_by_side(of_batch, batches, device), strict=True):
+        total, count = total + loss, count + labels
         between(len(chosen))
     return total / count
 

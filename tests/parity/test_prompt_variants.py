@@ -14,6 +14,7 @@ from repro.methods.p_tuning_v2 import p_tuning_v2
 from repro.methods.prefix_tuning import prefix_tuning
 from repro.methods.prompt_tuning import PromptTuning
 from repro.methods.reparameterisation import layer_indices
+from repro.models.injection import attached
 
 pytestmark = pytest.mark.parity
 P = 4
@@ -148,7 +149,7 @@ def test_layers_without_a_prefix_are_as_if_they_had_none(name: str, which: str) 
     bare = adapter(bone).losses(batch, Injection(head=injection.head)).total
     assert (ours - bare).abs().min() > 1e-9
     bone.inject(injection, None)
-    slots = {s: [m.__dict__.get("repro_prefix") for m in modules] for s, modules in bone.attention.items()}
+    slots = {s: [attached(m) for m in modules] for s, modules in bone.attention.items()}
     assert all(found[1 - kept] is None and found[kept] is not None for found in slots.values())
     counted = sum(P * 2 * bone.spec.heads * bone.spec.head_dim for _ in bone.spec.sites)
     assert method.parameter_counts()["prompt"] == counted

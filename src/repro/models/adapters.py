@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,29 +11,39 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from repro.methods.base import Adapter
+from repro.models.workers import Own
 
 EPSILON = 1e-5
 """Of the layer norm."""
 
 
+@dataclass
+class Given:
+    """The adapters of a pass."""
+
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    rows: Tensor | None = None
+    """Trial [N] that each row takes; None: the first."""
+
+
 class Adapters:
-    """What the blocks' hooks look at: this forward pass's adapters, and which trial each row takes."""
+    """What the blocks' hooks look at: `now` is this pass's adapters."""
 
     def __init__(self, blocks: Mapping[str, list[nn.Module]]):
-        self.adapters: Mapping[str, Adapter] = {}
-        self.rows: Tensor | None = None
+        self.now = Own(Given)
         for stack, modules in blocks.items():
             for layer, module in enumerate(modules):
                 module.register_forward_hook(self._hook(stack, layer))
 
     def _hook(self, stack: str, layer: int) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            adapter = self.adapters.get(stack)
+            now = self.now.here
+            adapter = now.adapters.get(stack)
             if adapter is None:
                 return None
             if isinstance(output, tuple):
-                return (bottleneck(output[0], adapter, layer, self.rows), *output[1:])
-            return bottleneck(output, adapter, layer, self.rows)
+                return (bottleneck(output[0], adapter, layer, now.rows), *output[1:])
+            return bottleneck(output, adapter, layer, now.rows)
 
         return hook
 

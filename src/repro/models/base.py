@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from repro.models.families import Family, PositionModule
 from repro.models.injection import Infix, Prefix, attach, attach_site, draw_by
 from repro.models.lean import install
 from repro.models.packing import Site
+from repro.models.workers import Own
 
 PLACE_KEYS = {"before": -0.5, "after_bos": 0.5, "infix": 1.2, "after": 1.5}
 """Where a prompt stands among the order keys of tokens (`models.batch`)."""
@@ -31,6 +32,16 @@ class RowLoss:
 
     total: Tensor
     count: Tensor
+
+
+@dataclass
+class _Places:
+    """Position ids of a pass: each worker's own, as passes run side by side."""
+
+    shift: dict[str, int | Tensor]
+    """{stack: what is added to the ids of all rows, or of each [N, 1]}"""
+    packed: dict[str, Tensor] = field(default_factory=dict)
+    """{stack: position id of every token of a packed row [1, S]}; empty while batches are padded"""
 
 
 def spec_of(model: Mapping[str, Any]) -> ModelSpec:
@@ -68,13 +79,11 @@ class Backbone:
             for layer, module in enumerate(modules):
                 draw_by(module, self.dropout, f"{site}.{layer}.attention")
         self._adapters = Adapters(family.blocks(model))
-        self._shift: dict[str, int | Tensor] = dict.fromkeys(spec.sites, 0)
+        self._places = Own(lambda: _Places(dict.fromkeys(spec.sites, 0)))
         self.packing: bool | str = "auto"
         """`trainer.packing`: True, False or auto"""
         self.bias = family.bias(model)
         self._mode = install(model)
-        self._packed_positions: dict[str, Tensor] = {}
-        """{stack: position id of every token of a packed row [1, S]}; empty while batches are padded"""
         self._positions = family.positions(model)
         self.takes_positions = any(position.offset is None for position in self._positions)
         for position in self._positions:
@@ -88,7 +97,7 @@ class Backbone:
         """A hook that gives the module every packed token's own position id."""
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            ids = self._packed_positions.get(position.site)
+            ids = self._places.here.packed.get(position.site)
             if ids is None:
                 return None
             if isinstance(position.argument, int):
@@ -106,8 +115,9 @@ class Backbone:
         site, argument = position.site, position.argument
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            shift: Any = self._shift[site]
-            if (isinstance(shift, int) and not shift) or self._packed_positions:
+            places = self._places.here
+            shift: Any = places.shift[site]
+            if (isinstance(shift, int) and not shift) or places.packed:
                 return None
             if isinstance(shift, Tensor):
                 given: Tensor = args[argument] if isinstance(argument, int) else kwargs[argument]
@@ -126,8 +136,9 @@ class Backbone:
         """A hook that looks positions up anew, in tables that know one row of them or count by themselves (BART)."""
 
         def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Any:
-            shift = self._shift[position.site]
-            if (isinstance(shift, int) and not shift) or self._packed_positions:
+            here = self._places.here
+            shift = here.shift[position.site]
+            if (isinstance(shift, int) and not shift) or here.packed:
                 return None
             ids = args[0]
             if isinstance(shift, Tensor):
@@ -159,12 +170,13 @@ class Backbone:
             rows: trial index [N] of each row; None when every row takes trial 0.
             infix_at: columns [N, P] of the prompt in the sequence, where keys and values are added (infix).
         """
-        self._adapters.adapters, self._adapters.rows = injection.adapters, rows
-        self._mode.packed, self._packed_positions = False, {}
+        given, places = self._adapters.now.here, self._places.here
+        given.adapters, given.rows = injection.adapters, rows
+        self._mode.here.packed, places.packed = False, {}
         self.dropout.unpack()
         for site, modules in self.attention.items():
             kv = injection.kv.get(site)
-            self._shift[site] = _shift_of(injection, rows) if kv is not None else 0
+            places.shift[site] = _shift_of(injection, rows) if kv is not None else 0
             chosen = range(len(modules)) if kv is None or kv.layers is None else kv.layers
             index = {layer: place for place, layer in enumerate(chosen)}
             # Taken apart once: slicing layer by layer would make a gradient of the whole for each.
@@ -182,16 +194,16 @@ class Backbone:
 
     def pack(self, sites: Mapping[str, Site]) -> None:
         """Let the next forward passes, until the next `inject`, read packed sequences (`models.packer`)."""
-        self._mode.packed = True
+        self._mode.here.packed, places = True, self._places.here
         for site, plan in sites.items():
             for module in self.attention[site]:
                 attach_site(module, plan)
             if site != "cross":
                 self.dropout.pack(site, plan.queries.token_owners, plan.queries.positions)
         for position in self._positions:
-            packed, shift = sites[position.site].queries, self._shift[position.site]
+            packed, shift = sites[position.site].queries, places.shift[position.site]
             each = shift[packed.token_owners, 0] if isinstance(shift, Tensor) else shift
-            self._packed_positions[position.site] = (packed.positions + position.first + each)[None]
+            places.packed[position.site] = (packed.positions + position.first + each)[None]
 
     @cached_property
     def weights(self) -> dict[str, int]:

@@ -9,29 +9,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from repro.methods.keyed_dropout import keyed_dropout, mixed, site_number
+from repro.models.workers import Own
 
 _READS_MEMORY = re.compile(r"(EncDecAttention|encoder_attn)\.(k|v|k_proj|v_proj)\b")
 """Modules of a decoder that read the encoder's states."""
 
 
+@dataclass
+class _Pass:
+    """Who stands where in a pass: each worker's own, as passes run side by side."""
+
+    rows: Tensor | None = None
+    step: int | None = None
+    layouts: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    tokens: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    """What was asked for already."""
+
+
 class DropoutKeys:
     """Who stands where in the present pass.
 
-    `rows` [N] has a key of every row of the batch (trial, step and example; `training.batching`). Where a batch is
-    packed end to end, `layouts` says of each stack which row and which position every token is.
+    Every row of the batch has a key (trial, step and example; `training.batching`). Where a batch is packed end to end,
+    a layout of each stack says which row and which position every token is.
     """
 
     def __init__(self) -> None:
-        self.rows: Tensor | None = None
-        self.step: int | None = None
-        self.layouts: dict[str, tuple[Tensor, Tensor]] = {}
-        self._tokens: dict[tuple[str, int], Tensor] = {}
+        self._now = Own(_Pass)
 
     def fill(self, rows: Tensor | None, step: int | None = None) -> None:
         """Before a pass: the rows' keys [N]; an earlier pass's layouts are forgotten.
@@ -39,38 +49,41 @@ class DropoutKeys:
         Args:
             step: key of the whole step, where all rows are one trial's.
         """
-        self.rows, self.step, self.layouts, self._tokens = rows, step, {}, {}
+        now = self._now.here
+        now.rows, now.step, now.layouts, now.tokens = rows, step, {}, {}
 
     def pack(self, stack: str, row: Tensor, position: Tensor) -> None:
         """States of a stack (encoder, decoder) are [1, T, D] now: the row and the position of each token, both [T]."""
-        self.layouts[stack] = (row, position)
-        self._tokens = {}
+        now = self._now.here
+        now.layouts[stack], now.tokens = (row, position), {}
 
     def unpack(self) -> None:
         """States are [N, T, D] again."""
-        if self.layouts:
-            self.layouts, self._tokens = {}, {}
+        now = self._now.here
+        if now.layouts:
+            now.layouts, now.tokens = {}, {}
 
     def _given(self) -> Tensor:
-        if self.rows is None:
+        rows = self._now.here.rows
+        if rows is None:
             raise RuntimeError("dropout has no keys: DropoutKeys.fill comes before a pass in train mode")
-        return self.rows
+        return rows
 
     def of_tokens(self, states: Tensor, stack: str) -> Tensor:
         """Keys of the vectors of `states`: [N] of [N, D], [N, T] of [N, T, D], [1, T] of packed [1, T, D]."""
-        rows = self._given()
+        rows, now = self._given(), self._now.here
         if states.dim() == 2 and len(states) == len(rows):
             return rows
         if states.dim() != 3:
             raise RuntimeError(f"dropout of a tensor {tuple(states.shape)}: there is no row in it to take a key from")
-        name = (stack if stack in self.layouts else "", states.shape[1])
-        if name not in self._tokens:
+        name = (stack if stack in now.layouts else "", states.shape[1])
+        if name not in now.tokens:
             if name[0]:
-                row, position = self.layouts[stack]
-                self._tokens[name] = mixed(rows[row], position)[None]
+                row, position = now.layouts[stack]
+                now.tokens[name] = mixed(rows[row], position)[None]
             else:
-                self._tokens[name] = mixed(rows[:, None], torch.arange(states.shape[1], device=rows.device))
-        return self._tokens[name]
+                now.tokens[name] = mixed(rows[:, None], torch.arange(states.shape[1], device=rows.device))
+        return now.tokens[name]
 
     def of_heads(self, heads: int, length: int, site: int, chosen: Tensor | None = None) -> Tensor:
         """Keys [N, heads, length] of what every row has for each head and position (prefixes, attention's queries).
@@ -94,10 +107,11 @@ class DropoutKeys:
     def table(self, table: Tensor, rate: float, site: int) -> Tensor:
         """A table [R, D] that all rows share (DeBERTa's relative positions): drawn once a step, so such a model trains
         one trial at a time (`Family.shared_dropout`)."""
-        if self.step is None:
+        step = self._now.here.step
+        if step is None:
             raise RuntimeError("a table that all rows share has dropout: its trials cannot share a pass")
         places = torch.arange(len(table), device=table.device)
-        return keyed_dropout(table, rate, mixed(mixed(torch.full_like(places, self.step), site), places))
+        return keyed_dropout(table, rate, mixed(mixed(torch.full_like(places, step), site), places))
 
     def states(self, states: Tensor, rate: float, site: int, stack: str = "") -> Tensor:
         """Hidden states [..., D] with some dropped."""

@@ -25,10 +25,11 @@ from repro.methods.keyed_dropout import keyed_dropout, site_number
 from repro.models.dropout import DropoutKeys
 from repro.models.packed_attention import attend as attend_packed
 from repro.models.packing import Site
+from repro.models.workers import Own
 
 BASES = ("sdpa", "eager")
 # Kept in the module's __dict__: invisible to state_dict and parameters().
-_SLOT, _INFIX_SLOT, _SITE_SLOT, _DRAWS_SLOT = "repro_prefix", "repro_infix", "repro_site", "repro_draws"
+_SLOT, _DRAWS_SLOT = "repro_attached", "repro_draws"
 
 
 @dataclass
@@ -118,21 +119,38 @@ class Infix:
         return torch.arange(keys - queries, keys, device=last.device)[None] > last[:, None]
 
 
+@dataclass
+class Attached:
+    """What an attention module sees in this pass: each worker's own, as passes run side by side."""
+
+    prefix: Prefix | None = None
+    infix: Infix | None = None
+    site: Site | None = None
+
+    def give(self, prefix: Prefix | None, infix: Infix | None, site: Site | None) -> None:
+        """All three at once."""
+        self.prefix, self.infix, self.site = prefix, infix, site
+
+
 def attach(module: nn.Module, prefix: Prefix | None, infix: Infix | None = None) -> None:
     """Give an attention module a prefix, or none. It stays until the next call (a recomputed forward needs it too)."""
-    module.__dict__[_SLOT] = prefix
-    module.__dict__[_INFIX_SLOT] = infix
-    module.__dict__[_SITE_SLOT] = None
+    module.__dict__.setdefault(_SLOT, Own(Attached)).here.give(prefix, infix, None)
 
 
 def attach_site(module: nn.Module, site: Site) -> None:
     """Let an attention module read packed sequences until the next `attach`."""
-    module.__dict__[_SITE_SLOT] = site
+    module.__dict__[_SLOT].here.site = site
+
+
+def _attached(module: nn.Module) -> Attached | None:
+    slot: Own[Attached] | None = module.__dict__.get(_SLOT)
+    return None if slot is None else slot.here
 
 
 def site_of(module: nn.Module) -> Site | None:
     """The packed sequences that an attention module reads now; None: it reads a padded batch."""
-    return module.__dict__.get(_SITE_SLOT)
+    found = _attached(module)
+    return None if found is None else found.site
 
 
 def draw_by(module: nn.Module, keys: DropoutKeys, place: str) -> None:
@@ -142,7 +160,8 @@ def draw_by(module: nn.Module, keys: DropoutKeys, place: str) -> None:
 
 def attached(module: nn.Module) -> Prefix | None:
     """The prefix that `attach` gave."""
-    return module.__dict__.get(_SLOT)
+    found = _attached(module)
+    return None if found is None else found.prefix
 
 
 def _causal_mask(query: Tensor, key: Tensor, as_bool: bool) -> Tensor:
@@ -174,7 +193,8 @@ def _attend(
     if site is not None:
         function = attend_dropping if kwargs.get("dropout") else _library_function(base, module)
         return attend_packed(function, module, query, key, value, site, attached(module), base, **kwargs)
-    infix: Infix | None = module.__dict__.get(_INFIX_SLOT)
+    given = _attached(module)
+    infix = None if given is None else given.infix
     if infix is None:
         return _attend_prefix(base, module, query, key, value, attention_mask, **kwargs)
     changed, *rest = _attend_prefix(base, module, query, *infix.added(key, value), attention_mask, **kwargs)

@@ -6,6 +6,7 @@ bit. Results differ by rounding: the library writes GPT-2's GELU as eight operat
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,18 +16,21 @@ from transformers import activations
 from transformers.models.llama import modeling_llama
 from transformers.models.t5 import modeling_t5
 
+from repro.models.workers import Own
+
 _MODE = "repro_mode"
 
 
+@dataclass
 class Mode:
-    """What a backbone's lean modules look at."""
+    """What a backbone's lean modules look at in this pass."""
 
-    packed = False
+    packed: bool = False
 
 
 def _packed(module: nn.Module) -> bool:
-    mode: Mode = module.__dict__[_MODE]
-    return mode.packed
+    mode: Own[Mode] = module.__dict__[_MODE]
+    return mode.here.packed
 
 
 class _RootMeanSquare(torch.autograd.Function):
@@ -90,9 +94,9 @@ _LEAN: dict[type[nn.Module], type[nn.Module]] = {
 """The library's class: the one of the same name that stands in for it."""
 
 
-def install(model: nn.Module) -> Mode:
+def install(model: nn.Module) -> Own[Mode]:
     """Give a loaded model its lean modules, by their class; returns the switch they look at."""
-    mode = Mode()
+    mode = Own(Mode)
     for module in model.modules():
         lean = _LEAN.get(type(module))
         if lean is not None:

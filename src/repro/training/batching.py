@@ -6,10 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
 from repro.models.batch import Batch, Encoded, collate
+
+T = TypeVar("T")
 
 _ORDER, _STEP, _ROW = 0x0D3, 0x57E, 0x20E
 """Streams of randomness that one seed feeds: data order and dropout (a step's, a row's), besides initialisation."""
@@ -80,7 +83,7 @@ class Share:
 
 
 def training_batches(shares: Sequence[Share], pad_id: int, passes: int) -> list[Batch]:
-    """One step's examples of all trials, cut into passes of like length.
+    """One step's examples of all trials, cut into passes of like length and about as many tokens each.
 
     Which examples share a step is the data order's business alone. Sorting inside the step changes the padding, not the
     gradient: the loop divides by the whole step's labels, each trial by its own.
@@ -89,14 +92,26 @@ def training_batches(shares: Sequence[Share], pad_id: int, passes: int) -> list[
         passes: forward and backward passes of the step.
     """
     chosen = [(trial, place) for trial, share in enumerate(shares) for place in range(len(share.examples))]
-    if passes > 1:
-        chosen.sort(key=lambda one: max(len(item.ids) for item in shares[one[0]].examples[one[1]]))
-    batches = []
-    for part in range(passes):
-        piece = chosen[part * len(chosen) // passes : (part + 1) * len(chosen) // passes]
-        if piece:
-            batches.append(_batch(shares, piece, pad_id))
-    return batches
+    if passes == 1:
+        return [_batch(shares, chosen, pad_id)] if chosen else []
+
+    def tokens(one: tuple[int, int]) -> list[int]:
+        return [len(item.ids) + len(item.target_ids or ()) for item in shares[one[0]].examples[one[1]]]
+
+    chosen.sort(key=lambda one: max(tokens(one)))
+    return [_batch(shares, piece, pad_id) for piece in _even([sum(tokens(one)) for one in chosen], chosen, passes)]
+
+
+def _even(sizes: Sequence[int], items: Sequence[T], pieces: int) -> list[Sequence[T]]:
+    """Neighbours cut into that many pieces of about the same size, or into one an item if there are fewer."""
+    cuts, done, total = [0], 0, sum(sizes)
+    for index, size in enumerate(sizes):
+        # An item belongs to the piece in which its middle lies; what is left is enough for one item a piece.
+        opens = (done + size / 2) * pieces >= total * len(cuts) or len(items) - index <= pieces - len(cuts)
+        if index and opens and len(cuts) < pieces:
+            cuts.append(index)
+        done += size
+    return [items[first:last] for first, last in zip(cuts, [*cuts[1:], len(items)], strict=True) if first < last]
 
 
 def _batch(shares: Sequence[Share], piece: Sequence[tuple[int, int]], pad_id: int) -> Batch:

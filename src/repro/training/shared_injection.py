@@ -1,8 +1,8 @@
-"""One injection for all micro-batches of a step: what makes a prompt (an MLP, an LSTM) runs once, forward and back."""
+"""One injection for all passes of a step: what makes a prompt (an MLP, an LSTM) runs once, forward and back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -12,33 +12,50 @@ from torch import Tensor
 from repro.methods.base import Injection
 
 
-def shared(injection: Injection) -> tuple[Injection, Callable[[], None]]:
-    """The injection with computed tensors cut off from how they were made, and what sends their gradients on.
+class Shared:
+    """An injection of which every pass gets a copy that is cut off from how its tensors were made.
 
-    Every micro-batch adds to the cut tensors' gradients; the second return value, called once after the last of them,
-    carries the sums back through the graph that made the tensors. Trained tensors that are injected as they are stay.
+    Passes may run at the same time: each has gradients of its own. Their sums, in the order in which they are taken,
+    go back through what made the tensors at the end.
     """
-    made: list[Tensor] = []
-    cut: list[Tensor] = []
 
-    def of(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            if value.grad_fn is None:
-                return value
-            made.append(value)
-            cut.append(value.detach().requires_grad_())
-            return cut[-1]
-        if isinstance(value, Mapping):
-            return {name: of(inner) for name, inner in value.items()}
-        if is_dataclass(value) and not isinstance(value, type):
-            return replace(value, **{field.name: of(getattr(value, field.name)) for field in fields(value)})
-        return value
+    def __init__(self, injection: Injection) -> None:
+        self._injection = injection
+        self._made: list[Tensor] = []
+        _replaced(injection, self._made.append)
+        self._sums: list[Tensor | None] = [None] * len(self._made)
 
-    whole: Injection = of(injection)
+    def copy(self) -> tuple[Injection, list[Tensor]]:
+        """The injection for one pass, and its tensors that gather gradients."""
+        cut: list[Tensor] = []
+        return _replaced(self._injection, cut.append, cut=True), cut
 
-    def send_back() -> None:
-        pairs = [(one, leaf.grad) for one, leaf in zip(made, cut, strict=True) if leaf.grad is not None]
+    def take(self, gradients: list[Tensor | None]) -> None:
+        """Add a pass's gradients, in the order of its tensors."""
+        for place, gradient in enumerate(gradients):
+            have = self._sums[place]
+            if have is None or gradient is None:
+                self._sums[place] = gradient if have is None else have
+            else:
+                have += gradient
+
+    def send_back(self) -> None:
+        """Carry the sums to the trained tensors."""
+        pairs = [(one, gradient) for one, gradient in zip(self._made, self._sums, strict=True) if gradient is not None]
         if pairs:
             torch.autograd.backward([one for one, _ in pairs], [gradient for _, gradient in pairs])
 
-    return whole, send_back
+
+def _replaced(value: Any, note: Any, cut: bool = False) -> Any:
+    """`value` with every tensor that takes part in the gradient noted, and cut off first if asked."""
+    if isinstance(value, Tensor):
+        if not value.requires_grad:
+            return value
+        one = value.detach().requires_grad_() if cut else value
+        note(one)
+        return one
+    if isinstance(value, Mapping):
+        return {name: _replaced(inner, note, cut) for name, inner in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{one.name: _replaced(getattr(value, one.name), note, cut) for one in fields(value)})
+    return value

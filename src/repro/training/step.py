@@ -16,10 +16,11 @@ from torch import Tensor
 from repro.errors import TrialFailed
 from repro.methods.joining import joined
 from repro.models.batch import IGNORE, Batch
+from repro.models.workers import side_by_side
 from repro.training.batching import Share, training_batches
 from repro.training.checkpoint import Progress
 from repro.training.fit import Fit
-from repro.training.shared_injection import shared
+from repro.training.shared_injection import Shared
 from repro.training.stack import Stack, stacks
 
 TOKENS_A_PASS = 16_384
@@ -30,7 +31,7 @@ def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -
     """Into how many passes of like length a step is cut.
 
     A single trial: as it says. A gang on a GPU: what keeps a pass within `TOKENS_A_PASS`. On a CPU a pass holds about
-    two trials' examples: longer ones leave the caches, and padding grows with what is sorted out less finely.
+    one trial's examples, and there is work for every thread to the end: passes run side by side (`models.workers`).
     """
     own = max(run.microbatches for run in runs)
     if len(runs) == 1:
@@ -38,7 +39,8 @@ def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -
     if device.type != "cpu":
         tokens = sum(len(item.ids) for share in shares for items in share.examples for item in items)
         return max(own, -(-tokens // TOKENS_A_PASS))
-    return own * -(-len(runs) // 2)
+    workers = min(torch.get_num_threads(), len(runs))
+    return own * workers * -(-len(runs) // workers)
 
 
 def backward(runs: Sequence[Fit], batches: Sequence[Batch], keys: Sequence[int] | None = None) -> Tensor:
@@ -58,18 +60,26 @@ def backward(runs: Sequence[Fit], batches: Sequence[Batch], keys: Sequence[int] 
     losses = torch.zeros(trials, dtype=torch.float64, device=device)
     z = {"z_loss": runs[0].z_loss} if runs[0].z_loss else {}
     draws = [None] * trials if keys is None else [torch.tensor([key], device=device) for key in keys]
-    whole = joined([run.method.injection(training=True, keys=key) for run, key in zip(runs, draws, strict=True)])
-    injection, send_back = shared(whole)
+    shared = Shared(
+        joined([run.method.injection(training=True, keys=key) for run, key in zip(runs, draws, strict=True)])
+    )
     divisor = denominator.clamp(min=1).to(device)
-    for batch, owner in zip(batches, owners, strict=True):
-        here = batch.to(device)
+
+    def one_pass(number: int) -> tuple[Tensor, list[Tensor | None]]:
+        here, owner = batches[number].to(device), owners[number].to(device)
+        injection, leaves = shared.copy()
         adapter.backbone.dropout.fill(here.draws, keys[0] if keys and trials == 1 else None)
         rows = adapter.losses(here, injection, **z)
-        total = rows.total.new_zeros(trials).index_add(0, owner.to(device), rows.total)
-        share = total / divisor
+        share = rows.total.new_zeros(trials).index_add(0, owner, rows.total) / divisor
         share.sum().backward()
-        losses += share.detach()
-    send_back()
+        return share.detach(), [leaf.grad for leaf in leaves]
+
+    together = not any(run.tuned for run in runs)  # else passes add to the gradients of the same weights
+    numbers = range(len(batches))
+    for share, gradients in side_by_side(one_pass, numbers, device) if together else map(one_pass, numbers):
+        losses += share
+        shared.take(gradients)
+    shared.send_back()
     for run in runs:
         run.sync_gradients()
     return losses
