@@ -339,3 +339,20 @@ def test_the_heads_dropout_is_off_in_evaluation(form: str) -> None:
     assert losses[0] == losses[1] == losses[2]
     outputs = [predict(adapter, task, examples, injection, DECODING, 3, nothing) for adapter in (dropping, plain)]
     assert outputs[0] == outputs[1]
+
+
+@pytest.mark.parametrize(("model", "method", "form"), KINDS)
+def test_batches_side_by_side_say_the_same(model: str, method: str, form: str) -> None:
+    adapter, task, injection = ready(model, method, form)
+    examples = toy_examples(form, 11)
+    found = []
+    for threads in (1, 2, 2):
+        torch.set_num_threads(threads)
+        seen: list[int] = []
+        said = predict(adapter, task, examples, injection, DECODING, 2, seen.append)
+        loss = None if form == "ranking" else mean_loss(adapter, task, examples, injection, 2, seen.append)
+        found.append((said, loss, seen))
+    torch.set_num_threads(1)
+    assert found[0][0] == found[1][0] == found[2][0] and found[0][2] == found[1][2]
+    if form != "ranking":
+        assert found[0][1] == pytest.approx(found[1][1], rel=1e-12) and found[1][1] == found[2][1]

@@ -22,3 +22,13 @@ def one_thread() -> Iterator[None]:
     yield
     torch.set_warn_always(False)
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Passes run side by side."""
+    import torch
+
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)

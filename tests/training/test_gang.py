@@ -15,6 +15,7 @@ from repro.methods.p_tuning_v2 import p_tuning_v2
 from repro.methods.prefix_tuning import prefix_tuning
 from repro.methods.prompt_tuning import PromptTuning
 from repro.models.base import Backbone, RowLoss
+from repro.models.workers import worker
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.fit import Fit
 from repro.training.gang import Gang, Member, fit, train
@@ -141,6 +142,34 @@ def test_every_member_ends_as_it_does_alone(tmp_path: Path, case: str, dropout: 
     assert all(
         not torch.equal(t, members[0].run.tensors[n]) for n, t in starts[0].items() if not negligible(n, kind.form)
     )
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("case", FIRST)
+def test_passes_side_by_side_make_the_same_gang(tmp_path: Path, case: str, packing: bool, two_threads: None) -> None:
+    """Twice: what threads do when must not show in a single bit."""
+    backbone = load(KINDS[case].model, dropout=0.1)
+    backbone.packing = packing
+    kind = Kind(KINDS[case].model, KINDS[case].form, KINDS[case].methods, {**KINDS[case].options, "dropout": 0.1})
+    solo = [alone(kind, number, backbone, tmp_path / "alone") for number in range(4)]
+    gangs, workers = [], set()
+    for name in ("first", "again"):
+        runs = [kind.member(number, backbone) for number in range(4)]
+        members = [Member(run, own(tmp_path / name, number), Recorder()) for number, run in enumerate(runs)]
+        inner = runs[0].adapter.losses
+
+        def losses(*args: Any, inner: Any = inner, **z: Any) -> RowLoss:
+            workers.add(worker())
+            return inner(*args, **z)  # type: ignore[no-any-return]
+
+        runs[0].adapter.losses = losses  # type: ignore[method-assign]
+        train(members, lambda member: None)
+        gangs.append(members)
+    assert len(workers - {0}) == 2, "members that are left alone step in this thread"
+    for first, again, expected in zip(*gangs, solo, strict=True):
+        the_same(kind, (first.run, first.progress, first.watcher), expected, 1e-6 if packing else 1e-10)
+        assert first.watcher.losses == again.watcher.losses
+        same_bits(first.run.tensors, again.run.tensors)
 
 
 @pytest.mark.parametrize("case", FIRST)
