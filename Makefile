@@ -119,8 +119,13 @@ repro-li-liang: ## the same for Li and Liang 2021
 repro-p-tuning-v2: ## the same for Liu et al. 2022 (P-Tuning v2)
 repro-p-tuning: ## the same for Liu et al. 2021 (P-tuning v1)
 
-bench: $(VENV)/.ready ## training speed and memory against peft on this CPU (half an hour, an idle machine), and its page
+bench: $(VENV)/.models ## training speed and memory against peft on this CPU (an hour, an idle machine), and its page
 	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench_gang.py --rounds 3
+	$(BIN)/python scripts/bench_gang.py --real conll04
+	$(BIN)/python scripts/bench_gang.py --real e2e
+	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench_report.py --out results/bench/report.json
+	$(BIN)/python scripts/bench.py --page
 
 bench-gpu: $(VENV)/.ready ## the same on the papers' shapes; needs a CUDA device
 	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench.py --device cuda

@@ -1,11 +1,16 @@
-"""Gangs against the same trials one after another: python scripts/bench_gang.py [--suite tiny] [--real]."""
+"""Gangs against the same trials one after another: python scripts/bench_gang.py [--suite tiny] [--real conll04|e2e]."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
+import warnings
 from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 
@@ -14,34 +19,35 @@ def main() -> None:
     """Print the figures, and write them below the results folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suite", choices=("cpu", "cuda", "tiny"), default="cpu")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="5, of a real sweep 3")
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--sizes", default="2,4,8,16")
     parser.add_argument("--padded", action="store_true", help="without packing")
     parser.add_argument("--out", type=Path, default=Path("results/bench"))
-    parser.add_argument("--real", action="store_true", help="a sweep on CoNLL04 with MiniLM instead")
+    parser.add_argument("--real", choices=("conll04", "e2e"), help="a sweep on this data instead")
     parser.add_argument("overrides", nargs="*", help="of that sweep: trainer.epochs=2 task.limit.train=320")
     options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    from repro.bench.gangs import bench, write
+
     if options.real:
-        from repro.bench import gang_sweep
+        from repro.bench.gang_sweep import SWEEPS, compare
         from repro.composing import register
 
         register()
+        sweep = SWEEPS[options.real]
         with tempfile.TemporaryDirectory() as folder:
-            found = gang_sweep.compare(Path(folder), options.overrides)
+            found = compare(Path(folder), sweep, options.overrides, options.rounds or 3)
         print(json.dumps({key: value for key, value in found.items() if not key.startswith("scores")}, indent=1))
-        name = "gang-conll04-minilm.json"
+        path = options.out / f"{sweep.name}.json"
     else:
-        from repro.bench import gangs
-
         device = torch.device("cuda" if options.suite == "cuda" else "cpu")
         sizes = tuple(int(size) for size in options.sizes.split(","))
-        found = gangs.bench(options.suite, device, options.rounds, options.dtypes.split(","), not options.padded, sizes)
-        name = f"gangs-{options.suite}.json"
-    from repro.bench.gangs import write
-
-    write(found, options.out / name)
-    print(f"wrote {options.out / name}")
+        rounds, dtypes = options.rounds or 5, options.dtypes.split(",")
+        found = bench(options.suite, device, rounds, dtypes, not options.padded, sizes)
+        path = options.out / f"gangs-{options.suite}.json"
+    write(found, path)
+    print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Gangs against the same trials one after another: trial steps a second, interleaved in one run, and peak memory.
+"""Gangs against the same trials one after another: tokens a second, interleaved in one run, and peak memory.
 
 `python scripts/bench_gang.py` runs it. Both sides are our own engine with the same packing and precision, so the ratio
 is what company alone is worth. Memory is a process's own peak, each size in a fresh one.
@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from repro.bench.flops import tokens
 from repro.bench.ours import loaded, made
 from repro.bench.timing import interleaved, machine, summary
 from repro.bench.workloads import SUITES, Workload
@@ -62,13 +63,18 @@ class Trials:
 def rates(
     workload: Workload, dtype: str, packing: bool | str, device: torch.device, rounds: int, sizes: Sequence[int] = SIZES
 ) -> dict[str, Any]:
-    """Trial steps a second one by one and as gangs of some sizes: medians, quartiles, and ratios of medians."""
+    """Real tokens a second one by one and as gangs of some sizes: medians, quartiles, and ratios of medians.
+
+    Tokens and not steps, as the trials' batches are not equally long.
+    """
+    workload = replace(workload, batches=1)
     trials = Trials(workload, max((ALONE, *sizes)), dtype, packing, device)
     variants = {"alone": lambda: trials.one_by_one(ALONE)}
     variants |= {f"gang of {size}": (lambda size=size: trials.together(size)) for size in sizes}  # type: ignore[misc]
-    steps = {"alone": ALONE * trials.batches} | {f"gang of {size}": size * trials.batches for size in sizes}
+    each = [tokens(replace(workload, seed=seed)) for seed in range(max((ALONE, *sizes)))]
+    real = {"alone": sum(each[:ALONE])} | {f"gang of {size}": sum(each[:size]) for size in sizes}
     seconds = interleaved(variants, rounds, device)
-    found = {name: summary([steps[name] / one for one in timed]) for name, timed in seconds.items()}
+    found = {name: summary([real[name] / one for one in timed]) for name, timed in seconds.items()}
     base = found["alone"]["median"]
     return {
         "workload": workload.name,
@@ -76,13 +82,13 @@ def rates(
         "dtype": dtype,
         "packing": packing,
         "rounds": rounds,
-        "trial_steps_per_second": found,
+        "tokens_per_second": found,
         "ratio": {name: values["median"] / base for name, values in found.items()},
     }
 
 
 def peak_memory(suite: str, workload: str, dtype: str, packing: bool, size: int, device: torch.device) -> int:
-    """Bytes that a fresh process takes at most for two steps of a gang of `size` (1: one trial)."""
+    """Bytes that a fresh process takes at most for a step of a gang of `size` (1: one trial)."""
     options = [suite, workload, dtype, str(int(packing)), str(size), device.type]
     code = "import sys; from repro.bench.gangs import measured; print(measured(*sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=False)
@@ -94,8 +100,8 @@ def peak_memory(suite: str, workload: str, dtype: str, packing: bool, size: int,
 def measured(suite: str, workload: str, dtype: str, packing: str, size: str, kind: str) -> int:
     """What the fresh process does."""
     device = torch.device(kind)
-    [chosen] = [one for one in SUITES[suite] if one.name == workload]
-    trials = Trials(replace(chosen, batches=2), int(size), dtype, packing == "1", device)
+    [chosen] = [one for one in workloads(suite) if one.name == workload]
+    trials = Trials(replace(chosen, batches=1), int(size), dtype, packing == "1", device)
     trials.together(int(size))
     if kind == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
@@ -114,28 +120,37 @@ def memory(
     }
 
 
+def workloads(suite: str) -> tuple[Workload, ...]:
+    """The suite's, and on a CPU T5 with batches so small that they leave two threads idle."""
+    found = SUITES[suite]
+    if suite != "cpu":
+        return found
+    small = replace(found[0], name="t5-5", batch_size=5, what=found[0].what.replace("batch of 8", "batch of 5"))
+    return (small, *found)
+
+
 def bench(
     suite: str, device: torch.device, rounds: int, dtypes: Sequence[str], packing: bool, sizes: Sequence[int] = SIZES
 ) -> dict[str, Any]:
     """Everything above for every workload of a suite, with the machine."""
-    rows = []
-    for workload in SUITES[suite]:
+    rows, started = [], machine(device)
+    for workload in workloads(suite):
         for dtype in dtypes:
             row = rates(workload, dtype, packing, device, rounds, sizes)
             rows.append(row | {"memory": memory(suite, workload.name, dtype, packing, device, sizes)})
             print(line(rows[-1]), flush=True)
-    return {"suite": suite, "machine": machine(device), "rows": rows}
+    return {"suite": suite, "machine": started, "load_after": machine(device)["load"], "rows": rows}
 
 
 def line(row: dict[str, Any]) -> str:
     """One workload as text: speed and memory of each size against one trial."""
-    alone = row["trial_steps_per_second"]["alone"]["median"]
+    alone = row["tokens_per_second"]["alone"]["median"]
     sizes = [name for name in row["ratio"] if name != "alone"]
     parts = [
         f"{name}: {row['ratio'][name]:.2f}x, memory {row['memory']['ratio'][int(name.rpartition(' ')[2])]:.2f}x"
         for name in sizes
     ]
-    return f"{row['workload']} {row['dtype']}: alone {alone:.2f} trial steps/s; " + "; ".join(parts)
+    return f"{row['workload']} {row['dtype']}: alone {alone:.0f} tokens/s; " + "; ".join(parts)
 
 
 def write(found: dict[str, Any], path: Path) -> None:

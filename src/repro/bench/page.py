@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ def page(folder: Path) -> str:
     parts += [_workload(name, one) for name, one in cpu["workloads"].items()]
     parts.append("![speed against peft](../results/bench/cpu.svg)\n")
     parts.append(_padding(cpu.get("padding", {})))
-    parts.append(_gangs(found.get("gang")))
+    parts.append(_gangs(found.get("gangs-cpu")))
+    parts.append(_sweeps([one for name, one in found.items() if name.startswith("gang-")]))
+    parts.append(_stored(found.get("report")))
     return "\n".join(part for part in parts if part)
 
 
@@ -128,8 +131,59 @@ def _padding(found: Mapping[str, Any]) -> str:
 
 
 def _gangs(found: Mapping[str, Any] | None) -> str:
-    """Several trials in one pass: its own measurement writes results/bench/gang.json with `markdown`."""
-    return "" if found is None else str(found["markdown"])
+    """Several trials in one pass, against one after another."""
+    if found is None:
+        return ""
+    lines = [
+        "## Gangs\n",
+        "`python scripts/bench_gang.py`: K trials over one frozen model, a step of all of them, against the same "
+        f"engine a trial at a time; medians of {found['rows'][0]['rounds']} rounds in turn, batches packed. Speed is "
+        "tokens a second; memory is a process's peak, libraries included, over that of one trial's. Load before and after: "
+        f"{found['machine']['load']}, {found['load_after']}.\n",
+    ]
+    sizes = [name.removeprefix("gang of ") for name in found["rows"][0]["ratio"] if name != "alone"]
+    lines.append("| | alone, tokens/s | " + " | ".join(f"K = {size}: speed, memory" for size in sizes) + " |")
+    lines.append("|---" * (len(sizes) + 2) + "|")
+    for row in found["rows"]:
+        cells = [f"{row['ratio'][f'gang of {size}']:.2f}, {row['memory']['ratio'][size]:.2f}" for size in sizes]
+        alone = row["tokens_per_second"]["alone"]["median"]
+        lines.append(f"| {row['what']}, {row['dtype']} | {alone:.0f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _sweeps(found: Sequence[Mapping[str, Any]]) -> str:
+    """Whole sweeps on real data."""
+    if not found:
+        return ""
+    lines = [
+        "### Sweeps on real data\n",
+        "Seeds by learning rates, whole trials with loading, training, evaluation and records, in turn: "
+        "`python scripts/bench_gang.py --real conll04` and `--real e2e`. Speed is the ratio of median seconds; loss is "
+        "the largest relative difference of a training loss.\n",
+        "| sweep | trials | one by one, seconds | gang, seconds | speed | loss | scores |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in found:
+        name = ", ".join(word.partition("=")[2] for word in one["sweep"][:3])
+        alone, gang = (", ".join(f"{s:.1f}" for s in one["seconds"][way]) for way in ("alone", "gang"))
+        difference, same = one["largest_difference_of_a_training_loss"], "equal" if one["equal_scores"] else "differ"
+        lines.append(
+            f"| {name} | {one['trials']} | {alone} | {gang} | {one['ratio']:.2f} | {difference:.0e} | {same} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _stored(found: Mapping[str, Any] | None) -> str:
+    """What costs no training."""
+    if found is None:
+        return ""
+    parts = "; ".join(f"{label.partition(', ')[2]} {seconds:.1f} s" for label, seconds in found["seconds"].items())
+    trial = statistics.median(found["stored_trial"])
+    return (
+        "## Reports and stored trials\n\n"
+        f"`python scripts/bench_report.py`: the report of {found['records']:,} records: {parts}. A trial that is in "
+        f"the store already: {trial:.2f} s, the whole process (median of {len(found['stored_trial'])}).\n"
+    )
 
 
 def figure(cpu: Mapping[str, Any], path: Path) -> None:
