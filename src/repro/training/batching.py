@@ -79,7 +79,18 @@ class Share:
         return mixed_seed(self.key, _ROW, example * 2**20 + sequence)
 
 
-def training_batches(shares: Sequence[Share], pad_id: int, passes: int) -> list[Batch]:
+@dataclass(frozen=True)
+class Part:
+    """Which examples of every pass are one process's: each `count`-th from the `rank`-th on."""
+
+    rank: int = 0
+    count: int = 1
+
+
+WHOLE = Part()
+
+
+def training_batches(shares: Sequence[Share], pad_id: int, passes: int, part: Part = WHOLE) -> list[Batch]:
     """One step's examples of all trials, cut into passes of like length.
 
     Which examples share a step is the data order's business alone. Sorting inside the step changes the padding, not the
@@ -87,15 +98,18 @@ def training_batches(shares: Sequence[Share], pad_id: int, passes: int) -> list[
 
     Args:
         passes: forward and backward passes of the step.
+        part: of several processes, whose passes these are: where it has no example of one, its first stands in and is
+            not counted, since all processes make equally many passes.
     """
     chosen = [(trial, place) for trial, share in enumerate(shares) for place in range(len(share.examples))]
     if passes > 1:
         chosen.sort(key=lambda one: max(len(item.ids) for item in shares[one[0]].examples[one[1]]))
     batches = []
-    for part in range(passes):
-        piece = chosen[part * len(chosen) // passes : (part + 1) * len(chosen) // passes]
+    for number in range(passes):
+        piece = chosen[number * len(chosen) // passes : (number + 1) * len(chosen) // passes]
+        own = piece[part.rank :: part.count]
         if piece:
-            batches.append(_batch(shares, piece, pad_id))
+            batches.append(replace(_batch(shares, own or piece[:1], pad_id), counted=bool(own)))
     return batches
 
 
