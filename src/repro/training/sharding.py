@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from repro.errors import ModelError
 from repro.methods.base import Injection
 from repro.models.base import Backbone, ModelAdapter, RowLoss
 from repro.models.batch import Batch
@@ -142,7 +143,16 @@ def shard(backbone: Backbone, ranks: Ranks) -> Pass:
     """Split the model's weights over the processes and move them to their devices, a block at a time.
 
     The whole model never is on one device: it is in each process's memory, as it was loaded, until this.
+
+    Raises:
+        ModelError: trained weights of several types, which one exchange of gradients cannot carry.
     """
+    types = {parameter.dtype for parameter in backbone.whole.parameters() if parameter.requires_grad}
+    if len(types) > 1:
+        raise ModelError(
+            f"{backbone.family.name}: its trained weights are of several types ({', '.join(sorted(map(str, types)))}), "
+            "which several processes cannot share. Set trainer.dtype=float32, or start it in one process."
+        )
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
@@ -151,6 +161,9 @@ def shard(backbone: Backbone, ranks: Ranks) -> Pass:
     mesh = init_device_mesh(ranks.device.type, (ranks.count,))
     for blocks in backbone.family.blocks(backbone.model).values():
         for block in blocks:
+            for module in block.modules():
+                if isinstance(module, nn.Embedding):  # T5's relative positions: other blocks look them up too
+                    fully_shard(module, mesh=mesh, reshard_after_forward=True)
             fully_shard(block, mesh=mesh, reshard_after_forward=True)
     around = Pass(backbone.whole)
     fully_shard(around, mesh=mesh, reshard_after_forward=False)
