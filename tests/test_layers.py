@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": {"masking"},
     "masking": set(),
     "saying": set(),
-    "processes": set(),
+    "processes": {"errors", "saying"},
     "config": {"errors", "method_config", "task_config"},
     "method_config": set(),
     "task_config": set(),
@@ -60,6 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trial": {ANY},
     "runner": {ANY},
     "attempt": {ANY},
+    "shared_trial": {ANY},
     "gangs": {ANY},
     "sweeps": {
         *(
@@ -138,7 +139,7 @@ ONLY_IN: dict[str, set[str]] = {
     "tokenizers": {"models"},
     "torch": {
         *("methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"),
-        *("bench", "pretraining"),
+        *("bench", "pretraining", "shared_trial"),
     },
     "safetensors": {"models", "training", "trial", "params", "prompts"},
     "datasets": {"tasks", "metrics"},  # metrics: the types of columns that `evaluate` asks for

@@ -8,9 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from repro.errors import ConfigError, Interrupted, ReproError
-from repro.processes import present
-from repro.saying import say
+from repro.errors import Interrupted, ReproError
+from repro.processes import present, refuse_beside_a_trial, tell
 
 USAGE = """\
 repro: do published results on soft prompts hold?
@@ -49,36 +48,9 @@ Exit codes: 0 done, 1 `check`: a claim fails on our runs, `store`: damage or a c
 """
 
 
-def _tell(error: ReproError) -> None:
-    """Print it; of several processes that share a trial the first one does, or the one that alone knows it."""
-    from repro.errors import ToldElsewhere
-
-    if (present().first or error.here_only) and not isinstance(error, ToldElsewhere):
-        say(f"repro: {error}", sys.stderr)
-
-
-def _refuse_beside_a_trial(command: str, arguments: Sequence[str]) -> None:
-    """What several processes at once (`torchrun`) cannot do: they share one trial.
-
-    Raises:
-        ConfigError: another command, or a sweep.
-    """
-    several = present().count > 1
-    if several and command != "run":
-        raise ConfigError(
-            f"repro {command} in {present().count} processes (WORLD_SIZE): several processes share one trial, so only "
-            "`repro run` can be started by torchrun. Start it without."
-        )
-    if several and any(word in ("-m", "--multirun") for word in arguments):
-        raise ConfigError(
-            f"-m in {present().count} processes (WORLD_SIZE): several processes share one trial. Start one torchrun "
-            "for each trial of the sweep, without -m."
-        )
-
-
 def run(arguments: Sequence[str]) -> int:
     """Hydra's application; its errors come out as ours."""
-    _refuse_beside_a_trial("run", arguments)
+    refuse_beside_a_trial("run", arguments)
     import hydra
     from omegaconf import DictConfig
 
@@ -99,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
             raise KeyboardInterrupt from error
         except ReproError as error:  # the other trials of a sweep still run
             failed.append(error)
-            _tell(error)
+            tell(error)
 
     before = sys.argv
     sys.argv = ["repro", *arguments]
@@ -380,7 +352,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = COMMANDS.get(given[0])
     try:
         if command is not None:
-            _refuse_beside_a_trial(given[0], given[1:])
+            refuse_beside_a_trial(given[0], given[1:])
             return command(given[1:])
         if "=" not in given[0] and not given[0].startswith("-"):
             raise ReproError(
@@ -388,7 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         return run(given)
     except ReproError as error:
-        _tell(error)
+        tell(error)
         return error.exit_code
     except KeyboardInterrupt:
         print("repro: interrupted", file=sys.stderr)

@@ -19,7 +19,7 @@ from repro.store.record import Record
 from repro.store.run_folder import finish_tidying, tidy_finished
 from repro.store.store import Store
 from repro.tasks.wording import worded
-from repro.validation import check_shared, form_of, validate
+from repro.validation import form_of, validate
 
 Plain = dict[str, Any]
 
@@ -51,30 +51,19 @@ def run(
         ReproError: bad config, data or weights (nothing is written), a failed trial (its record says why), Ctrl-C.
     """
     validate(plain)
-    ranks = _ranks(plain)
     key = run_key(plain)
-    if ranks is None:
-        return _alone(plain, key, choices, command, on_step)
-    if not ranks.first:
-        return _follow(plain, key, choices, command, ranks)
-    started: list[bool] = []
+    if present().count > 1:
+        from repro.shared_trial import run_shared
 
-    def start() -> Any:
-        started.append(ranks.share(True))
-        return ranks
-
-    try:
-        return _alone(plain, key, choices, command, on_step, start)
-    finally:
-        if not started:
-            ranks.share(False)  # the others wait for a word
+        return run_shared(plain, key, dict(choices or {}), list(command), on_step)
+    return run_alone(plain, key, dict(choices or {}), list(command), on_step)
 
 
-def _alone(
+def run_alone(
     plain: Plain,
     key: str,
-    choices: Mapping[str, Any] | None,
-    command: Sequence[str],
+    choices: dict[str, Any],
+    command: list[str],
     on_step: Callable[[int, int], object] | None,
     start: Callable[[], Any] = lambda: None,
 ) -> Outcome:
@@ -97,44 +86,11 @@ def _alone(
         if found:
             tidy_finished(folder)
             return Outcome(found, True, folder)
-        record = _run_trial(plain, key, folder, store, dict(choices or {}), list(command), on_step, start())
+        record = run_trial(plain, key, folder, store, choices, command, on_step, start())
         return Outcome(record, False, folder)
     finally:
         lock.release()
         tidy(folder)
-
-
-def _ranks(plain: Plain) -> Any:
-    """The processes that were started for this trial, once all are there (`training.ranks`); None: one."""
-    processes = present()
-    if processes.count == 1:
-        return None
-    check_shared(plain)
-    import torch
-
-    from repro.training.ranks import Ranks
-
-    device = pick_device(plain["trainer"]["device"])
-    if device.type == "cuda":
-        if processes.on_machine >= torch.cuda.device_count():
-            error = ConfigError(
-                f"{processes.on_machine + 1} or more processes on this machine, which has {torch.cuda.device_count()} "
-                "GPUs: start one for each GPU (torchrun --nproc-per-node), or set trainer.device=cpu."
-            )
-            error.here_only = True
-            raise error
-        device = torch.device("cuda", processes.on_machine)
-        torch.cuda.set_device(device)
-    return Ranks(processes.rank, processes.count, device)
-
-
-def _follow(plain: Plain, key: str, choices: Mapping[str, Any] | None, command: Sequence[str], ranks: Any) -> Outcome:
-    """`run` in the processes beside the first: they compute, and write and say nothing."""
-    folder = Path(plain["paths"]["runs_root"]) / key
-    if ranks.share(None):
-        store = Store(Path(plain["paths"]["results_root"]) / "records")
-        _run_trial(plain, key, folder, store, dict(choices or {}), list(command), None, ranks)
-    return Outcome(None, False, folder)
 
 
 def stored(store: Store, key: str, plain: Plain) -> Record | None:
@@ -376,7 +332,7 @@ def pick_device(name: str) -> Any:
     return device
 
 
-def _run_trial(
+def run_trial(
     plain: Plain,
     key: str,
     folder: Path,

@@ -346,14 +346,6 @@ def validate(plain: Plain) -> None:
     _check_positions(plain)
 
 
-def check_shared(plain: Plain) -> None:
-    """What several processes that share a trial cannot train (`training/together.py`).
-
-    Raises:
-        ConfigError: with the reason and the fix.
-    """
-
-
 def checked_key(config: Any) -> str:
     """The run key of a config that passed `validate`: so no folder is ever named after a config that cannot run."""
     plain = resolved(config)
