@@ -2,7 +2,7 @@
 
     python -m torch.distributed.run --standalone --nproc-per-node 2 sharded_worker.py FOLDER
 
-The first process prints one line of JSON: {case: {what: largest relative difference}}.
+The first process prints one line of JSON: {case: {what: largest relative difference}}. `test_sharding.py` judges.
 """
 
 import json
