@@ -1,9 +1,10 @@
 """A trial in two processes (gloo) is the trial in one: losses, evaluations, weights, moments, whoever resumes it."""
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ from repro.training.ranks import Ranks
 from repro.training.sharding import Shards, shard
 from repro.training.step import backward
 
+CORE = (
+    *("encoder", "decoder", "encoder_decoder", "the best of them", "three passes", "dropout", "adafactor", "lora"),
+    *("prompt", "packed", "gradient checkpointing", "resumed"),
+)
+ALL = bool(os.environ.get("REPRO_LONG_TESTS"))
 WORKER = Path(__file__).parent / "sharded_worker.py"
 ROUNDING = {"float64": (1e-13, 1e-10), "float32": (1e-5, 1e-3), "bfloat16": (1e-2, 3e-2)}
 """{arithmetic: largest relative difference of a loss, of a trained number}."""
@@ -31,15 +37,20 @@ ROUNDING = {"float64": (1e-13, 1e-10), "float32": (1e-5, 1e-3), "bfloat16": (1e-
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
     """What two processes found: one start of torchrun for all cases."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, str(WORKER), str(tmp_path_factory.mktemp("sharded"))], capture_output=True, text=True, timeout=300
-    )
+    folder, cases = tmp_path_factory.mktemp("sharded"), () if ALL else CORE
+    done = subprocess.run([*torchrun, str(WORKER), str(folder), *cases], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     result: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-@pytest.mark.parametrize("case", CASES)
+def some(cases: Iterable[str]) -> list[Any]:
+    """The cases, those beyond CORE for whoever has the time."""
+    skipped = pytest.mark.skipif(not ALL, reason="more cases of two processes: REPRO_LONG_TESTS=1")
+    return [case if case in CORE else pytest.param(case, marks=skipped) for case in cases]
+
+
+@pytest.mark.parametrize("case", some(CASES))
 def test_two_processes_train_as_one(found: dict[str, dict[str, float]], case: str) -> None:
     loss, number = ROUNDING[CASES[case].get("dtype", "float64")]
     assert found[case]["losses"] <= loss and found[case]["evaluations"] <= 10 * loss
@@ -53,7 +64,7 @@ def test_each_process_holds_its_half_of_the_weights(found: dict[str, dict[str, f
 
 
 @pytest.mark.parametrize("how", ["two, two", "two, one", "one, two"])
-@pytest.mark.parametrize("case", RESUMED)
+@pytest.mark.parametrize("case", some(RESUMED))
 def test_whoever_continues_ends_where_one_process_would(
     found: dict[str, dict[str, float]], case: str, how: str
 ) -> None:
