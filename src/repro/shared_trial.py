@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from repro.errors import ConfigError, ReproError
 from repro.processes import present
-from repro.runner import Outcome, Plain, pick_device, run_alone, run_trial
+from repro.runner import Outcome, Plain, pick_device, run_alone, run_trial, tidy
 from repro.store.store import Store
 from repro.training.ranks import Ranks
 
@@ -86,9 +86,12 @@ def _follow(
     plain: Plain, key: str, choices: dict[str, Any], command: list[str], on_step: OnStep, ranks: Ranks
 ) -> Outcome:
     folder = Path(plain["paths"]["runs_root"]) / key
-    if ranks.share(False):
-        store = Store(Path(plain["paths"]["results_root"]) / "records")
-        run_trial(plain, key, folder, store, choices, command, None, ranks)
+    try:
+        if ranks.share(False):
+            store = Store(Path(plain["paths"]["results_root"]) / "records")
+            run_trial(plain, key, folder, store, choices, command, None, ranks)
+    finally:
+        tidy(folder)  # on another machine Hydra has made one there
     return Outcome(None, False, folder)
 
 
