@@ -206,7 +206,7 @@ def test_a_stored_trial_returns_and_a_missing_file_is_said_once(
     record = record_of(first.folder)
     again = launch(*words)
     assert again.end() == 0, again.err.read_text()
-    assert "from the store" in again.out.read_text() and record_of(again.folder) == record
+    assert "already in the store" in again.out.read_text() and record_of(again.folder) == record
 
     [file] = own_data.rglob("RTE/train.jsonl")
     file.unlink()
