@@ -56,6 +56,11 @@ def test_make_targets_exist(page, line):
     assert shown.stdout.strip(), f"{page}: `{line}` does nothing"
 
 
+def launched(line: str) -> bool:
+    """Whether several processes share the trial (docs/sharding.md)."""
+    return line.startswith("torchrun ")
+
+
 def overrides_of(line: str) -> list[str] | None:
     """Arguments of a `run` command; None for another one."""
     words = shlex.split(line)
@@ -67,7 +72,8 @@ def overrides_of(line: str) -> list[str] | None:
 
 @pytest.mark.smoke
 @pytest.mark.parametrize(
-    ("page", "line"), [c for c in commands() if not c[1].startswith("make ") and overrides_of(c[1]) is not None]
+    ("page", "line"),
+    [c for c in commands() if not c[1].startswith("make ") and not launched(c[1]) and overrides_of(c[1]) is not None],
 )
 def test_run_commands_train(page, line, data_root, cli, monkeypatch):
     words = overrides_of(line)
@@ -100,7 +106,8 @@ def test_run_commands_train(page, line, data_root, cli, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("page", "line"), [c for c in commands() if not c[1].startswith("make ") and overrides_of(c[1]) is None]
+    ("page", "line"),
+    [c for c in commands() if not c[1].startswith("make ") and not launched(c[1]) and overrides_of(c[1]) is None],
 )
 def test_other_commands_exist(page, line, capsys):
     """Commands that work on what trials left (`repro report`) are tested with records in test_cli; here: they parse."""
@@ -110,3 +117,17 @@ def test_other_commands_exist(page, line, capsys):
         main([words[1], "--help"])
     assert ended.value.code == 0
     assert words[1] in capsys.readouterr().out
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(("page", "line"), [c for c in commands() if launched(c[1])])
+def test_launched_commands_train(page, line, data_root, python, tmp_path):
+    words = shlex.split(line)
+    options, overrides = words[1 : words.index("-m")], words[words.index("run") + 1 :]
+    kind = compose([word for word in overrides if "=" in word]).model.kind
+    small = [f"model={TINY[kind]}", *SMALL, "trainer.device=cpu", f"paths.data_root={data_root}"]
+    torchrun = ("-m", "torch.distributed.run", "--standalone", *options, "-m", "repro", "run")
+    done = python(*torchrun, *(word for word in overrides if not word.startswith("model=")), *small)
+    assert done.code == 0, done.err
+    [record] = tmp_path.glob("results/records/*/record.json")
+    assert f'"processes": {options[options.index("--nproc-per-node") + 1]}' in record.read_text()

@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": {"masking"},
     "masking": set(),
     "saying": set(),
+    "processes": {"errors", "saying"},
     "config": {"errors", "method_config", "task_config"},
     "method_config": set(),
     "task_config": set(),
@@ -59,6 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trial": {ANY},
     "runner": {ANY},
     "attempt": {ANY},
+    "shared_trial": {ANY},
     "gangs": {ANY},
     "sweeps": {
         *(
@@ -98,6 +100,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "rescoring",
             "prompts",
             "papers",
+            "processes",
             "report",
             "runner",
             "saying",
@@ -136,7 +139,7 @@ ONLY_IN: dict[str, set[str]] = {
     "tokenizers": {"models"},
     "torch": {
         *("methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"),
-        *("bench", "pretraining"),
+        *("bench", "pretraining", "shared_trial"),
     },
     "safetensors": {"models", "training", "trial", "params", "prompts"},
     "datasets": {"tasks", "metrics"},  # metrics: the types of columns that `evaluate` asks for

@@ -443,7 +443,7 @@ def test_a_second_call_returns_the_stored_record_and_does_nothing(
     plain = quick(P2, *RTE)
     first = runner.run(plain)
     assert not first.from_store and first.record is not None
-    monkeypatch.setattr(runner, "_run_trial", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr(runner, "run_trial", lambda *_: pytest.fail("ran again"))
     again = runner.run(plain)
     assert again.from_store and again.folder == first.folder == tmp_path / "runs" / run_key(plain)
     stored = json.loads(record_files(tmp_path)[0].read_text())

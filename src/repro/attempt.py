@@ -40,11 +40,20 @@ class Attempt:
         folder: its run folder.
         store: where the record goes.
         choices, command: for the record.
+        ranks: the processes that make this attempt together; the first of them writes.
     """
 
     def __init__(
-        self, plain: Plain, key: str, folder: Path, store: Store, choices: dict[str, Any], command: list[str]
+        self,
+        plain: Plain,
+        key: str,
+        folder: Path,
+        store: Store,
+        choices: dict[str, Any],
+        command: list[str],
+        ranks: Any = None,
     ) -> None:
+        self._ranks, self._writes = ranks, ranks is None or ranks.first
         self.plain, self.key, self.folder, self.store = plain, key, folder, store
         self._choices, self._command = choices, command
         self._started, self._clock = datetime.now(UTC), time.monotonic()
@@ -61,9 +70,16 @@ class Attempt:
         Raises:
             ReproError: a config or data that cannot work.
         """
+        if self._ranks is None:
+            self._read()
+        else:
+            self._ranks.in_turn(self._read)
+
+    def _read(self) -> None:
         self.task = build_task(self.plain)
         self._selection = check_selection(self.plain, self.task)
-        check_metrics(self.task)
+        if self._writes:
+            check_metrics(self.task)
         self._examples = load_examples(self.plain, self.task)
 
     def prepare(self, stop: Any = None, loaded: Any = None, on_step: OnStep = None) -> None:
@@ -79,10 +95,15 @@ class Attempt:
         from repro.training.watching import Console
         from repro.trial import Trial  # torch and transformers load here
 
-        device = pick_device(self.plain["trainer"]["device"])
-        method = build_method(self.plain)
-        self.trial = Trial.prepare(self.plain, self.task, self._examples, self._selection, device, method, loaded)
-        self._tracker = make_tracker(self.plain["tracker"], self.key, self.plain, self.folder)
+        ranks, method = self._ranks, build_method(self.plain)
+        device = pick_device(self.plain["trainer"]["device"]) if ranks is None else ranks.device
+        self.trial = Trial.prepare(
+            self.plain, self.task, self._examples, self._selection, device, method, loaded, ranks
+        )
+        silent = {**self.plain["tracker"], "name": "none"}
+        self._tracker = make_tracker(
+            self.plain["tracker"] if self._writes else silent, self.key, self.plain, self.folder
+        )
         self.record = Record(
             self.key,
             "done",
@@ -92,8 +113,9 @@ class Attempt:
             parameters=self.trial.parameters,
         )
         self.checkpoints = Checkpoints(self.folder / CHECKPOINT)
-        file = progress.ProgressFile(self.folder, self.trial.steps, name=name_of(self.plain))
-        self._console = Console(name_of(self.plain), self.trial.steps, self._tracker, file, stop, on_step)
+        name, steps = name_of(self.plain), self.trial.steps
+        file = progress.ProgressFile(self.folder, steps, name=name) if self._writes else None
+        self._console = Console(name, steps, self._tracker, file, stop, on_step, ranks)
         self._setup_seconds = time.monotonic() - self._clock
 
     def alone(self, on_step: OnStep = None) -> Record:
@@ -110,14 +132,16 @@ class Attempt:
             with self._console:
                 self.trial.train(self.record, self.checkpoints, self._console)
                 self.trial.report(self.record, self.folder, self._console)
-            self.record.files = written_files(self.folder)
+            if self._writes:
+                self.record.files = written_files(self.folder)
             finished = self.record
         except TrialFailed as error:
             finished = self._failed(error)
             raise
         finally:
             self._put(finished)
-        tidy_finished(self.folder)
+        if self._writes:
+            tidy_finished(self.folder)
         return self.record
 
     def member(self) -> Any:
@@ -181,9 +205,11 @@ class Attempt:
     def _put(self, finished: Record | None) -> None:
         """Store the record, if there is one, and end the tracking."""
         try:
-            if finished is not None:
+            if finished is not None and self._writes:
                 finished.deviations = deviations(self.plain, self.task, self.trial.deviations)
                 finished.provenance |= _circumstances(self.trial, self.task, self._command, self._started)
+                if self._ranks is not None:
+                    finished.provenance["processes"] = self._ranks.count
                 seconds = finished.cost.get("seconds", time.monotonic() - self._clock)
                 finished.cost["seconds"] = round(seconds, 3)
                 self.store.put(finished)

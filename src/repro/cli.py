@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from repro.errors import Interrupted, ReproError
-from repro.saying import say
+from repro.processes import present, refuse_beside_a_trial, tell
 
 USAGE = """\
 repro: do published results on soft prompts hold?
@@ -50,6 +50,7 @@ Exit codes: 0 done, 1 `check`: a claim fails on our runs, `store`: damage or a c
 
 def run(arguments: Sequence[str]) -> int:
     """Hydra's application; its errors come out as ours."""
+    refuse_beside_a_trial("run", arguments)
     import hydra
     from omegaconf import DictConfig
 
@@ -70,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
             raise KeyboardInterrupt from error
         except ReproError as error:  # the other trials of a sweep still run
             failed.append(error)
-            say(f"repro: {error}", sys.stderr)
+            tell(error)
 
     before = sys.argv
     sys.argv = ["repro", *arguments]
@@ -115,7 +116,9 @@ def _job(config: Any) -> None:
         handler.addFilter(MaskedLog())
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         _mask_sweep_file(HydraConfig.get())
-    gangs.say(gangs.answered(gangs.Job(*asked(config, HydraConfig.get()))))
+    result = gangs.answered(gangs.Job(*asked(config, HydraConfig.get())))
+    if present().first:
+        gangs.say(result)
 
 
 def report(arguments: Sequence[str]) -> int:
@@ -349,6 +352,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = COMMANDS.get(given[0])
     try:
         if command is not None:
+            refuse_beside_a_trial(given[0], given[1:])
             return command(given[1:])
         if "=" not in given[0] and not given[0].startswith("-"):
             raise ReproError(
@@ -356,7 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         return run(given)
     except ReproError as error:
-        print(f"repro: {error}", file=sys.stderr)
+        tell(error)
         return error.exit_code
     except KeyboardInterrupt:
         print("repro: interrupted", file=sys.stderr)

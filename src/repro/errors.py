@@ -12,6 +12,8 @@ class ReproError(Exception):
     """Bad input or a failed trial, said so that the reader can mend it. Exit code 2."""
 
     exit_code = 2
+    here_only = False
+    """Of several processes that share a trial, this one alone knows it: it must be the one that says it."""
 
     def __str__(self) -> str:
         return masked_text(super().__str__())
@@ -39,6 +41,10 @@ class TrialFailed(ReproError):
 
 class StoreError(ReproError):
     """A result store that cannot be read or written (full disk, no permission, damaged record)."""
+
+
+class ToldElsewhere(ReproError):
+    """Another process of this trial failed and has said why; nothing is printed here."""
 
 
 class Interrupted(ReproError):

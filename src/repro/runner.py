@@ -13,6 +13,7 @@ from typing import Any
 from repro.config import run_key
 from repro.errors import ConfigError, DataError, TrialFailed
 from repro.metrics.base import TASK_SCORE, averaged_values
+from repro.processes import present
 from repro.store.lock import Lock
 from repro.store.record import Record
 from repro.store.run_folder import finish_tidying, tidy_finished
@@ -51,6 +52,26 @@ def run(
     """
     validate(plain)
     key = run_key(plain)
+    if present().count > 1:
+        from repro.shared_trial import run_shared
+
+        return run_shared(plain, key, dict(choices or {}), list(command), on_step)
+    return run_alone(plain, key, dict(choices or {}), list(command), on_step)
+
+
+def run_alone(
+    plain: Plain,
+    key: str,
+    choices: dict[str, Any],
+    command: list[str],
+    on_step: Callable[[int, int], object] | None,
+    start: Callable[[], Any] = lambda: None,
+) -> Outcome:
+    """`run` in the only process, or in the first of several.
+
+    Args:
+        start: called when the trial is to be run; gives the processes that run it, where there are several.
+    """
     store = Store(Path(plain["paths"]["results_root"]) / "records")
     folder = Path(plain["paths"]["runs_root"]) / key
     lock = Lock(folder / "lock")
@@ -65,7 +86,7 @@ def run(
         if found:
             tidy_finished(folder)
             return Outcome(found, True, folder)
-        record = _run_trial(plain, key, folder, store, dict(choices or {}), list(command), on_step)
+        record = run_trial(plain, key, folder, store, choices, command, on_step, start())
         return Outcome(record, False, folder)
     finally:
         lock.release()
@@ -311,7 +332,7 @@ def pick_device(name: str) -> Any:
     return device
 
 
-def _run_trial(
+def run_trial(
     plain: Plain,
     key: str,
     folder: Path,
@@ -319,10 +340,11 @@ def _run_trial(
     choices: dict[str, Any],
     command: list[str],
     on_step: Callable[[int, int], object] | None = None,
+    ranks: Any = None,
 ) -> Record:
     """Read, load, train, score, record."""
     from repro.attempt import Attempt
 
-    attempt = Attempt(plain, key, folder, store, choices, command)
+    attempt = Attempt(plain, key, folder, store, choices, command, ranks)
     attempt.read()
     return attempt.alone(on_step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import resource
 import time
@@ -32,7 +31,6 @@ from repro.models.base import Backbone, ModelAdapter
 from repro.models.batch import Encoded
 from repro.models.loading import Loaded, adapt
 from repro.models.span_encoding import separated
-from repro.models.tokenizer_identity import encoding_code, tokenizer_identity
 from repro.models.tuning import tune
 from repro.store.files import write_atomic
 from repro.store.record import Record
@@ -43,15 +41,14 @@ from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.fit import Fit, trained
 from repro.training.gang import Member, train
 from repro.training.optimisers import make_optimiser
+from repro.training.ranks import Ranks
 from repro.training.schedules import schedule
-from repro.training.token_cache import TokenCache
+from repro.training.together import Together
+from repro.training.token_cache import TokenCache, token_cache
 from repro.training.watching import Console
 
 _INITIAL, _TUNED = 0x1217, 0x70E
 """Streams of the seed that draw starting values: the method's, and of layers added to the backbone."""
-
-_NOT_ENCODED = ("data_dir", "decoding", "check_rows", "rows", "sha256", "metrics", "report_split")
-"""Settings of a task that change no token id of given examples. The examples themselves are in the cache's key."""
 
 Plain = Mapping[str, Any]
 
@@ -117,18 +114,6 @@ def tuned_weights(own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Callabl
     return views, sync
 
 
-def token_cache(plain: Plain, form: str, backbone: Backbone) -> TokenCache | None:
-    """Where the trial keeps token ids; None where the config says nowhere, or the tokenizer cannot be described."""
-    paths = plain.get("paths") or {}
-    place, tokenizer = paths.get("cache_root"), tokenizer_identity(backbone.tokenizer)
-    if place is None or tokenizer is None:
-        return None
-    about = [encoding_code(), tokenizer, backbone.family.name, form]
-    settings = {name: value for name, value in plain["task"].items() if name not in _NOT_ENCODED}
-    identity = json.dumps([about, settings], sort_keys=True)
-    return TokenCache(Path(place) / "tokens", identity, paths["cache_gigabytes"] * 1e9)
-
-
 class Trial:
     """One trial, ready to train, alone or in a gang."""
 
@@ -154,13 +139,19 @@ class Trial:
         device: torch.device,
         method: Method,
         loaded: Loaded | None = None,
+        ranks: Ranks | None = None,
     ) -> Trial:
-        """Load the model, or take the one that the trials of a gang share, and make the method's tensors."""
+        """Load the model, or take the one that the trials of a gang share, and make the method's tensors.
+
+        Args:
+            ranks: the processes that train the trial together, each with its share of the weights.
+        """
         trial = cls(plain, task, examples, selection)
         if trial.trainer["threads"]:
             torch.set_num_threads(trial.trainer["threads"])
         trial.device, trial.method = device, method
-        loaded = loaded or Loaded.of(plain["model"], trial.trainer, device, task.form)
+        first_at = device if ranks is None else torch.device("cpu")  # whole, it may be too large for one GPU
+        loaded = loaded or Loaded.of(plain["model"], trial.trainer, first_at, task.form)
         trial.backbone, trial.deviations, trial.frozen = loaded.backbone, [*loaded.deviations], loaded.frozen
         dropout = trial.trainer["backbone_dropout"] or 0.0
         trial.adapter = adapt(trial.backbone, task.form, plain["task"], dropout, getattr(task, "vocabulary", ()))
@@ -169,11 +160,16 @@ class Trial:
             trial.own = tune(trial.backbone, method.tuning, mixed_seed(plain["seed"], _TUNED))
             trial.backbone.key_dropouts()
         build_tensors(method, trial.backbone, task, [plain["seed"]], plain["method"].get("start_from"))
+        if ranks is not None:
+            trial.together = Together(trial.backbone, trial.own, method, ranks)
+            trial.own, trial.adapter = trial.together.own, trial.together.adapter(trial.adapter)
         trial.parameters = trial._count()
         trial.tokens = token_cache(plain, task.form, trial.backbone)
         trial._plan()
         return trial
 
+    together: Together | None = None
+    """What several processes that train the trial have in common; None: one process."""
     device: torch.device
     method: Method
     backbone: Backbone
@@ -210,7 +206,7 @@ class Trial:
         self.evaluate_every = per_epoch if every == "epoch" else int(every)
 
     def _fit(self, console: Console) -> Fit:
-        tuned, sync = tuned_weights(self.own)
+        tuned, sync = tuned_weights(self.own) if self.together is None else self.together.tuned_weights()
         trainer, pad = self.trainer, self.backbone.tokenizer.pad_token_id
         factor = schedule(
             trainer["schedule"]["name"],
@@ -222,10 +218,11 @@ class Trial:
         base = trainer["optimiser"]["learning_rate"]
         if trainer["gradient_checkpointing"]:
             self.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
+        split = None if self.together is None else self.together.shards
         return Fit(
             adapter=self.adapter,
             method=self.method,
-            optimiser=make_optimiser(trained(self.method, tuned), trainer["optimiser"]),
+            optimiser=make_optimiser(trained(self.method, tuned), trainer["optimiser"], split),
             rate=lambda step: torch.tensor([base * factor(step)]),
             examples=lambda step: [self.encoded[index] for index in self.order.indices(step)],
             evaluate=lambda: self._evaluate(console),
@@ -242,6 +239,7 @@ class Trial:
             tuned=tuned,
             sync_gradients=sync,
             checkpoint_seconds=trainer["checkpoint_seconds"],
+            **({} if self.together is None else self.together.options),
             train_mode=bool(
                 trainer["backbone_dropout"]
                 or trainer["attention_dropout"]
@@ -250,15 +248,24 @@ class Trial:
             ),
         )
 
+    def _of_first(self, work: Callable[[], Any]) -> Any:
+        """What `work` gives; with several processes, what it gives in the first."""
+        return work() if self.together is None else self.together.ranks.of_first(work)
+
     def _score(self, split: str, console: Console, selection: str | None = None) -> Evaluation:
         decoding = self.plain["task"]["decoding"]
         size = decoding["batch_size"] if self.task.form == "text_to_text" else self.trainer["evaluation_batch_size"]
         examples, injection = self.examples[split], self.method.injection(training=False)
         if not self.task.metrics:  # language modelling: there is nothing to decode
-            loss = mean_loss(self.adapter, self.task, examples, injection, size, console.between, self.encode)
+            loss = self._mean_loss(examples, injection, size, console)
             return Evaluation({"loss": loss, "perplexity": math.exp(loss)}, {}, [], None, 0)
         outputs = predict(self.adapter, self.task, examples, injection, decoding, size, console.between, self.encode)
-        return score(self.task, examples, outputs, selection)
+        found: Evaluation = self._of_first(lambda: score(self.task, examples, outputs, selection))
+        return found
+
+    def _mean_loss(self, examples: Sequence[Any], injection: Any, size: int, console: Console) -> float:
+        loss = mean_loss(self.adapter, self.task, examples, injection, size, console.between, self.encode)
+        return float(self._of_first(lambda: loss))
 
     @torch.no_grad()
     def _evaluate(self, console: Console) -> tuple[float, dict[str, Any]]:
@@ -267,7 +274,7 @@ class Trial:
         if self.selection == "loss":
             injection = self.method.injection(training=False)
             examples = self.examples[split]
-            loss = mean_loss(self.adapter, self.task, examples, injection, size, console.between, self.encode)
+            loss = self._mean_loss(examples, injection, size, console)
             return self.sign * loss, {split: {"loss": loss}}
         found = self._score(split, console, self.selection)
         if self.selection in found.missing:
@@ -277,7 +284,9 @@ class Trial:
     def member(self, checkpoints: Checkpoints, console: Console) -> Member:
         """The trial as the loop trains it, from its last checkpoint on."""
         self.backbone.model.eval()
-        return Member(self._fit(console), checkpoints, console)
+        fit = self._fit(console)
+        files = checkpoints if self.together is None else self.together.checkpoints(checkpoints, fit)
+        return Member(fit, files, console)
 
     def train(self, record: Record, checkpoints: Checkpoints, console: Console) -> None:
         """Train alone, and fill the record's curve, selection and costs; the method then holds the chosen checkpoint.
@@ -296,7 +305,7 @@ class Trial:
 
     def note_checkpoint(self, record: Record, checkpoints: Checkpoints) -> None:
         """Fill a record with what the last checkpoint knows, if there is one."""
-        found = checkpoints.load()
+        found = checkpoints.load() if self._writes else None
         if found is not None:
             self.note(record, found[0])
 
@@ -345,7 +354,7 @@ class Trial:
                 record.missing[split] = found.missing
                 self.deviations += [f"{split}: {name} is missing: {why}" for name, why in found.missing.items()]
             self._note_subsets(record, split, found)
-            if found.predictions:
+            if found.predictions and self._writes:
                 file = folder / f"predictions-{split}.jsonl"
                 write_predictions(file, self.examples[split], found.predictions, write_atomic)
             if found.cut:
@@ -353,14 +362,24 @@ class Trial:
             if split == reported and found.collapsed:
                 record.status, record.reason = "collapsed", f"{found.collapsed} ({split})"
         exported = {name: tensor.cpu().contiguous() for name, tensor in self.method.export().items()}
-        own = {f"backbone.{name}": parameter.detach().cpu() for name, parameter in self.own.items()}
-        exported |= {name: tensor.contiguous().clone() for name, tensor in own.items()}
-        if exported:
+        exported |= self._own_weights()
+        if exported and self._writes:
             write_atomic(folder / "prompt.safetensors", save(exported))
         record.cost["evaluation_seconds"] = round(
             record.cost.get("evaluation_seconds", 0.0) + time.monotonic() - started, 3
         )
-        record.cost["peak_memory_bytes"] = float(self._peak_memory())
+        peak = float(self._peak_memory())  # of several processes, the one that takes most
+        record.cost["peak_memory_bytes"] = peak if self.together is None else self.together.ranks.most(peak)
+
+    @property
+    def _writes(self) -> bool:
+        return self.together is None or self.together.ranks.first
+
+    def _own_weights(self) -> dict[str, Tensor]:
+        """Whole tuned weights of the backbone, on the CPU; empty in processes that do not write."""
+        if self.together is not None:
+            return self.together.whole_weights()
+        return {f"backbone.{name}": own.detach().cpu().contiguous().clone() for name, own in self.own.items()}
 
     def _note_subsets(self, record: Record, split: str, found: Evaluation) -> None:
         """Scores of the parts of a split that its task names (WebNLG: seen and unseen), and who belongs to them."""

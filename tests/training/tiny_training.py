@@ -26,6 +26,8 @@ from repro.training.batching import DataOrder
 from repro.training.checkpoint import Progress
 from repro.training.fit import Fit
 from repro.training.optimisers import make_optimiser
+from repro.training.ranks import Ranks
+from repro.training.together import Together
 from repro.trial import build_tensors, tuned_weights
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
@@ -142,16 +144,18 @@ def make_fit(
     dtype: str = "float64",
     dropout: float | None = None,
     backbone: Backbone | None = None,
+    ranks: Ranks | None = None,
     **optimiser: Any,
 ) -> Fit:
     """A trial of fresh objects, evaluated by minus the loss, or by accuracy on encoders.
 
     Args:
+        ranks: the processes that train it together, as `Trial.prepare` has them do it; None: this one.
         backbone: to share one with other trials; None: one of its own.
         method: a name of METHODS, or a method.
     """
     backbone, task = backbone or load(model, dtype, dropout), ToyTask(form)
-    adapter = adapt(backbone, form, LENGTHS, dropout or 0.0)
+    adapter: Any = adapt(backbone, form, LENGTHS, dropout or 0.0)
     made = METHODS[method]() if isinstance(method, str) else method
     build_tensors(made, backbone, task, [seed])
     encoded = [adapter.encode(task.render(example), True) for example in toy_examples(form, count)]
@@ -168,7 +172,10 @@ def make_fit(
             value = -mean_loss(adapter, task, validation, injection, 4, lambda count: None)
         return value, {"validation": {"value": value}}
 
-    tuned, sync = tuned_weights(tune(backbone, made.tuning, 0) if made.tuning else {})
+    own = tune(backbone, made.tuning, 0) if made.tuning else {}
+    together = None if ranks is None else Together(backbone, own, made, ranks)
+    tuned, sync = tuned_weights(own) if together is None else together.tuned_weights()
+    adapter = adapter if together is None else together.adapter(adapter)
     run = Fit(
         adapter=adapter,
         method=made,
@@ -188,8 +195,10 @@ def make_fit(
         tuned=tuned,
         sync_gradients=sync,
         train_mode=bool(dropout),
+        **({} if together is None else together.options),
     )
-    run.optimiser = make_optimiser(run.tensors, optimiser_config(**optimiser))
+    split = None if together is None else together.shards
+    run.optimiser = make_optimiser(run.tensors, optimiser_config(**optimiser), split)
     return run
 
 

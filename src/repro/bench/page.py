@@ -138,7 +138,7 @@ def _gangs(found: Mapping[str, Any] | None) -> str:
         "## Gangs\n",
         "`python scripts/bench_gang.py`: K trials over one frozen model, a step of all of them, against the same "
         f"engine a trial at a time; medians of {found['rows'][0]['rounds']} rounds in turn, batches packed. Speed is "
-        "tokens a second; memory is a process's peak, libraries included, over that of one trial's. Load before and after: "
+        "tokens a second; memory is a process's peak, libraries included, over one trial's. Load before and after: "
         f"{found['machine']['load']}, {found['load_after']}.\n",
     ]
     sizes = [name.removeprefix("gang of ") for name in found["rows"][0]["ratio"] if name != "alone"]

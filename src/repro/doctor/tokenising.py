@@ -33,7 +33,7 @@ def _measured(config: object, folder: Path) -> str:
     from repro.config import resolved
     from repro.models.loading import adapt, load_backbone
     from repro.runner import build_task
-    from repro.trial import token_cache
+    from repro.training.token_cache import token_cache
 
     plain = resolved(config)  # type: ignore[arg-type]
     task = build_task(plain)

@@ -84,6 +84,9 @@ class Batch:
     draws: Tensor | None = None
     """[N] by which dropout draws for each row (`models.dropout`): of its trial, step and place in its own batch."""
 
+    counted: bool = True
+    """False: the rows stand in where a process has none of a pass (`training.batching.Part`); their loss counts 0."""
+
     @property
     def tokens(self) -> int:
         """Real tokens, source and target."""

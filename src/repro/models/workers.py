@@ -14,6 +14,7 @@ from functools import cache
 from typing import Generic, TypeVar
 
 import torch
+from torch import distributed
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -53,15 +54,16 @@ def _pool(count: int) -> ThreadPoolExecutor:
 
 
 def side_by_side(function: Callable[[T], R], items: Sequence[T], device: torch.device) -> Iterator[R]:
-    """`function` of every item, in their order, on as many workers as the CPU's threads allow; on a GPU, or where there
-    is one thread or one item, one after another in this thread.
+    """`function` of every item, in their order, on as many workers as the CPU's threads allow; one after another in
+    this thread on a GPU, where there is one thread or one item, and where processes share a model (their collective
+    operations must come in one order).
 
     A result is given as soon as it and all before it are there; at most two results a worker are waiting to be taken.
     The first error in the order of the items ends it, once the items that have begun have ended.
     """
     threads = torch.get_num_threads()
     count = min(threads, len(items))
-    if device.type != "cpu" or count < 2 or worker():
+    if device.type != "cpu" or count < 2 or worker() or (distributed.is_available() and distributed.is_initialized()):
         yield from map(function, items)
         return
     grad = torch.is_grad_enabled()

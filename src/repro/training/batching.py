@@ -82,7 +82,18 @@ class Share:
         return mixed_seed(self.key, _ROW, example * 2**20 + sequence)
 
 
-def training_batches(shares: Sequence[Share], pad_id: int, passes: int) -> list[Batch]:
+@dataclass(frozen=True)
+class Part:
+    """Which examples of every pass are one process's: each `count`-th from the `rank`-th on."""
+
+    rank: int = 0
+    count: int = 1
+
+
+WHOLE = Part()
+
+
+def training_batches(shares: Sequence[Share], pad_id: int, passes: int, part: Part = WHOLE) -> list[Batch]:
     """One step's examples of all trials, cut into passes of like length and about as many tokens each.
 
     Which examples share a step is the data order's business alone. Sorting inside the step changes the padding, not the
@@ -90,19 +101,29 @@ def training_batches(shares: Sequence[Share], pad_id: int, passes: int) -> list[
 
     Args:
         passes: forward and backward passes of the step.
+        part: of several processes, whose passes these are: where it has no example of one, its first stands in and is
+            not counted, since all processes make equally many passes.
     """
     chosen = [(trial, place) for trial, share in enumerate(shares) for place in range(len(share.examples))]
-    if passes == 1:
-        return [_batch(shares, chosen, pad_id)] if chosen else []
+    batches = []
+    for piece in [chosen] if passes == 1 else _pieces(shares, chosen, passes):
+        own = piece[part.rank :: part.count]
+        if piece:
+            batches.append(replace(_batch(shares, own or piece[:1], pad_id), counted=bool(own)))
+    return batches
+
+
+def _pieces(shares: Sequence[Share], chosen: list[tuple[int, int]], passes: int) -> list[list[tuple[int, int]]]:
+    """Examples (trial, place in its step) by length, cut where tokens are about as many in each piece."""
 
     def tokens(one: tuple[int, int]) -> list[int]:
         return [len(item.ids) + len(item.target_ids or ()) for item in shares[one[0]].examples[one[1]]]
 
-    chosen.sort(key=lambda one: max(tokens(one)))
-    return [_batch(shares, piece, pad_id) for piece in _even([sum(tokens(one)) for one in chosen], chosen, passes)]
+    chosen = sorted(chosen, key=lambda one: max(tokens(one)))
+    return even([sum(tokens(one)) for one in chosen], chosen, passes)
 
 
-def _even(sizes: Sequence[int], items: Sequence[T], pieces: int) -> list[Sequence[T]]:
+def even(sizes: Sequence[int], items: list[T], pieces: int) -> list[list[T]]:
     """Neighbours cut into that many pieces of about the same size, or into one an item if there are fewer."""
     cuts, done, total = [0], 0, sum(sizes)
     for index, size in enumerate(sizes):
@@ -111,7 +132,7 @@ def _even(sizes: Sequence[int], items: Sequence[T], pieces: int) -> list[Sequenc
         if index and opens and len(cuts) < pieces:
             cuts.append(index)
         done += size
-    return [items[first:last] for first, last in zip(cuts, [*cuts[1:], len(items)], strict=True) if first < last]
+    return [items[first:last] for first, last in zip(cuts, [*cuts[1:], len(items)], strict=True)]
 
 
 def _batch(shares: Sequence[Share], piece: Sequence[tuple[int, int]], pad_id: int) -> Batch:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -37,6 +37,18 @@ class Progress:
     evaluation_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     """What happened on the way that a reader of the record should know: a damaged checkpoint, say."""
+
+
+class Saves(Protocol):
+    """Where a trial's states go: `Checkpoints`, or those of several processes."""
+
+    def save(self, progress: Progress, tensors: Mapping[str, Tensor]) -> None: ...
+
+    def save_best(self, step: int, tensors: Mapping[str, Tensor]) -> None: ...
+
+    def load(self) -> tuple[Progress, dict[str, Tensor]] | None: ...
+
+    def load_best(self, step: int) -> dict[str, Tensor]: ...
 
 
 class Checkpoints:

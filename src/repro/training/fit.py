@@ -14,9 +14,9 @@ from torch import Tensor
 from repro.methods.base import Method
 from repro.models.base import ModelAdapter
 from repro.models.batch import Batch, Encoded
-from repro.training.batching import Share, step_seed, training_batches
-from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.optimisers import Optimiser
+from repro.training.batching import WHOLE, Part, Share, step_seed, training_batches
+from repro.training.checkpoint import Progress, Saves
+from repro.training.optimisers import Optimiser, gradient_norms
 
 
 class Watcher(Protocol):
@@ -71,6 +71,15 @@ class Fit:
     train_mode: bool = False
     """Backbone in train mode (its dropout, or gradient checkpointing, is on)."""
 
+    part: Part = WHOLE
+    """Which examples of a step this process takes, where several train the trial."""
+    summed: Callable[[Tensor], Tensor] = lambda values: values
+    """Adds numbers up over these processes."""
+    norms: Callable[[Mapping[str, Tensor]], Tensor] = gradient_norms
+    """The joint L2 norm of the gradients of `tensors` [1]."""
+    decided: Callable[[bool], bool] = lambda wish: wish
+    """What the first of these processes wants."""
+
     @property
     def tensors(self) -> dict[str, Tensor]:
         """Everything that training changes, by name."""
@@ -97,7 +106,7 @@ class Fit:
             tensor.copy_(saved[name])
 
 
-def resume(run: Fit, checkpoints: Checkpoints) -> Progress:
+def resume(run: Fit, checkpoints: Saves) -> Progress:
     """The last checkpoint's state, or a fresh one."""
     found = checkpoints.load()
     if found is None:
@@ -119,7 +128,7 @@ def ended(run: Fit, progress: Progress) -> bool:
     return progress.step >= run.steps and progress.evaluated_step >= run.steps
 
 
-def evaluate(run: Fit, progress: Progress, checkpoints: Checkpoints) -> dict[str, Any]:
+def evaluate(run: Fit, progress: Progress, checkpoints: Saves) -> dict[str, Any]:
     """Score the present parameters, keep them if they are the best so far (first on ties), add to the curve."""
     started = time.monotonic()
     run.adapter.backbone.model.eval()

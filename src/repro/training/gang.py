@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 
 from repro.errors import Interrupted, TrialFailed
-from repro.training.checkpoint import Checkpoints, Progress
+from repro.training.checkpoint import Checkpoints, Progress, Saves
 from repro.training.fit import Fit, Watcher, due, ended, evaluate, resume
 from repro.training.step import Company
 
@@ -25,7 +25,7 @@ class Member:
     """A trial in training."""
 
     run: Fit
-    checkpoints: Checkpoints
+    checkpoints: Saves
     watcher: Watcher
     progress: Progress = field(init=False)
     failure: TrialFailed | None = None
@@ -46,6 +46,11 @@ class Member:
         if self.progress.step:
             return self.progress.tokens / self.progress.step
         return float(sum(len(item.ids) for items in self.run.examples(0) for item in items))
+
+    @property
+    def unsaved_for_long(self) -> bool:
+        """Whether the next checkpoint is due."""
+        return time.monotonic() - self.saved_at > self.run.checkpoint_seconds
 
     def save_if_changed(self) -> None:
         """Write a checkpoint, if the last one is of an earlier state."""
@@ -112,7 +117,7 @@ class Gang:
         for member in [m for m in self.members if m.failure is None]:
             if due(member.run, member.progress):
                 self._evaluate(member)
-            if member.failure is None and time.monotonic() - member.saved_at > member.run.checkpoint_seconds:
+            if member.failure is None and member.run.decided(member.unsaved_for_long):
                 member.save()
             member.watcher.stop_if_asked(self._save_all)
         self._part_with_ended()

@@ -35,6 +35,18 @@ class Optimiser(Protocol):
         ...
 
 
+class Split(Protocol):
+    """Tensors [1, rows, ...] of which this process has some rows only (`training.sharding.Shards`)."""
+
+    def rows(self, name: str) -> int | None:
+        """Rows of the whole tensor; None: this process has all of it."""
+        ...
+
+    def sum(self, name: str, values: Tensor) -> Tensor:
+        """Sums over this process's rows, added up over all processes."""
+        ...
+
+
 TUNED = "backbone."
 """How the names of tuned weights of the backbone begin."""
 
@@ -82,7 +94,7 @@ def powered(base: float, count: int | Tensor, like: Tensor) -> float | Tensor:
     return over(1 - base ** count.double(), like)
 
 
-_NUMBERS_OF_A_RUN = ("tensors", "state", "count")
+_NUMBERS_OF_A_RUN = ("tensors", "state", "count", "split")
 
 
 def settings(optimiser: Optimiser) -> tuple[Any, ...]:
@@ -152,6 +164,7 @@ class Adafactor:
         step_offset: t of the first step; the official runs continued the frozen checkpoint's count (1,100,000).
         parameter_scaling: a tensor's rate is multiplied by its root mean square, at least 1e-3 (off for prompts; T5's
             own fine-tuning has it on, and Lester et al.'s search has both).
+        split: which tensors have rows in other processes: means over rows are then means over all of them.
     """
 
     def __init__(
@@ -166,7 +179,9 @@ class Adafactor:
         epsilon: float = 1e-30,
         backbone_share: float = 1.0,
         parameter_scaling: bool = False,
+        split: Split | None = None,
     ):
+        self.split = split
         self.backbone_share, self.parameter_scaling = backbone_share, parameter_scaling
         self.tensors, self.decay_rate, self.clip_threshold, self.epsilon = tensors, decay_rate, clip_threshold, epsilon
         self.weight_decay, self.weight_decay_form = weight_decay, weight_decay_form
@@ -174,17 +189,35 @@ class Adafactor:
         self.count: int | Tensor = 0
         self.state: dict[str, Tensor] = {}
         for name, tensor in tensors.items():
-            if self._factors(tensor):
-                self.state[f"row.{name}"] = torch.zeros_like(tensor[..., 0])
-                self.state[f"column.{name}"] = torch.zeros_like(tensor[..., 0, :])
+            if self._factors(name, tensor):
+                self.state[f"row.{name}"] = tensor.new_zeros(tensor.shape[:-1])
+                self.state[f"column.{name}"] = tensor.new_zeros((*tensor.shape[:-2], tensor.shape[-1]))
             else:
                 self.state[f"second.{name}"] = torch.zeros_like(tensor)
 
-    def _factors(self, tensor: Tensor) -> bool:
+    def _rows(self, name: str) -> int | None:
+        return None if self.split is None else self.split.rows(name)
+
+    def _factors(self, name: str, tensor: Tensor) -> bool:
         """Whether one trial's tensor is a matrix that is factored."""
         if self.factored == "never" or tensor.dim() != 3:
             return False
-        return self.factored == "always" or min(tensor.shape[1:]) >= FACTOR_FROM
+        sides = self._rows(name) or tensor.shape[1], tensor.shape[2]
+        return self.factored == "always" or min(sides) >= FACTOR_FROM
+
+    def _mean(self, name: str, values: Tensor, axis: int, keepdim: bool = False) -> Tensor:
+        """The mean over the axis of `values` that has a tensor's rows, those of other processes included."""
+        rows = self._rows(name)
+        if rows is None or self.split is None:
+            return values.mean(axis, keepdim=keepdim)
+        return self.split.sum(name, values.sum(axis, keepdim=keepdim)) / rows
+
+    def _root_mean_square(self, name: str, tensor: Tensor) -> Tensor:
+        """Of each trial's own numbers [K]."""
+        if self._rows(name) is None:
+            return tensor.flatten(1).square().mean(1).sqrt()
+        by_row = tensor.square().sum(tuple(range(2, tensor.dim()))) if tensor.dim() > 2 else tensor.square()
+        return (self._mean(name, by_row, 1) / tensor.shape[2:].numel()).sqrt()
 
     def _scaled(self, name: str, grad: Tensor, share: float | Tensor) -> Tensor:
         """The gradient over the root of its second moment.
@@ -202,8 +235,8 @@ class Adafactor:
 
         if f"second.{name}" in self.state:
             return grad * moved("second", square).rsqrt()
-        row, column = moved("row", square.mean(-1)), moved("column", square.mean(-2))
-        by_row = (row / row.mean(-1, keepdim=True)).rsqrt()
+        row, column = moved("row", square.mean(-1)), moved("column", self._mean(name, square, -2))
+        by_row = (row / self._mean(name, row, -1, keepdim=True)).rsqrt()
         return grad * by_row[..., None] * column.rsqrt()[..., None, :]
 
     @torch.no_grad()
@@ -219,17 +252,21 @@ class Adafactor:
             if tensor.grad is None:
                 continue
             update = self._scaled(name, tensor.grad, share)
-            rms = update.flatten(1).square().mean(1).sqrt()  # each trial's own
+            rms = self._root_mean_square(name, update)
             update = update / over((rms / self.clip_threshold).clamp(min=1.0), update)
             lr = over(rate_of(name, rate, self.backbone_share), tensor)
             if self.parameter_scaling:
-                lr = lr * over(tensor.flatten(1).square().mean(1).sqrt().clamp(min=SMALLEST_SCALE), tensor)
+                lr = lr * over(self._root_mean_square(name, tensor).clamp(min=SMALLEST_SCALE), tensor)
             decay = self.weight_decay * (lr if self.weight_decay_form == "times_learning_rate" else 1.0)
             tensor.mul_(1 - decay).sub_(lr * update)
 
 
-def make_optimiser(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Optimiser:
-    """The optimiser that `trainer.optimiser` names."""
+def make_optimiser(tensors: Mapping[str, Tensor], config: Mapping[str, Any], split: Split | None = None) -> Optimiser:
+    """The optimiser that `trainer.optimiser` names.
+
+    Args:
+        split: which tensors have rows in other processes.
+    """
     own = config.get("backbone_learning_rate")
     backbone_share = 1.0 if own is None else own / config["learning_rate"]
     if config["name"] == "adamw":
@@ -245,4 +282,5 @@ def make_optimiser(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> 
         step_offset=config["step_offset"],
         backbone_share=backbone_share,
         parameter_scaling=config.get("parameter_scaling", False),
+        split=split,
     )

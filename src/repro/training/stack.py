@@ -54,7 +54,8 @@ class Stack:
                 given = [grad for grad in grads if grad is not None]
                 assert len(given) in (0, len(grads)), f"{name} has a gradient in some trials only"
                 tensor.grad = torch.cat(given) if given else None
-        return gradient_norms(self.tensors)
+            return gradient_norms(self.tensors)
+        return self.runs[0].norms(self.tensors)
 
     @torch.no_grad()
     def update(self, norms: Tensor, rates: Tensor, counts: Sequence[int]) -> None:

@@ -17,7 +17,7 @@ from repro.errors import TrialFailed
 from repro.methods.joining import joined
 from repro.models.batch import IGNORE, Batch
 from repro.models.workers import side_by_side
-from repro.training.batching import Share, training_batches
+from repro.training.batching import WHOLE, Share, training_batches
 from repro.training.checkpoint import Progress
 from repro.training.fit import Fit
 from repro.training.shared_injection import Shared
@@ -43,46 +43,61 @@ def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -
     return own * workers * -(-len(runs) // workers)
 
 
-def backward(runs: Sequence[Fit], batches: Sequence[Batch], keys: Sequence[int] | None = None) -> Tensor:
+def _owners(batch: Batch) -> Tensor:
+    """The trial of every example [N / choices]."""
+    return batch.rows[:: batch.choices].cpu()
+
+
+def denominators(runs: Sequence[Fit], batches: Sequence[Batch]) -> Tensor:
+    """What each trial's summed loss over a step is divided by [K]: its labels, or its examples."""
+    by_example = torch.tensor([run.example_sum for run in runs])
+    found = torch.zeros(len(runs), dtype=torch.long)
+    for batch in batches:
+        counts, owner = batch.label_counts().cpu(), _owners(batch)
+        found.index_add_(0, owner, torch.where(by_example[owner], torch.ones_like(counts), counts))
+    return found
+
+
+def backward(
+    runs: Sequence[Fit],
+    batches: Sequence[Batch],
+    keys: Sequence[int] | None = None,
+    whole: Sequence[Batch] | None = None,
+) -> Tensor:
     """Gradients of every trial's loss over the whole step (all passes together); returns the losses [K].
 
     Args:
         keys: of each trial's step, for dropout inside a method.
+        whole: the step's passes, where `batches` are one process's part of them.
     """
     adapter, trials = runs[0].adapter, len(runs)
     device = adapter.backbone.device
-    by_example = torch.tensor([run.example_sum for run in runs])
-    owners = [batch.rows[:: batch.choices].cpu() for batch in batches]
-    denominator = torch.zeros(trials, dtype=torch.long)
-    for batch, owner in zip(batches, owners, strict=True):
-        counts = batch.label_counts().cpu()
-        denominator.index_add_(0, owner, torch.where(by_example[owner], torch.ones_like(counts), counts))
+    denominator = denominators(runs, batches if whole is None else whole)
     losses = torch.zeros(trials, dtype=torch.float64, device=device)
     z = {"z_loss": runs[0].z_loss} if runs[0].z_loss else {}
     draws = [None] * trials if keys is None else [torch.tensor([key], device=device) for key in keys]
-    shared = Shared(
-        joined([run.method.injection(training=True, keys=key) for run, key in zip(runs, draws, strict=True)])
-    )
+    own = [run.method.injection(training=True, keys=key) for run, key in zip(runs, draws, strict=True)]
+    shared = Shared(joined(own))
     divisor = denominator.clamp(min=1).to(device)
 
-    def one_pass(number: int) -> tuple[Tensor, list[Tensor | None]]:
-        here, owner = batches[number].to(device), owners[number].to(device)
+    def one_pass(batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
+        here, owner = batch.to(device), _owners(batch).to(device)
         injection, leaves = shared.copy()
         adapter.backbone.dropout.fill(here.draws, keys[0] if keys and trials == 1 else None)
         rows = adapter.losses(here, injection, **z)
-        share = rows.total.new_zeros(trials).index_add(0, owner, rows.total) / divisor
+        total = rows.total.new_zeros(trials).index_add(0, owner, rows.total)
+        share = total / divisor * (1.0 if batch.counted else 0.0)
         share.sum().backward()
         return share.detach(), [leaf.grad for leaf in leaves]
 
-    together = not any(run.tuned for run in runs)  # else passes add to the gradients of the same weights
-    numbers = range(len(batches))
-    for share, gradients in side_by_side(one_pass, numbers, device) if together else map(one_pass, numbers):
+    tuned = any(run.tuned for run in runs)  # passes add to the gradients of the same weights
+    for share, gradients in map(one_pass, batches) if tuned else side_by_side(one_pass, batches, device):
         losses += share
         shared.take(gradients)
     shared.send_back()
     for run in runs:
         run.sync_gradients()
-    return losses
+    return runs[0].summed(losses)
 
 
 class Company:
@@ -120,14 +135,15 @@ class Company:
         return found
 
     def _gradients(self, runs: Sequence[Fit], shares: Sequence[Share]) -> tuple[Tensor, list[Batch]]:
-        """Losses [K] and the batches that were made; in more passes where memory does not suffice."""
-        device = runs[0].adapter.backbone.device
+        """Losses [K] and the batches of the step (of all processes); in more passes where memory does not suffice."""
+        device, part = runs[0].adapter.backbone.device, runs[0].part
         rows = sum(len(share.examples) for share in shares)
         while True:
             cuts = passes(runs, shares, device) * self._cuts
             batches = training_batches(shares, runs[0].pad_id, cuts)
+            mine = batches if part == WHOLE else training_batches(shares, runs[0].pad_id, cuts, part)
             try:
-                return backward(runs, batches, [share.key for share in shares]), batches
+                return backward(runs, mine, [share.key for share in shares], batches), batches
             except torch.OutOfMemoryError:
                 if len(runs) == 1 or cuts >= rows:
                     raise

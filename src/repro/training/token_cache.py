@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 
 from repro.errors import StoreError
+from repro.models.base import Backbone
 from repro.models.batch import Encoded
+from repro.models.tokenizer_identity import encoding_code, tokenizer_identity
 from repro.store.files import write_atomic
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,9 @@ VERSION = 1
 
 SUFFIX = ".tokens"
 _DIGEST = hashlib.sha256().digest_size
+
+_NOT_ENCODED = ("data_dir", "decoding", "check_rows", "rows", "sha256", "metrics", "report_split")
+"""Settings of a task that change no token id of given examples. The examples themselves are in the cache's key."""
 
 Sequences = list[list[Encoded]]
 """The sequences of each example."""
@@ -207,3 +212,15 @@ def _value(piece: Any, kind: str) -> Any:
         return piece.reshape(-1, 2).copy()
     (only,) = piece
     return bool(only) if kind == "bool" else only
+
+
+def token_cache(plain: Mapping[str, Any], form: str, backbone: Backbone) -> TokenCache | None:
+    """Where the trial keeps token ids; None where the config says nowhere, or the tokenizer cannot be described."""
+    paths = plain.get("paths") or {}
+    place, tokenizer = paths.get("cache_root"), tokenizer_identity(backbone.tokenizer)
+    if place is None or tokenizer is None:
+        return None
+    about = [encoding_code(), tokenizer, backbone.family.name, form]
+    settings = {name: value for name, value in plain["task"].items() if name not in _NOT_ENCODED}
+    identity = json.dumps([about, settings], sort_keys=True)
+    return TokenCache(Path(place) / "tokens", identity, paths["cache_gigabytes"] * 1e9)

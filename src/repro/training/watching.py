@@ -13,6 +13,7 @@ from repro.errors import Interrupted
 from repro.saying import say
 from repro.store.progress import ProgressFile
 from repro.training.checkpoint import Progress
+from repro.training.ranks import Ranks
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 """Ctrl-C, `kill` and a scheduler's preemption, Slurm's warning before a time limit (`--signal=USR2@...`)."""
@@ -57,6 +58,7 @@ class Console:
         file: where `repro status` reads how far the trial is.
         stop: of a gang, whose trials share it, and share the terminal: there is no bar then. None: one of its own.
         on_step: called with (steps done, steps in all) after every step.
+        ranks: the processes that train the trial: the first prints, and all stop together.
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class Console:
         file: ProgressFile | None = None,
         stop: StopRequest | None = None,
         on_step: Callable[[int, int], object] | None = None,
+        ranks: Ranks | None = None,
     ):
+        self._ranks, self._prints = ranks, ranks is None or ranks.first
         self.name, self.steps, self.tracker, self.file, self.on_step = name, steps, tracker, file, on_step
         self._alone, self._stop = stop is None, stop or StopRequest()
         self._started: tuple[float, int, int] | None = None
@@ -78,7 +82,7 @@ class Console:
     def __enter__(self) -> Console:
         if self._alone:
             self._stop.__enter__()
-        if self._alone and sys.stderr.isatty():
+        if self._alone and self._prints and sys.stderr.isatty():
             from rich import progress as rich_progress
             from rich.console import Console as Terminal
 
@@ -101,7 +105,8 @@ class Console:
 
     def stop_if_asked(self, save: Callable[[], None]) -> None:
         """Raises Interrupted after `save()` if a signal came."""
-        if self._stop.number is None:
+        asked = self._stop.number is not None
+        if not (asked if self._ranks is None else self._ranks.any(asked)):
             return
         save()
         if self.file is not None:
@@ -150,6 +155,8 @@ class Console:
         self._print(f"epoch {row['epoch']:g}  {loss}{scores}")
 
     def _print(self, text: str) -> None:
+        if not self._prints:
+            return
         if self._bar is not None:
             self._bar.console.print(f"{self.name}: {text}", highlight=False)
         else:

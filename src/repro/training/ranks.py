@@ -1,0 +1,112 @@
+"""The processes that train one trial together: what they add up, and what the first of them decides for all.
+
+Every process runs the same program over the same examples. Whatever may differ between them (a clock, a signal, a file,
+a library's score) is asked of the first one, or of all, at the same place of the program: a process that went another
+way would leave the others waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from repro.errors import ReproError, ToldElsewhere
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(days=1)
+"""How long one waits for another that lives: it may wait for a lock. One that died is noticed at once."""
+
+
+class Ranks:
+    """The processes of this trial. Making it waits for all of them.
+
+    Args:
+        rank, count: of this process, and how many there are.
+        device: where this process computes: NCCL carries what is on GPUs, gloo the rest.
+    """
+
+    def __init__(self, rank: int, count: int, device: torch.device):
+        self.rank, self.count, self.device = rank, count, device
+        self.first = rank == 0
+        if not dist.is_initialized():
+            backend = "gloo" if device.type == "cpu" else f"cpu:gloo,{device.type}:nccl"
+            dist.init_process_group(backend, timeout=PATIENCE)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, in place; equal in each of them."""
+        dist.all_reduce(values)
+        return values
+
+    def most(self, number: float) -> float:
+        """The largest of all processes' numbers."""
+        value = torch.tensor([number], dtype=torch.float64)
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+        return float(value)
+
+    def any(self, wish: bool) -> bool:
+        """Whether it is so in at least one process."""
+        return bool(self.most(float(wish)))
+
+    def share(self, value: T) -> T:
+        """The first process's value, in all."""
+        box = [value if self.first else None]
+        dist.broadcast_object_list(box, 0)
+        return box[0]  # type: ignore[return-value]
+
+    def of_first(self, work: Callable[[], T]) -> T:
+        """What `work` gives in the first process, which alone runs it; where it raises there, all raise.
+
+        Raises:
+            ReproError: the first process's own.
+            ToldElsewhere: it ended there with another error, which it says itself.
+        """
+        value: Any = None
+        error: Exception | None = None
+        if self.first:
+            try:
+                value = work()
+            except Exception as raised:
+                error = raised
+        known = error is None or isinstance(error, ReproError)
+        value, told = self.share((value, error if known else ToldElsewhere()))
+        if error is not None:
+            raise error
+        if told is not None:
+            raise told
+        return value  # type: ignore[no-any-return]
+
+    def in_turn(self, work: Callable[[], T]) -> T:
+        """What `work` gives in each process, the first one's before the others'; where it raises in one, all raise.
+
+        What makes files (a data set that is written on this machine, a token cache) thus makes them once.
+
+        Raises:
+            ToldElsewhere: it raised in another process.
+        """
+        outcome: list[T] = []
+        self.of_first(lambda: outcome.append(work()))
+        error: Exception | None = None
+        if not self.first:
+            try:
+                outcome.append(work())
+            except Exception as raised:
+                error = raised
+                if isinstance(raised, ReproError):
+                    raised.here_only = True
+        failed = self.any(error is not None)
+        if error is not None:
+            raise error
+        if failed:
+            raise ToldElsewhere()
+        return outcome[0]
+
+    def leave(self) -> None:
+        """All have ended well."""
+        dist.barrier()
+        dist.destroy_process_group()
