@@ -148,7 +148,7 @@ def test_a_lean_norm_is_the_librarys(index, dtype):
     states = torch.randn(3, 5, 16, dtype=dtype) * 4
     assert type(lean[0]) is not type(plain)
     assert torch.equal(lean(states), plain(states))  # padded: the library's own, bit for bit
-    mode.packed = True
+    mode.here.packed = True
     tolerance = {torch.float32: 2e-6, torch.bfloat16: 2e-2, torch.float64: 1e-6}[dtype]  # the library's is float32
     torch.testing.assert_close(lean(states), plain(states), rtol=tolerance, atol=tolerance)
     one, other = (states.clone().requires_grad_() for _ in range(2))
@@ -163,7 +163,7 @@ def test_the_gradient_of_a_lean_norm():
     with torch.no_grad():
         lean[0].weight.copy_(torch.linspace(0.5, 2, 6))
     lean.requires_grad_(False)
-    install(lean).packed = True
+    install(lean).here.packed = True
     states = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lean, states)
     kept: list[Tensor] = []
@@ -174,7 +174,7 @@ def test_the_gradient_of_a_lean_norm():
 
 def test_a_trained_gain_gets_its_gradient():
     lean = torch.nn.Sequential(modeling_t5.T5LayerNorm(6))
-    install(lean).packed = True
+    install(lean).here.packed = True
     lean(torch.randn(4, 6)).sum().backward()
     assert lean[0].weight.grad.abs().max() > 0
 
@@ -185,7 +185,7 @@ def test_the_lean_gelu_is_gpt2s():
     states = torch.randn(1000) * 4
     plain = activations.NewGELUActivation()(states)
     assert torch.equal(lean(states), plain)
-    mode.packed = True
+    mode.here.packed = True
     torch.testing.assert_close(lean(states), plain, rtol=1e-5, atol=1e-6)
 
 

@@ -25,10 +25,13 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def two_threads() -> Iterator[None]:
-    """Passes run side by side."""
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Passes run side by side, however short they are."""
     import torch
 
+    from repro.training import step
+
+    monkeypatch.setattr(step, "TOKENS_A_WORKER", 1)
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(1)

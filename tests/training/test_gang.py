@@ -147,11 +147,13 @@ def test_every_member_ends_as_it_does_alone(tmp_path: Path, case: str, dropout: 
 @pytest.mark.parametrize("packing", [True, False])
 @pytest.mark.parametrize("case", FIRST)
 def test_passes_side_by_side_make_the_same_gang(tmp_path: Path, case: str, packing: bool, two_threads: None) -> None:
-    """Twice: what threads do when must not show in a single bit."""
+    """Twice: what threads do when must not show in a single bit. Those alone are computed in one thread."""
     backbone = load(KINDS[case].model, dropout=0.1)
     backbone.packing = packing
     kind = Kind(KINDS[case].model, KINDS[case].form, KINDS[case].methods, {**KINDS[case].options, "dropout": 0.1})
+    torch.set_num_threads(1)
     solo = [alone(kind, number, backbone, tmp_path / "alone") for number in range(4)]
+    torch.set_num_threads(2)
     gangs, workers = [], set()
     for name in ("first", "again"):
         runs = [kind.member(number, backbone) for number in range(4)]
@@ -165,11 +167,29 @@ def test_passes_side_by_side_make_the_same_gang(tmp_path: Path, case: str, packi
         runs[0].adapter.losses = losses  # type: ignore[method-assign]
         train(members, lambda member: None)
         gangs.append(members)
-    assert len(workers - {0}) == 2, "members that are left alone step in this thread"
+    assert len(workers - {0}) == 2
     for first, again, expected in zip(*gangs, solo, strict=True):
         the_same(kind, (first.run, first.progress, first.watcher), expected, 1e-6 if packing else 1e-10)
         assert first.watcher.losses == again.watcher.losses
         same_bits(first.run.tensors, again.run.tensors)
+
+
+@pytest.mark.parametrize("case", FIRST)
+def test_a_trial_alone_uses_both_threads(tmp_path: Path, case: str, two_threads: None) -> None:
+    kind, backbone = KINDS[case], load(KINDS[case].model)
+    run, workers = kind.member(0, backbone), set()
+    inner = run.adapter.losses
+
+    def losses(*args: Any, **z: Any) -> RowLoss:
+        workers.add(worker())
+        return inner(*args, **z)
+
+    run.adapter.losses = losses  # type: ignore[method-assign]
+    watcher = Recorder()
+    ours = run, fit(run, own(tmp_path, 0), watcher), watcher
+    torch.set_num_threads(1)
+    the_same(kind, ours, alone(kind, 0, backbone, tmp_path / "one thread"), 1e-10)
+    assert len(workers - {0}) == 2
 
 
 @pytest.mark.parametrize("case", FIRST)

@@ -31,6 +31,8 @@ def worker() -> int:
 class Own(Generic[T]):
     """A value of each worker, made when it is first asked for."""
 
+    __slots__ = ("_make", "_values")
+
     def __init__(self, make: Callable[[], T]):
         self._make, self._values = make, dict[int, T]()
 

@@ -27,19 +27,25 @@ TOKENS_A_PASS = 16_384
 """On a GPU: beyond this a larger pass is hardly faster, but takes memory."""
 
 
-def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -> int:
-    """Into how many passes of like length a step is cut.
+TOKENS_A_WORKER = 128
+"""On a CPU: with fewer a pass is not worth a thread of its own."""
 
-    A single trial: as it says. A gang on a GPU: what keeps a pass within `TOKENS_A_PASS`. On a CPU a pass holds about
-    one trial's examples, and there is work for every thread to the end: passes run side by side (`models.workers`).
+
+def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -> int:
+    """Into how many passes of like length a step is cut: as often as a trial says, and
+
+    - of a gang on a GPU, so often that a pass stays within `TOKENS_A_PASS`;
+    - on a CPU, so often that there is work for every thread to the end (`models.workers`), and a pass of a gang holds
+      about one trial's examples. Trials that tune weights of the backbone are not cut: their passes cannot run side by
+      side, as they add to the same gradients.
     """
     own = max(run.microbatches for run in runs)
-    if len(runs) == 1:
-        return own
+    tokens = sum(len(item.ids) for share in shares for items in share.examples for item in items)
     if device.type != "cpu":
-        tokens = sum(len(item.ids) for share in shares for items in share.examples for item in items)
-        return max(own, -(-tokens // TOKENS_A_PASS))
-    workers = min(torch.get_num_threads(), len(runs))
+        return own if len(runs) == 1 else max(own, -(-tokens // TOKENS_A_PASS))
+    if any(run.tuned for run in runs):
+        return own
+    workers = max(1, min(torch.get_num_threads(), tokens // (own * TOKENS_A_WORKER)))
     return own * workers * -(-len(runs) // workers)
 
 
