@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pretraining": {"models", "training.checkpoint", "store.files", "microworld", "composing", "config", "errors"},
     # metrics: their `reduce` only, over statistics that records keep.
     "report": {"store", "papers", "search", "stats", "metrics", "config", "errors"},
-    "search": {"store", "metrics", "config", "errors"},
+    "search": {"store", "metrics", "config", "errors", "masking"},
     "provenance": {"__init__", "masking"},
     # report: its drawing, for the learning curve that a tracker shows.
     "tracking": {"store.record", "report", "errors", "masking"},
