@@ -80,7 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "validation",
     },
     # Trials as jobs of a cluster; a job runs them as `repro run` does.
-    "jobs": {"composing", "config", "errors", "report.summary", "runner", "store"},
+    "jobs": {"composing", "config", "errors", "gangs", "report.summary", "runner", "store"},
     "cli": {
         *(
             "__init__",
