@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from faults import disks, kills, stores, sweeps, trackers
+from faults import disks, kills, slurm, stores, sweeps, trackers
 from faults.result import Result, as_json, table, with_table
 from faults.trials import Place, place
 from repro.store.files import write_json_atomic
@@ -37,6 +37,7 @@ def suite(number: int, command: str, of_sweep: int) -> dict[str, Fault]:
         "read-only": disks.read_only,
         "dead tracker": trackers.dead,
         "slow tracker": trackers.slow,
+        "slurm": slurm.jobs,
         "sweep": lambda at: sweeps.under_kills(at, command, most=of_sweep),
     }
 

@@ -71,7 +71,7 @@ def test_a_damaged_record_stops_no_other_trial(
 def test_one_that_fails_stops_no_other_and_leaves_a_note(
     job: Any, asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In one gang: one whose loss becomes NaN, one with a bug in the program, whose gang ends with it, and two others."""
+    """In one gang: one whose loss becomes NaN, one with a bug of the program, which ends the gang, and two others."""
     from repro.attempt import Attempt
 
     trials = [asked(f"seed={seed}") for seed in (1, 2, 3)]
