@@ -32,7 +32,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     """A Slurm of two slots that this test has for itself."""
     if WHY is not None:
         pytest.skip(WHY)
-    with cluster(tmp_path / "state") as commands:
+    with cluster(tmp_path / "state", SLURM_GPUS="1") as commands:
         yield Bench(tmp_path, commands)
 
 
