@@ -126,7 +126,7 @@ def test_a_tracker_whose_server_is_down(at: Place) -> None:
 @LONG
 def test_a_command_under_kills_of_all_its_processes_gives_the_same_report(at: Place) -> None:
     command = sweeps.SMALL.replace("seed=1,2,3", "seed=1").replace("trainer.steps=120", "trainer.steps=40")
-    result = sweeps.under_kills(at, command, every=(1.0, 12.0), most=3)
+    result = sweeps.under_kills(at, command, "a sweep", 3, every=(1.0, 12.0))
     assert result.lost == 0, result
 
 

@@ -34,7 +34,7 @@ class Counts:
 
 def suite(counts: Counts) -> dict[str, Fault]:
     """{name: what injects it}"""
-    called = {} if counts.command == sweeps.SMALL else {"called": counts.command[:40]}
+    called = "a sweep of six trials" if counts.command == sweeps.SMALL else counts.command[:40]
     return {
         "changes": lambda at: kills.at_random_changes(at, counts.kills),
         "moments": lambda at: kills.at_random_moments(at, counts.kills),
@@ -53,7 +53,7 @@ def suite(counts: Counts) -> dict[str, Fault]:
         "dead tracker": trackers.dead,
         "slow tracker": trackers.slow,
         "slurm": slurm.jobs,
-        "sweep": lambda at: sweeps.under_kills(at, counts.command, most=counts.sweep_kills, **called),
+        "sweep": lambda at: sweeps.under_kills(at, counts.command, called, counts.sweep_kills),
         "mini": lambda at: sweeps.miniature(at, "--short", counts.mini_kills),
     }
 

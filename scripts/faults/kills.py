@@ -119,7 +119,7 @@ def damaged_checkpoints(place: Place, times: int, trial: str = next(iter(TRIALS)
             states = [checkpoint / name for name in NEWEST_FIRST if (checkpoint / name).is_file()][:2]
             if ended.code != -signal.SIGKILL or len(states) < 2:
                 continue
-            hit = checkpoint / draw.choice(_files_to_damage(*states, removed=damage is _remove))
+            hit = checkpoint / draw.choice(_files_to_damage(states[0], states[1], damage is _remove))
             damage(hit, draw)
             injected += 1
             again = place.stem.run(arguments(trial, place.data), folder)

@@ -90,10 +90,10 @@ def _end(folder: Path) -> None:
 
 def under_kills(
     place: Place,
-    command: str = SMALL,
+    command: str,
+    called: str,
+    most: int,
     every: tuple[float, float] = (2.0, 16.0),
-    most: int = 30,
-    called: str = "a sweep of six trials",
 ) -> Result:
     """Run a command undisturbed, then under random kills until it ends with 0, and compare both reports.
 
@@ -102,9 +102,9 @@ def under_kills(
 
     Args:
         command: for the shell; writes below $REPRO_RESULTS_ROOT (RESULTS of the Makefile) and $REPRO_RUNS_ROOT.
-        every: seconds between two kills, drawn from this range.
-        most: kills after which it is left alone.
         called: the command in a word or two.
+        most: kills after which it is left alone.
+        every: seconds between two kills, drawn from this range.
     """
     name = f"SIGKILL every {every[0]:g} to {every[1]:g} s: {called}"
     calm, wild = place.fresh(f"calm {called}"), place.fresh(f"wild {called}")
@@ -135,7 +135,7 @@ def under_kills(
 def miniature(place: Place, options: str, most: int, every: tuple[float, float] = (2.0, 16.0)) -> Result:
     """`make repro-mini` (`options` is --short: `make repro-mini-short`) under kills: of it and of its workers."""
     called = f"repro mini {options}".strip()
-    return under_kills(place, _MINI.format(options), every, most, called)
+    return under_kills(place, _MINI.format(options), called, most, every)
 
 
 def _differences(calm: Path, wild: Path) -> str:
