@@ -132,34 +132,35 @@ def _holder(folder: Path) -> int | None:
     return None
 
 
-def _alive(pid: int) -> bool:
-    """Whether a child of ours has not ended; one that has stays a zombie until we ask for its code."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 def killed_holders(place: Place, processes: int = 16, turns: int = 12, kills: int = 8) -> Result:
     """A counter behind a lock whose holders are killed: no addition is lost, and nobody waits for the dead."""
     folder = place.fresh("killed holders")
     (folder / "counter").write_text("0")
     draw = random.Random(f"{place.seed} holders")
-    pids = [forked(lambda: _count(folder, turns)) for _ in range(processes)]
-    doomed, killed, held = set(pids[:kills]), 0, 0
-    deadline = time.monotonic() + 60
+    often = [10**6] * kills + [turns] * (processes - kills)  # those to be killed go on until they are
+    pids = [forked(lambda number=number: _count(folder, number)) for number in often]  # type: ignore[misc]
+    doomed, held, deadline = set(pids[:kills]), 0, time.monotonic() + 120
     while doomed and time.monotonic() < deadline:  # not at any moment: at one in which it holds the lock
-        holder = _holder(folder)
-        if holder in doomed:
+        pid = _holder(folder)
+        if pid in doomed:
             time.sleep(draw.uniform(0, 0.004))
-            os.kill(holder, signal.SIGKILL)
-            killed, held = killed + 1, held + (_holder(folder) == holder)
-            doomed.discard(holder)
-        elif not any(_alive(pid) for pid in doomed):
-            break  # the rest of them have done their part already
+            os.kill(pid, signal.SIGSTOP)
+            if _holder(folder) == pid:
+                os.kill(pid, signal.SIGKILL)
+                doomed.discard(pid)
+                held += 1
+            os.kill(pid, signal.SIGCONT)
         time.sleep(0.0005)
+    for pid in doomed:
+        os.kill(pid, signal.SIGKILL)
     codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    last = Lock(folder / "lock")  # the others may have ended before the last holder was killed: its lock is ours
+    last.acquire(poll_seconds=0.01)
+    last.release()
     said = sum(path.stat().st_size for path in folder.glob("done-*"))
     number = int((folder / "counter").read_text())
     # A holder may be killed between adding and saying so: then the counter is ahead, never behind.
-    lost = max(0, said - number) + max(0, number - said - killed) + sum(code not in (0, -9) for code in codes)
+    lost = max(0, said - number) + max(0, number - said - kills) + sum(code not in (0, -9) for code in codes)
     lost += sorted(path.name for path in folder.iterdir() if path.name.startswith(("lock", ".lock"))) != []
     note = f"counter {number}, additions {said}, exit codes {sorted(set(codes))}" if lost else ""
     return Result(f"holder of a lock killed, {processes} processes waiting", held, held - lost, lost, note)
