@@ -76,7 +76,11 @@ JobRequeue=1
 MaxArraySize=1001
 $types
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$slots RealMemory=$memory $gpus State=UNKNOWN
-PartitionName=debug Nodes=$host Default=YES MaxTime=INFINITE State=UP
+# A job of \`urgent\` takes the place of those of \`debug\`, which have GraceTime seconds after SIGTERM, and go back.
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=debug Nodes=$host Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=30
+PartitionName=urgent Nodes=$host MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 CONF
 }
 

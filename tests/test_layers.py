@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pretraining": {"models", "training.checkpoint", "store.files", "microworld", "composing", "config", "errors"},
     # metrics: their `reduce` only, over statistics that records keep.
     "report": {"store", "papers", "search", "stats", "metrics", "config", "errors"},
-    "search": {"store", "metrics", "config", "errors"},
+    "search": {"store", "metrics", "config", "errors", "masking"},
     "provenance": {"__init__", "masking"},
     # report: its drawing, for the learning curve that a tracker shows.
     "tracking": {"store.record", "report", "errors", "masking"},
@@ -82,7 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "validation",
     },
     # Trials as jobs of a cluster; a job runs them as `repro run` does.
-    "jobs": {"composing", "config", "errors", "report.summary", "runner", "store"},
+    "jobs": {"composing", "config", "errors", "gangs", "report.summary", "runner", "store"},
     "cli": {
         *(
             "__init__",

@@ -8,9 +8,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from faults import disks, kills, stores, sweeps, trackers
+from faults import disks, kills, slurm, stores, sweeps, trackers
 from faults.result import Result, as_json, table, with_table
 from faults.trials import Place, place
 from repro.store.files import write_json_atomic
@@ -18,12 +19,26 @@ from repro.store.files import write_json_atomic
 Fault = Callable[[Place], Result | Iterable[Result]]
 
 
-def suite(number: int, command: str, of_sweep: int) -> dict[str, Fault]:
-    """{name: what injects it}. `number`: kills of each trial in each way; `of_sweep`: those of the command."""
+@dataclass(frozen=True)
+class Counts:
+    """How often what happens by chance is done, and to which command."""
+
+    kills: int = 20
+    """Of each trial in each way."""
+    sweep_kills: int = 20
+    """Of a whole command."""
+    mini_kills: int = 12
+    """Of `repro mini --short`."""
+    command: str = sweeps.SMALL
+
+
+def suite(counts: Counts) -> dict[str, Fault]:
+    """{name: what injects it}"""
+    called = "a sweep of six trials" if counts.command == sweeps.SMALL else counts.command[:40]
     return {
-        "changes": lambda at: kills.at_random_changes(at, number),
-        "moments": lambda at: kills.at_random_moments(at, number),
-        "checkpoints": lambda at: kills.damaged_checkpoints(at, max(3, number // 5)),
+        "changes": lambda at: kills.at_random_changes(at, counts.kills),
+        "moments": lambda at: kills.at_random_moments(at, counts.kills),
+        "checkpoints": lambda at: kills.damaged_checkpoints(at, max(3, counts.kills // 5)),
         "storm": stores.storm,
         "killed writers": lambda at: stores.storm(at, kills=24),
         "half written": stores.half_written,
@@ -37,24 +52,28 @@ def suite(number: int, command: str, of_sweep: int) -> dict[str, Fault]:
         "read-only": disks.read_only,
         "dead tracker": trackers.dead,
         "slow tracker": trackers.slow,
-        "sweep": lambda at: sweeps.under_kills(at, command, most=of_sweep),
+        "slurm": slurm.jobs,
+        "sweep": lambda at: sweeps.under_kills(at, counts.command, called, counts.sweep_kills),
+        "mini": lambda at: sweeps.miniature(at, "--short", counts.mini_kills),
     }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
-    parser.add_argument("--kills", type=int, default=50, help="SIGKILLs of each trial in each way (default: 50)")
-    parser.add_argument("--seed", type=int, default=1, help="of the random moments (default: 1)")
+    usual = Counts()
+    parser.add_argument(
+        "--kills", type=int, default=usual.kills, help="SIGKILLs of each trial in each way (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the random moments (%(default)s)")
     parser.add_argument("--only", nargs="+", default=None, metavar="NAME", help="of the suite; see --list")
     parser.add_argument("--list", action="store_true", help="the names")
-    parser.add_argument(
-        "--sweep", default=sweeps.SMALL, metavar="COMMAND", help="what runs under kills every few seconds"
-    )
-    parser.add_argument("--sweep-kills", type=int, default=30, help="kills of that command (default: 30)")
+    parser.add_argument("--sweep", default=usual.command, metavar="COMMAND", help="under kills every few seconds")
+    parser.add_argument("--sweep-kills", type=int, default=usual.sweep_kills, help="kills of it (%(default)s)")
+    parser.add_argument("--mini-kills", type=int, default=usual.mini_kills, help="of the short miniature (%(default)s)")
     parser.add_argument("--out", type=Path, default=None, help="a JSON file for the result")
     parser.add_argument("--page", type=Path, default=None, help="a page whose last block of text shows the table")
     options = parser.parse_args()
-    faults = suite(options.kills, options.sweep, options.sweep_kills)
+    faults = suite(Counts(options.kills, options.sweep_kills, options.mini_kills, options.sweep))
     if options.list or (options.only and not set(options.only) <= set(faults)):
         print("\n".join(faults))
         return 0 if options.list else 2

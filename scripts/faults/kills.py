@@ -13,6 +13,9 @@ from pathlib import Path
 
 from faults.result import Result
 from faults.trials import TRIALS, Place, arguments, difference, outcome
+from repro.store.checkpoints import BEFORE, NEWEST, NEXT
+
+NEWEST_FIRST = (NEXT, NEWEST, BEFORE)
 
 
 def at_random_changes(place: Place, kills: int, trials: tuple[str, ...] = tuple(TRIALS)) -> list[Result]:
@@ -88,6 +91,18 @@ DAMAGES: dict[str, Callable[[Path, random.Random], None]] = {
 }
 
 
+def _files_to_damage(newest: Path, before: Path, removed: bool) -> list[str]:
+    """Files of the newest state without which it is no state: itself, its tensors, its best ones.
+
+    Not the best ones that the state before has too: it would be damaged as well. And a state that was killed while it
+    took its name is not missed where it is removed: then the one before is the newest.
+    """
+    states = [json.loads(path.read_text()) for path in (newest, before)]
+    best = [state["best"]["name"] if state["best"] else None for state in states]
+    files = [] if removed and newest.name == NEXT else [newest.name]
+    return [*files, states[0]["tensors"], *([best[0]] if best[0] and best[0] != best[1] else [])]
+
+
 def damaged_checkpoints(place: Place, times: int, trial: str = next(iter(TRIALS))) -> list[Result]:
     """A killed trial's newest checkpoint is damaged: its tensors, its best tensors or its state. It goes on from the
     one before, says so in the record, and ends the same."""
@@ -100,20 +115,17 @@ def damaged_checkpoints(place: Place, times: int, trial: str = next(iter(TRIALS)
             folder = place.fresh("damaged checkpoint")
             kill_at = draw.randint(changes // 3, changes * 4 // 5)
             ended = place.stem.run(arguments(trial, place.data), folder, kill_at=kill_at)
-            states = list(folder.glob("runs/*/checkpoint/state.json"))
-            if ended.code != -signal.SIGKILL or not states or not states[0].with_name("state-before.json").is_file():
+            checkpoint = next(iter(folder.glob("runs/*/checkpoint")), folder)
+            states = [checkpoint / name for name in NEWEST_FIRST if (checkpoint / name).is_file()][:2]
+            if ended.code != -signal.SIGKILL or len(states) < 2:
                 continue
-            state = json.loads(states[0].read_text())
-            files = ["state.json", state["tensors"], *([state["best"]["name"]] if state["best"] else [])]
-            before = json.loads(states[0].with_name("state-before.json").read_text())
-            shared = before["best"] and state["best"] and before["best"]["name"] == state["best"]["name"]
-            hit = draw.choice(files[:2] if shared else files)  # shared: the one before would be damaged too
-            damage(states[0].with_name(hit), draw)
+            hit = checkpoint / draw.choice(_files_to_damage(states[0], states[1], damage is _remove))
+            damage(hit, draw)
             injected += 1
             again = place.stem.run(arguments(trial, place.data), folder)
             said = difference(expected, outcome(folder)) if again.code == 0 else again.out[-300:]
             if not said and "the newest checkpoint was damaged" not in again.out:
-                said = f"{hit}: the damage was not noticed"
+                said = f"{hit.name}: the damage was not noticed"
             if said:
                 lost, note = lost + 1, said
         found.append(Result(f"newest checkpoint {name}", injected, injected - lost, lost, note))

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,12 @@ SMALL = (
 """A sweep of six trials, for where no command is given."""
 
 
+_MINI = 'python -m repro mini {} --results "$REPRO_RESULTS_ROOT" --runs "$REPRO_RUNS_ROOT"'
+
+_MARK = "FAULTS_OF"
+"""A variable in the environment of everything that a command starts, in whatever session."""
+
+
 def _start(command: str, folder: Path, place: Place) -> subprocess.Popen[str]:
     """The command in a session of its own, by the shell, with results and runs in the folder."""
     given = environment(
@@ -37,24 +44,29 @@ def _start(command: str, folder: Path, place: Place) -> subprocess.Popen[str]:
     )
     with (folder / "printed").open("a") as printed:
         return subprocess.Popen(
-            ["sh", "-c", command], env=given, stdout=printed, stderr=printed, start_new_session=True, text=True
+            ["sh", "-c", command],
+            env=given | {_MARK: str(folder)},
+            stdout=printed,
+            stderr=printed,
+            start_new_session=True,
+            text=True,
         )
 
 
-def members(session: int) -> list[int]:
-    """The processes of a session: the shell, the command, its workers."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
+def started(folder: Path) -> list[int]:
+    """The processes of a command: the shell, the program, its workers, and workers whose parent was killed."""
+    mark, found = f"{_MARK}={folder}".encode(), []
+    for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session and fields[0] not in "ZX":
+            alive = path.with_name("stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+            if alive and mark in path.read_bytes().split(b"\0"):
                 found.append(int(path.parent.name))
-    return found
+    return sorted(found)
 
 
-def _kill(session: int, draw: random.Random) -> bool:
-    """Kill all processes of a session, or one of them (a worker, say). Whether there was one."""
-    alive = members(session)
+def _kill(folder: Path, draw: random.Random) -> bool:
+    """Kill all processes of a command, or one of them (a worker, say). Whether there was one."""
+    alive = started(folder)
     hit = alive if draw.random() < 0.5 else draw.sample(alive, min(1, len(alive)))
     for pid in hit:
         with contextlib.suppress(ProcessLookupError):
@@ -62,40 +74,57 @@ def _kill(session: int, draw: random.Random) -> bool:
     return bool(hit)
 
 
-def _end(session: int) -> None:
-    """What a killed parent leaves behind of a session goes too, before the command is started again."""
-    for pid in members(session):
+def _wait_for_orphans(folder: Path, seconds: float = 300.0) -> None:
+    """What was left running of a killed command ends by itself: its parent, or its work, is gone."""
+    end = time.monotonic() + seconds
+    while started(folder) and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+def _end(folder: Path) -> None:
+    """Kill whatever still runs of a command."""
+    for pid in started(folder):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def under_kills(place: Place, command: str = SMALL, every: tuple[float, float] = (2.0, 16.0), most: int = 30) -> Result:
+def under_kills(
+    place: Place,
+    command: str,
+    called: str,
+    most: int,
+    every: tuple[float, float] = (2.0, 16.0),
+) -> Result:
     """Run a command undisturbed, then under random kills until it ends with 0, and compare both reports.
+
+    What a kill leaves running (workers whose parent is dead) is left alone when the command starts again, as in a shell
+    loop; later kills may hit it.
 
     Args:
         command: for the shell; writes below $REPRO_RESULTS_ROOT (RESULTS of the Makefile) and $REPRO_RUNS_ROOT.
-        every: seconds between two kills, drawn from this range.
+        called: the command in a word or two.
         most: kills after which it is left alone.
+        every: seconds between two kills, drawn from this range.
     """
-    name = f"SIGKILL every {every[0]:g} to {every[1]:g} s: {command if len(command) < 30 else 'a sweep of six trials'}"
-    calm, wild = place.fresh("calm sweep"), place.fresh("wild sweep")
-    first = _start(command, calm, place)
-    if first.wait():
+    name = f"SIGKILL every {every[0]:g} to {every[1]:g} s: {called}"
+    calm, wild = place.fresh(f"calm {called}"), place.fresh(f"wild {called}")
+    if _start(command, calm, place).wait():
         return Result(name, 0, 0, 1, f"the undisturbed run failed: {(calm / 'printed').read_text()[-500:]}")
     draw, injected, restarts = random.Random(f"{place.seed} {command}"), 0, 0
-    while True:  # the shell loop: until COMMAND; do :; done
-        process = _start(command, wild, place)
-        while process.poll() is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(draw.uniform(*every) if injected < most else None)
-            if process.poll() is None:
-                injected += _kill(process.pid, draw)
-        _end(process.pid)
-        restarts += 1
-        if process.returncode == 0:
-            break
-        if process.returncode not in (-signal.SIGKILL, 1, 2, 137) or restarts > 3 * most:
-            break
+    try:
+        while True:  # the shell loop: until COMMAND; do :; done
+            process = _start(command, wild, place)
+            while process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(draw.uniform(*every) if injected < most else None)
+                if process.poll() is None:
+                    injected += _kill(wild, draw)
+            restarts += 1
+            if process.returncode == 0 or restarts > 3 * most:
+                break
+        _wait_for_orphans(wild)
+    finally:
+        _end(wild)
     said = _differences(calm, wild)
     if process.returncode:
         said = f"exit code {process.returncode}: {(wild / 'printed').read_text()[-500:]}"
@@ -103,16 +132,24 @@ def under_kills(place: Place, command: str = SMALL, every: tuple[float, float] =
     return Result(name, injected, 0 if lost else injected, lost, said)
 
 
+def miniature(place: Place, options: str, most: int, every: tuple[float, float] = (2.0, 16.0)) -> Result:
+    """`make repro-mini` (`options` is --short: `make repro-mini-short`) under kills: of it and of its workers."""
+    called = f"repro mini {options}".strip()
+    return under_kills(place, _MINI.format(options), called, most, every)
+
+
 def _differences(calm: Path, wild: Path) -> str:
     """Files of the two reports that differ, and damage in the disturbed store; empty: none."""
     left, right = _report(calm), _report(wild)
     wrong = [name for name in sorted({**left, **right}) if left.get(name) != right.get(name)]
-    wrong += [str(problem) for problem in verify(wild / "results", wild / "runs").problems]
+    runs = wild / "runs" / "results"  # where `make repro-mini` puts them
+    runs = runs if runs.is_dir() else runs.parent
+    wrong += [str(problem) for problem in verify(wild / "results", runs).problems]
     return ", ".join(wrong[:5]) if left else "there is no record"
 
 
 def _report(folder: Path) -> dict[str, bytes]:
-    """The report of records whose times are taken out: what else differs is a difference of results."""
+    """The records without their times, and their report: what else differs is a difference of results."""
     source, target = folder / "results" / "records", folder / "timeless"
     shutil.rmtree(target, ignore_errors=True)
     paths = sorted(source.glob("*/record.json"))
@@ -120,7 +157,7 @@ def _report(folder: Path) -> dict[str, bytes]:
         write_json_atomic(target / "records" / path.parent.name / path.name, with_checksum(_timeless(path)))
     if not paths:
         return {}
-    write_report(target / "records", target / "report")
+    write_report(target / "records", target / "report", papers=False)
     return {str(path.relative_to(target)): path.read_bytes() for path in sorted(target.rglob("*")) if path.is_file()}
 
 
@@ -129,6 +166,6 @@ def _timeless(path: Path) -> dict[str, Any]:
     for name in record["cost"]:
         if name.endswith("seconds") or name == "peak_memory_bytes":
             record["cost"][name] = 0.0
-    for name in ("started", "finished", "notes"):
+    for name in ("started", "finished", "notes", "git"):
         record["provenance"].pop(name, None)
     return record

@@ -37,11 +37,15 @@ def silent_server() -> Iterator[str]:
                 connection.close()
 
 
-def _tracked(place: Place, name: str, address: str) -> Result:
+_IMPATIENT = {"WANDB_X_GRAPHQL_RETRY_MAX": "1", "WANDB_X_GRAPHQL_TIMEOUT_SECONDS": "2"}
+"""Settings of wandb's own, by which it gives up after seconds; by default it tries for 20 s."""
+
+
+def _tracked(place: Place, name: str, address: str, **more: str) -> Result:
     trial = next(iter(TRIALS))
     expected, _ = place.undisturbed(trial)
     folder = place.fresh(name)
-    given = {"WANDB_BASE_URL": address, "WANDB_API_KEY": _KEY, "WANDB_INIT_TIMEOUT": "10"}
+    given = {"WANDB_BASE_URL": address, "WANDB_API_KEY": _KEY} | more
     words = arguments(trial, place.data, "tracker=wandb", "tracker.mode=online")
     ended = place.stem.run(words, folder, environment=given)
     found = outcome(folder)
@@ -66,9 +70,9 @@ def _record(found: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def dead(place: Place) -> Result:
+def dead(place: Place, impatient: bool = False) -> Result:
     """Nobody listens at the tracker's address."""
-    return _tracked(place, "tracker whose server is down", "http://127.0.0.1:9")
+    return _tracked(place, "tracker whose server is down", "http://127.0.0.1:9", **(_IMPATIENT if impatient else {}))
 
 
 def slow(place: Place) -> Result:

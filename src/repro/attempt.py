@@ -179,7 +179,9 @@ class Attempt:
         return record
 
     def abandon(self) -> None:
-        """The process ends before the trial does: no record; what it continues from is on disk."""
+        """The process ends before the trial does: no record; what it continues from is on disk, and how far it is."""
+        if self._console is not None:
+            self._console.file.close()
         if self._tracker is not None:
             self._tracker.finish(None)
 

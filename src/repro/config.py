@@ -193,7 +193,7 @@ class TrainerConfig:
     threads: int | None = None
     gang: str = "auto"
     """How many trials train together where a sweep has several over one model (`hydra/launcher=gang`, `repro sweep
-    --gang`): a number, or `auto` (by the tokens of a step and by memory). Changes no result."""
+    --gang`, a job of Slurm): a number, or `auto` (by the tokens of a step and by memory). Changes no result."""
 
 
 @dataclass

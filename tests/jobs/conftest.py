@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import stat
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 _COMMAND = """#!/bin/sh
 printf '%s\\n' "$(basename "$0") $*" >> {folder}/calls

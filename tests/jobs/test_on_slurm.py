@@ -11,14 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import slurm_faults
-from slurm_faults import Bench, FaultResult
 
-from repro.jobs.states import STATUSES
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
 
-WHY = slurm_faults.unavailable()
-if not os.environ.get("REPRO_LONG_TESTS"):
-    WHY = "minutes on a real Slurm: REPRO_LONG_TESTS=1 runs it"
+from faults import slurm  # noqa: E402
+from faults.cluster import Bench, cluster, unavailable  # noqa: E402
+from faults.result import Result  # noqa: E402
+
+from repro.jobs.states import STATUSES  # noqa: E402
+
+WHY = unavailable()
+LONG = pytest.mark.skipif(
+    not os.environ.get("REPRO_LONG_TESTS"), reason="minutes of jobs on a real Slurm: REPRO_LONG_TESTS=1, or make faults"
+)
 
 
 @pytest.fixture
@@ -26,33 +32,67 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     """A Slurm of two slots that this test has for itself."""
     if WHY is not None:
         pytest.skip(WHY)
-    with slurm_faults.cluster(tmp_path / "state") as slurm:
-        yield Bench(tmp_path, slurm)
+    with cluster(tmp_path / "state", SLURM_GPUS="1") as commands:
+        yield Bench(tmp_path, commands)
 
 
-def test_whatever_happens_to_jobs_their_trials_end_as_undisturbed_ones(bench: Bench) -> None:
-    found = slurm_faults.measured(bench)
-    assert found == [
-        FaultResult("Slurm: job killed", 1, 1, 0),
-        FaultResult("Slurm: time limit", 1, 1, 0),
-        FaultResult("Slurm: preempted", 1, 1, 0),
-        FaultResult("Slurm: node failure", 1, 1, 0),
-        FaultResult("Slurm: half cancelled", 2, 2, 0),
-    ]
-    events = [line["event"] for line in bench.attempts()]
-    assert events.count("requeued") == 2 and events.count("done") == 4, "one job timed out, one preempted; 1 + 3 ended"
+def check_what_is_left(bench: Bench) -> None:
+    """Nothing is pickled; no trial looks as if it ran; no lock stays; members of gangs say so."""
     files = [path for path in bench.folder.glob("cluster/runs/**/*") if path.is_file()]
-    assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pt")]
+    assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pt") or path.name == "lock"]
     assert not list(bench.folder.glob("cluster/runs/*/progress.json")), "all have records"
-    [[killed, _]] = bench.hit["job killed"]
-    record = json.loads((bench.folder / "cluster" / "results" / "records" / killed / "record.json").read_text())
+    told = [json.loads(path.read_text()) for path in bench.folder.glob("cluster/results/records/*/record.json")]
+    assert {record["provenance"].get("gang") for record in told} == {2}, "the two trials of a job train together"
+    [counts] = [line for line in bench.repro("status").stdout.splitlines() if " trials: " in line]
+    assert re.fullmatch(rf"{len(told)} trials:( \d+ (done|collapsed),?)+", counts)
+
+
+def check_went_on(bench: Bench, key: str, steps: int) -> None:
+    """A trial that was submitted again went on from its checkpoint."""
+    record = json.loads((bench.folder / "cluster" / "results" / "records" / key / "record.json").read_text())
     second = bench.folder / "cluster" / "runs" / "slurm" / bench.submissions()[1]["id"]
     logs = "".join(path.read_text() for path in sorted(second.glob("array-*/*log.err")))
-    first = re.search(rf"seed {record['seed']}: step (\d+)/240", logs)
-    assert first is not None and int(first.group(1)) > 1, "it went on from its checkpoint"
+    first = re.search(rf"seed {record['seed']}: step (\d+)/{steps}", logs)
+    assert first is not None and int(first.group(1)) > 1
 
 
-PAGE = (slurm_faults.ROOT / "docs" / "slurm.md").read_text(encoding="utf-8")
+def test_jobs_killed_preempted_and_cancelled_end_as_undisturbed_trials(bench: Bench) -> None:
+    found, hit = slurm.measured(bench, slurm.QUICK)
+    assert found == [Result(f"Slurm: {name}", 1, 1, 0) for name in ("job killed", "preempted", "cancelled")]
+    events = [line["event"] for line in bench.attempts()]
+    assert sorted(events) == ["begin"] * 5 + ["done"] * 3 + ["requeued"], "three jobs, one of them twice, and two again"
+    check_what_is_left(bench)
+    check_went_on(bench, hit["job killed"][0][0], 120)
+
+
+@LONG
+def test_whatever_happens_to_jobs_their_trials_end_as_undisturbed_ones(bench: Bench) -> None:
+    found, hit = slurm.measured(bench, slurm.EVERYTHING)
+    once = ("job killed", "time limit", "SIGTERM", "node failure")
+    assert found == [*(Result(f"Slurm: {name}", 1, 1, 0) for name in once), Result("Slurm: half cancelled", 2, 2, 0)]
+    events = [line["event"] for line in bench.attempts()]
+    assert events.count("requeued") == 2 and events.count("done") == 4, "one job timed out, one preempted; 1 + 3 ended"
+    check_what_is_left(bench)
+    check_went_on(bench, hit["job killed"][0][0], 240)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "equal"),
+    [
+        ({"a": [1.0, "x", None]}, {"a": [1.0 + 1e-7, "x", None]}, True),
+        ({"a": [1.0]}, {"a": [1.001]}, False),
+        ({"a": [1.0]}, {"a": [1.0, 2.0]}, False),
+        ({"a": 1}, {"b": 1}, False),
+        ({"a": 1}, {"a": 2}, False),
+        ([0.0], [1e-6], True),
+        ([float("nan")], [0.0], False),
+    ],
+)
+def test_what_counts_as_the_same_result(left: object, right: object, equal: bool) -> None:
+    assert slurm.close(left, right) == slurm.close(right, left) == equal
+
+
+PAGE = (ROOT / "docs" / "slurm.md").read_text(encoding="utf-8")
 NAME = re.compile(r"(?:prompt_tuning|p_tuning_v2) bert-tiny cb seed \d learning_rate=\S+")
 
 
@@ -82,10 +122,11 @@ def check_status(command: str, printed: list[str], shown: list[str]) -> None:
     assert {line.split()[0] for line in printed[2:]} <= set(STATUSES)
 
 
+@LONG
 @pytest.mark.real
 def test_the_walk_through_of_the_docs(bench: Bench) -> None:
     """Its commands on a new cluster print what the page says, but for what depends on the moment."""
-    data = os.environ.get("REPRO_DATA_ROOT", str(slurm_faults.ROOT.parent / "shared" / "data"))
+    data = os.environ.get("REPRO_DATA_ROOT", str(ROOT.parent / "shared" / "data"))
     if not (Path(data) / "superglue" / "CB").is_dir():
         pytest.skip("no CB in $REPRO_DATA_ROOT")
     pytest.importorskip("cognition", reason="bert-tiny is not installed (make offline-models)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,8 +30,13 @@ def sent(done: Submitted) -> list[list[list[str]]]:
 
 
 def test_only_what_nobody_computed_or_is_about_to_is_submitted(
-    pretended: Any, asked: Callable[..., Any], put: Callable[..., None], tmp_path: Path
+    pretended: Any,
+    asked: Callable[..., Any],
+    put: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(submitting, "ENDING_SECONDS", 0.2)
     trials = [asked(f"seed={seed}") for seed in range(1, 9)]
     before = submit(trials[3:6], SETTINGS)
     assert before.submission is not None
@@ -59,6 +65,27 @@ def test_only_what_nobody_computed_or_is_about_to_is_submitted(
     assert again.submission is not None
     first = Chunk.read(again.submission.root / "array-0" / "0.json").trials[0]
     assert first.config["rerun"] is True, "its record says failed: without rerun the job would only say so"
+
+
+@pytest.mark.parametrize(("then", "submitted"), [("PENDING", False), (None, True)])
+def test_of_a_job_that_is_ending_we_wait_to_see_whether_it_comes_back(
+    pretended: Any, asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, then: str | None, submitted: bool
+) -> None:
+    """A job that puts itself back is COMPLETING for a second, as one that was cancelled is."""
+    before = submit([asked()], SETTINGS)
+    assert before.submission is not None
+    name = before.submission.arrays[0].name
+    pretended.queue((name, 0, "COMPLETING"))
+    looks = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        pretended.queue(*([(name, 0, then)] if then else []))
+
+    monkeypatch.setattr(submitting, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+    done = submit([asked()], SETTINGS)
+    assert len(looks) == 1 and (done.submission is not None) == submitted
+    assert done.states[asked().key].status == ("missing" if submitted else "queued")
 
 
 def test_rerun_of_the_config_is_a_wish_to_try_again(

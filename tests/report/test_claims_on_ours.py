@@ -16,7 +16,7 @@ from repro.papers import registry
 from repro.papers.claims import claims
 from repro.report.claims import FAILS, HOLDS, NOT_RUN, UNDECIDED, ClaimRow, as_data, claim_rows
 from repro.report.groups import groups
-from repro.report.ours import SUPERGLUE, Results
+from repro.report.ours import SUPERGLUE, Results, rank
 from repro.store.record import Record
 from repro.store.store import Store
 
@@ -161,6 +161,30 @@ def test_of_a_search_the_best_selected_setting_counts_and_is_said_to_be_one_of_m
     again = [tried(0.005, 86.0, 86.0), make(2, 86.2, change={"trainer.optimiser.learning_rate": 0.005})]
     best = Results(groups([*points[1:], *again])).of(registry.cell("liu2022/t2.roberta-large.rte.pt-2"))
     assert best is not None and best.n == 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "classes", "best"),
+    [
+        ("ter", ["repro.metrics.bleu.E2EBleu", "repro.metrics.ter.Ter"], 0.2),
+        ("bleu", ["repro.metrics.bleu.E2EBleu", "repro.metrics.ter.Ter"], 0.7),
+        ("loss", ["repro.metrics.bleu.E2EBleu"], 0.2),
+        ("theirs", ["elsewhere.Theirs"], None),
+    ],
+)
+def test_where_less_is_better_the_setting_with_the_least_is_the_best(
+    make: Make, metric: str, classes: list[str], best: float | None
+) -> None:
+    metrics = [{"_target_": name} for name in classes]
+    found = []
+    for rate, value in ((0.01, 0.5), (0.02, 0.2), (0.03, 0.7)):
+        change = {"trainer.optimiser.learning_rate": rate, "task.metrics": metrics}
+        found += groups([make(1, 90.0, change=change, selection={"metric": metric, "value": value})])
+    first = min(found, key=lambda group: rank(group, "liu2022", 1))
+    if best is None:  # nobody knows the direction: then the group's key decides, not the value
+        assert first == min(found, key=lambda group: group.key)
+    else:
+        assert first.records[0].selection["value"] == best
 
 
 # ---- verdicts

@@ -140,6 +140,33 @@ def test_a_larger_budget_continues_and_a_lost_file_is_made_again(tmp_path: Path)
     assert len(world.ran) == ran > count, "from the records that are there"
 
 
+def test_its_file_holds_no_secret_and_is_found_again(tmp_path: Path) -> None:
+    """Planted in overrides, in a URL, in the name (and so in the file's), and in why a setting was refused."""
+    secrets = ("hf_" + "aB3dE5gH7jK9mN1pQ3sT5vX7", "correct-horse-battery", "ghp_" + "q1w2e3r4t5y6u7i8o9p0")
+    given = [f"task.hub_token={secrets[1]}", f"model.location=https://jo:{secrets[1]}@hub.example/m", "model.note=7"]
+    world = World(tmp_path)
+    composed = world.compose
+
+    def compose(words: Sequence[str]) -> dict[str, Any]:
+        if any(word.startswith("method.length=4") for word in words):
+            raise ConfigError(f"model.location=https://jo:{secrets[1]}@hub.example/m: there is no {secrets[0]}")
+        return composed(words)
+
+    world.compose = compose  # type: ignore[method-assign]
+    search = world.search(8, words=given, name=f"by {secrets[2]}")
+    ran = len(world.ran)
+    assert all(f"task.hub_token={secrets[1]}" in words for words in world.ran), "the trials themselves need it"
+    assert any("there is no ***" in (one.refused or "") for one in search.settings)
+    (file,) = (tmp_path / "results" / "searches").iterdir()
+    for secret in secrets:
+        assert secret not in file.read_text() and secret.lower() not in file.name.replace("-", "_")
+    held = journal.read(file)
+    assert held.fixed == ["task.hub_token=***", "model.location=https://***@hub.example/m", "model.note=7"]
+    assert held.id == search.id == file.stem
+    assert proposed(world.search(8, words=given, name=f"by {secrets[2]}")) == proposed(search)
+    assert len(world.ran) == ran and len(list(file.parent.iterdir())) == 1
+
+
 def test_a_trial_that_was_run_by_hand_is_not_run_again(tmp_path: Path) -> None:
     world = World(tmp_path / "a")
     search = world.search(4)

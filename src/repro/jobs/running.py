@@ -1,9 +1,9 @@
-"""`repro run-chunk FILE`: the trials of one job, one after another, and back into the queue when the time is up.
+"""`repro run-chunk FILE`: the trials of one job, in gangs, and back into the queue when the time is up.
 
-The scheduler announces the end: SIGUSR2 before the time limit, SIGTERM on preemption. While a trial trains, its
-console turns either into a checkpoint at the end of the step; elsewhere there is nothing to save, and the job stops at
-once. It is then put back, starts again later, skips what has a record and continues from the checkpoint. A job that is
-killed without notice loses what came after its last checkpoint, and is submitted again by `repro sweep --resume`.
+The scheduler announces the end: SIGUSR2 before the time limit, SIGTERM on preemption. While trials train, either is
+turned into a checkpoint of each of them at the end of the step; elsewhere there is nothing to save, and the job stops
+at once. It is then put back, starts again later, skips what has a record and continues from the checkpoints. A job that
+is killed without notice loses what came after its last checkpoints, and is submitted again by `repro sweep --resume`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -78,21 +78,41 @@ class Notice:
                 timer.start()
 
 
-def train(trials: Sequence[Asked]) -> Iterator[tuple[Asked, Outcome | Exception]]:
-    """Each trial with what came of it. They run one after another; here trials that are alike may run together.
+def train(trials: Sequence[Asked], done: Callable[[Asked, Outcome | Exception], None]) -> None:
+    """Train them: those over one backbone as gangs (`repro.gangs`), the others one after another.
+
+    An error that nobody expected (a bug, a broken device) ends a gang without telling whose it is. So what is left then
+    runs one after another, each from its checkpoint, and only the one that has the error again ends with it.
+
+    Args:
+        done: told of each trial as soon as it is known what came of it.
 
     Raises:
-        Interrupted: asked to stop, after a checkpoint.
+        Interrupted: asked to stop; whatever was training has a checkpoint.
     """
+    from repro.gangs import Job as Member
+    from repro.gangs import run_many
     from repro.runner import run
 
-    for trial in trials:
+    left = dict(enumerate(trials))
+
+    def settle(index: int, result: Outcome | Exception) -> None:
+        done(left.pop(index), result)
+
+    try:
+        run_many([Member(dict(one.config), one.choices, one.command) for one in trials], settle)
+    except Interrupted:
+        raise
+    except Exception as error:
+        words = f"{type(error).__name__}: {error}"
+        print(f"repro: {words}: the {len(left)} trials that are left run alone", file=sys.stderr, flush=True)
+    for index, trial in list(left.items()):
         try:
-            yield trial, run(dict(trial.config), trial.choices, trial.command)
+            settle(index, run(dict(trial.config), trial.choices, trial.command))
         except Interrupted:
             raise
         except Exception as error:  # the others still run
-            yield trial, error
+            settle(index, error)
 
 
 class Job:
@@ -133,8 +153,7 @@ class Job:
         todo = self.left()
         self.attempts.begin(self.name, socket.gethostname(), len(todo))
         print(f"{len(self.chunk.trials)} trials, {len(todo)} to run", flush=True)
-        for trial, outcome in train(todo):
-            self._say(trial, outcome)
+        train(todo, self._say)
         self.attempts.end(self.name, "done" if self.worst == 0 else "failed")
         return self.worst
 

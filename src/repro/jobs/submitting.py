@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from repro.jobs.chunks import Asked, cut
 from repro.jobs.settings import PREFIX, Settings
 from repro.jobs.states import FINISHED, State, States
 from repro.jobs.submission import Submission
+
+ENDING_SECONDS = 10.0
+"""So long we wait for a job that is ending, a second or two as a rule; one that hangs counts as gone."""
 
 
 @dataclass
@@ -83,11 +86,7 @@ def submit(
         return Submitted({}, waiting=list(waiting))
     _require_slurm()
     made = Submission.begin(once, settings.plain(), waiting)
-    runs, tasks = Path(made.runs), queue.tasks()
-    if tasks is None:
-        raise ConfigError("squeue does not answer, so what is queued already is not known. Try again when it does.")
-    states = States(Path(made.results), runs, tasks, submission.places(submission.all_of(runs)))
-    found = {one.key: states.of(one.key) for one in once}
+    found, runs = _found(once, Path(made.results), Path(made.runs)), Path(made.runs)
     todo = [one for one in once if found[one.key].wanted(retry_failed or bool(one.config["rerun"]))]
     done = Submitted(found, Path(made.results), runs, waiting=list(waiting))
     if not todo:
@@ -113,6 +112,31 @@ def submit(
         made.write()
         done.sent += [trial for piece in part for trial in piece]
     return done
+
+
+def _found(asked: Sequence[Asked], results: Path, runs: Path) -> dict[str, State]:
+    """How each trial does; for one whose task is just ending, how it does then: cancelled, or back in the queue.
+
+    Raises:
+        ConfigError: the queue does not answer.
+    """
+    end = time.monotonic() + ENDING_SECONDS
+    while True:
+        tasks, places = queue.tasks(), submission.places(submission.all_of(runs))
+        if tasks is None:
+            raise ConfigError("squeue does not answer, so what is queued already is not known. Try again when it does.")
+        states = States(results, runs, tasks, places)
+        found = {one.key: states.of(one.key) for one in asked}
+        if not any(_may_come_back(one, tasks, places) for one in found.values()) or time.monotonic() > end:
+            return found
+        time.sleep(ENDING_SECONDS / 20)
+
+
+def _may_come_back(state: State, tasks: queue.Tasks, places: Mapping[str, Sequence[tuple[str, int]]]) -> bool:
+    """Whether a trial that looks lost has a task that is ending: it may have stored its record after we looked, or be
+    on its way back into the queue."""
+    ending = {place for place, task in tasks.items() if task.ending}
+    return state.status in ("missing", "interrupted") and bool(ending & set(places.get(state.key, ())))
 
 
 def _require_slurm() -> None:
@@ -216,11 +240,7 @@ def look(done: Submitted) -> list[State]:
     """How the trials that were asked for do now."""
     tasks, places = queue.tasks(), submission.places(submission.all_of(done.runs))
     states = States(done.results, done.runs, tasks, places)
-    # A task that is ending may have stored its record after we looked, or be on its way back into the queue.
-    ending = {place for place, task in (tasks or {}).items() if task.ending}
     return [
-        State(state.key, "running", reason="its job is ending")
-        if state.status in ("missing", "interrupted") and ending & set(places.get(state.key, ()))
-        else state
+        State(state.key, "running", reason="its job is ending") if _may_come_back(state, tasks or {}, places) else state
         for state in map(states.of, done.states)
     ]

@@ -25,7 +25,7 @@ _UNKNOWN = 8.0
 """Seconds of a trial of unknown length."""
 
 
-_UNTOLD = ("paths.", "trainer.threads", "trainer.device", "trainer.epochs")
+_UNTOLD = ("paths.", "trainer.threads", "trainer.device", "trainer.checkpoint_seconds", "trainer.epochs")
 """Overrides that are not part of a trial's name in the display."""
 
 

@@ -16,6 +16,7 @@ from repro.metrics.superglue import SUPERGLUE
 from repro.papers.registry import Reported, canonical_metric, split_key
 from repro.report.compare import data_limit, mismatches
 from repro.report.groups import Group, lookup
+from repro.search.outcomes import direction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,11 +198,14 @@ def budget(settings: int) -> str:
 
 
 def _selected(group: Group) -> float:
-    """Mean score by which the runs' checkpoints were selected; higher is better, -inf where it is not recorded."""
+    """Mean score by which the runs' checkpoints were selected, negative where less is better (a loss, TER).
+
+    -inf where it is not recorded, or where a metric of the user's own does not tell which of two values is the better.
+    """
     values = []
     for record in group.scored:
-        value = record.selection.get("value")
-        if not isinstance(value, (int, float)):
+        value, way = record.selection.get("value"), direction(group.config, str(record.selection.get("metric")))
+        if not isinstance(value, (int, float)) or way is None:
             return float("-inf")
-        values.append(-value if record.selection.get("metric") == "loss" else value)
+        values.append(-value if way == "minimize" else value)
     return sum(values) / len(values)

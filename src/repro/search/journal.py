@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ConfigError, StoreError
+from repro.masking import masked, masked_text, masked_values
 from repro.search.outcomes import Outcome, outcome
 from repro.search.proposals import Sampler, Tried, Values
 from repro.search.space import Dimension
@@ -73,8 +74,9 @@ class Search:
             self.seeds,
             self.direction,
         ]
-        digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]
-        return f"{re.sub(r'[^a-z0-9]+', '-', self.name.lower()).strip('-') or 'search'}-{digest}"
+        digest = hashlib.sha256(json.dumps(masked_values(told)).encode()).hexdigest()[:8]  # as its file has it
+        name = masked_text(self.name).lower()
+        return f"{re.sub(r'[^a-z0-9]+', '-', name).strip('-') or 'search'}-{digest}"
 
     def write(self, results: Path) -> Path:
         """Keep it beside the records.
@@ -83,7 +85,7 @@ class Search:
             StoreError: the file cannot be written.
         """
         path = results / FOLDER / f"{self.id}.json"
-        write_json_atomic(path, asdict(self))
+        write_json_atomic(path, masked_values(asdict(self)))
         return path
 
     def outcomes(self, store: Store, before: int | None = None) -> list[Tried]:
@@ -147,8 +149,12 @@ def begun(wanted: Search, results: Path) -> Search:
 
 
 def lasting(words: Sequence[str]) -> list[str]:
-    """The overrides that are part of a search."""
-    return [word for word in words if not word.lstrip("+").startswith(_NO_PART)]
+    """The overrides that are part of a search, without secrets: its file is kept with the records, and so is its name.
+
+    A secret changes no result, so two searches that differ in one are the same search.
+    """
+    kept = [word for word in words if not word.lstrip("+").startswith(_NO_PART)]
+    return masked(["", *kept])[1:]  # the first would be taken for a program
 
 
 def check(sampler: Sampler, space: Sequence[Dimension], budget: int, batch: int) -> None:

@@ -89,7 +89,8 @@ def direction(config: Mapping[str, Any], metric: str) -> str | None:
 
     if metric in ("loss", "perplexity"):
         return "minimize"
-    for one in config["task"].get("metrics") or ():
+    task = config["task"]
+    for one in (*(task.get("metrics") or ()), *(task.get("also_metrics") or ())):
         try:
             built = build_metric(one)
         except ConfigError:

@@ -72,8 +72,19 @@ def _machine(file: Path = Path("/proc/meminfo")) -> float | None:
     return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
-def _group(folder: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """What a container's or job's limit leaves; None without one."""
+def _group(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
+    """What the limits of a container, or of a job of Slurm's, leave: the least of our group's and those around it, by
+    version 2 of cgroups; None without one."""
+    try:
+        inner = next(line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        inner = "/"
+    folder = root / inner.strip("/")
+    found = [_left(one) for one in (folder, *folder.parents) if one.is_relative_to(root)]
+    return min((left for left in found if left is not None), default=None)
+
+
+def _left(folder: Path) -> float | None:
     try:
         limit, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
         return None if limit == "max" else float(limit) - float(used)
