@@ -85,10 +85,10 @@ repro-offline-c: $(VENV)/.models ## E2E with SmolLM2-135M: prefix-tuning, beam 5
 
 # Which of conf/pretraining is trained, and where to: the package's own checkpoints stay as they are.
 MODEL ?= mini-t5-xs
-MINI ?= runs/mini
+PRETRAINED ?= runs/pretrained
 
-pretrain-mini: $(VENV)/.ready ## train a mini model from drawn weights into runs/mini (MODEL=mini-t5-xs; docs/mini-models.md)
-	OMP_NUM_THREADS=1 $(BIN)/python scripts/pretrain_mini.py $(MODEL) --out $(MINI)
+pretrain-mini: $(VENV)/.ready ## train a mini model from drawn weights into runs/pretrained (MODEL=mini-t5-xs; docs/mini-models.md)
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/pretrain_mini.py $(MODEL) --out $(PRETRAINED)
 
 # A paper, or one exhibit of it: `make repro-lester`, `make repro-lester-figure3a`. MODELS=small,base and
 # EXHIBITS=figure1,table2 narrow; `make plan-lester` says before what would run.

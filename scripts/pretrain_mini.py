@@ -1,6 +1,6 @@
 """Pre-train a mini model on the text of the small world: `conf/pretraining/<model>.yaml` says how.
 
-    python scripts/pretrain_mini.py mini-t5-xs --out runs/mini
+    python scripts/pretrain_mini.py mini-t5-xs --out runs/pretrained
 
 An interrupted command goes on where it stood when it is given again. Needs no network.
 """
