@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -40,6 +39,7 @@ from repro.training.batching import DataOrder, mixed_seed
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.fit import Fit, trained
 from repro.training.gang import Member, train
+from repro.training.memory import peak_resident
 from repro.training.optimisers import make_optimiser
 from repro.training.ranks import Ranks
 from repro.training.schedules import schedule
@@ -395,4 +395,4 @@ class Trial:
         """Bytes: the GPU's peak where one is used, else the process's largest resident size."""
         if self.device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self.device))
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return peak_resident()

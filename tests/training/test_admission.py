@@ -1,5 +1,7 @@
 """How many trials a gang takes: by a number, by tokens, by memory."""
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +11,7 @@ import torch
 
 from repro.training import admission
 from repro.training.admission import TOKENS_A_STEP, Admission
+from repro.training.memory import peak_resident
 
 CPU = torch.device("cpu")
 
@@ -83,3 +86,14 @@ def test_what_the_machine_and_a_container_leave(tmp_path: Path) -> None:
         (folder / "memory.current").write_text(used)
     assert admission._group(tmp_path, own) == 480
     assert admission.free(CPU) > 0 and admission.taken(CPU) > 1e7
+
+
+def test_a_process_counts_its_own_memory_and_not_that_of_who_started_it() -> None:
+    """This one has loaded torch, and `getrusage` of its child would begin with that."""
+    code = (
+        "from repro.training.memory import peak_resident; before = peak_resident(); held = bytearray(300 * 2**20); "
+        "print(before, peak_resident())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before < 100 * 2**20 < peak_resident() and 250 * 2**20 <= after - before < 320 * 2**20

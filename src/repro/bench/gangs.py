@@ -7,7 +7,6 @@ is what company alone is worth. Memory is a process's own peak, each size in a f
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from repro.bench.ours import loaded, made
 from repro.bench.timing import interleaved, machine, summary
 from repro.bench.workloads import SUITES, Workload
 from repro.training.checkpoint import Progress
+from repro.training.memory import peak_resident
 from repro.training.step import Company
 
 SIZES = (2, 4, 8, 16)
@@ -105,7 +105,7 @@ def measured(suite: str, workload: str, dtype: str, packing: str, size: str, kin
     trials.together(int(size))
     if kind == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_resident()
 
 
 def memory(

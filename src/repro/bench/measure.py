@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from repro.bench.ours import Ours
 from repro.bench.theirs import Theirs
 from repro.bench.timing import interleaved, product, product_flops, saved_bytes, summary
 from repro.bench.workloads import SUITES, Workload
+from repro.training.memory import peak_resident
 
 OURS = {
     "packed": ("float32", True),
@@ -121,8 +121,8 @@ def peak_megabytes(suite: str, name: str, variant: str, script: Path) -> float:
 def own_peak(suite: str, name: str, variant: str, device: torch.device) -> float:
     """What `peak_megabytes` asks its process for: a pass of training, in MB above a process that has loaded torch."""
     workload = next(one for one in SUITES[suite] if one.name == name)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident()
     made(workload, variant, device).one_pass()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+    return (peak_resident() - before) / 1e6

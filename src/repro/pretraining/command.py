@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="pretrain_mini.py", description=main.__doc__)
     parser.add_argument("model", choices=named(), help="a config of conf/pretraining")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values of the config to change")
-    parser.add_argument("--out", type=Path, default=Path("runs/pretrained"), help="folder of the checkpoints (runs/pretrained)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/pretrained"), help="folder of the checkpoints (runs/pretrained)"
+    )
     parser.add_argument("--until", type=int, default=None, metavar="STEP", help="stop after this step")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)  # more are slower at these widths, and sums would round otherwise

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 import torch
 
 from repro.training.gang import Gang
+from repro.training.memory import peak_resident
 
 TOKENS_A_STEP = {"cpu": 4_096, "cuda": 16_384}
 """Real tokens a step beyond which company makes a step hardly cheaper: a GPU is full, a CPU's caches are."""
@@ -51,7 +51,7 @@ def taken(device: torch.device) -> int:
     """Bytes that this process took at most so far: on the GPU where one is used, else its resident size."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_resident()
 
 
 def free(device: torch.device) -> float:
