@@ -424,6 +424,36 @@ def test_a_step_that_memory_does_not_hold_is_cut_further() -> None:
             close(tensor, other.tensors[name], 1e-12)
 
 
+@pytest.mark.parametrize("kind", [KINDS[case] for case in FIRST], ids=FIRST)
+def test_a_trial_that_memory_does_not_hold_goes_on_with_less(kind: Kind, capsys: pytest.CaptureFixture[str]) -> None:
+    """First its passes become shorter, then activations are computed twice; the step is the one it would have been."""
+    backbone, other = load(kind.model), load(kind.model)
+    run, expected = kind.member(1, backbone), kind.member(1, other)
+    inner, tries = run.adapter.losses, []
+
+    def losses(batch: Any, injection: Any, **z: Any) -> RowLoss:
+        tries.append((len(batch.ids), backbone.model.is_gradient_checkpointing))
+        if not backbone.model.is_gradient_checkpointing:
+            raise torch.OutOfMemoryError("no room")
+        return inner(batch, injection, **z)
+
+    run.adapter.losses = losses  # type: ignore[method-assign]
+    company, progress, theirs = Company(), Progress(), Progress()
+    for _ in range(2):
+        assert company.step([run], [progress]) == [None]
+        Company().step([expected], [theirs])
+        for name, tensor in run.tensors.items():
+            close(tensor, expected.tensors[name], 1e-9)
+    assert progress.losses == pytest.approx(theirs.losses, rel=1e-10)
+    sizes = [size for size, recomputed in tries if not recomputed]
+    assert sizes[0] == 5 and sizes[-1] == 1 and sizes == sorted(sizes, reverse=True), "the second step begins with less"
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 4 and "passes" in said[0] and "computed twice" in said[-1]
+    backbone.model.gradient_checkpointing_disable()
+    with pytest.raises(torch.OutOfMemoryError):
+        company.step([run], [progress])
+
+
 def test_the_time_of_a_step_is_shared_by_tokens(tmp_path: Path) -> None:
     kind, backbone = KINDS[FIRST[0]], load("tiny-t5")
     runs, progresses = [kind.member(number, backbone) for number in range(4)], [Progress() for _ in range(4)]

@@ -7,6 +7,7 @@ summation.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from repro.errors import TrialFailed
 from repro.methods.joining import joined
 from repro.models.batch import IGNORE, Batch
 from repro.models.workers import side_by_side
+from repro.saying import say
 from repro.training.batching import WHOLE, Share, training_batches
 from repro.training.checkpoint import Progress
 from repro.training.fit import Fit
@@ -114,6 +116,8 @@ class Company:
         self._stacks: list[Stack] = []
         self._cuts = 1
         """Times the usual number of passes: doubled where memory did not suffice."""
+        self._recompute = False
+        """Gradient checkpointing was turned on, as memory did not suffice."""
 
     def gather(self, runs: Sequence[Fit]) -> list[Stack]:
         """The stacks of exactly these trials."""
@@ -133,7 +137,7 @@ class Company:
         started = time.monotonic()
         self.gather(runs)
         model = runs[0].adapter.backbone.model
-        model.train(any(run.train_mode for run in runs))
+        model.train(self._recompute or any(run.train_mode for run in runs))
         shares = [run.share(progress.step) for run, progress in zip(runs, progresses, strict=True)]
         losses, batches = self._gradients(runs, shares)
         found = self._update(runs, progresses, losses)
@@ -151,11 +155,27 @@ class Company:
             try:
                 return backward(runs, mine, [share.key for share in shares], batches), batches
             except torch.OutOfMemoryError:
-                if len(runs) == 1 or cuts >= rows:
+                if part != WHOLE or not self._take_less(runs, cuts < rows):
                     raise
-                self._cuts *= 2
                 for run in runs:
+                    run.sync_gradients()  # what passes before left on weights of the backbone
                     forget_gradients(run)
+
+    def _take_less(self, runs: Sequence[Fit], divisible: bool) -> bool:
+        """Let a step need less memory, at first by shorter passes, then by computing activations twice; False where
+        both are done. The gradient stays what it is, up to the order of sums."""
+        model = runs[0].adapter.backbone.model
+        if divisible:
+            self._cuts *= 2
+            say(f"out of memory: a step is cut into {self._cuts} times as many passes from here on.", sys.stderr)
+            return True
+        if self._recompute or model.is_gradient_checkpointing or not model.supports_gradient_checkpointing:
+            return False
+        say("out of memory: activations are computed twice from here on (trainer.gradient_checkpointing).", sys.stderr)
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        self._recompute = True
+        model.train()  # the library checkpoints in train mode only; dropout has rates of its own
+        return True
 
     def _update(self, runs: Sequence[Fit], progresses: Sequence[Progress], losses: Tensor) -> list[TrialFailed | None]:
         norms = _by_run(self._stacks)
