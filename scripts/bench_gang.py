@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suite", choices=("cpu", "cuda", "tiny"), default="cpu")
     parser.add_argument("--rounds", type=int, help="5, of a real sweep 3")
-    parser.add_argument("--dtypes", default="float32,bfloat16")
+    parser.add_argument("--dtypes", default="float32")
     parser.add_argument("--sizes", default="2,4,8,16")
     parser.add_argument("--padded", action="store_true", help="without packing")
     parser.add_argument("--out", type=Path, default=Path("results/bench"))

@@ -37,7 +37,7 @@ SWEEPS = {
         "gang-conll04-minilm",
         (
             *("method=p_tuning_v2", "model=minilm", "task=conll04", "trainer.device=cpu"),
-            *("trainer.epochs=3", "trainer.batch_size=8", "trainer.evaluation_batch_size=8"),
+            *("trainer.epochs=2", "trainer.batch_size=8", "trainer.evaluation_batch_size=8"),
             *("task.limit.train=320", "task.limit.validation=64", "task.limit.test=64"),
         ),
     ),
@@ -46,7 +46,7 @@ SWEEPS = {
         (
             *("method=prefix_tuning", "model=smollm2-135m-instruct", "task=e2e", "trainer.device=cpu"),
             *("method.length=5", "method.hidden=64", "trainer.batch_size=5", "trainer.epochs=1"),
-            *("task.limit.train=40", "task.limit.validation=8", "task.limit.test=8"),
+            *("task.limit.train=40", "task.limit.validation=4", "task.limit.test=4"),
             *("task.decoding.beams=1", "task.decoding.max_new_tokens=40", "task.decoding.batch_size=4"),
             *("trainer.selection.metric=loss", "trainer.evaluation_batch_size=4"),
         ),

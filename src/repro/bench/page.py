@@ -36,9 +36,16 @@ Written by `python scripts/bench.py --page` from `results/bench/*.json`; a test 
 - **bfloat16 attention on a CPU** is computed in float32 and kept in bfloat16 where sequences are packed: torch's
   bfloat16 kernel is several times slower on short sequences, and less exact.
 
+- **Passes side by side.** On a CPU a step is cut into passes, and an evaluation into batches, that run one on each
+  thread (`trainer.threads`); threads that share every operation wait for each other. The result depends on their number
+  no more than on the order of sums, and on nothing that happens while they run (`tests/training/test_gang.py`).
+- **Memory that does not suffice** cuts a step into shorter passes, and where they are one example each, activations are
+  computed twice (`trainer.gradient_checkpointing`, which may also be asked for); it says so and goes on.
+
 `make bench` measures all of it on this machine (an idle one, please). `make bench-gpu` is the same script on the
 papers' own shapes; it needs a CUDA device and has never been run, as none was at hand: nothing here is a claim about
-GPUs.
+GPUs. Two things that only a GPU needs are not built: CUDA graphs, and an attention kernel for sequences of unlike
+lengths (on a GPU, too, packed sequences are attended in calls of about one length).
 """
 METHOD = """
 ## How it is measured
