@@ -9,29 +9,39 @@ from typing import Any
 from repro.models.encoding import decoder_encoding, encoder_decoder_encoding, encoder_encoding
 from repro.training.batching import DataOrder
 
-SETTINGS: Mapping[str, tuple[list[str], str]] = {
-    "BoolQ, T5": (["task=boolq", "model=t5-base-lm-adapt", "method=prompt_tuning"], "tokenizers/t5"),
-    "CB, T5": (["task=cb", "model=t5-base-lm-adapt", "method=prompt_tuning"], "tokenizers/t5"),
-    "RTE, BERT": (["task=rte", "model=bert-large-uncased", "method=p_tuning_v2"], "tokenizers/bert-base-uncased"),
-    "CoNLL04, BERT": (["task=conll04", "model=minilm", "method=p_tuning_v2"], "tokenizers/bert-base-uncased"),
-    "E2E, GPT-2": (["task=e2e", "model=gpt2-medium", "method=prefix_tuning"], "tokenizers/gpt2"),
-    "WebNLG, GPT-2": (["task=webnlg", "model=gpt2-medium", "method=prefix_tuning"], "tokenizers/gpt2"),
+_BERT, _GPT2 = "tokenizers/bert-base-uncased", "tokenizers/gpt2"
+SETTINGS: Mapping[str, tuple[list[str], str, str]] = {
+    "BoolQ, T5": (["task=boolq", "model=t5-base-lm-adapt", "method=prompt_tuning"], "tokenizers/t5", "T5Tokenizer"),
+    "CB, T5": (["task=cb", "model=t5-base-lm-adapt", "method=prompt_tuning"], "tokenizers/t5", "T5Tokenizer"),
+    "RTE, BERT": (
+        ["task=rte", "model=bert-large-uncased", "method=p_tuning_v2"],
+        "tokenizers/bert-base-uncased",
+        "BertTokenizer",
+    ),
+    "CoNLL04, BERT": (
+        ["task=conll04", "model=minilm", "method=p_tuning_v2"],
+        "tokenizers/bert-base-uncased",
+        "BertTokenizer",
+    ),
+    "E2E, GPT-2": (["task=e2e", "model=gpt2-medium", "method=prefix_tuning"], _GPT2, "GPT2Tokenizer"),
+    "WebNLG, GPT-2": (["task=webnlg", "model=gpt2-medium", "method=prefix_tuning"], _GPT2, "GPT2Tokenizer"),
 }
-"""Name: overrides of `repro run`, and the folder of a tokenizer below the data's (MiniLM's is that of BERT uncased)."""
+"""Name: overrides of `repro run`, the folder of a tokenizer below the data's, and its class in transformers (MiniLM's is
+that of BERT uncased)."""
 
 
 def shares(data_root: Path) -> dict[str, dict[str, Any]]:
     """{setting: examples, batch size, share of real tokens}; a setting whose files are missing says so."""
     found = {}
-    for name, (overrides, folder) in SETTINGS.items():
+    for name, (overrides, folder, kind) in SETTINGS.items():
         try:
-            found[name] = _share(overrides, data_root, data_root / folder)
+            found[name] = _share(overrides, data_root, data_root / folder, kind)
         except Exception as error:  # a file that is not here: the page says which
             found[name] = {"missing": str(error).splitlines()[0]}
     return found
 
 
-def _share(overrides: list[str], data_root: Path, tokenizer_folder: Path) -> dict[str, Any]:
+def _share(overrides: list[str], data_root: Path, folder: Path, tokenizer_class: str) -> dict[str, Any]:
     import transformers
 
     from repro.composing import compose
@@ -40,7 +50,7 @@ def _share(overrides: list[str], data_root: Path, tokenizer_folder: Path) -> dic
 
     plain = resolved(compose([*overrides, f"paths.data_root={data_root}", "task.check_rows=false"]))
     task = build_task(plain)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(tokenizer_folder), trust_remote_code=False)
+    tokenizer = getattr(transformers, tokenizer_class).from_pretrained(str(folder))
     limits = plain["task"]["max_input_length"], plain["task"]["max_target_length"]
     kind = plain["model"]["kind"]
     if kind == "encoder":
