@@ -26,7 +26,7 @@ SETTINGS: Mapping[str, tuple[list[str], str, str]] = {
     "E2E, GPT-2": (["task=e2e", "model=gpt2-medium", "method=prefix_tuning"], _GPT2, "GPT2Tokenizer"),
     "WebNLG, GPT-2": (["task=webnlg", "model=gpt2-medium", "method=prefix_tuning"], _GPT2, "GPT2Tokenizer"),
 }
-"""Name: overrides of `repro run`, the folder of a tokenizer below the data's, and its class in transformers (MiniLM's is
+"""Name: overrides of `repro run`, the folder of a tokenizer below the data's, and its class (MiniLM's is
 that of BERT uncased)."""
 
 
