@@ -174,6 +174,8 @@ def _sweeps(found: Sequence[Mapping[str, Any]]) -> str:
         name = ", ".join(word.partition("=")[2] for word in one["sweep"][:3])
         alone, gang = (", ".join(f"{s:.1f}" for s in one["seconds"][way]) for way in ("alone", "gang"))
         difference, same = one["largest_difference_of_a_training_loss"], "equal" if one["equal_scores"] else "differ"
+        scores = [value for trial in one["scores_gang"] for split in trial.values() for value in split.values()]
+        same += "" if any(scores) else ", all 0 (too short a training)"
         lines.append(
             f"| {name} | {one['trials']} | {alone} | {gang} | {one['ratio']:.2f} | {difference:.0e} | {same} |"
         )

@@ -42,7 +42,6 @@ def summary(values: Sequence[float], level: float = 0.95) -> Summary:
         ValueError: no value, one that is not finite, or a level outside (0, 1).
     """
     import numpy as np
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
 
     check_level(level)
     array = np.asarray(values, dtype=float)  # [n]
@@ -51,6 +50,8 @@ def summary(values: Sequence[float], level: float = 0.95) -> Summary:
     n, mean = array.size, float(array.mean())
     if n == 1:
         return Summary(n=1, mean=mean, std=None, low=None, high=None)
+    from scipy.special import stdtrit  # type: ignore[import-untyped]  # a sixth of a second, needless for one run
+
     std = float(array.std(ddof=1))
     half = float(stdtrit(n - 1, (1 + level) / 2)) * std / n**0.5
     return Summary(n=n, mean=mean, std=std, low=mean - half, high=mean + half)
