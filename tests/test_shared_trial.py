@@ -115,6 +115,7 @@ def weights_apart(ours: Path, theirs: Path) -> float:
 # In two processes -----------------------------------------------------------------------------------------------------
 
 
+@long
 def test_a_generating_trial_has_the_record_of_one_process(
     launch: Callable[..., Launched], cli: Callable[..., Any], data_root: Path, tmp_path: Path, trial_arguments: Any
 ) -> None:

@@ -50,7 +50,7 @@ def _share(overrides: list[str], data_root: Path, folder: Path, tokenizer_class:
 
     plain = resolved(compose([*overrides, f"paths.data_root={data_root}", "task.check_rows=false"]))
     task = build_task(plain)
-    tokenizer = getattr(transformers, tokenizer_class).from_pretrained(str(folder))
+    tokenizer = getattr(transformers, tokenizer_class).from_pretrained(str(folder), trust_remote_code=False)
     limits = plain["task"]["max_input_length"], plain["task"]["max_target_length"]
     kind = plain["model"]["kind"]
     if kind == "encoder":
