@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 import tempfile
@@ -71,14 +72,18 @@ def main() -> int:
     parser.add_argument("--sweep-kills", type=int, default=usual.sweep_kills, help="kills of it (%(default)s)")
     parser.add_argument("--mini-kills", type=int, default=usual.mini_kills, help="of the short miniature (%(default)s)")
     parser.add_argument("--out", type=Path, default=None, help="a JSON file for the result")
+    parser.add_argument("--add", action="store_true", help="keep the rows that the file of --out has already")
     parser.add_argument("--page", type=Path, default=None, help="a page whose last block of text shows the table")
     options = parser.parse_args()
+    if options.add and (options.out is None or not options.out.is_file()):
+        parser.error("--add keeps the rows of the file of --out, and there is none: leave --add out")
     faults = suite(Counts(options.kills, options.sweep_kills, options.mini_kills, options.sweep))
     if options.list or (options.only and not set(options.only) <= set(faults)):
         print("\n".join(faults))
         return 0 if options.list else 2
     logging.disable(logging.WARNING)  # a stale lock that is taken over, some hundred times
-    began, results = time.monotonic(), []
+    before = json.loads(options.out.read_text()) if options.add else {"faults": [], "seconds": 0}
+    began, results = time.monotonic() - before["seconds"], [Result(**one) for one in before["faults"]]
     with tempfile.TemporaryDirectory(prefix="faults-") as root, place(Path(root), options.seed) as at:
         for name in options.only or faults:
             found = faults[name](at)

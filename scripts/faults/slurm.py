@@ -15,6 +15,7 @@ import math
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,7 +186,15 @@ def _at_their_moments(bench: Bench, timed: tuple[str, int], preempted: tuple[str
     node = bench.slurm("sinfo", "--noheader", "--format=%n").split()[0]
     bench.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     bench.wait_for(lambda: not {"RUNNING", "COMPLETING"} & set(bench.states().values()))
-    bench.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+    def resumed() -> bool:
+        try:
+            bench.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        except subprocess.CalledProcessError:  # not while the node still ends its jobs
+            return False
+        return True
+
+    bench.wait_for(resumed)
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,10 @@ def register() -> None:
             return "."
 
     store = ConfigStore.instance()
-    store.store(name="schema", node=TrialConfig)
-    for name, schema in METHOD_SCHEMAS.items():
-        store.store(group="method", name=f"{name}_schema", node=schema)
+    if "schema.yaml" not in store.repo:  # making nodes of all classes is a sixth of what composing a config takes
+        for name, schema in METHOD_SCHEMAS.items():
+            store.store(group="method", name=f"{name}_schema", node=schema)
+        store.store(name="schema", node=TrialConfig)
     # `_root_` is the whole config: the key is the trial's, whichever node asks for it.
     OmegaConf.register_new_resolver("run_key", lambda _root_: checked_key(_root_), replace=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
