@@ -187,14 +187,14 @@ def _at_their_moments(bench: Bench, timed: tuple[str, int], preempted: tuple[str
     bench.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     bench.wait_for(lambda: not {"RUNNING", "COMPLETING"} & set(bench.states().values()))
 
-    def resumed() -> bool:
-        try:
+    def back() -> bool:
+        if "down" not in bench.slurm("sinfo", "--noheader", "--format=%T"):  # it may have come back by itself
+            return True
+        with contextlib.suppress(subprocess.CalledProcessError):  # not while it still ends its jobs
             bench.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
-        except subprocess.CalledProcessError:  # not while the node still ends its jobs
-            return False
-        return True
+        return False
 
-    bench.wait_for(resumed)
+    bench.wait_for(back)
 
 
 @dataclass(frozen=True)
