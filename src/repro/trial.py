@@ -248,10 +248,6 @@ class Trial:
             ),
         )
 
-    def _of_first(self, work: Callable[[], Any]) -> Any:
-        """What `work` gives; with several processes, what it gives in the first."""
-        return work() if self.together is None else self.together.ranks.of_first(work)
-
     def _score(self, split: str, console: Console, selection: str | None = None) -> Evaluation:
         decoding = self.plain["task"]["decoding"]
         size = decoding["batch_size"] if self.task.form == "text_to_text" else self.trainer["evaluation_batch_size"]
@@ -260,12 +256,14 @@ class Trial:
             loss = self._mean_loss(examples, injection, size, console)
             return Evaluation({"loss": loss, "perplexity": math.exp(loss)}, {}, [], None, 0)
         outputs = predict(self.adapter, self.task, examples, injection, decoding, size, console.between, self.encode)
-        found: Evaluation = self._of_first(lambda: score(self.task, examples, outputs, selection))
-        return found
+        if self.together is None:
+            return score(self.task, examples, outputs, selection)
+        found = self.together.ranks.of_first(lambda: asdict(score(self.task, examples, outputs, selection)))
+        return Evaluation(**found)
 
     def _mean_loss(self, examples: Sequence[Any], injection: Any, size: int, console: Console) -> float:
         loss = mean_loss(self.adapter, self.task, examples, injection, size, console.between, self.encode)
-        return float(self._of_first(lambda: loss))
+        return loss if self.together is None else self.together.ranks.share(loss)
 
     @torch.no_grad()
     def _evaluate(self, console: Console) -> tuple[float, dict[str, Any]]:

@@ -80,6 +80,7 @@ def timed(trials: Sequence[dict[str, Any]], gang: str) -> tuple[float, list[Any]
 
 def compare(folder: Path, sweep: Sweep, more: Sequence[str] = (), rounds: int = 3) -> dict[str, Any]:
     """Both ways in turn, each time in fresh folders; how far the values of the last round differ."""
+    started = machine(torch.device("cpu"))
     timed(plains(folder / "warm", sweep, [*more, "trainer.epochs=null", "trainer.steps=1"], few=True), "1")
     seconds: dict[str, list[float]] = {"alone": [], "gang": []}
     records: dict[str, list[Any]] = {}
@@ -103,6 +104,6 @@ def compare(folder: Path, sweep: Sweep, more: Sequence[str] = (), rounds: int = 
         "scores_alone": [one.metrics for one in apart],
         "scores_gang": [one.metrics for one in together],
         "equal_scores": [one.metrics for one in together] == [other.metrics for other in apart],
-        "machine": machine(torch.device("cpu")),
+        "machine": started,
         "load_after": machine(torch.device("cpu"))["load"],
     }

@@ -7,6 +7,7 @@ way would leave the others waiting.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from repro import errors
 from repro.errors import ReproError, ToldElsewhere
 
 T = TypeVar("T")
@@ -54,13 +56,20 @@ class Ranks:
         return bool(self.most(float(wish)))
 
     def share(self, value: T) -> T:
-        """The first process's value, in all."""
-        box = [value if self.first else None]
-        dist.broadcast_object_list(box, 0)
-        return box[0]  # type: ignore[return-value]
+        """The first process's value, in all: one that JSON can hold, as nothing that comes from elsewhere is unpickled
+        (torch's `broadcast_object_list` does that)."""
+        data = json.dumps(value).encode() if self.first else b""
+        size = torch.tensor([len(data)])
+        dist.broadcast(size, 0)
+        sent = torch.tensor(list(data) or [0] * int(size), dtype=torch.uint8)
+        dist.broadcast(sent, 0)
+        return value if self.first else json.loads(bytes(sent.tolist()))  # type: ignore[no-any-return]
 
     def of_first(self, work: Callable[[], T]) -> T:
         """What `work` gives in the first process, which alone runs it; where it raises there, all raise.
+
+        Args:
+            work: gives something that JSON can hold, for the others.
 
         Raises:
             ReproError: the first process's own.
@@ -73,12 +82,12 @@ class Ranks:
                 value = work()
             except Exception as raised:
                 error = raised
-        known = error is None or isinstance(error, ReproError)
-        value, told = self.share((value, error if known else ToldElsewhere()))
+        told = error if error is None or isinstance(error, ReproError) else ToldElsewhere()
+        value, said = self.share([value, None if told is None else [type(told).__name__, str(told)]])
         if error is not None:
             raise error
-        if told is not None:
-            raise told
+        if said is not None:
+            raise getattr(errors, said[0])(said[1])
         return value  # type: ignore[no-any-return]
 
     def in_turn(self, work: Callable[[], T]) -> T:

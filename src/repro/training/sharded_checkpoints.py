@@ -6,6 +6,8 @@ The files are those of one process, so either may continue what the other began,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
 
 from torch import Tensor
 
@@ -38,15 +40,15 @@ class ShardedCheckpoints:
         """As `Checkpoints.load`, with this process's rows."""
         whole: dict[str, Tensor] = {}
 
-        def read() -> tuple[Progress, list[str]] | None:
+        def read() -> list[Any] | None:
             found = self._files.load()
             if found is None:
                 return None
             whole.update(found[1])
-            return found[0], list(whole)
+            return [asdict(found[0]), list(whole)]
 
         found = self._shards.ranks.of_first(read)
-        return None if found is None else (found[0], self._parts(whole, found[1]))
+        return None if found is None else (Progress(**found[0]), self._parts(whole, found[1]))
 
     def load_best(self, step: int) -> dict[str, Tensor]:
         """As `Checkpoints.load_best`, with this process's rows."""

@@ -38,14 +38,14 @@ def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -
 
     - of a gang on a GPU, so often that a pass stays within `TOKENS_A_PASS`;
     - on a CPU, so often that there is work for every thread to the end (`models.workers`), and a pass of a gang holds
-      about one trial's examples. Trials that tune weights of the backbone are not cut: their passes cannot run side by
-      side, as they add to the same gradients.
+      about one trial's examples. Not cut are trials whose passes cannot run side by side: those that tune weights of
+      the backbone, as passes add to the same gradients, and those of several processes.
     """
     own = max(run.microbatches for run in runs)
     tokens = sum(len(item.ids) for share in shares for items in share.examples for item in items)
     if device.type != "cpu":
         return own if len(runs) == 1 else max(own, -(-tokens // TOKENS_A_PASS))
-    if any(run.tuned for run in runs):
+    if any(run.tuned or run.part != WHOLE for run in runs):
         return own
     workers = max(1, min(torch.get_num_threads(), tokens // (own * TOKENS_A_WORKER)))
     return own * workers * -(-len(runs) // workers)
