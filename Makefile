@@ -55,7 +55,7 @@ test-fast: $(VENV)/.ready ## tests without real data, real models or smoke runs
 # Where the miniature's own run goes: the committed reference is results/mini, and nothing in it is run again.
 MINI := $(if $(filter file,$(origin RESULTS)),my-mini,$(RESULTS))
 
-repro-mini: $(VENV)/.ready ## the three papers in miniature, with the report and claims: within 10 minutes on 2 cores (RESULTS=)
+repro-mini: $(VENV)/.ready ## the three papers in miniature, with the report and claims: about 10 minutes on 2 idle cores (RESULTS=)
 	$(RUN) mini --results $(MINI)
 
 repro-mini-short: $(VENV)/.ready ## the same with one seed of one task of each family, as CI runs it
