@@ -336,3 +336,18 @@ def test_a_gang_that_was_stopped_continues_alone_or_together(
         the_same(ours[key], record)
     assert not list((tmp_path / "runs").rglob("lock*"))
     assert Store(tmp_path / "results" / "records").get(next(iter(ours))) is not None
+
+
+def test_the_bench_of_a_sweep_compares_records_of_both_ways(tmp_path: Path, trial_arguments: Any) -> None:
+    from repro.bench.gang_sweep import Sweep, compare
+    from repro.composing import register
+
+    register()
+    found = compare(tmp_path, Sweep("tiny", tuple(trial_arguments()), seeds=(1, 2), rates=(1e-3, 1e-2)), rounds=1)
+    assert found["trials"] == 4 and max(found["gang_sizes"]) > 1
+    assert found["equal_scores"] and found["scores_gang"][0] and found["largest_difference_of_a_training_loss"] < 1e-4
+    folders = [
+        sorted(path.name for path in (tmp_path / f"{way}-0/results/records").iterdir()) for way in found["seconds"]
+    ]
+    assert folders[0] == folders[1] and len(folders[0]) == 4
+    assert found["ratio"] == found["seconds"]["alone"][0] / found["seconds"]["gang"][0]
