@@ -31,6 +31,8 @@ TOKENS_A_PASS = 16_384
 
 TOKENS_A_WORKER = 128
 """On a CPU: with fewer a pass is not worth a thread of its own."""
+STATES_A_PASS = 400_000
+"""On a CPU: a gang's pass of this many numbers (tokens times width) runs about as fast as any; more take memory."""
 
 
 def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -> int:
@@ -38,8 +40,8 @@ def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -
 
     - of a gang on a GPU, so often that a pass stays within `TOKENS_A_PASS`;
     - on a CPU, so often that there is work for every thread to the end (`models.workers`), and a pass of a gang holds
-      about one trial's examples. Not cut are trials whose passes cannot run side by side: those that tune weights of
-      the backbone, as passes add to the same gradients, and those of several processes.
+      `STATES_A_PASS`, or one trial's examples where these are more. Not cut are trials whose passes cannot run side by
+      side: those that tune weights of the backbone, as passes add to the same gradients, and those of several processes.
     """
     own = max(run.microbatches for run in runs)
     tokens = sum(len(item.ids) for share in shares for items in share.examples for item in items)
@@ -48,7 +50,9 @@ def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -
     if any(run.tuned or run.part != WHOLE for run in runs):
         return own
     workers = max(1, min(torch.get_num_threads(), tokens // (own * TOKENS_A_WORKER)))
-    return own * workers * -(-len(runs) // workers)
+    states = tokens * runs[0].adapter.backbone.spec.width
+    rounds = min(-(-len(runs) // workers), -(-states // (own * workers * STATES_A_PASS)))
+    return own * workers * rounds
 
 
 def _owners(batch: Batch) -> Tensor:
