@@ -271,7 +271,7 @@ def test_which_sequences_share_a_call():
 def test_the_number_of_calls_changes_nothing(name, call, monkeypatch):
     """Each sequence by itself, some together, all in one."""
     bone = backbone(name)
-    monkeypatch.setattr("repro.models.packing.CALL", call)
+    monkeypatch.setattr("repro.models.packer.CALL", call)
     injection = prompts(bone.spec, 3)["kv at all"]
     calls = []
     monkeypatch.setattr("repro.models.packing.runs", lambda *given: calls.append(runs(*given)) or calls[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 import torch
@@ -239,14 +239,17 @@ def rows_or_none(injection: Injection, batch: Batch) -> Tensor | None:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A sequence with its prompt: `embeds` [N, P + T, D], `mask` [N, P + T], `where` [N, T] places of real tokens,
-    `prompt_at` [N, P] places of the prompt's rows."""
+class Places:
+    """Where a prompt's rows and a batch's tokens stand in the sequences that hold both."""
 
-    embeds: Tensor
+    source: Tensor | None
+    """[N, P + T] which of [prompt; tokens] stands at each place; None: prompt rows replace tokens (`template`)"""
     mask: Tensor
+    """[N, P + T] 1 on real tokens and on the trial's own prompt"""
     where: Tensor
+    """[N, T] places of the tokens"""
     prompt_at: Tensor
+    """[N, P] places of the prompt's rows"""
 
     def spread(self, values: Tensor, fill: int) -> Tensor:
         """Per-token values [N, T] in the places of the longer sequence [N, P + T], `fill` at the prompt.
@@ -258,48 +261,78 @@ class Placed:
         return out.scatter_reduce(1, self.where, values, "amax")
 
 
-def place(text: Tensor, batch: Batch, injection: Injection) -> Placed:
-    """Put each row's prompt where the injection says: before the input, after its first token, or after the input.
+@dataclass(frozen=True)
+class Placed(Places):
+    """The sequences themselves."""
+
+    embeds: Tensor
+    """[N, P + T, D]"""
+
+
+def places_of(batch: Batch, injection: Injection, trim: bool = True) -> Places | None:
+    """Each row's prompt where the injection says: before the input, after its first token, or after the input; None
+    without a prompt.
 
     Tokens carry order keys; a stable sort with the prompt's key among them gives the sequence, wherever padding is.
     Rows of a longer prompt than the trial's own go where padding goes. With placement `template` the tokens that stand
     for prompt rows are replaced and nothing moves.
+
+    Args:
+        trim: leave out the last places where no row has anything.
     """
-    assert injection.embeds is not None
-    prompt = injection.embeds[batch.rows].to(text.dtype)  # N P D
-    count = prompt.shape[1]
+    if injection.embeds is None:
+        return None
+    device, count = batch.ids.device, injection.embeds.shape[1]
     if injection.placement == "template":
         assert batch.slots is not None, "the task renders no places for the prompt"
-        chosen = prompt.gather(1, batch.slots.clamp(min=0)[..., None].expand(-1, -1, text.shape[2]))
-        embeds = torch.where((batch.slots >= 0)[..., None], chosen, text)
-        where = torch.arange(text.shape[1], device=text.device).expand(len(text), -1)
-        return Placed(embeds, batch.mask, where, where[:, :0])
-    own = batch.mask.new_ones(len(prompt), count)
-    prompt_keys = batch.order.new_full((len(prompt), count), PLACE_KEYS[injection.placement])
+        where = torch.arange(batch.ids.shape[1], device=device).expand(len(batch.ids), -1)
+        return Places(None, batch.mask, where, where[:, :0])
+    own = batch.mask.new_ones(len(batch.ids), count)
+    prompt_keys = batch.order.new_full((len(batch.ids), count), PLACE_KEYS[injection.placement])
     if injection.embeds_mask is not None:
-        own = injection.embeds_mask[batch.rows].to(own.dtype)
+        own = injection.embeds_mask.to(device)[batch.rows].to(own.dtype)
         prompt_keys = torch.where(own.bool(), prompt_keys, -PAD if batch.left else PAD)
     keys = torch.cat([prompt_keys, batch.order], 1)
-    source = keys.argsort(dim=1, stable=True)  # N P+T: which of [prompt; tokens] stands at each place
-    both = torch.cat([prompt, text], 1)
-    mask = torch.cat([own, batch.mask], 1)
-    places = source.argsort(dim=1)  # the inverse permutation
-    embeds = both.gather(1, source[..., None].expand(-1, -1, both.shape[2]))
-    placed = Placed(embeds, mask.gather(1, source), places[:, count:], places[:, :count])
-    return placed if injection.embeds_mask is None or batch.left else trimmed(placed)
+    source = keys.argsort(dim=1, stable=True)
+    at = source.argsort(dim=1)  # the inverse permutation
+    places = Places(source, torch.cat([own, batch.mask], 1).gather(1, source), at[:, count:], at[:, :count])
+    return places if injection.embeds_mask is None or batch.left or not trim else trimmed(places)
 
 
-def trimmed(placed: Placed) -> Placed:
+def trimmed(places: Places) -> Places:
     """Without the last places, where no row has anything: trials with prompts of unlike lengths leave some, and a table
     of positions might not reach so far. Padding's own places move to the last one that is left."""
-    width = int(placed.mask.sum(1).max())
+    assert places.source is not None
+    width = int(places.mask.sum(1).max())
     last = width - 1
-    return Placed(
-        placed.embeds[:, :width],
-        placed.mask[:, :width],
-        placed.where.clamp(max=last),
-        placed.prompt_at.clamp(max=last),
+    return Places(
+        places.source[:, :width],
+        places.mask[:, :width],
+        places.where.clamp(max=last),
+        places.prompt_at.clamp(max=last),
     )
+
+
+def place(text: Tensor, batch: Batch, injection: Injection, places: Places | None = None) -> Placed:
+    """Put each row's prompt among its tokens [N, T, D], at the batch's `places_of` unless they are given."""
+    assert injection.embeds is not None
+    found = places or places_of(batch, injection)
+    assert found is not None
+    prompt = injection.embeds[batch.rows].to(text.dtype)  # N P D
+    if found.source is None:
+        assert batch.slots is not None
+        chosen = prompt.gather(1, batch.slots.clamp(min=0)[..., None].expand(-1, -1, text.shape[2]))
+        embeds = torch.where((batch.slots >= 0)[..., None], chosen, text)
+    else:
+        both = torch.cat([prompt, text], 1)
+        embeds = both.gather(1, found.source[..., None].expand(-1, -1, both.shape[2]))
+    return Placed(found.source, found.mask, found.where, found.prompt_at, embeds)
+
+
+@cache
+def constant(values: tuple[int, ...], device: torch.device) -> Tensor:
+    """Numbers on a device, copied there once."""
+    return torch.tensor(values, device=device)
 
 
 def head_logits(features: Tensor, head: Head, rows: Tensor) -> Tensor:
@@ -308,7 +341,7 @@ def head_logits(features: Tensor, head: Head, rows: Tensor) -> Tensor:
     flat = features.to(weight.dtype).flatten(1, -2) if features.dim() > 2 else features.to(weight.dtype)[:, None]
     logits = torch.baddbmm(bias[:, None], flat, weight.mT)
     if head.classes is not None:
-        own = torch.tensor(head.classes, device=rows.device)[rows][:, None, None]
+        own = constant(head.classes, rows.device)[rows][:, None, None]
         logits = logits.masked_fill(torch.arange(logits.shape[2], device=rows.device) >= own, float("-inf"))
     return logits.view(*features.shape[:-1], -1)
 
@@ -323,6 +356,42 @@ def within_spans(logits: Tensor, spans: Tensor | None) -> Tensor:
     return logits.masked_fill(outside, float("-inf"))
 
 
+@dataclass(frozen=True)
+class LabelPlaces:
+    """Where packed sequences say their labels."""
+
+    said_at: Tensor
+    """[M] place in the row of tokens of the state that says each label"""
+    ids: Tensor
+    """[M]"""
+    rows: Tensor
+    """[M] row of the batch"""
+    count: Tensor
+    """[N] labels of each row"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a pass reads a batch: everything about it that depends on the values of tensors, and so must be known to the
+    host. It is made on the CPU while the device still works on the pass before.
+
+    A fixed reading has only shapes that all batches have whose tensors have the same shapes (`training.graphs`).
+    """
+
+    batch: Batch
+    places: Places | None = None
+    """Of the prompt; None without one at the input."""
+    sites: Mapping[str, Site] | None = None
+    """None: the batch is read as a padded rectangle."""
+    labels: LabelPlaces | None = None
+    """Generating models, packed."""
+
+    @property
+    def mask(self) -> Tensor:
+        """[N, T] 1 on real tokens and on the prompt"""
+        return self.batch.mask if self.places is None else self.places.mask
+
+
 class ModelAdapter(Protocol):
     """A backbone in the role of one kind of model."""
 
@@ -331,8 +400,18 @@ class ModelAdapter(Protocol):
     pad_left: bool
     """Evaluation batches are padded on the left (decoder-only generation)."""
 
-    def losses(self, batch: Batch, injection: Injection, z_loss: float = 0.0) -> RowLoss:
-        """Training loss of every row; models that generate can add a z-loss (`generation.label_losses`)."""
+    def reading(self, batch: Batch, injection: Injection, fixed: bool = False) -> Reading:
+        """How a training pass over the batch reads it; `fixed` as in `Reading`."""
+        ...
+
+    def losses(
+        self, batch: Batch, injection: Injection, z_loss: float = 0.0, reading: Reading | None = None
+    ) -> RowLoss:
+        """Training loss of every row; models that generate can add a z-loss (`generation.label_losses`).
+
+        Args:
+            reading: made before, of the same batch; nothing is then looked up in the values of a tensor.
+        """
         ...
 
     def predict(self, batch: Batch, injection: Injection, decoding: Mapping[str, Any]) -> Sequence[Any]:

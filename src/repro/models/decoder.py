@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from repro.methods.base import Injection
-from repro.models.base import Backbone, RowLoss, place, rows_or_none
+from repro.models.base import Backbone, Reading, RowLoss, place, places_of, rows_or_none
 from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
-from repro.models.generation import generation_config, label_losses, packed_label_losses
+from repro.models.generation import generation_config, label_losses, label_places, packed_label_losses
 from repro.models.label_scoring import answer_ids, decoder_scores
 from repro.models.packer import inputs_of, packs, sites_of
 from repro.tasks.base import TextToText
@@ -30,29 +31,41 @@ class DecoderAdapter:
     def __init__(self, backbone: Backbone, encode: Encode, labels: Sequence[str] = ()):
         self.backbone, self.encode, self.labels = backbone, encode, labels
 
-    def losses(self, batch: Batch, injection: Injection, z_loss: float = 0.0) -> RowLoss:
+    def reading(self, batch: Batch, injection: Injection, fixed: bool = False) -> Reading:
+        """Prompt, packed sequences and labels of a training batch."""
+        backbone, labels = self.backbone, batch.token_labels
+        assert labels is not None
+        found = Reading(batch, places_of(batch, injection, trim=not fixed))
+        masks = {"decoder": found.mask}
+        if not packs(backbone, batch, injection, masks, fixed):
+            return found
+        if found.places is not None:
+            labels = found.places.spread(labels, IGNORE)
+        sites = sites_of(backbone, masks, fixed)
+        return replace(found, sites=sites, labels=label_places(labels, sites["decoder"].queries, 1))
+
+    def losses(
+        self, batch: Batch, injection: Injection, z_loss: float = 0.0, reading: Reading | None = None
+    ) -> RowLoss:
         """Cross-entropy summed over the target's tokens (end of sequence included); `z_loss` as in `label_losses`."""
         backbone, labels = self.backbone, batch.token_labels
         assert labels is not None
+        read = reading or self.reading(batch, injection)
         inputs: dict[str, Any] = {"input_ids": batch.ids, "attention_mask": batch.mask}
-        if injection.embeds is not None:
-            placed = place(backbone.embed(batch.ids), batch, injection)
+        if read.places is not None:
+            placed = place(backbone.embed(batch.ids), batch, injection, read.places)
             inputs = {"inputs_embeds": placed.embeds, "attention_mask": placed.mask}
-            labels = placed.spread(labels, IGNORE)
-        backbone.inject(
-            injection, rows_or_none(injection, batch), None if injection.embeds is None else placed.prompt_at
-        )
+            labels = read.places.spread(labels, IGNORE)
+        backbone.inject(injection, rows_or_none(injection, batch), read.places and read.places.prompt_at)
         to_logits = backbone.model.get_output_embeddings()
-        masks = {"decoder": inputs["attention_mask"]}
-        if not packs(backbone, batch, injection, masks):
+        if read.sites is None:
             hidden = backbone.model.base_model(**inputs, use_cache=False).last_hidden_state
             return label_losses(hidden[:, :-1], labels[:, 1:], to_logits, z_loss)
-        sites = sites_of(backbone, masks)
-        backbone.pack(sites)
-        packed = sites["decoder"].queries
-        given = inputs_of(backbone, packed, **inputs)
+        backbone.pack(read.sites)
+        given = inputs_of(backbone, read.sites["decoder"].queries, **inputs)
         hidden = backbone.model.base_model(**given, use_cache=False).last_hidden_state
-        return packed_label_losses(hidden[0], labels, packed, 1, to_logits, z_loss)
+        assert read.labels is not None
+        return packed_label_losses(hidden[0], read.labels, to_logits, z_loss)
 
     @torch.no_grad()
     def label_scores(self, batch: Batch, injection: Injection) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,19 @@ from torch import Tensor
 
 from repro.methods.base import Injection
 from repro.methods.keyed_dropout import site_number
-from repro.models.base import Backbone, Placed, RowLoss, head_logits, place, rows_or_none, within_spans
+from repro.models.base import (
+    Backbone,
+    Placed,
+    Places,
+    Reading,
+    RowLoss,
+    constant,
+    head_logits,
+    place,
+    places_of,
+    rows_or_none,
+    within_spans,
+)
 from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
 from repro.models.packer import inputs_of, packs, sites_of
@@ -50,55 +63,76 @@ class EncoderAdapter:
         self.verbaliser, self.allowed = tuple(verbaliser), tuple(allowed)
         self.spans = spans or SpanOptions()
 
-    def _embedded(self, batch: Batch, injection: Injection) -> Placed:
+    def reading(self, batch: Batch, injection: Injection, fixed: bool = False) -> Reading:
+        """Prompt and packed sequences of a batch, the last layer at the form's token alone."""
+        return self._reading(batch, injection, self._read(batch), fixed)
+
+    def _reading(self, batch: Batch, injection: Injection, read: Tensor | None, fixed: bool = False) -> Reading:
+        """The same for any token of each row [N], or for all."""
+        found = Reading(batch, places_of(batch, injection, trim=not fixed))
+        masks = {"encoder": found.mask}
+        if not packs(self.backbone, batch, injection, masks, fixed):
+            return found
+        sites = sites_of(self.backbone, masks, fixed)
+        if read is not None and self.backbone.family.trims and not self.backbone.model.training:
+            # Not with dropout, which is drawn a whole row.
+            if found.places is not None:
+                read = self._where(found.places, injection).gather(1, read[:, None])[:, 0]
+            only = torch.zeros_like(found.mask).scatter_(1, read[:, None], 1)
+            sites["encoder"].read = wanted = Packed(only, sites["encoder"].queries.order)
+            wanted.width = 1
+        return replace(found, sites=sites)
+
+    def _where(self, places: Places, injection: Injection) -> Tensor:
+        """[N, T] places of the tokens' states."""
+        where = places.where
+        return torch.cat([torch.zeros_like(where[:, :1]), where[:, 1:]], 1) if injection.pooled_at_prompt else where
+
+    def _embedded(self, batch: Batch, injection: Injection, places: Places) -> Placed:
         """The text's embeddings with the prompt among them."""
         if not injection.embedded_twice:
-            return place(self.backbone.embed(batch.ids), batch, injection)
+            return place(self.backbone.embed(batch.ids), batch, injection, places)
         text = self.backbone.model.embeddings(input_ids=batch.ids, token_type_ids=batch.token_types)
-        return place(text, batch, injection)
+        return place(text, batch, injection, places)
 
-    def hidden(self, batch: Batch, injection: Injection, read: Tensor | None = None) -> Tensor:
+    def hidden(
+        self, batch: Batch, injection: Injection, read: Tensor | None = None, reading: Reading | None = None
+    ) -> Tensor:
         """Last hidden states [N, T, D] of the real tokens: the prompt's own are dropped.
 
         Args:
             read: [N] the only token of each row whose state is wanted (others may be zeros); None: all.
+            reading: made for these tokens before.
         """
         backbone = self.backbone
+        found = reading or self._reading(batch, injection, read)
         backbone.inject(injection, rows_or_none(injection, batch))
-        if injection.embeds is None:
+        if found.places is None:
             inputs = {"input_ids": batch.ids, "attention_mask": batch.mask, "token_type_ids": batch.token_types}
-            return self._last_hidden(batch, injection, inputs, read)
-        placed = self._embedded(batch, injection)
+            return self._last_hidden(found, inputs)
+        placed = self._embedded(batch, injection, found.places)
         types = None if batch.token_types is None else placed.spread(batch.token_types, 0)
         inputs = {"inputs_embeds": placed.embeds, "attention_mask": placed.mask, "token_type_ids": types}
-        where = placed.where
-        if injection.pooled_at_prompt:
-            where = torch.cat([torch.zeros_like(where[:, :1]), where[:, 1:]], 1)
-        out = self._last_hidden(
-            batch, injection, inputs, None if read is None else where.gather(1, read[:, None])[:, 0]
-        )
+        out = self._last_hidden(found, inputs)
+        where = self._where(found.places, injection)
         return out.gather(1, where[..., None].expand(-1, -1, placed.embeds.shape[2]))
 
-    def _last_hidden(
-        self, batch: Batch, injection: Injection, inputs: Mapping[str, Tensor | None], read: Tensor | None
-    ) -> Tensor:
-        """The model's [N, T, D] of its inputs [N, T, ...]; of packed sequences, zeros where nothing is `read` [N]."""
-        backbone, mask = self.backbone, inputs["attention_mask"]
-        assert mask is not None
-        if not packs(backbone, batch, injection, {"encoder": mask}):
+    def _last_hidden(self, reading: Reading, inputs: Mapping[str, Tensor | None]) -> Tensor:
+        """The model's [N, T, D] of its inputs [N, T, ...]; of packed sequences, zeros where nothing is read."""
+        backbone, sites = self.backbone, reading.sites
+        if sites is None:
             return backbone.model(**inputs).last_hidden_state
-        sites = sites_of(backbone, {"encoder": mask})
         backbone.pack(sites)
-        packed = wanted = sites["encoder"].queries
-        if read is not None and backbone.family.trims and not backbone.model.training:  # dropout is drawn a whole row
-            wanted = Packed(torch.zeros_like(mask).scatter_(1, read[:, None], 1), packed.order)
-            sites["encoder"].read = wanted
-        return wanted.unpack(backbone.model(**inputs_of(backbone, packed, **inputs)).last_hidden_state)
+        packed, wanted = sites["encoder"].queries, sites["encoder"].read
+        states = backbone.model(**inputs_of(backbone, packed, **inputs)).last_hidden_state
+        return (packed if wanted is None else wanted).unpack(states)
 
-    def logits(self, batch: Batch, injection: Injection, training: bool = False) -> Tensor:
+    def logits(
+        self, batch: Batch, injection: Injection, training: bool = False, reading: Reading | None = None
+    ) -> Tensor:
         """Of the form, float32: [N, C] (pair, ranking, cloze), [N / choices, choices] (choice), [N, T, C] (tagging) or
         [N, T, 2] (span)."""
-        features = self.hidden(batch, injection, self._read(batch))
+        features = self.hidden(batch, injection, self._read(batch), reading)
         if self.form == "cloze":
             return self._word_logits(features, batch)
         assert injection.head is not None, "an encoder needs a head"
@@ -128,16 +162,19 @@ class EncoderAdapter:
         assert batch.mask_at is not None and self.backbone.lm_head is not None
         at_mask = features[torch.arange(len(features), device=features.device), batch.mask_at]
         logits = self.backbone.lm_head(at_mask)
-        logits = logits[:, list(self.verbaliser)] if self.verbaliser else logits
+        logits = logits[:, constant(self.verbaliser, logits.device)] if self.verbaliser else logits
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
-    def losses(self, batch: Batch, injection: Injection, z_loss: float = 0.0) -> RowLoss:
+    def losses(
+        self, batch: Batch, injection: Injection, z_loss: float = 0.0, reading: Reading | None = None
+    ) -> RowLoss:
         """Cross-entropy of the class, summed over the words' first sub-tokens, or the mean of start's and end's.
 
         Deviation: the softmax over places leaves padding out; the official code's is over 384 places, padding included.
         """
         assert not z_loss, "z-loss is for models that generate"
-        logits = self.logits(batch, injection, self.backbone.model.training)  # a validation loss has no dropout
+        training = self.backbone.model.training  # a validation loss has no dropout
+        logits = self.logits(batch, injection, training, reading)
         if self.form == "tagging":
             assert batch.token_labels is not None
             each = F.cross_entropy(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from repro.methods.base import Injection
-from repro.models.base import Backbone, RowLoss, place, rows_or_none
+from repro.models.base import Backbone, Places, Reading, RowLoss, place, places_of, rows_or_none
 from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
-from repro.models.generation import generation_config, label_losses, packed_label_losses
+from repro.models.generation import generation_config, label_losses, label_places, packed_label_losses
 from repro.models.label_scoring import answer_ids, encoder_decoder_scores
 from repro.models.packer import packs, read_packed, sites_of
 from repro.tasks.base import TextToText
@@ -30,10 +31,10 @@ class EncoderDecoderAdapter:
     def __init__(self, backbone: Backbone, encode: Encode, labels: Sequence[str] = ()):
         self.backbone, self.encode, self.labels = backbone, encode, labels
 
-    def _encoder_inputs(self, batch: Batch, injection: Injection) -> dict[str, Tensor]:
+    def _encoder_inputs(self, batch: Batch, injection: Injection, places: Places | None = None) -> dict[str, Tensor]:
         if injection.embeds is None:
             return {"input_ids": batch.ids, "attention_mask": batch.mask}
-        placed = place(self.backbone.embed(batch.ids), batch, injection)
+        placed = place(self.backbone.embed(batch.ids), batch, injection, places)
         return {"inputs_embeds": placed.embeds, "attention_mask": placed.mask}
 
     def _decoder_inputs(self, targets: Tensor) -> Tensor:
@@ -52,15 +53,29 @@ class EncoderDecoderAdapter:
         logits = model.get_output_embeddings()(hidden)
         return logits if bias is None else logits + bias[0]
 
-    def losses(self, batch: Batch, injection: Injection, z_loss: float = 0.0) -> RowLoss:
+    def reading(self, batch: Batch, injection: Injection, fixed: bool = False) -> Reading:
+        """Prompt, packed sequences of both stacks, and labels of a training batch."""
+        assert batch.target_ids is not None
+        found = Reading(batch, places_of(batch, injection, trim=not fixed))
+        masks = {"encoder": found.mask, "decoder": batch.target_ids != IGNORE}
+        if not packs(self.backbone, batch, injection, masks, fixed):
+            return found
+        sites = sites_of(self.backbone, masks, fixed)
+        return replace(found, sites=sites, labels=label_places(batch.target_ids, sites["decoder"].queries, 0))
+
+    def losses(
+        self, batch: Batch, injection: Injection, z_loss: float = 0.0, reading: Reading | None = None
+    ) -> RowLoss:
         """Cross-entropy summed over the target's tokens (end of sequence included); `z_loss` as in `label_losses`."""
         backbone, targets = self.backbone, batch.target_ids
         assert targets is not None
+        read = reading or self.reading(batch, injection)
         backbone.inject(injection, rows_or_none(injection, batch))
-        inputs = self._encoder_inputs(batch, injection)
-        masks = {"encoder": inputs["attention_mask"], "decoder": targets != IGNORE}
-        if packs(backbone, batch, injection, masks):
-            return self._packed_losses(targets, inputs, masks, z_loss)
+        inputs = self._encoder_inputs(batch, injection, read.places)
+        if read.sites is not None:
+            assert read.labels is not None
+            hidden = read_packed(backbone, read.sites, inputs, self._decoder_inputs(targets))
+            return packed_label_losses(hidden[0], read.labels, self._logits, z_loss)
         memory = backbone.model.get_encoder()(**inputs).last_hidden_state
         hidden = backbone.model.get_decoder()(
             input_ids=self._decoder_inputs(targets),
@@ -69,15 +84,6 @@ class EncoderDecoderAdapter:
             use_cache=False,
         ).last_hidden_state
         return label_losses(hidden, targets, self._logits, z_loss)
-
-    def _packed_losses(
-        self, targets: Tensor, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor], z_loss: float
-    ) -> RowLoss:
-        """The same with real tokens only, in both stacks and between them."""
-        sites = sites_of(self.backbone, masks)
-        hidden = read_packed(self.backbone, sites, inputs, self._decoder_inputs(targets))
-        asked = sites["decoder"].queries
-        return packed_label_losses(hidden[0], targets, asked, 0, self._logits, z_loss)
 
     @torch.no_grad()
     def label_scores(self, batch: Batch, injection: Injection) -> Tensor:

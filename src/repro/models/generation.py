@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import GenerationConfig
 
-from repro.models.base import RowLoss
+from repro.models.base import LabelPlaces, RowLoss
 from repro.models.batch import IGNORE
 from repro.models.packing import Packed
 
@@ -30,22 +30,24 @@ def label_losses(hidden: Tensor, labels: Tensor, to_logits: Any, z_loss: float =
     return RowLoss(total, wanted.sum(1))
 
 
-def packed_label_losses(
-    hidden: Tensor, labels: Tensor, packed: Packed, behind: int, to_logits: Any, z_loss: float = 0.0
-) -> RowLoss:
-    """The same over packed sequences.
+def label_places(labels: Tensor, packed: Packed, behind: int) -> LabelPlaces:
+    """Where packed sequences say their labels.
 
     Args:
-        hidden: [S, D]
         labels: [N, T], padded as before they were packed.
         behind: tokens that a label stands behind the state that says it: 1 in a decoder-only model, else 0.
     """
     mine = packed.pack(labels)[0]
     places = ((mine != IGNORE) & (packed.positions >= behind)).nonzero()[:, 0]
-    each = token_losses(to_logits(hidden[places - behind]), mine[places], z_loss)
     rows = packed.rows[places]
-    total = each.new_zeros(len(labels)).index_add(0, rows, each)
-    return RowLoss(total, torch.bincount(rows, minlength=len(labels)))
+    return LabelPlaces(places - behind, mine[places], rows, torch.bincount(rows, minlength=len(labels)))
+
+
+def packed_label_losses(hidden: Tensor, labels: LabelPlaces, to_logits: Any, z_loss: float = 0.0) -> RowLoss:
+    """The same over packed sequences; hidden [S, D]."""
+    each = token_losses(to_logits(hidden[labels.said_at]), labels.ids, z_loss)
+    total = each.new_zeros(len(labels.count)).index_add(0, labels.rows, each)
+    return RowLoss(total, labels.count)
 
 
 def token_losses(logits: Tensor, labels: Tensor, z_loss: float) -> Tensor:

@@ -17,8 +17,8 @@ from repro.errors import ModelError
 from repro.methods.base import Injection
 from repro.models.base import Backbone, rows_or_none
 from repro.models.batch import IGNORE, Batch, Encoded, collate
-from repro.models.packer import cross_site, inputs_of, read_packed
-from repro.models.packing import Packed, Site, by_length
+from repro.models.packer import cross_site, inputs_of, read_packed, site_between
+from repro.models.packing import Packed, by_length
 
 
 def answer_ids(labels: Sequence[str], encoded: Sequence[Encoded]) -> Tensor:
@@ -68,10 +68,9 @@ def encoder_decoder_scores(
     written = (answers != IGNORE).repeat(len(mask), 1)
     labels = Packed(written, (order[:, None] * count + torch.arange(count, device=order.device)).flatten(), share=count)
     together = Packed(written.new_ones(len(mask), int((answers != IGNORE).sum())), order)  # a row's labels, end to end
-    width = backbone.query_width
     sites = {
-        "encoder": Site(sources, sources, causal=False, width=width, bias=backbone.bias.get("encoder")),
-        "decoder": Site(labels, labels, causal=True, width=width, bias=backbone.bias.get("decoder")),
+        "encoder": site_between(backbone, sources, sources, bias=backbone.bias.get("encoder")),
+        "decoder": site_between(backbone, labels, labels, causal=True, bias=backbone.bias.get("decoder")),
         "cross": cross_site(backbone, together, sources),
     }
     hidden = read_packed(backbone, sites, inputs, decoder_inputs.repeat(len(mask), 1))
@@ -101,7 +100,7 @@ def decoder_scores(
     branch = torch.cat([torch.zeros_like(mask), (label + 1).expand(len(mask), -1)], 1)
     position = torch.cat([mask.cumsum(1) - 1, sources + place], 1)
     packed.positions = packed.pack(position)[0]
-    site = Site(packed, packed, True, backbone.query_width, branches=packed.pack(branch)[0])
+    site = site_between(backbone, packed, packed, causal=True, branches=packed.pack(branch)[0])
     backbone.inject(injection, rows_or_none(injection, batch))
     backbone.pack({"decoder": site})
     given = inputs_of(backbone, packed, inputs_embeds=whole)

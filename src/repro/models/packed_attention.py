@@ -1,4 +1,5 @@
-"""Attention over packed sequences: cut by sequence, each with the prefix of its own trial in front."""
+"""Attention over packed sequences, each with the prefix of its own trial in front: cut by sequence, or in one kernel
+where there is one that takes them end to end (`varlen`)."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from repro.models import cpu_bfloat16
+from repro.models import cpu_bfloat16, varlen
 from repro.models.packing import Site
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def attend(
 ) -> tuple[Tensor, None]:
     """The library's attention function once a group of `site`: [1, H, S, Dh] to [1, S, H, Dh]."""
     kwargs["position_bias"] = None  # the site's masks hold it
+    if varlen.applies(query, site, prefix, base, kwargs.get("dropout", 0.0)):
+        rows = [states[0].transpose(0, 1) for states in (query, key, value)]
+        return varlen.attention(rows[0], rows[1], rows[2], site, prefix, kwargs.get("scaling"))[None], None
     queries = query[0].transpose(0, 1).split(site.query_tokens)  # each tokens H Dh
     keys = key[0].transpose(0, 1).split(site.key_tokens)
     values = value[0].transpose(0, 1).split(site.key_tokens)

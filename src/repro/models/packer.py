@@ -11,7 +11,7 @@ from torch import Tensor
 from repro.methods.base import Injection
 from repro.models.base import Backbone
 from repro.models.batch import Batch
-from repro.models.packing import Packed, Site, by_length
+from repro.models.packing import CALL, CALL_ON_GPU, Packed, Site, by_length
 
 RATE = 5e10
 """FLOP/s of a CPU core's matrix products, for the choice below."""
@@ -21,7 +21,9 @@ LEANER = 0.03
 """Share of a step that the leaner norms and activations save where there is no padding."""
 
 
-def packs(backbone: Backbone, batch: Batch, injection: Injection, masks: Mapping[str, Tensor]) -> bool:
+def packs(
+    backbone: Backbone, batch: Batch, injection: Injection, masks: Mapping[str, Tensor], fixed: bool = False
+) -> bool:
     """Whether the batch is packed: `trainer.packing` says never, wherever it can be, or (auto) where that is quicker.
 
     It cannot be where attention is the family's own, where an infix counts columns, where several trials have
@@ -29,6 +31,7 @@ def packs(backbone: Backbone, batch: Batch, injection: Injection, masks: Mapping
 
     Args:
         masks: {stack: [N, T] 1 on real tokens}, prompts counted.
+        fixed: what `auto` chooses does not count.
     """
     if backbone.packing is False or not backbone.family.packs or batch.left:
         return False
@@ -39,7 +42,7 @@ def packs(backbone: Backbone, batch: Batch, injection: Injection, masks: Mapping
         return False
     if any(not bool(mask.any(1).all()) for mask in masks.values()):
         return False
-    return backbone.packing is True or _quicker(backbone, masks)
+    return fixed or backbone.packing is True or _quicker(backbone, masks)
 
 
 def _quicker(backbone: Backbone, masks: Mapping[str, Tensor]) -> bool:
@@ -51,26 +54,32 @@ def _quicker(backbone: Backbone, masks: Mapping[str, Tensor]) -> bool:
     return saved / RATE > SITE_SECONDS * modules
 
 
-def sites_of(backbone: Backbone, masks: Mapping[str, Tensor]) -> dict[str, Site]:
-    """{site: how its attention reads the sequences that the masks [N, T] of the stacks show}."""
+def site_between(backbone: Backbone, queries: Packed, keys: Packed, **options: Any) -> Site:
+    """A site of the backbone, for the device where it is; `options` as `Site` has them."""
+    call = CALL_ON_GPU if backbone.device.type == "cuda" else CALL
+    return Site(queries, keys, **{"causal": False, "width": backbone.query_width, "call": call} | options)
+
+
+def sites_of(backbone: Backbone, masks: Mapping[str, Tensor], fixed: bool = False) -> dict[str, Site]:
+    """{site: how its attention reads the sequences that the masks [N, T] of the stacks show}; `fixed` as in `Site`."""
     order = by_length(*masks.values())
     packed = {stack: Packed(mask, order) for stack, mask in masks.items()}
-    bias, width = backbone.bias, backbone.query_width
     sites = {
-        stack: Site(one, one, causal=stack == "decoder", width=width, bias=bias.get(stack))
+        stack: site_between(backbone, one, one, causal=stack == "decoder", bias=backbone.bias.get(stack), fixed=fixed)
         for stack, one in packed.items()
     }
     if len(packed) == 2:
-        sites["cross"] = cross_site(backbone, packed["decoder"], packed["encoder"])
+        sites["cross"] = cross_site(backbone, packed["decoder"], packed["encoder"], fixed)
     return sites
 
 
-def cross_site(backbone: Backbone, queries: Packed, keys: Packed) -> Site:
+def cross_site(backbone: Backbone, queries: Packed, keys: Packed, fixed: bool = False) -> Site:
     """How targets read sources."""
     absorbs = backbone.family.absorbs
-    absorbed = absorbs is not None and absorbs(backbone.attention["cross"][0], queries, keys)
-    width = backbone.spec.width * backbone.spec.heads if absorbed else backbone.query_width
-    return Site(queries, keys, causal=False, width=width, absorbed=absorbed)
+    if absorbs is None or not absorbs(backbone.attention["cross"][0], queries, keys):
+        return site_between(backbone, queries, keys, fixed=fixed)
+    width = backbone.spec.width * backbone.spec.heads
+    return site_between(backbone, queries, keys, width=width, absorbed=True, fixed=fixed)
 
 
 def inputs_of(backbone: Backbone, packed: Packed, **padded: Tensor | None) -> dict[str, Any]:

@@ -75,11 +75,17 @@ class Packed:
         chosen = mask.bool()[order]
         sequence, place = chosen.nonzero(as_tuple=True)
         self.shape = mask.shape
+        self.width = int(mask.shape[1])
+        """Of the rectangle; what a fixed call is as wide as."""
         self.order = order
         """[N] row of the rectangle that each sequence is"""
         self.owners = order // share
         """[N] row of the batch that each sequence is of"""
-        self.lengths: tuple[int, ...] = tuple(chosen.sum(1).tolist())
+        self.counts = chosen.sum(1)
+        """[N] tokens of each sequence"""
+        self.lengths: tuple[int, ...] = tuple(self.counts.tolist())
+        self.sequence = sequence
+        """[S] sequence that each token is of"""
         self.rows = order[sequence]
         """[S] row of the rectangle that each token is of"""
         self.token_owners = self.owners[sequence]
@@ -152,11 +158,12 @@ class Group:
     """[G] rows of the batch"""
 
 
-def _side(lengths: Sequence[int], device: torch.device) -> Side:
-    longest, total = max(lengths), sum(lengths)
+def _side(lengths: Sequence[int], device: torch.device, width: int | None = None) -> Side:
+    """Of some sequences; `width` stands for the longest's length, and there are places even if there is no padding."""
+    longest, total = width or max(lengths), sum(lengths)
     counts = torch.tensor(lengths, device=device)
     places = None
-    if total != longest * len(lengths):
+    if width or total != longest * len(lengths):
         real = torch.arange(longest, device=device) < counts[:, None]
         places = real.flatten().nonzero()[:, 0]
     return Side(total, longest, counts, places)
@@ -195,6 +202,9 @@ class Site:
         width: H x Dh of the queries.
         bias: length T to what is added to every score [1, H, T, T] (T5's relative positions).
         absorbed: cross-attention reads the memory itself, not keys and values made of it (`t5_attention`).
+        call: what one more call of attention costs, in multiplications of a query by a key.
+        fixed: one call for all sequences, as wide as the rectangles they come from: its shapes are those of every batch
+            of as many rows and tokens in rectangles of that width (`training.graphs`).
         branches: [S] of each token 0, or the branch of a tree it is on: branches see the trunk, not each other.
     """
 
@@ -207,9 +217,12 @@ class Site:
         bias: Callable[[int, torch.dtype], Tensor] | None = None,
         absorbed: bool = False,
         branches: Tensor | None = None,
+        call: float = CALL,
+        fixed: bool = False,
     ):
         self.queries, self.keys, self.causal, self.width = queries, keys, causal, width
         self.bias, self.absorbed, self.branches = bias, absorbed, branches
+        self.call, self.fixed = call, fixed
         self.read: Packed | None = None
         """Self-attention that is not causal: the tokens whose last states are read, where it is not all of them."""
         self._masks: dict[Any, Tensor | None] = {}
@@ -218,21 +231,49 @@ class Site:
     def of_read(self) -> Site:
         """How the read tokens look at all of them, in the last layer."""
         assert self.read is not None and not self.causal and self.bias is None
-        return Site(self.read, self.keys, causal=False, width=self.width)
+        return Site(self.read, self.keys, causal=False, width=self.width, call=self.call, fixed=self.fixed)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The calls of attention, in the order of the sequences."""
         device = self.queries.order.device
-        call = CALL_ON_GPU if device.type == "cuda" else CALL
+        if self.fixed:
+            sides = [_side(one.lengths, device, one.width) for one in (self.queries, self.keys)]
+            return (Group(*sides, self.queries.owners),)
         return tuple(
             Group(
                 _side(self.queries.lengths[first:end], device),
                 _side(self.keys.lengths[first:end], device),
                 self.queries.owners[first:end],
             )
-            for first, end in runs(self.queries.lengths, self.keys.lengths, self.width, call)
+            for first, end in runs(self.queries.lengths, self.keys.lengths, self.width, self.call)
         )
+
+    def lay_out(self) -> None:
+        """Compute now what depends on the values of tensors, so that nothing will once they are on a GPU."""
+        assert self.groups and self.query_tokens and self.key_tokens
+        if self.read is not None:
+            self.of_read.lay_out()
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """The most queries and keys of a sequence, or of any that a fixed site may have."""
+        one, other = self.queries, self.keys
+        return (one.width, other.width) if self.fixed else (max(one.lengths), max(other.lengths))
+
+    def behind(self, prefix: int) -> Tensor:
+        """[N x prefix + S] which row of [prefixes of all sequences; keys] stands at each place where every sequence's
+        keys come behind its prefix."""
+        keys, count = self.keys, len(self.keys.counts)
+        device = keys.sequence.device
+        begins = keys.counts.cumsum(0) - keys.counts + prefix * torch.arange(count, device=device)
+        tokens = torch.arange(len(keys.sequence), device=device)
+        found = torch.empty(count * prefix + len(tokens), dtype=torch.long, device=device)
+        found[tokens + prefix * (keys.sequence + 1)] = count * prefix + tokens
+        found[(begins[:, None] + torch.arange(prefix, device=device)).flatten()] = torch.arange(
+            count * prefix, device=device
+        )
+        return found
 
     @cached_property
     def query_tokens(self) -> list[int]:

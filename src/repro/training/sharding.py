@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from repro.errors import ModelError
 from repro.methods.base import Injection
-from repro.models.base import Backbone, ModelAdapter, RowLoss
+from repro.models.base import Backbone, ModelAdapter, Reading, RowLoss
 from repro.models.batch import Batch
 from repro.training.optimisers import TUNED
 from repro.training.ranks import Ranks
@@ -48,9 +48,16 @@ class ShardedAdapter:
         self._adapter, self._around = adapter, around
         self.backbone, self.encode, self.pad_left = adapter.backbone, adapter.encode, adapter.pad_left
 
-    def losses(self, batch: Batch, injection: Injection, z_loss: float = 0.0) -> RowLoss:
+    def reading(self, batch: Batch, injection: Injection, fixed: bool = False) -> Reading:
         """As the adapter's own."""
-        given = {"z_loss": z_loss} if z_loss else {}
+        return self._adapter.reading(batch, injection, fixed)
+
+    def losses(
+        self, batch: Batch, injection: Injection, z_loss: float = 0.0, reading: Reading | None = None
+    ) -> RowLoss:
+        """As the adapter's own."""
+        given: dict[str, Any] = {"z_loss": z_loss} if z_loss else {}
+        given |= {} if reading is None else {"reading": reading}
 
         def work() -> tuple[Tensor, Tensor]:  # FSDP looks for tensors in tuples
             rows = self._adapter.losses(batch, injection, **given)

@@ -40,8 +40,9 @@ def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -
 
     - of a gang on a GPU, so often that a pass stays within `TOKENS_A_PASS`;
     - on a CPU, so often that there is work for every thread to the end (`models.workers`), and a pass of a gang holds
-      `STATES_A_PASS`, or one trial's examples where these are more. Not cut are trials whose passes cannot run side by
-      side: those that tune weights of the backbone, as passes add to the same gradients, and those of several processes.
+      `STATES_A_PASS`, or one trial's examples where these are more. Not cut are trials whose passes cannot run side
+      by side: those that tune weights of the backbone, as passes add to the same gradients, and those of several
+      processes.
     """
     own = max(run.microbatches for run in runs)
     tokens = sum(len(item.ids) for share in shares for items in share.examples for item in items)

@@ -1,0 +1,115 @@
+"""Attention over packed sequences in one kernel: torch's `varlen_attn` (flash attention), where a GPU has it.
+
+It reads queries and keys [S, H, Dh] end to end, with the places where sequences begin, and so needs no padding at all.
+It takes no bias (T5), no tree of labels and no dropout by keys: there, attention is padded (`packed_attention`).
+
+Prefixes stand in front of each sequence's keys. A causal mask is then aligned at the last key, which is what the kernel
+does; as that is a property of the kernel and not of its interface, each process compares it with plain attention once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from repro.models.packing import Site, take
+from repro.saying import say
+
+if TYPE_CHECKING:
+    from repro.models.injection import Prefix
+
+TOLERANCE = 0.02
+"""Largest difference of a value of the kernel and of plain attention in float32, values being standard normal."""
+
+
+def kernel(*args: Any, **kwargs: Any) -> Tensor:
+    """torch's; imported late, as older versions do not have it."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    out: Tensor = varlen_attn(*args, **kwargs)
+    return out
+
+
+def applies(query: Tensor, site: Site, prefix: Prefix | None, base: str, dropout: float) -> bool:
+    """Whether the kernel can serve a site: half precision on a GPU where it was found right, and nothing it lacks."""
+    plain = base == "sdpa" and not dropout and site.bias is None and site.branches is None
+    even = prefix is None or prefix.mask is None  # else prefixes of unlike lengths have masked places
+    return plain and even and query.dtype in (torch.bfloat16, torch.float16) and _right(query.device, query.dtype)
+
+
+@cache
+def _right(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the device has the kernel and it agrees with plain attention; says why not."""
+    if device.type != "cuda":
+        return False
+    try:
+        worst = max(difference(device, dtype, causal) for causal in (False, True))
+    except (ImportError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+    else:
+        if worst <= TOLERANCE:
+            return True
+        reason = f"it differs from plain attention by {worst:.3g}"
+    say(f"variable-length attention cannot be used here ({reason}): attention is padded instead.", sys.stderr)
+    return False
+
+
+def difference(device: torch.device, dtype: torch.dtype, causal: bool, attend: Callable[..., Tensor] = kernel) -> float:
+    """How far the kernel is from plain attention in float32, at most, on two sequences with more keys than queries."""
+    generator = torch.Generator().manual_seed(0)
+    asked, read, heads, size = (5, 3), (9, 4), 2, 64
+    query, key, value = (
+        torch.randn(sum(lengths), heads, size, generator=generator).to(device, dtype) for lengths in (asked, read, read)
+    )
+    ours = attend(
+        *(query, key, value, starts(torch.tensor(asked, device=device)), starts(torch.tensor(read, device=device))),
+        *(max(asked), max(read)),
+        window_size=(-1, 0) if causal else (-1, -1),
+    )
+    parts = zip(query.float().split(asked), key.float().split(read), value.float().split(read), strict=True)
+    plain = torch.cat([_plain(*(part.transpose(0, 1) for part in three), causal) for three in parts])
+    return float((ours.float() - plain).abs().max())
+
+
+def _plain(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
+    """Softmax attention [H, Q, Dh] over [H, K, Dh] to [Q, H, Dh]; a causal mask is aligned at the last key."""
+    scores = query @ key.mT * query.shape[-1] ** -0.5
+    if causal:
+        allowed = torch.ones_like(scores[0], dtype=torch.bool).tril(key.shape[1] - query.shape[1])
+        scores = scores.masked_fill(~allowed, -torch.inf)
+    return (scores.softmax(-1) @ value).transpose(0, 1)
+
+
+def starts(lengths: Tensor) -> Tensor:
+    """Where sequences [N] begin and the last one ends [N + 1], int32."""
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]).to(torch.int32)
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, site: Site, prefix: Prefix | None, scale: float | None
+) -> Tensor:
+    """Packed queries [U, H, Dh] over packed keys [S, heads, Dh], each sequence behind its trial's prefix: [U, H, Dh]."""
+    asked, read = site.queries.counts, site.keys.counts
+    most_asked, most_read = site.longest
+    begins, length = starts(read), 0
+    if prefix is not None:
+        rows = site.queries.owners
+        fronts = prefix.select(rows).expanded(len(rows), key.dtype)  # N heads P Dh
+        length = fronts[0].shape[2]
+        places = site.behind(length)
+        key, value = (
+            take(torch.cat([front.transpose(1, 2).flatten(0, 1), own]), places)
+            for front, own in zip(fronts, (key, value), strict=True)
+        )
+        begins = begins + length * torch.arange(len(begins), device=begins.device, dtype=torch.int32)
+    return kernel(
+        *(query, key, value, starts(asked), begins, most_asked, most_read + length),
+        scale=scale,
+        window_size=(-1, 0) if site.causal else (-1, -1),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
