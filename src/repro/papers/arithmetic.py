@@ -167,6 +167,7 @@ def _shares(paper: str) -> Iterator[Finding]:
                 yield Finding(cell, "erratum", round(100 - others, 3), f"the shares of the split sum to {total:g}")
 
 
+@cache
 def validation_rows(task: str | None) -> int | None:
     """Number of validation examples of a task (Lester et al., Table 7); None where no paper states it."""
     found = cells(paper="lester2021", at="Table 7", task=task, split="validation")

@@ -11,7 +11,7 @@ import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -156,19 +156,19 @@ class Reported:
         """The printed standard deviation in our unit; None where there is none."""
         return None if self.std is None else round(self.std * self.scale, 6)
 
-    @property
+    @cached_property
     def usable(self) -> bool:
         """False for a value that its own caveat calls wrong: it is shown, never compared."""
         return not any(
             mark in (self.caveat or "") for mark in ("ERRATUM", "do not use as", "not reachable as accuracy")
         )
 
-    @property
+    @cached_property
     def our_split(self) -> str | None:
         """Key under which a record of ours holds this split, or None."""
         return split_key(self.split)
 
-    @property
+    @cached_property
     def our_metric(self) -> str | None:
         """Canonical name of the metric, or None."""
         return canonical_metric(self.metric, self.task)
@@ -248,7 +248,7 @@ def cells(**filters: Any) -> tuple[Reported, ...]:
         raise DataError(
             f"cells cannot be filtered by {', '.join(unknown)}: the fields are {', '.join(sorted(allowed))}."
         )
-    found = (cell for key in PAPERS for cell in load(key).cells)
+    found = (cell for key in PAPERS if _passes(key, filters.get("paper", PAPERS)) for cell in load(key).cells)
     return tuple(cell for cell in found if all(_passes(getattr(cell, name), want) for name, want in filters.items()))
 
 

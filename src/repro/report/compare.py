@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from repro.papers import registry
@@ -101,12 +102,13 @@ def compare(group: Group, cells: Sequence[Reported], split: str | None = None, m
     split, metric = fitting[0] if fitting else (split or "", metric or "")
     values = group.values(split, metric)
     candidates = _candidates(group, cells, metric)
-    agreeing = [cell for cell in candidates if not mismatches(group, split, cell)]
-    agreeing.sort(key=lambda cell: _rank(cell, group))
+    same_model = [cell for cell in candidates if cell.model == group.names["model"]]
+    differing = [(cell, mismatches(group, split, cell)) for cell in same_model]
+    agreeing = sorted((cell for cell, clauses in differing if not clauses), key=lambda cell: _rank(cell, group))
     if not values:
         return Comparison("not run", agreeing[0] if agreeing else None, None, _why_not_run(group, split, metric))
     summary = stats.summary(values)
-    reasons = [] if agreeing else [_why_not(group, split, metric, cells, candidates)]
+    reasons = [] if agreeing else [_why_not(group, metric, cells, candidates, differing)]
     reasons += [] if (partial := data_limit(group)) is None else [partial]
     if reasons:
         nearest = _nearest(candidates, group, split)
@@ -122,8 +124,10 @@ def compare(group: Group, cells: Sequence[Reported], split: str | None = None, m
 def _candidates(group: Group, cells: Sequence[Reported], metric: str) -> list[Reported]:
     """Cells of a comparable kind with the same method, task and metric."""
     ours = (group.names["method"], group.names["task"], canonical_metric(metric, group.names["task"]))
-    kept = [cell for cell in cells if cell.kind in COMPARABLE_KINDS and None not in ours]
-    return [cell for cell in kept if (cell.method, cell.task, cell.our_metric) == ours]
+    if None in ours:
+        return []
+    kept = (cell for cell in cells if (cell.method, cell.task, cell.our_metric) == ours)
+    return [cell for cell in kept if cell.kind in COMPARABLE_KINDS]
 
 
 def mismatches(group: Group, split: str, cell: Reported) -> list[str]:
@@ -205,20 +209,31 @@ def _spelled(value: Any) -> Any:
     return _SAME.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
 
-def _why_not(group: Group, split: str, metric: str, cells: Sequence[Reported], candidates: Sequence[Reported]) -> str:
-    """One sentence: which dimension keeps every cell of the papers away from our score."""
+def _why_not(
+    group: Group,
+    metric: str,
+    cells: Sequence[Reported],
+    candidates: Sequence[Reported],
+    differing: Sequence[tuple[Reported, Sequence[str]]],
+) -> str:
+    """One sentence: which dimension keeps every cell of the papers away from our score.
+
+    Args:
+        group, metric, cells: as for `compare`.
+        candidates: the cells with the same method, task and metric.
+        differing: those with the same model too, each with its `mismatches`.
+    """
     names = group.names
     if not candidates:
         return _nothing_like_it(group, metric, cells)
-    same_model = [cell for cell in candidates if cell.model == names["model"]]
-    if not same_model:
+    if not differing:
         keys = sorted({cell.paper for cell in candidates}, key=PAPERS.index)
         whose = f"paper ({keys[0]})" if len(keys) == 1 else f"papers ({', '.join(keys)})"
         verb = "never ran" if names["model"] is None else "printed no such number for"
         rows = ", ".join(dict.fromkeys(str(cell.model) for cell in candidates))
         return f"The {whose} {verb} the model {names['model_name']} (rows there: {rows})."
-    closest = min(same_model, key=lambda cell: (len(mismatches(group, split, cell)), _rank(cell, group)))
-    return f"{closest.at} of {closest.paper} differs: {'; '.join(mismatches(group, split, closest))}."
+    closest, clauses = min(differing, key=lambda pair: (len(pair[1]), _rank(pair[0], group)))
+    return f"{closest.at} of {closest.paper} differs: {'; '.join(clauses)}."
 
 
 def _nothing_like_it(group: Group, metric: str, cells: Sequence[Reported]) -> str:
@@ -307,8 +322,7 @@ def _rank(cell: Reported, group: Group, context: bool = False) -> tuple[Any, ...
         context: for cells that do not agree: the fewest variables (a headline cell) come first instead.
     """
     paper, exhibit = group.exhibit
-    tables = [plain_text(part) for part in cell.at.split(" = ")]
-    here = paper == cell.paper and bool(exhibit) and any(table.endswith(exhibit) for table in tables)
+    here = paper == cell.paper and bool(exhibit) and any(table.endswith(exhibit) for table in _tables(cell.at))
     # Whether the backbone is frozen follows from the method: it tells no two cells of a method apart.
     checked = sum(name not in DESCRIPTIVE and name != "backbone_frozen" for name in cell.vars)
     return (
@@ -322,6 +336,12 @@ def _rank(cell: Reported, group: Group, context: bool = False) -> tuple[Any, ...
         -(cell.independent_sources or 0),
         cell.id,
     )
+
+
+@cache
+def _tables(at: str) -> tuple[str, ...]:
+    """The tables and figures in which a cell stands, as `Group.exhibit` spells them."""
+    return tuple(plain_text(part) for part in at.split(" = "))
 
 
 def describe(cell: Reported) -> str:

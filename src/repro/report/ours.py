@@ -89,9 +89,10 @@ class Results:
 
     def __init__(self, groups: Iterable[Group]):
         self._groups = [group for group in groups if group.scored and data_limit(group) is None]
-        self._by_task: dict[tuple[str | None, str | None], list[Group]] = {}
+        self._by_names: dict[tuple[str | None, ...], list[Group]] = {}
         for group in self._groups:
-            self._by_task.setdefault((group.names["method"], group.names["task"]), []).append(group)
+            names = tuple(group.names[name] for name in ("method", "task", "model"))
+            self._by_names.setdefault(names, []).append(group)
         self._found: dict[Reported, Ours | None] = {}
 
     def of(self, cell: Reported) -> Ours | None:
@@ -110,7 +111,7 @@ class Results:
 
     def _direct(self, cell: Reported) -> Ours | None:
         """A score that a group has itself; also the average of a mixture (multi-task tuning)."""
-        near = self._by_task.get((cell.method, cell.task), [])
+        near = self._by_names.get((cell.method, cell.task, cell.model), [])
         found = [ours for group in near if (ours := _score(group, cell)) is not None]
         best = min(found, key=lambda ours: rank(ours.groups[0], cell.paper, ours.n), default=None)
         return None if best is None else replace(best, settings=len(found))
@@ -134,7 +135,7 @@ class Results:
         name = {"mean_of_5": "mean", "best_of_5": "best"}.get(cell.vars["aggregate"])
         variables = {key: value for key, value in cell.vars.items() if key != "aggregate"}
         vote = replace(cell, method="prompt_ensemble", vars=variables, id=f"{cell.id} vote")
-        for group in self._by_task.get((vote.method, vote.task), []):
+        for group in self._by_names.get((vote.method, vote.task, vote.model), []):
             fitting = _measure(group, vote)
             told = [
                 (record.selection.get(name or "") or {}).get(fitting[1] if fitting else "") for record in group.scored
