@@ -18,7 +18,7 @@ from repro.report.groups import groups
 from repro.report.ours import SUPERGLUE, Results
 from repro.report.own_tables import latex as own_latex
 from repro.report.own_tables import own_tables
-from repro.report.rows import rows, scores
+from repro.report.rows import method_names, rows, scores
 from repro.store.record import Record
 
 Make = Callable[..., Record]
@@ -179,7 +179,8 @@ def test_latex_tables_are_well_formed(make: Make) -> None:
     for text in (r"\multicolumn{3}{c}{BoolQ}", r"\cmidrule(lr){3-5}", r"\midrule", "not run"):
         assert text in latex(found["liu2022-table2"])
     odd = make(1, status="failed", reason="x", change={"task.name": "50%_{of}\\ &", "task.paper_name": None})
-    for table in own_tables(rows(scores(groups([odd, make(change={"method.length": 7})]), registry.cells()))):
+    own = groups([odd, make(change={"method.length": 7})])
+    for table in own_tables(rows(scores(own, registry.cells()), method_names(own))):
         check_tabular(own_latex(table))
 
 

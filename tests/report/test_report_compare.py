@@ -417,7 +417,7 @@ def test_the_reported_split_and_the_metric_of_selection_come_first(make: Make) -
         "train": {"accuracy": 5.0},
     }
     (group,) = groups([make(metrics=metrics)])
-    assert group.measures() == [("validation", "accuracy"), ("validation", "bleu"), ("test", "bleu")]
+    assert group.measures == [("validation", "accuracy"), ("validation", "bleu"), ("test", "bleu")]
 
 
 def test_importing_is_cheap() -> None:

@@ -19,7 +19,7 @@ from repro.report.groups import groups
 from repro.report.markdown import escape
 from repro.report.own_tables import markdown as own_markdown
 from repro.report.own_tables import own_tables
-from repro.report.rows import MISSING, Row, answers, rows, scores
+from repro.report.rows import MISSING, Row, answers, method_names, rows, scores
 from repro.report.terminal import print_report
 from repro.store.record import Record
 
@@ -29,7 +29,8 @@ STAND_IN = {"model.name": "minilm", "model.paper_name": None}
 
 
 def table(*records: Record) -> list[Row]:
-    return rows(scores(groups(records), registry.cells()))
+    found = groups(records)
+    return rows(scores(found, registry.cells()), method_names(found))
 
 
 def test_a_row_shows_both_numbers_and_where_the_papers_is_printed(make: Make) -> None:

@@ -72,7 +72,7 @@ def _setting(group: Group, names: dict[str, str]) -> str:
 
 def _measures(group: Group) -> list[tuple[str, str]]:
     reported = str(lookup(group.config, "task.report_split"))
-    return [measure for measure in group.measures() if measure[0].startswith(reported)]
+    return [measure for measure in group.measures if measure[0].startswith(reported)]
 
 
 def _difference(setting: str, split: str, metric: str, sides: Sequence[Group | None]) -> Difference:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from repro.report.groups import Group, lookup
-from repro.report.rows import MISSING, fields_of, natural
+from repro.report.rows import MISSING, natural
 from repro.store.record import STATUSES, Record
 
 
@@ -73,14 +73,12 @@ def _ranges(found: Sequence[Group]) -> list[str]:
         members[str(lookup(group.config, "experiment_name") or "no experiment file")].append(group)
     texts = []
     for experiment in sorted(members):
-        fields = [dict(fields_of({p: group.config.get(p) for p in _PARTS})) for group in members[experiment]]
-        varying = varied(fields)
+        varying = varied([group.fields for group in members[experiment]])
         shown = "; ".join(f"{path} in {{{', '.join(values)}}}" for path, values in varying.items())
         texts.append(f"{experiment}: {shown or 'one setting'}.")
     return texts
 
 
-_PARTS = ("method", "model", "task", "trainer")
 _FOLLOWS = ("_target_", "model.", "task.", "method.vocabulary_size", "method.uniform_", "method.init_words")
 """A field that follows from the choice of another one is not a range that was searched."""
 _NAMES = ("model.name", "task.name")
@@ -153,10 +151,11 @@ def _data(records: Sequence[Record]) -> list[str]:
     """One line a task and split: rows and the first digits of the hash, and how many runs used it."""
     seen: Counter[tuple[str, str, str]] = Counter()
     for record in records:
+        task = str(lookup(record.config, "task.name"))
         for split, facts in (record.provenance.get("data") or {}).items():
             if isinstance(facts, Mapping):
                 text = f"{facts.get('rows', 0):,} rows, SHA-256 {str(facts.get('sha256', MISSING))[:16]}"
-                seen[str(lookup(record.config, "task.name")), split, text] += 1
+                seen[task, split, text] += 1
     return [f"{task}, {split}: {text} ({_of(count)})." for (task, split, text), count in sorted(seen.items())]
 
 

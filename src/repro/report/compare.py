@@ -98,7 +98,7 @@ def compare(group: Group, cells: Sequence[Reported], split: str | None = None, m
     """
     from repro import stats
 
-    fitting = [pair for pair in group.measures() if split in (None, pair[0]) and metric in (None, pair[1])]
+    fitting = [pair for pair in group.measures if split in (None, pair[0]) and metric in (None, pair[1])]
     split, metric = fitting[0] if fitting else (split or "", metric or "")
     values = group.values(split, metric)
     candidates = _candidates(group, cells, metric)

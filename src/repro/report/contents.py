@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from repro.papers import registry
 from repro.papers.registry import Reported
 from repro.report import miniature, miniature_figures
+from repro.report.checklist import Item, checklist
 from repro.report.claims import ClaimRow, claim_rows
 from repro.report.exhibits import Filled, filled
 from repro.report.figures import Figure, figures
@@ -42,6 +44,11 @@ class Contents:
     papers: bool = True
     """Whether the papers' exhibits, claims and corrections are part of the report."""
 
+    @cached_property
+    def checklist(self) -> list[Item]:
+        """The reproducibility checklist, filled."""
+        return checklist(self.groups)
+
 
 def contents(
     records: Iterable[Record], cells: Sequence[Reported], searches: Iterable[Search] = (), papers: bool = True
@@ -56,14 +63,12 @@ def contents(
     """
     known = list(records)
     found = groups(known)
-    all_scores = scores(found, cells)
-    table = rows(all_scores)
+    all_scores, names = scores(found, cells), method_names(found)
+    table = rows(all_scores, names)
     results, settings = Results(found), miniature.Settings(found)
     shown, own = filled(all_scores, results) if papers else [], own_tables(table)
     tested = [row for paper in registry.papers() for row in claim_rows(paper, results)] if papers else []
     theirs = figures(shown, own, found) if papers else own_figures(own, found)
     drawn = [*miniature_figures.figures(settings), *theirs]
     small, tried = miniature.claim_rows(settings), searched(searches, known)
-    return Contents(
-        found, cells, all_scores, table, method_names(found), shown, own, drawn, tested, tried, small, papers
-    )
+    return Contents(found, cells, all_scores, table, names, shown, own, drawn, tested, tried, small, papers)

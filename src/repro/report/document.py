@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from repro.papers import registry
 from repro.papers.registry import Reported
 from repro.report import comparison, exhibit_tables, miniature, own_tables, searches
-from repro.report.checklist import checklist
+from repro.report.checklist import Item
 from repro.report.claims import ClaimRow
 from repro.report.contents import Contents
 from repro.report.exhibits import Filled
@@ -49,7 +49,7 @@ def document(contents: Contents) -> str:
         parts.append(_miniature(contents.miniature))
     if contents.papers:
         parts.append(f"## Claims\n\n{claims_line(contents.claims)}\n\n{_claims(contents.claims)}")
-    parts.append(f"## Reproducibility checklist\n\n{_checklist(found)}")
+    parts.append(f"## Reproducibility checklist\n\n{_checklist(contents.checklist)}")
     if contents.papers:
         parts.append(f"## Exhibits\n\n{_exhibits(contents.exhibits)}")
         parts.append(f"## Comparison\n\n{comparison.markdown(contents.rows)}")
@@ -102,9 +102,9 @@ def _findings() -> str:
     return f"## Numbers that contradict their own paper\n\n{said}{table_text(FINDINGS_HEAD, lines)}"
 
 
-def _checklist(found: Sequence[Group]) -> str:
+def _checklist(items: Sequence[Item]) -> str:
     lines = []
-    for item in checklist(found):
+    for item in items:
         if len(item.answers) == 1:
             lines.append(f"- **{item.name}.** {escape(item.answers[0])}\n")
         else:

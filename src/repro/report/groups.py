@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,14 @@ from typing import Any
 from repro.config import run_key
 from repro.papers.registry import PAPERS
 from repro.store.record import Record
+
+_PARTS = ("method", "model", "task", "trainer")
+_NOISE = {
+    *("paper_section", "deviations", "paper_name", "licence", "note", "data_dir", "check_rows"),
+    *("checkpoint_seconds", "if_running", "evaluation_batch_size", "gradient_checkpointing"),
+    *("also_metrics", "equation", "stored_formula", "trained_formula", "start_from", "cloze", "verbaliser"),
+}
+"""Fields that do not change a result."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +46,23 @@ class Group:
         found |= {f"{name}_name": lookup(self.config, f"{name}.name") for name in ("model", "task")}
         return found | {"method": paper_method(self.config)}
 
-    @property
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """{dotted path: value} of every field of the config that can change a result."""
+        return dict(_fields_of({part: self.config.get(part) for part in _PARTS}))
+
+    @cached_property
     def scored(self) -> tuple[Record, ...]:
         """Records with a score: done and collapsed. A collapsed run is a result, a failed one is none."""
         return tuple(record for record in self.records if record.status in ("done", "collapsed"))
 
-    @property
+    @cached_property
     def paper(self) -> str | None:
         """The paper that the recipe or the experiment names, or None."""
         named = lookup(self.config, "recipe.paper") or self.exhibit[0]
         return named if named in PAPERS else None
 
-    @property
+    @cached_property
     def exhibit(self) -> tuple[str, str]:
         """Paper and exhibit of `experiment_name`, e.g. ("liu2022", "figure4"); empty texts if there is none."""
         paper, _, exhibit = str(lookup(self.config, "experiment_name") or "").partition("/")
@@ -60,7 +73,8 @@ class Group:
         found = (record.metrics.get(split, {}).get(metric) for record in self.scored)
         return [float(value) for value in found if value is not None and math.isfinite(value)]
 
-    def measures(self) -> list[tuple[str, str]]:
+    @cached_property
+    def measures(self) -> Sequence[tuple[str, str]]:
         """(split, metric) of every score but losses, the reported split and the metric of selection first."""
         pairs = {pair for record in self.scored for pair in record.scores if pair[0] != "train" and pair[1] != "loss"}
         main_split = lookup(self.config, "task.report_split")
@@ -114,8 +128,19 @@ def lookup(config: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path of a resolved config; None if the path does not exist."""
     node: Any = config
     for part in path.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
+        # A config is made of plain dicts; asking for a Mapping takes most of the time of a large store.
+        node = node.get(part) if isinstance(node, (dict, Mapping)) else None
     return node
+
+
+def _fields_of(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) of every field of a config that can change a result."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name not in _NOISE:
+                yield from _fields_of(value, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, node
 
 
 def plain_text(text: str) -> str:

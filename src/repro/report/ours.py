@@ -172,7 +172,7 @@ def _measure(group: Group, cell: Reported) -> tuple[str, str] | None:
         return None
     # An erratum of the paper's value does not concern ours.
     plain = replace(cell, caveat=None)
-    for split, metric in group.measures():
+    for split, metric in group.measures:
         if split_key(split) == cell.our_split and canonical_metric(metric, task) == cell.our_metric is not None:
             return None if mismatches(group, split, plain) else (split, metric)
     return None

@@ -10,9 +10,8 @@ from repro.report.checklist import varied
 from repro.report.groups import Group
 from repro.report.own_tables import OwnTable
 from repro.report.panels import Figure, Panel, Point, Series
-from repro.report.rows import Row, fields_of, natural
+from repro.report.rows import Row, natural
 
-_PARTS = ("method", "model", "task", "trainer")
 _FIELD_OF = {"offline/ablation-reparameterisation": "method.reparameterisation"}
 """Experiment: the field it is about, where more than that one varies in it."""
 _LOGARITHMIC = 8.0
@@ -26,7 +25,7 @@ _TOP = 8
 def own_figures(own: Sequence[OwnTable], found: Sequence[Group]) -> list[Figure]:
     """Ablations in one field, and parameters against score; none where there is no such run."""
     by_key = {group.key: group for group in found}
-    fields = {group.key: ADDED | dict(fields_of({part: group.config.get(part) for part in _PARTS})) for group in found}
+    fields = {group.key: ADDED | group.fields for group in found}
     rows = {line[0].group: line[0] for table in own for line in table.lines if line[0].ours is not None}
     panels = [p for table in own if (p := _ablation(table, rows, fields, by_key)) is not None]
     drawn = []

@@ -15,7 +15,6 @@ from string import Template
 
 from repro.papers import registry
 from repro.report import miniature, plotting
-from repro.report.checklist import checklist
 from repro.report.contents import Contents
 from repro.report.document import coverage, status_line, title
 from repro.report.exhibits import NO_CELL, NOT_RUN, Filled, Place
@@ -151,7 +150,7 @@ def _findings() -> str:
 
 def _checklist(contents: Contents) -> str:
     lines = []
-    for item in checklist(contents.groups):
+    for item in contents.checklist:
         answers = [escape(answer) for answer in item.answers]
         said = answers[0] if len(answers) == 1 else f"<ul>{''.join(f'<li>{answer}</li>' for answer in answers)}</ul>"
         lines.append(f"<dt>{escape(item.name)}</dt><dd>{said}</dd>")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,13 +24,6 @@ MISSING = "—"
 
 _SHOWN_VARIABLES = ("method.length", "method.reparameterisation", "method.initialisation")
 """Always part of a method's name in a row; other fields only where two rows differ in them."""
-_PARTS = ("method", "model", "task", "trainer")
-_NOISE = {
-    *("paper_section", "deviations", "paper_name", "licence", "note", "data_dir", "check_rows"),
-    *("checkpoint_seconds", "if_running", "evaluation_batch_size", "gradient_checkpointing"),
-    *("also_metrics", "equation", "stored_formula", "trained_formula", "start_from", "cloze", "verbaliser"),
-}
-"""Fields that do not change a result."""
 
 
 @dataclass(frozen=True)
@@ -139,12 +132,15 @@ def _against(cell: Reported, score: Score) -> Comparison:
     return replace(score.comparison, verdict=verdict, reported=cell, difference=gap, reason=reason, band=width, also=())
 
 
-def rows(all_scores: Sequence[Score]) -> list[Row]:
+def rows(all_scores: Sequence[Score], names: Mapping[str, str]) -> list[Row]:
     """All rows, sorted by paper, task, model, method, metric and split.
 
     Splits beside the reported one are shown only where a paper has the number.
+
+    Args:
+        all_scores: of `scores`.
+        names: `method_names` of the same groups.
     """
-    names = method_names([score.group for score in all_scores if score.first])
     main = {score.group.key: score.split for score in all_scores if score.first}
     shown = [score for score in all_scores if score.comparison.reported or score.split == main[score.group.key]]
     found = [_row(score, names[score.group.key]) for score in shown]
@@ -163,7 +159,7 @@ def natural(text: str) -> list[Any]:
 
 def _measures(group: Group) -> list[tuple[str, str]]:
     """The scores to show: the first one, and those that have a name in some paper. A group that failed shows one."""
-    found = group.measures()
+    found = group.measures
     if not found:
         return [(lookup(group.config, "task.report_split") or MISSING, MISSING)]
     return [pair for index, pair in enumerate(found) if index == 0 or canonical_metric(pair[1], group.names["task"])]
@@ -222,7 +218,7 @@ def method_names(found: Sequence[Group]) -> dict[str, str]:
     names = {}
     for (_, _, method), members in places.items():
         # A record made before a field existed has it at the value that means "as before".
-        flat = {g.key: ADDED | dict(fields_of({part: g.config.get(part) for part in _PARTS})) for g in members}
+        flat = {group.key: ADDED | group.fields for group in members}
         paths = sorted({path for fields in flat.values() for path in fields})
         differing = [path for path in paths if len({repr(fields.get(path)) for fields in flat.values()}) > 1]
         for key, fields in flat.items():
@@ -231,14 +227,3 @@ def method_names(found: Sequence[Group]) -> dict[str, str]:
             texts = [f"{path.partition('.')[2]}={fields.get(path)}" for path in shown]
             names[key] = f"{method} ({', '.join(texts)})" if texts else str(method)
     return names
-
-
-def fields_of(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted path, value) of every field of a config that can change a result."""
-    # A config is made of plain dicts; asking for a Mapping takes most of the time of a large store.
-    if isinstance(node, dict):
-        for name, value in node.items():
-            if name not in _NOISE:
-                yield from fields_of(value, f"{path}.{name}" if path else str(name))
-    else:
-        yield path, node

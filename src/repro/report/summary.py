@@ -18,7 +18,7 @@ def trial_summary(record: Record, from_store: bool) -> str:
         lines.append(f"  {record.status}: {record.reason}")
     group = groups([record])[0]
     cells = registry.cells()
-    for split, metric in group.measures():
+    for split, metric in group.measures:
         if split != plain["task"]["report_split"]:
             continue
         found = compare(group, cells, split, metric)

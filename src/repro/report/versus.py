@@ -135,9 +135,9 @@ def duel(a: Group, b: Group, metric: str | None = None) -> Duel:
 
 
 def _measure(group: Group, metric: str | None) -> tuple[str, str]:
-    found = [pair for pair in group.measures() if metric in (None, pair[1])]
+    found = [pair for pair in group.measures if metric in (None, pair[1])]
     if not found:
-        there = ", ".join(sorted({name for _, name in group.measures()})) or "none"
+        there = ", ".join(sorted({name for _, name in group.measures})) or "none"
         raise ReproError(f"{group.names['task_name']}: there is no value {metric}; there is {there}.")
     return found[0]
 
