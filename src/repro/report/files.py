@@ -72,6 +72,9 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         if was:
+            # Puts them among the old objects, which are seldom visited; the next collection would visit each of them.
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()
 
 

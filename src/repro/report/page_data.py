@@ -36,6 +36,7 @@ class PageData:
         self._indices: dict[str, int] = {}
         self._shown: list[dict[str, Any]] = []
         self._parts: dict[str, int] = {}
+        self._part_of: dict[str, int] = {}
         self._places: list[dict[str, Any]] = []
 
     def exhibit_place(self, exhibit: Filled, row: str, column: str, place: Place) -> int:
@@ -79,8 +80,13 @@ class PageData:
         return self._indices[group.key]
 
     def _part(self, group: Group, name: str) -> int:
-        text = "\n".join(_flat_lines(group.config.get(name), name))
-        return self._parts.setdefault(text, len(self._parts))
+        # Most groups share their parts, and a part is spelt much faster as JSON than line by line.
+        node = group.config.get(name)
+        spelt = f"{name}: {json.dumps(node)}"
+        if spelt not in self._part_of:
+            text = "\n".join(_flat_lines(node, name))
+            self._part_of[spelt] = self._parts.setdefault(text, len(self._parts))
+        return self._part_of[spelt]
 
     def as_json(self) -> str:
         """JSON for a script element: no `<` in it, so that nothing in it can end the element."""

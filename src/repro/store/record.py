@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from repro.errors import StoreError
@@ -80,13 +80,12 @@ class Record:
             StoreError: a newer schema, an unknown status or missing fields.
         """
         data = migrated(data)
-        known = {f.name for f in fields(cls)}
         missing = {"key", "status", "config", "seed"} - set(data)
         if missing or data["status"] not in STATUSES:
             raise StoreError(
                 f"the record {data.get('key')} is damaged: missing {sorted(missing)}, status {data.get('status')!r}."
             )
-        return cls(**{name: value for name, value in data.items() if name in known})
+        return cls(**{name: value for name, value in data.items() if name in cls.__dataclass_fields__})
 
 
 def _from_1(data: dict[str, Any]) -> dict[str, Any]:
