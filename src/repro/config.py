@@ -185,6 +185,8 @@ class TrainerConfig:
     packing: str = "auto"
     """Sequences of a batch end to end, without padding: auto (where that is quicker) | true (wherever it can) | false.
     The same batch, loss and gradient up to rounding; dropout is drawn in another order."""
+    graphs: bool = True
+    """On a GPU, passes over packed batches are recorded as CUDA graphs and replayed: equal results up to rounding."""
     gradient_checkpointing: bool = False
     checkpoint_seconds: float = 300.0
     """Seconds between checkpoints for resuming; does not change the result."""
@@ -268,6 +270,7 @@ _NOT_IN_KEY = (
     ("trainer", "gang"),
     ("trainer", "gradient_checkpointing"),
     ("trainer", "packing"),
+    ("trainer", "graphs"),
     ("task", "data_dir"),
     ("task", "decoding", "batch_size"),
     ("task", "also_metrics"),

@@ -41,7 +41,7 @@ class Job:
 _EMBEDS = ("prompt_tuning", "embedding_only", "p_tuning")
 _KEY_VALUES = ("prefix_tuning", "p_tuning_v2")
 _ALIKE = (
-    *("dtype", "device", "threads", "attention", "packing", "gradient_checkpointing"),
+    *("dtype", "device", "threads", "attention", "packing", "graphs", "gradient_checkpointing"),
     *("backbone_dropout", "attention_dropout", "z_loss"),
 )
 """Settings of the trainer that a pass has in common; the others are each trial's own."""

@@ -239,6 +239,7 @@ class Trial:
             tuned=tuned,
             sync_gradients=sync,
             checkpoint_seconds=trainer["checkpoint_seconds"],
+            graphs=trainer["graphs"],
             **({} if self.together is None else self.together.options),
             train_mode=bool(
                 trainer["backbone_dropout"]

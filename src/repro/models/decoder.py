@@ -56,7 +56,8 @@ class DecoderAdapter:
             placed = place(backbone.embed(batch.ids), batch, injection, read.places)
             inputs = {"inputs_embeds": placed.embeds, "attention_mask": placed.mask}
             labels = read.places.spread(labels, IGNORE)
-        backbone.inject(injection, rows_or_none(injection, batch), read.places and read.places.prompt_at)
+        prompt_at = None if read.places is None else read.places.prompt_at
+        backbone.inject(injection, rows_or_none(injection, batch), prompt_at)
         to_logits = backbone.model.get_output_embeddings()
         if read.sites is None:
             hidden = backbone.model.base_model(**inputs, use_cache=False).last_hidden_state

@@ -1,4 +1,4 @@
-"""The tensors inside a value made of dataclasses, mappings and packed sequences: changed, or listed in a fixed order."""
+"""The tensors inside a value made of dataclasses, mappings and packed sequences: changed, or listed in one order."""
 
 from __future__ import annotations
 

@@ -238,8 +238,8 @@ class Site:
         """The calls of attention, in the order of the sequences."""
         device = self.queries.order.device
         if self.fixed:
-            sides = [_side(one.lengths, device, one.width) for one in (self.queries, self.keys)]
-            return (Group(*sides, self.queries.owners),)
+            asked, read = (_side(one.lengths, device, one.width) for one in (self.queries, self.keys))
+            return (Group(asked, read, self.queries.owners),)
         return tuple(
             Group(
                 _side(self.queries.lengths[first:end], device),
@@ -248,6 +248,12 @@ class Site:
             )
             for first, end in runs(self.queries.lengths, self.keys.lengths, self.width, self.call)
         )
+
+    def forget(self) -> None:
+        """Make masks anew: those that were made belong to a pass before."""
+        self._masks.clear()
+        if self.read is not None:
+            self.of_read.forget()
 
     def lay_out(self) -> None:
         """Compute now what depends on the values of tensors, so that nothing will once they are on a GPU."""

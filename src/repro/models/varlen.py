@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -31,21 +31,20 @@ def kernel(*args: Any, **kwargs: Any) -> Tensor:
     """torch's; imported late, as older versions do not have it."""
     from torch.nn.attention.varlen import varlen_attn
 
-    out: Tensor = varlen_attn(*args, **kwargs)
-    return out
+    return cast(Tensor, varlen_attn(*args, **kwargs))
 
 
 def applies(query: Tensor, site: Site, prefix: Prefix | None, base: str, dropout: float) -> bool:
     """Whether the kernel can serve a site: half precision on a GPU where it was found right, and nothing it lacks."""
     plain = base == "sdpa" and not dropout and site.bias is None and site.branches is None
     even = prefix is None or prefix.mask is None  # else prefixes of unlike lengths have masked places
-    return plain and even and query.dtype in (torch.bfloat16, torch.float16) and _right(query.device, query.dtype)
+    return plain and even and right(query.device, query.dtype)
 
 
 @cache
-def _right(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the device has the kernel and it agrees with plain attention; says why not."""
-    if device.type != "cuda":
+def right(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the device has the kernel for this precision and it agrees with plain attention; says why not."""
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     try:
         worst = max(difference(device, dtype, causal) for causal in (False, True))
@@ -71,8 +70,9 @@ def difference(device: torch.device, dtype: torch.dtype, causal: bool, attend: C
         *(max(asked), max(read)),
         window_size=(-1, 0) if causal else (-1, -1),
     )
-    parts = zip(query.float().split(asked), key.float().split(read), value.float().split(read), strict=True)
-    plain = torch.cat([_plain(*(part.transpose(0, 1) for part in three), causal) for three in parts])
+    whole = zip((query, key, value), (asked, read, read), strict=True)
+    parts = [[part.float().transpose(0, 1) for part in states.split(lengths)] for states, lengths in whole]
+    plain = torch.cat([_plain(q, k, v, causal) for q, k, v in zip(*parts, strict=True)])
     return float((ours.float() - plain).abs().max())
 
 
@@ -93,7 +93,7 @@ def starts(lengths: Tensor) -> Tensor:
 def attention(
     query: Tensor, key: Tensor, value: Tensor, site: Site, prefix: Prefix | None, scale: float | None
 ) -> Tensor:
-    """Packed queries [U, H, Dh] over packed keys [S, heads, Dh], each sequence behind its trial's prefix: [U, H, Dh]."""
+    """Queries [U, H, Dh] over keys [S, heads, Dh], each sequence's behind its trial's prefix: [U, H, Dh]."""
     asked, read = site.queries.counts, site.keys.counts
     most_asked, most_read = site.longest
     begins, length = starts(read), 0

@@ -71,6 +71,8 @@ class Fit:
     train_mode: bool = False
     """Backbone in train mode (its dropout, or gradient checkpointing, is on)."""
 
+    graphs: bool = True
+    """On a GPU its passes may be recorded (`training.graphs`)."""
     part: Part = WHOLE
     """Which examples of a step this process takes, where several train the trial."""
     summed: Callable[[Tensor], Tensor] = lambda values: values

@@ -20,7 +20,7 @@ class Shared:
     """
 
     def __init__(self, injection: Injection) -> None:
-        self._injection = injection
+        self.injection = injection
         self._made: list[Tensor] = []
         _replaced(injection, self._made.append)
         self._sums: list[Tensor | None] = [None] * len(self._made)
@@ -28,7 +28,7 @@ class Shared:
     def copy(self) -> tuple[Injection, list[Tensor]]:
         """The injection for one pass, and its tensors that gather gradients."""
         cut: list[Tensor] = []
-        return _replaced(self._injection, cut.append, cut=True), cut
+        return _replaced(self.injection, cut.append, cut=True), cut
 
     def take(self, gradients: list[Tensor | None]) -> None:
         """Add a pass's gradients, in the order of its tensors."""

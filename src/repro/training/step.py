@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ from repro.saying import say
 from repro.training.batching import WHOLE, Share, training_batches
 from repro.training.checkpoint import Progress
 from repro.training.fit import Fit
+from repro.training.graphs import CudaRecorder, Graphs, Recorder
+from repro.training.passes import Pass, owners, ready
+from repro.training.passes import losses as pass_losses
 from repro.training.shared_injection import Shared
 from repro.training.stack import Stack, stacks
 
@@ -56,19 +60,26 @@ def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -
     return own * workers * rounds
 
 
-def _owners(batch: Batch) -> Tensor:
-    """The trial of every example [N / choices]."""
-    return batch.rows[:: batch.choices].cpu()
-
-
 def denominators(runs: Sequence[Fit], batches: Sequence[Batch]) -> Tensor:
     """What each trial's summed loss over a step is divided by [K]: its labels, or its examples."""
     by_example = torch.tensor([run.example_sum for run in runs])
     found = torch.zeros(len(runs), dtype=torch.long)
     for batch in batches:
-        counts, owner = batch.label_counts().cpu(), _owners(batch)
+        counts, owner = batch.label_counts().cpu(), owners(batch).cpu()
         found.index_add_(0, owner, torch.where(by_example[owner], torch.ones_like(counts), counts))
     return found
+
+
+def injected(runs: Sequence[Fit], keys: Sequence[int] | None) -> Shared:
+    """What the trials put into the model at a step, for all its passes; `keys` as in `backward`."""
+    device = runs[0].adapter.backbone.device
+    draws = [None] * len(runs) if keys is None else [torch.tensor([key], device=device) for key in keys]
+    return Shared(joined([run.method.injection(training=True, keys=key) for run, key in zip(runs, draws, strict=True)]))
+
+
+def z_options(runs: Sequence[Fit]) -> dict[str, float]:
+    """What the adapter's loss is told."""
+    return {"z_loss": runs[0].z_loss} if runs[0].z_loss else {}
 
 
 def backward(
@@ -76,66 +87,101 @@ def backward(
     batches: Sequence[Batch],
     keys: Sequence[int] | None = None,
     whole: Sequence[Batch] | None = None,
+    shared: Shared | None = None,
+    prepared: Sequence[Pass] | None = None,
+    graphs: Graphs | None = None,
 ) -> Tensor:
     """Gradients of every trial's loss over the whole step (all passes together); returns the losses [K].
 
     Args:
         keys: of each trial's step, for dropout inside a method.
         whole: the step's passes, where `batches` are one process's part of them.
+        shared: what the trials put into the model, where it was made before.
+        prepared: the batches as passes, likewise.
+        graphs: recordings, where there are any.
     """
     adapter, trials = runs[0].adapter, len(runs)
     device = adapter.backbone.device
-    denominator = denominators(runs, batches if whole is None else whole)
+    divisor = denominators(runs, batches if whole is None else whole).clamp(min=1).to(device)
     losses = torch.zeros(trials, dtype=torch.float64, device=device)
-    z = {"z_loss": runs[0].z_loss} if runs[0].z_loss else {}
-    draws = [None] * trials if keys is None else [torch.tensor([key], device=device) for key in keys]
-    own = [run.method.injection(training=True, keys=key) for run, key in zip(runs, draws, strict=True)]
-    shared = Shared(joined(own))
-    divisor = denominator.clamp(min=1).to(device)
+    given = injected(runs, keys) if shared is None else shared
+    step_key = keys[0] if keys and trials == 1 else None
 
-    def one_pass(batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
-        here, owner = batch.to(device), _owners(batch).to(device)
-        injection, leaves = shared.copy()
-        adapter.backbone.dropout.fill(here.draws, keys[0] if keys and trials == 1 else None)
-        rows = adapter.losses(here, injection, **z)
-        total = rows.total.new_zeros(trials).index_add(0, owner, rows.total)
-        share = total / divisor * (1.0 if batch.counted else 0.0)
+    def one_pass(item: Batch | Pass) -> tuple[Tensor, list[Tensor | None]]:
+        injection, leaves = given.copy()
+        one = item if isinstance(item, Pass) else ready(adapter, item, injection, device, trials, graphs is not None)
+        found = None if graphs is None else graphs.gradients(one, injection, divisor)
+        if found is not None:
+            return found
+        share = pass_losses(adapter, one, injection, divisor, step_key, z_options(runs))
         share.sum().backward()
         return share.detach(), [leaf.grad for leaf in leaves]
 
     tuned = any(run.tuned for run in runs)  # passes add to the gradients of the same weights
-    for share, gradients in map(one_pass, batches) if tuned else side_by_side(one_pass, batches, device):
+    items: Sequence[Batch | Pass] = batches if prepared is None else prepared
+    for share, gradients in map(one_pass, items) if tuned else side_by_side(one_pass, items, device):
         losses += share
-        shared.take(gradients)
-    shared.send_back()
+        given.take(gradients)
+    given.send_back()
     for run in runs:
         run.sync_gradients()
     return runs[0].summed(losses)
 
 
+@dataclass(frozen=True)
+class Ahead:
+    """A step that is made ready while the device works on the one before."""
+
+    steps: list[int]
+    cuts: int
+    shares: list[Share]
+    batches: list[Batch]
+    passes: list[Pass]
+
+
 class Company:
     """The trials that step together, with their stacks; they may change between steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder | None = None, ahead: bool | None = None) -> None:
+        """`recorder` and `ahead` (steps are made ready one ahead): by default what the device is good for."""
         self._runs: list[Fit] = []
         self._stacks: list[Stack] = []
         self._cuts = 1
         """Times the usual number of passes: doubled where memory did not suffice."""
         self._recompute = False
         """Gradient checkpointing was turned on, as memory did not suffice."""
+        self._recorder, self._looks_ahead = recorder, ahead
+        self.graphs: Graphs | None = None
+        """Recordings of the present trials' passes."""
+        self.ahead: Ahead | None = None
+        """The next step, if it is ready."""
 
     def gather(self, runs: Sequence[Fit]) -> list[Stack]:
         """The stacks of exactly these trials."""
         if [id(run) for run in runs] != [id(run) for run in self._runs]:
             self.release()
             self._runs, self._stacks = list(runs), stacks(runs)
+            self.graphs = self._graphs_of(runs)
         return self._stacks
+
+    def _graphs_of(self, runs: Sequence[Fit]) -> Graphs | None:
+        """Recordings to be made, if these trials' passes can be recorded."""
+        if not runs:
+            return None
+        backbone = runs[0].adapter.backbone
+        recorder = self._recorder
+        if recorder is None and backbone.device.type == "cuda" and all(run.graphs for run in runs):
+            recorder = CudaRecorder()
+        changes = any(run.tuned or run.part != WHOLE for run in runs) or backbone.model.is_gradient_checkpointing
+        if recorder is None or changes or backbone.packing is False:
+            return None
+        return Graphs(runs[0].adapter, recorder, z_options(runs))
 
     def release(self) -> None:
         """Every trial has its own memory again."""
         for stack in self._stacks:
             stack.release()
-        self._runs, self._stacks = [], []
+        self._runs, self._stacks, self.graphs, self.ahead = [], [], None, None
 
     def step(self, runs: Sequence[Fit], progresses: Sequence[Progress]) -> list[TrialFailed | None]:
         """One update of every trial that can make one; why the others failed, in order."""
@@ -143,28 +189,51 @@ class Company:
         self.gather(runs)
         model = runs[0].adapter.backbone.model
         model.train(self._recompute or any(run.train_mode for run in runs))
-        shares = [run.share(progress.step) for run, progress in zip(runs, progresses, strict=True)]
-        losses, batches = self._gradients(runs, shares)
+        losses, batches = self._gradients(runs, [progress.step for progress in progresses])
         found = self._update(runs, progresses, losses)
         _count(runs, progresses, found, losses, batches, time.monotonic() - started)
         return found
 
-    def _gradients(self, runs: Sequence[Fit], shares: Sequence[Share]) -> tuple[Tensor, list[Batch]]:
+    def _gradients(self, runs: Sequence[Fit], steps: list[int]) -> tuple[Tensor, list[Batch]]:
         """Losses [K] and the batches of the step (of all processes); in more passes where memory does not suffice."""
         device, part = runs[0].adapter.backbone.device, runs[0].part
+        known = self.ahead if self.ahead is not None and self.ahead.steps == steps else None
+        self.ahead = None
+        shares = [run.share(step) for run, step in zip(runs, steps, strict=True)] if known is None else known.shares
+        keys = [share.key for share in shares]
         rows = sum(len(share.examples) for share in shares)
         while True:
             cuts = passes(runs, shares, device) * self._cuts
-            batches = training_batches(shares, runs[0].pad_id, cuts)
+            if known is not None and known.cuts == cuts:
+                batches, prepared = known.batches, known.passes
+            else:
+                batches, prepared = training_batches(shares, runs[0].pad_id, cuts), None
             mine = batches if part == WHOLE else training_batches(shares, runs[0].pad_id, cuts, part)
             try:
-                return backward(runs, mine, [share.key for share in shares], batches), batches
+                shared = injected(runs, keys)
+                losses = backward(runs, mine, keys, batches, shared, prepared, self.graphs)
+                self._look_ahead(runs, steps, shared)
+                return losses, batches
             except torch.OutOfMemoryError:
                 if part != WHOLE or not self._take_less(runs, cuts < rows):
                     raise
+                self.graphs = self._graphs_of(runs)  # recordings hold memory, and gradient checkpointing ends them
                 for run in runs:
                     run.sync_gradients()  # what passes before left on weights of the backbone
                     forget_gradients(run)
+
+    def _look_ahead(self, runs: Sequence[Fit], steps: Sequence[int], shared: Shared) -> None:
+        """Make the next step of the same trials ready; nothing here waits for the device."""
+        device, following = runs[0].adapter.backbone.device, [step + 1 for step in steps]
+        wanted = device.type == "cuda" if self._looks_ahead is None else self._looks_ahead
+        if not wanted or runs[0].part != WHOLE or any(s >= run.steps for run, s in zip(runs, following, strict=True)):
+            return
+        shares = [run.share(step) for run, step in zip(runs, following, strict=True)]
+        cuts = passes(runs, shares, device) * self._cuts
+        batches = training_batches(shares, runs[0].pad_id, cuts)
+        adapter, fixed = runs[0].adapter, self.graphs is not None and not self.graphs.broken
+        made = [ready(adapter, batch, shared.injection, device, len(runs), fixed) for batch in batches]
+        self.ahead = Ahead(following, cuts, shares, batches, made)
 
     def _take_less(self, runs: Sequence[Fit], divisible: bool) -> bool:
         """Let a step need less memory, at first by shorter passes, then by computing activations twice; False where

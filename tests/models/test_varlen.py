@@ -1,0 +1,186 @@
+"""The kernel for sequences of unlike lengths: what we give it and do with its result, on a stand-in for torch's.
+
+torch's own needs a GPU. The stand-in computes what torch documents, in a loop over the sequences; a causal mask is
+aligned at the last key, as flash attention has it.
+"""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from repro.methods.base import Head, Injection, KeyValue
+from repro.models import varlen
+from repro.models.batch import Encoded, collate
+from repro.models.loading import adapt, load_backbone
+from repro.training.passes import ready
+
+CPU = torch.device("cpu")
+LIMITS = {"max_input_length": 32, "max_target_length": 16}
+P = 3
+
+
+def looped(
+    query: Tensor, key: Tensor, value: Tensor, begins: Tensor, key_begins: Tensor, most: int, most_keys: int,
+    *, scale: float | None = None, window_size: tuple[int, int] = (-1, -1), enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
+    """`torch.nn.attention.varlen.varlen_attn`."""
+    assert begins.dtype == key_begins.dtype == torch.int32
+    assert key.shape[0] == key_begins[-1] and query.shape[0] == begins[-1] == len(query)
+    assert window_size in ((-1, -1), (-1, 0)) and (enable_gqa or query.shape[1] == key.shape[1])
+    made = []
+    for index in range(len(begins) - 1):
+        asked = query[begins[index] : begins[index + 1]].transpose(0, 1)
+        read, said = (one[key_begins[index] : key_begins[index + 1]].transpose(0, 1) for one in (key, value))
+        assert asked.shape[1] <= most and read.shape[1] <= most_keys
+        allowed = torch.ones(asked.shape[1], read.shape[1], dtype=torch.bool)
+        if window_size == (-1, 0):
+            allowed = allowed.tril(read.shape[1] - asked.shape[1])
+        options: dict[str, Any] = {"attn_mask": allowed, "scale": scale, "enable_gqa": enable_gqa}
+        made.append(torch.nn.functional.scaled_dot_product_attention(asked[None], read[None], said[None], **options)[0])
+    return torch.cat(made, 1).transpose(0, 1)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The kernel is there; how many keys it was called with."""
+    seen: list[int] = []
+
+    def kernel(*args: Any, **kwargs: Any) -> Tensor:
+        seen.append(len(args[1]))
+        return looped(*args, **kwargs)
+
+    monkeypatch.setattr(varlen, "right", lambda device, dtype: True)
+    monkeypatch.setattr(varlen, "kernel", kernel)
+    yield seen
+
+
+def facts(name: str) -> dict[str, Any]:
+    from pathlib import Path
+
+    import yaml
+
+    found: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / f"{name}.yaml").read_text())
+    return found
+
+
+def examples(kind: str) -> list[Encoded]:
+    lengths = (9, 4, 7, 4)
+    if kind == "encoder":
+        return [Encoded(tuple(range(5, 5 + n)), n, label=n % 2) for n in lengths]
+    if kind == "encoder_decoder":
+        return [Encoded(tuple(range(5, 5 + n)), n, target_ids=tuple(range(3, 3 + n // 2))) for n in lengths]
+    return [Encoded(tuple(range(5, 8 + n)), n, token_labels=(-100,) * n + tuple(range(5 + n, 8 + n))) for n in lengths]
+
+
+def injection_for(bone: Any, prefix: bool, lengths: tuple[int, ...]) -> Injection:
+    """Of two trials: other keys and values, or none."""
+    generator = torch.Generator().manual_seed(1)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
+
+    spec = bone.spec
+    mask = None if len(set(lengths)) == 1 else torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+    kv = {
+        site: KeyValue(*(drawn(2, layers, spec.heads, max(lengths), spec.head_dim) for _ in range(2)), mask=mask)
+        for site, layers in (spec.sites.items() if prefix else ())
+    }
+    head = Head(drawn(2, 2, spec.width), drawn(2, 2)) if spec.kind == "encoder" else None
+    embeds = None if prefix or spec.kind == "encoder" else drawn(2, P, spec.width)
+    return Injection(embeds=embeds, kv=kv, head=head)
+
+
+def gradients(value: Tensor, injection: Injection) -> list[Tensor]:
+    leaves = [one for kv in injection.kv.values() for one in (kv.keys, kv.values)]
+    leaves += [one for one in (injection.embeds, injection.head and injection.head.weight) if one is not None]
+    return list(torch.autograd.grad(value.sum(), leaves))
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize("name", ["tiny-bert", "tiny-roberta", "tiny-gpt2", "tiny-llama", "tiny-bart", "tiny-t5"])
+def test_losses_and_gradients_are_those_of_padded_attention(
+    name: str, prefix: bool, fixed: bool, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = facts(name)
+    form = "pair" if model["kind"] == "encoder" else "text_to_text"
+    bone, _ = load_backbone(model, {"dtype": "float64", "attention": "sdpa", "packing": True}, CPU, form)
+    adapter: Any = adapt(bone, form, LIMITS)
+    batch = collate(examples(model["kind"]), 0, rows=[0, 1, 1, 0])
+    injection = injection_for(bone, prefix, (P, P))
+
+    def computed() -> tuple[Tensor, list[Tensor]]:
+        one = ready(adapter, batch, injection, CPU, 2, fixed)
+        assert one.fixed == fixed
+        total = adapter.losses(one.reading.batch, injection, reading=one.reading).total[:4]
+        return total, gradients(total, injection)
+
+    ours, own = computed()
+    # T5's stacks have a bias, and its cross-attention reads short targets without keys and values: all are padded.
+    assert bool(calls) is (name != "tiny-t5")
+    calls.clear()
+    monkeypatch.setattr(varlen, "right", lambda device, dtype: False)
+    theirs, other = computed()
+    assert not calls
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    for mine, wanted in zip(own, other, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-6, atol=1e-6 * float(wanted.abs().max()))
+
+
+def test_prefixes_of_unlike_lengths_are_padded(calls: list[int]) -> None:
+    bone, _ = load_backbone(facts("tiny-bert"), {"dtype": "float64", "attention": "sdpa", "packing": True}, CPU, "pair")
+    adapter: Any = adapt(bone, "pair", LIMITS)
+    injection = injection_for(bone, True, (P, 2))
+    adapter.losses(collate(examples("encoder"), 0, rows=[0, 1, 1, 0]), injection)
+    assert not calls
+
+
+def test_the_kernel_is_compared_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A causal mask aligned at the first key is what some kernels have: it would hide prefixes."""
+
+    def at_first_key(*args: Any, window_size: tuple[int, int], **kwargs: Any) -> Tensor:
+        if window_size == (-1, -1):
+            return looped(*args, window_size=window_size, **kwargs)
+        query, key, value, begins, key_begins, *_ = args
+        made = []
+        for index in range(len(begins) - 1):
+            asked = query[begins[index] : begins[index + 1]].transpose(0, 1)
+            read, said = (one[key_begins[index] : key_begins[index + 1]].transpose(0, 1) for one in (key, value))
+            allowed = torch.ones(asked.shape[1], read.shape[1], dtype=torch.bool).tril()
+            made.append(torch.nn.functional.scaled_dot_product_attention(asked, read, said, attn_mask=allowed))
+        return torch.cat(made, 1).transpose(0, 1)
+
+    for causal in (False, True):
+        assert varlen.difference(CPU, torch.bfloat16, causal, looped) < varlen.TOLERANCE
+    assert varlen.difference(CPU, torch.bfloat16, True, at_first_key) > 10 * varlen.TOLERANCE
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_device_whose_kernel_fails_is_told(
+    works: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Tensor:
+        raise RuntimeError("no kernel image is available\nfor this device")
+
+    def difference(device: Any, dtype: Any, causal: bool) -> float:
+        return 0.001 if works else float(broken())
+
+    monkeypatch.setattr(varlen, "difference", difference)
+    varlen.right.cache_clear()
+    assert varlen.right(torch.device("cuda", 0), torch.bfloat16) is works
+    said = capsys.readouterr().err
+    assert ("no kernel image is available" in said) is not works
+    assert varlen.right(CPU, torch.bfloat16) is False and varlen.right(torch.device("cuda", 0), torch.float32) is False
+    varlen.right.cache_clear()
+
+
+def test_torch_has_what_is_called() -> None:
+    from torch.nn.attention.varlen import varlen_attn
+
+    names = list(inspect.signature(varlen_attn).parameters)
+    assert names[:7] == ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"]
+    assert {"scale", "window_size", "enable_gqa"} <= set(names)

@@ -1,0 +1,320 @@
+"""Recorded passes: replayed on other batches they give what computing these anew gives.
+
+`Traced` stands in for CUDA graphs where there is no GPU: it notes every operation of a pass with the tensors that it
+had, and repeats the operations, whatever these tensors hold by then. So a number of the recorded batch that got into
+the operations shows, as it would in a CUDA graph, and so does an operation that a CUDA graph cannot have.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_gang import FIRST, KINDS, Kind, negligible
+from tiny_training import METHODS, close, copies, load, make_fit
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from repro.methods.joining import joined
+from repro.models.batch import IGNORE, Batch
+from repro.models.moving import mapped, tensors_of
+from repro.models.packing import Packed, Site
+from repro.training import filling, graphs
+from repro.training.batching import training_batches
+from repro.training.checkpoint import Progress
+from repro.training.filling import filled, rounded
+from repro.training.fit import Fit
+from repro.training.graphs import Graphs, Work
+from repro.training.step import Company
+
+CPU = torch.device("cpu")
+
+
+class Tape(TorchDispatchMode):
+    """Every operation on tensors, with its arguments, in order.
+
+    Refuses what a CUDA graph cannot hold: shapes that depend on values, values read by the host, numbers it copies.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        by_index = func is torch.ops.aten.index.Tensor  # its shape depends on values with a mask only
+        if by_index and any(index is not None and index.dtype == torch.bool for index in args[1]):
+            raise RuntimeError(f"{func} by a mask")
+        tags = () if by_index else func.tags
+        if torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags:
+            raise RuntimeError(f"{func} depends on values")
+        if "lift_fresh" in str(func):
+            raise RuntimeError(f"{func}: numbers come from the host")
+        out = func(*args, **(kwargs or {}))
+        self.lines.append((func, args, kwargs or {}, out))
+        return out
+
+    def play(self, wanted: list[Tensor]) -> list[Tensor]:
+        """The operations again, on what the tensors that they began with hold now; returns the new `wanted`."""
+        now: dict[int, Tensor] = {}
+
+        def current(value: Any) -> Any:
+            return now.get(id(value), value) if isinstance(value, Tensor) else value
+
+        for func, args, kwargs, out in self.lines:
+            made = func(*tree_map(current, args), **tree_map(current, kwargs))
+            for old, new in zip(tree_leaves(out), tree_leaves(made), strict=True):
+                if isinstance(old, Tensor):
+                    now[id(old)] = new
+        return [current(value) for value in wanted]
+
+
+class Traced:
+    """Records on a tape."""
+
+    def __init__(self) -> None:
+        self.records = 0
+
+    def record(self, work: Work, inputs: list[Tensor]) -> Work:
+        """As `graphs.Recorder`."""
+        tape = Tape()
+        with tape:
+            outputs = work()
+        self.records += 1
+        return lambda: tape.play(outputs)
+
+
+class Never:
+    """Records nothing: passes are filled up and computed."""
+
+    def record(self, work: Work, inputs: list[Tensor]) -> Work:
+        raise AssertionError("nothing is recorded before it was seen often")
+
+
+def packing(kind: Kind, dropout: float | None = None) -> tuple[Kind, Any]:
+    """The kind with a backbone that packs whatever it can."""
+    backbone = load(kind.model, dropout=dropout)
+    backbone.packing = True
+    return Kind(kind.model, kind.form, kind.methods, {**kind.options, "dropout": dropout}), backbone
+
+
+def stepped(company: Company, other: Company, kind: Kind, backbone: Any, steps: int, members: Sequence[int]) -> None:
+    """Both companies make the same steps from the same states; their losses and tensors are compared every time."""
+    ours = [kind.member(number, backbone, steps=steps + 1) for number in members]
+    theirs = [kind.member(number, backbone, steps=steps + 1) for number in members]
+    mine, others = [Progress() for _ in ours], [Progress() for _ in theirs]
+    for _ in range(steps):
+        assert not any(company.step(ours, mine))
+        assert not any(other.step(theirs, others))
+        for run, reference, progress, wanted in zip(ours, theirs, mine, others, strict=True):
+            assert progress.losses[-1] == pytest.approx(wanted.losses[-1], rel=1e-9)
+            assert (progress.tokens, progress.padded_tokens) == (wanted.tokens, wanted.padded_tokens)
+            for name, tensor in run.tensors.items():
+                if not negligible(name, kind.form):
+                    close(tensor, reference.tensors[name], 1e-6)
+            run.load(copies(reference.snapshot()))
+
+
+@pytest.fixture
+def few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding so coarse that the first recording serves batches of very different lengths: tracing takes seconds."""
+
+    def coarse(count: int) -> int:
+        return 8 if count <= 8 else -(-count // 48) * 48
+
+    monkeypatch.setattr(filling, "rounded", coarse)
+    monkeypatch.setattr(graphs, "SEEN_BEFORE", 0)
+
+
+@pytest.mark.parametrize("case", KINDS)
+def test_replayed_steps_are_the_steps(case: str, few_shapes: None) -> None:
+    kind, backbone = packing(KINDS[case], 0.1 if case in FIRST else None)
+    recorder = Traced()
+    company = Company(recorder)
+    stepped(company, Company(), kind, backbone, 4, (0,))
+    assert company.graphs is not None and not company.graphs.broken
+    assert company.graphs.replays > recorder.records > 0
+
+
+@pytest.mark.parametrize("case", FIRST)
+def test_a_gang_of_unlike_trials_is_replayed(case: str, few_shapes: None) -> None:
+    kind, backbone = packing(KINDS[case], 0.1)
+    recorder = Traced()
+    company = Company(recorder)
+    stepped(company, Company(), kind, backbone, 6, (0, 1, 2))
+    assert company.graphs is not None and not company.graphs.broken
+    assert company.graphs.replays > recorder.records > 0
+
+
+def test_a_shape_is_recorded_once_it_was_seen() -> None:
+    kind, backbone = packing(KINDS[FIRST[0]])
+    recorder = Traced()
+    company = Company(recorder)
+    run, progress = kind.member(0, backbone, count=3), Progress()
+    replays = []
+    for _ in range(5):  # the same three examples at every step
+        company.step([run], [progress])
+        assert company.graphs is not None
+        replays.append(company.graphs.replays)
+    assert replays == [0] * graphs.SEEN_BEFORE + list(range(1, 6 - graphs.SEEN_BEFORE))
+    assert recorder.records == 1
+
+
+class Wrong(Traced):
+    """A recorder whose replays are off."""
+
+    def record(self, work: Work, inputs: list[Tensor]) -> Work:
+        replay = super().record(work, inputs)
+        return lambda: [1.01 * value for value in replay()]
+
+
+class Failing:
+    """A recorder of a device that cannot."""
+
+    def record(self, work: Work, inputs: list[Tensor]) -> Work:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
+
+
+@pytest.mark.parametrize(
+    ("recorder", "why"),
+    [(Wrong(), "differs by 0.0"), (Failing(), "(operation not permitted when stream is capturing)")],
+)
+def test_a_recording_that_fails_or_differs_is_not_used(
+    recorder: Any, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(graphs, "SEEN_BEFORE", 0)
+    kind, backbone = packing(KINDS[FIRST[1]])
+    company = Company(recorder)
+    stepped(company, Company(), kind, backbone, 3, (0,))
+    assert company.graphs is not None and company.graphs.broken and not company.graphs.replays
+    said = capsys.readouterr().err
+    assert why in said and said.count("trainer.graphs") == 1
+
+
+@pytest.mark.parametrize("case", KINDS)
+def test_fillers_change_nothing(case: str) -> None:
+    kind, backbone = packing(KINDS[case], 0.1)
+    stepped(Company(Never()), Company(), kind, backbone, graphs.SEEN_BEFORE, (0, 1, 2))
+
+
+@pytest.mark.parametrize("method", ["prompt_tuning", "fine_tuning"])
+def test_nothing_is_recorded_where_it_cannot_be(method: str) -> None:
+    backbone = load("tiny-t5")
+    backbone.packing = method == "fine_tuning"
+    run = make_fit("tiny-t5", METHODS[method](), backbone=backbone)
+    company = Company(Never())
+    company.step([run], [Progress()])
+    assert company.graphs is None
+
+
+@pytest.mark.parametrize("recorder", [None, Never()])
+@pytest.mark.parametrize("case", FIRST)
+def test_a_step_made_ready_ahead_is_the_step(case: str, recorder: Any) -> None:
+    kind, backbone = packing(KINDS[case], 0.1)
+    company = Company(recorder, ahead=True)
+    runs, progresses = [kind.member(n, backbone, steps=4) for n in (0, 1)], [Progress(), Progress()]
+    others, theirs = [kind.member(n, backbone, steps=4) for n in (0, 1)], [Progress(), Progress()]
+    other = Company(recorder, ahead=False)
+    for step in range(4):
+        made = company.ahead
+        assert (made is None) == (step == 0)
+        assert made is None or made.steps == [step, step]
+        company.step(runs, progresses)
+        other.step(others, theirs)
+        assert company.ahead is not made
+    assert company.ahead is None, "the last step has none behind it"
+    for run, reference, progress, wanted in zip(runs, others, progresses, theirs, strict=True):
+        assert progress.losses == wanted.losses
+        assert all(torch.equal(tensor, reference.tensors[name]) for name, tensor in run.tensors.items())
+
+
+def test_what_was_made_ready_is_not_taken_for_another_step(tmp_path: Path) -> None:
+    """A trial that leaves, and one whose step is not the next."""
+    kind, backbone = packing(KINDS[FIRST[0]])
+    company = Company(ahead=True)
+    runs, progresses = [kind.member(n, backbone, steps=9) for n in (0, 1)], [Progress(), Progress()]
+    company.step(runs, progresses)
+    assert company.ahead is not None
+    company.step(runs[:1], progresses[:1])
+    reference, progress = kind.member(0, backbone, steps=9), Progress()
+    for _ in range(2):
+        Company().step([reference], [progress])
+    assert progresses[0].losses == pytest.approx(progress.losses, rel=1e-12)
+    progresses[0].step = 5
+    company.step(runs[:1], progresses[:1])
+    assert company.ahead is not None and company.ahead.steps == [6]
+
+
+def numbers(limit: int) -> list[int]:
+    """4, 5, 6, 7, 8, 10, ...: three binary digits, then zeros."""
+    return sorted({first * 2**power for first in (4, 5, 6, 7) for power in range(12)} | {1, 2, 3})[:limit]
+
+
+def test_numbers_are_rounded_up() -> None:
+    listed = numbers(200)
+    for count in range(1, 3000):
+        assert rounded(count) == min(number for number in listed if number >= count)
+
+
+def batches_of(run: Fit, steps: int) -> list[Batch]:
+    return [training_batches([run.share(step)], 0, 1)[0] for step in range(steps)]
+
+
+@pytest.mark.parametrize("case", KINDS)
+def test_what_fillers_are(case: str) -> None:
+    """The batch's own rows stay, and every number that a shape depends on is one of the list."""
+    kind, backbone = packing(KINDS[case])
+    run = kind.member(1, backbone)
+    prompts = [run.method.injection(training=False).prompt_length]
+    for batch in batches_of(run, 6):
+        full, count = filled(batch, prompts), len(batch.ids)
+        assert len(full.ids) % batch.choices == 0 and len(full.ids) > count
+        assert batch.choices > 1 or len(full.ids) in numbers(60)
+        assert int(full.mask.sum()) + prompts[0] * len(full.ids) in numbers(60)
+        assert full.ids.shape[1] in numbers(60)
+        for one in fields(Batch):
+            own, made = getattr(batch, one.name), getattr(full, one.name)
+            if isinstance(own, Tensor):
+                wide = made[: len(own)]
+                assert torch.equal(wide[:, : own.shape[1]] if own.dim() > 1 else wide, own), one.name
+        lengths = full.mask.sum(1)
+        assert int(lengths.max()) == int(batch.mask.sum(1).max()), "fillers are no longer than real sequences"
+        if full.target_ids is not None:
+            assert int((full.target_ids != IGNORE).sum()) in numbers(60)
+            assert bool((full.target_ids != IGNORE).any(1).all())
+        elif kind.form == "text_to_text" and full.token_labels is not None:
+            said = full.token_labels != IGNORE
+            assert int(said.sum()) in numbers(60)
+            assert bool((said.sum(1) < lengths).all()), "there is a source before what is said"
+
+
+def test_values_are_mapped_with_what_they_share() -> None:
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
+    packed = Packed(mask, torch.arange(2))
+    site = Site(packed, packed, causal=True, width=4)
+    site.lay_out()
+    twice = mapped({"a": site, "b": packed}, lambda tensor: tensor * 2)
+    assert twice["a"] is not site and twice["a"].queries is twice["a"].keys is twice["b"]
+    assert torch.equal(twice["b"].counts, 2 * packed.counts) and packed.counts.tolist() == [2, 1]
+    assert torch.equal(twice["a"].groups[0].rows, 2 * site.groups[0].rows)
+    assert [tuple(one.shape) for one in tensors_of(site)] == [tuple(one.shape) for one in tensors_of(twice["a"])]
+    assert len({id(one) for one in tensors_of(site)}) == len(tensors_of(site))
+
+
+def test_graphs_of_one_structure_only() -> None:
+    """Batches of other shapes are other recordings."""
+    kind, backbone = packing(KINDS[FIRST[2]])
+    run = kind.member(0, backbone)
+    first, second = batches_of(run, 2)
+    injection = joined([run.method.injection(training=False)])
+    from repro.training.passes import ready
+
+    one = ready(run.adapter, first, injection, CPU, 1, fixed=True)
+    two = ready(run.adapter, second, injection, CPU, 1, fixed=True)
+    recordings = Graphs(run.adapter, Traced(), {})
+    divisor = torch.ones(1)
+    for item in (one, two):
+        for _ in range(graphs.SEEN_BEFORE):
+            assert recordings.gradients(item, injection, divisor) is None
