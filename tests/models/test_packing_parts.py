@@ -250,6 +250,17 @@ def test_packed_bfloat16_is_near_float32(name):
         assert away[0] < 3 * away[1] + 1e-3
 
 
+def test_a_table_of_relative_positions_stays_where_it_is():
+    """A pass that was recorded as a CUDA graph goes on reading it there, also when longer sequences have come."""
+    bias = tiny("t5").bias["encoder"]
+    first = bias(5, torch.float32)
+    wanted, place = first.clone(), first.data_ptr()
+    longer = bias(100, torch.float32)
+    assert bias(5, torch.float32).data_ptr() == place != longer.data_ptr()
+    assert torch.equal(bias(5, torch.float32), wanted)
+    assert torch.equal(longer[:, :, :5, :5], wanted)
+
+
 # Absorbed keys and values ---------------------------------------------------------------------------------------------
 
 

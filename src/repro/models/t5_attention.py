@@ -18,9 +18,10 @@ from transformers.models.t5.modeling_t5 import eager_attention_forward as eager_
 from repro.models.injection import attached, drop_shares, site_of
 from repro.models.packing import Group, Packed, Site
 
-_TABLE = "repro_bias_table"
+_TABLES = "repro_bias_tables"
 STEP = 64
-"""The table of a longest sequence serves all shorter ones; lengths are rounded up to this."""
+"""A table serves all lengths up to the next multiple of this. None is dropped for a longer one: a recorded pass
+(`training.graphs`) goes on reading it where it lies."""
 
 
 class PackedT5Attention(T5Attention):  # type: ignore[misc]
@@ -47,20 +48,23 @@ class PackedT5Attention(T5Attention):  # type: ignore[misc]
 
 
 def relative_bias(module: Any) -> Callable[[int, torch.dtype], Tensor]:
-    """Length T to the bias [1, H, T, T] of a stack's first attention module, kept while its table is frozen."""
+    """Length T to the bias [1, H, T, T] of a stack's first attention module, kept while its weight is frozen."""
 
     def bias(length: int, dtype: torch.dtype) -> Tensor:
         weight = module.relative_attention_bias.weight
         if weight.requires_grad:
             return module.compute_bias(length, length).to(dtype)
         version = (weight.data_ptr(), weight._version, dtype)
-        kept = module.__dict__.get(_TABLE)
-        if kept is None or kept[0] != version or kept[1].shape[2] < length:
-            longest = -(-length // STEP) * STEP
+        tables: dict[int, Tensor]
+        known, tables = module.__dict__.get(_TABLES, (None, {}))
+        if known != version:
+            tables = {}
+            module.__dict__[_TABLES] = (version, tables)
+        longest = -(-length // STEP) * STEP
+        if longest not in tables:
             with torch.no_grad():
-                kept = (version, module.compute_bias(longest, longest).to(dtype).contiguous())
-            module.__dict__[_TABLE] = kept
-        return kept[1][:, :, :length, :length]
+                tables[longest] = module.compute_bias(longest, longest).to(dtype).contiguous()
+        return tables[longest][:, :, :length, :length]
 
     return bias
 
