@@ -267,8 +267,8 @@ def poisoned(run: Fit, at: int) -> Fit:
     """The run's own rows get a loss of NaN at one step (counted from 1), wherever they stand."""
     inner, key = run.adapter.losses, run.share(at - 1)
 
-    def losses(batch: Any, injection: Any) -> RowLoss:
-        found = inner(batch, injection)
+    def losses(batch: Any, injection: Any, **given: Any) -> RowLoss:
+        found = inner(batch, injection, **given)
         mine = {key.row_key(place, 0) for place in range(len(key.examples))}
         if batch.draws is None:
             return found
@@ -408,11 +408,11 @@ def test_a_step_that_memory_does_not_hold_is_cut_further() -> None:
         run.adapter = runs[0].adapter
     inner, sizes = runs[0].adapter.losses, []
 
-    def losses(batch: Any, injection: Any) -> RowLoss:
+    def losses(batch: Any, injection: Any, **given: Any) -> RowLoss:
         sizes.append(len(batch.ids))
         if len(batch.ids) > 2:
             raise torch.OutOfMemoryError("no room")
-        return inner(batch, injection)
+        return inner(batch, injection, **given)
 
     runs[0].adapter.losses = losses  # type: ignore[method-assign]
     progresses, others = [Progress() for _ in runs], [Progress() for _ in runs]

@@ -107,9 +107,9 @@ def test_the_backbone_is_in_train_mode_only_where_dropout_asks_for_it(tmp_path: 
     run, modes, inner = small(steps=4, dropout=dropout, dtype="float32"), [], None
     inner, steps = run.adapter.losses, []
 
-    def losses(batch: Any, injection: Any) -> RowLoss:
+    def losses(batch: Any, injection: Any, **given: Any) -> RowLoss:
         modes.append((run.adapter.backbone.model.training, torch.is_grad_enabled()))
-        steps.append(inner(batch, injection))
+        steps.append(inner(batch, injection, **given))
         return steps[-1]
 
     run.adapter.losses = losses  # type: ignore[method-assign]
@@ -155,8 +155,8 @@ def poison(run: Fit, step: int, change: Callable[[Tensor], Tensor]) -> dict[str,
     """Change the loss of one step (counted from 1); gives a dict that gets the tensors before that step."""
     inner, state = run.adapter.losses, {}
 
-    def losses(batch: Any, injection: Any) -> RowLoss:
-        found = inner(batch, injection)
+    def losses(batch: Any, injection: Any, **given: Any) -> RowLoss:
+        found = inner(batch, injection, **given)
         if torch.is_grad_enabled() and run.optimiser.count == step - 1:
             state.setdefault("before", copies(run.snapshot()))
             return RowLoss(change(found.total), found.count)
