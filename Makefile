@@ -16,6 +16,8 @@ DATA ?= $(firstword $(wildcard $(REPRO_DATA_ROOT) ../shared/data) data)
 export REPRO_DATA_ROOT := $(DATA)
 # One thread a process: two test processes with two threads each wait for each other.
 TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+# Two processes have a half of the tests each, so a file's fixtures are made once; who is done first takes of the other's.
+SHARED := -n 2 --dist worksteal
 METHODS := fine_tuning prompt_tuning p_tuning_v2
 
 help: ## list the targets
@@ -47,10 +49,10 @@ types: $(VENV)/.ready ## mypy over src
 	$(BIN)/mypy
 
 test: $(VENV)/.models ## all tests that this machine can run
-	$(TESTS) -n 2 -q
+	$(TESTS) $(SHARED) -q
 
 test-fast: $(VENV)/.ready ## tests without real data, real models or smoke runs
-	$(TESTS) -n 2 -q -m "not real and not smoke and not mini"
+	$(TESTS) $(SHARED) -q -m "not real and not smoke and not mini"
 
 # Where the miniature's own run goes: the committed reference is results/mini, and nothing in it is run again.
 MINI := $(if $(filter file,$(origin RESULTS)),my-mini,$(RESULTS))

@@ -1,6 +1,6 @@
 """What several test files share: made-up data in the official formats, composed trials, commands and real processes.
 
-Nothing here applies by itself: a test asks for a fixture by its name.
+Nothing here but the order of tests applies by itself: a test asks for a fixture by its name.
 """
 
 from __future__ import annotations
@@ -43,6 +43,20 @@ QUICK = (
     *("trainer.device=cpu",),
 )
 """Overrides that let any tiny model finish a trial in a moment."""
+
+
+FIRST = ("tests/miniature/test_short.py", "tests/jobs/test_on_slurm.py", "tests/sweeps/", "tests/test_conf.py")
+"""What takes long in one test, so that no process is left with it at the end; then what composes the same trials, which
+a process keeps (repro.sweeps.trials), beside each other."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Those of FIRST before all others, which stay in their order."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((number for number, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST))
+
+    items.sort(key=rank)
 
 
 # Made-up data --------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from repro.composing import note_given
 from repro.config import resolved, run_key
 from repro.errors import ConfigError
+from repro.sweeps.trials import Composer
 from repro.validation import form_of, lookup, validate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,6 +99,8 @@ def test_a_file_without_a_command_is_noticed(text: str) -> None:
 
 
 ALL = [path.relative_to(CONF).with_suffix("").as_posix() for path in sorted(CONF.rglob("*.yaml"))]
+OTHERS = [file for file in ALL if not file.startswith("recipe/")]
+"""Each recipe is composed once, for its first line and for what it says: test_every_recipe_..."""
 
 
 @pytest.fixture(scope="module")
@@ -120,24 +123,22 @@ def commanded(composed: Callable[..., Any]) -> Callable[[str], tuple[dict[str, A
     return make
 
 
-@pytest.mark.parametrize("file", ALL)
+def has_target(file: str) -> None:
+    """The Makefile has the target that a file's first line names."""
+    target = command_of((CONF / f"{file}.yaml").read_text(encoding="utf-8"))[1]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"the Makefile has no target {target}"
+
+
+@pytest.mark.parametrize("file", OTHERS)
 def test_the_first_line_says_which_command_runs_the_file(file: str, commanded: Callable[[str], Any]) -> None:
     found = commanded(file)
     if found is None:
-        target = command_of((CONF / f"{file}.yaml").read_text(encoding="utf-8"))[1]
-        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"the Makefile has no target {target}"
+        has_target(file)
         return
     choices, _ = found
     group, _, name = file.partition("/")
-    if group == "recipe":
-        paper, _, cell = name.partition("/")
-        method, model, task = choices["method"], choices["model"], choices["task"]
-        assert cell == f"{method}/{model}/{task}" or cell.startswith(f"{method}/default"), (
-            "the command runs another recipe"
-        )
-        assert choices[f"recipe/{paper}@_global_"] == f"{method}/{model}/{task}"
-    elif group == "hydra":  # Hydra's own groups are two levels deep
+    if group == "hydra":  # Hydra's own groups are two levels deep
         kind, _, value = name.partition("/")
         assert choices[f"{group}/{kind}"] == value, "the command runs another file"
     elif name:
@@ -225,29 +226,39 @@ def cell(name: str) -> tuple[str, str, str, str] | None:
     return (parts[0], parts[1], parts[2], parts[3]) if len(parts) == 4 else None
 
 
+def trial_of(name: str) -> dict[str, str]:
+    """The trial of a recipe's first line; for a `make`, that of its cell or of one that takes it."""
+    words, target = command_of((CONF / "recipe" / f"{name}.yaml").read_text(encoding="utf-8"))
+    if target is None:
+        return dict(word.split("=", 1) for word in words)
+    has_target(f"recipe/{name}")
+    found = cell(name) or cell(taking(name))
+    assert found is not None
+    return dict(zip(("method", "model", "task"), found[1:], strict=True))
+
+
+def taking(name: str) -> str:
+    """A cell's recipe that includes what several share."""
+    others = [other for other in files("recipe") if f"/recipe/{name}@" in str(raw("recipe", other).get("defaults"))]
+    others = [other for other in others if cell(other) is not None]  # not another shared file
+    assert others, "no cell's recipe includes this file"
+    return others[0]
+
+
 @each("recipe")
-def test_every_recipe_is_taken_by_its_cell_and_names_its_sources(
-    group: str, name: str | None, composed: Callable[..., Any], commanded: Callable[[str], Any]
-) -> None:
+def test_every_recipe_is_run_by_its_first_line_and_names_its_sources(group: str, name: str | None) -> None:
+    """Composed by Hydra, as `repro plan` has it: the trials of tests/sweeps/test_coverage.py are not composed twice."""
     from repro.papers import registry
 
     if name is None:
         return
-    trial, found = commanded(f"recipe/{name}"), cell(name)
-    if found is None:  # shared: some recipe must include it
-        taking = [other for other in files("recipe") if f"/recipe/{name}@" in str(raw("recipe", other).get("defaults"))]
-        taking = [other for other in taking if cell(other) is not None]  # not another shared file
-        assert taking, "no cell's recipe includes this file"
-        found = cell(taking[0])
-        assert found is not None
-        trial = commanded(f"recipe/{taking[0]}")
-    folder, method, model, task = found
+    if cell(name) is None:
+        taking(name)
+    plain = checked(Composer().plain(trial_of(name)))
+    method, model, task = (plain[part]["name"] for part in ("method", "model", "task"))
+    folder, _, place = name.partition("/")
+    assert place == f"{method}/{model}/{task}" or place.startswith(f"{method}/default"), "it runs another recipe"
     assert method in files("method") and model in files("model") and task in files("task")
-    if trial is None:
-        config = composed(f"method={method}", f"model={model}", f"task={task}", hydra=True)
-        trial = dict(config.hydra.runtime.choices), checked(config)
-    choices, plain = trial
-    assert choices[f"recipe/{folder}@_global_"] == f"{method}/{model}/{task}"
     recipe = plain["recipe"]
     assert recipe["name"]
     assert recipe["paper"] is None or recipe["paper"] in registry.papers()
@@ -260,6 +271,15 @@ def test_every_recipe_is_taken_by_its_cell_and_names_its_sources(
     for key, value in values(OmegaConf.to_container(raw("recipe", name))):
         if not key.startswith(("defaults", "recipe.")) and name.endswith(task):
             assert lookup(plain, key) == value, key
+
+
+@pytest.mark.parametrize("folder", sorted(path.name for path in (CONF / "recipe").iterdir()))
+def test_a_recipe_is_taken_by_the_name_of_its_cell(folder: str, composed: Callable[..., Any]) -> None:
+    """One of each folder, by Hydra's own account of what it chose; conf/config.yaml has the rule."""
+    name = next(name for name in files("recipe") if name.startswith(f"{folder}/") and cell(name) is not None)
+    _, method, model, task = name.split("/")
+    config = composed(f"method={method}", f"model={model}", f"task={task}", hydra=True)
+    assert config.hydra.runtime.choices[f"recipe/{folder}@_global_"] == f"{method}/{model}/{task}"
 
 
 def values(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

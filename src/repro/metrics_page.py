@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import repro.metrics
-from repro.composing import compose, conf_dir, options
+from repro.composing import conf_dir
+from repro.task_configs import task_config, task_names
 
 PERCENT = "percent"
 _GENERAL = ("test_metrics_import_light", "test_score_split", "test_evaluate")
@@ -78,12 +79,10 @@ def metrics() -> Iterator[tuple[str, Any]]:
 @cache
 def tasks() -> Mapping[str, tuple[str, ...]]:
     """{`_target_`: names of the tasks in conf/task that use it, sorted}."""
-    from omegaconf import OmegaConf
-
     found = defaultdict(set)
-    for name in options("task"):
-        task: Any = OmegaConf.to_container(compose([f"task={name}", "model=tiny-t5"]).task)
-        own = [task, *(task.get("parts") or {}).values()]
+    for name in task_names():
+        task = task_config(name, "")
+        own = [task, *task["parts"].values()]
         for metric in (one for part in own for key in ("metrics", "also_metrics") for one in part.get(key) or ()):
             found[metric["_target_"]].add(name)
     return {target: tuple(sorted(names)) for target, names in found.items()}
