@@ -45,9 +45,12 @@ QUICK = (
 """Overrides that let any tiny model finish a trial in a moment."""
 
 
-FIRST = ("tests/miniature/test_short.py", "tests/jobs/test_on_slurm.py", "tests/sweeps/", "tests/test_conf.py")
-"""What takes long in one test, so that no process is left with it at the end; then what composes the same trials, which
-a process keeps (repro.sweeps.trials), beside each other."""
+FIRST = (
+    *("tests/miniature/test_short.py", "tests/jobs/test_on_slurm.py", "tests/training/test_sharding.py"),
+    *("tests/test_faults.py", "tests/sweeps/", "tests/test_conf.py"),
+)
+"""What takes long in one test or fixture, so that no process is left with it at the end or makes it twice; then what
+composes the same trials, which a process keeps (repro.sweeps.trials), beside each other."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -489,9 +492,15 @@ for line in sys.stdin:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdin = open(0)
     sys.argv = ["repro", *request["arguments"]]
+    if request["code"] is not None:
+        os.environ.clear()
+        os.environ.update(request["environment"])
     code = 1
     try:
-        runpy.run_module("repro", run_name="__main__")
+        if request["code"] is None:
+            runpy.run_module("repro", run_name="__main__")
+        else:
+            exec(request["code"], {"__name__": "__main__"})
     except SystemExit as end:
         code = end.code or 0
     except BaseException:
@@ -563,13 +572,17 @@ def _stem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen
 
 @pytest.fixture
 def start(_stem: subprocess.Popen[str], tmp_path: Path) -> Callable[..., Process]:
-    """start(*arguments, cwd=) -> Process: `python -m repro *arguments` in a process of its own."""
+    """start(*arguments, cwd=, code=) -> Process: `python -m repro *arguments` in a process of its own.
+
+    With `code` that is run instead, in this process's environment, as `python -c` would.
+    """
     count = iter(range(1000))
 
-    def begin(*arguments: str, cwd: Path = tmp_path) -> Process:
+    def begin(*arguments: str, cwd: Path = tmp_path, code: str | None = None) -> Process:
         number = next(count)
         out, err = tmp_path / f"process-{number}.out", tmp_path / f"process-{number}.err"
-        request = {"cwd": str(cwd), "arguments": list(arguments), "out": str(out), "err": str(err)}
+        request = {"cwd": str(cwd), "arguments": list(arguments), "out": str(out), "err": str(err), "code": code}
+        request |= {"environment": dict(os.environ)} if code is not None else {}
         return Process(_stem, int(_ask(_stem, request)), out, err)
 
     return begin

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,16 +246,22 @@ def record_and_prompt(folder: Path, key: str) -> tuple[dict[str, Any], bytes]:
 @pytest.mark.smoke
 @pytest.mark.parametrize(("gang", "name"), [("1", "SIGUSR2"), ("auto", "SIGTERM")])
 def test_a_warned_job_saves_goes_back_and_ends_as_if_nothing_had_been(
-    job: Any, asked: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gang: str, name: str
+    job: Any,
+    asked: Callable[..., Any],
+    start: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    gang: str,
+    name: str,
 ) -> None:
     """The real signal in a real process; the scheduler's part is played by hand. One trial after another ends bit for
     bit as an undisturbed one; a gang to the tolerance of docs/gangs.md, since sums have another order in it."""
     trials = [asked(f"seed={seed}", f"trainer.gang={gang}", *STEPS) for seed in (1, 2)]
     made = job(*trials)
-    command = [sys.executable, "-c", DISTURBED.format(step=6, signal=name), str(made.file)]
-    warned = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert warned.returncode == Interrupted.exit_code, warned.stderr
-    assert f"{name}: job 7_3 is put back" in warned.stderr
+    disturbed = DISTURBED.format(step=6, signal=name)
+    warned = start(str(made.file), code=disturbed).end()
+    assert warned.code == Interrupted.exit_code, warned.err
+    assert f"{name}: job 7_3 is put back" in warned.err
     steps = [6, None if gang == "1" else 5]  # in a gang the second joins when the first has made a step
     states = States(tmp_path / "results", tmp_path / "runs", {}, {})
     for trial, step in zip(trials, steps, strict=True):
@@ -269,9 +273,9 @@ def test_a_warned_job_saves_goes_back_and_ends_as_if_nothing_had_been(
     assert made.attempts.all()[-1]["reached"] == [0, sum(step or 0 for step in steps)]
 
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert again.returncode == 0, again.stderr
-    assert "seed 1: step 7/12" in again.stderr and f"seed 2: step {(steps[1] or 0) + 1}/12" in again.stderr
+    again = start(str(made.file), code=disturbed).end()
+    assert again.code == 0, again.err
+    assert "seed 1: step 7/12" in again.err and f"seed 2: step {(steps[1] or 0) + 1}/12" in again.err
     from repro.runner import run
 
     here = tmp_path / "here" / "results"

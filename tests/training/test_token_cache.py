@@ -182,7 +182,9 @@ def _encode_often(folder: str) -> bool:
 
 
 def test_processes_that_write_and_remove_the_same_files_do_not_disturb_each_other(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["repro.training.token_cache"])  # torch is imported once for the three
+    with context.Pool(3) as pool:
         assert pool.map(_encode_often, [str(tmp_path)] * 3) == [True] * 3
 
 
