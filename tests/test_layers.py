@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "method_config": set(),
     "task_config": set(),
     "methods_page": {"composing", "config", "errors", "method_config", "validation"},
-    "metrics_page": {"composing", "metrics"},
+    "metrics_page": {"composing", "metrics", "task_configs"},
     "rescoring": {"composing", "metrics", "store", "errors"},
     "stats": {"config", "errors"},
     "methods": {"config", "errors"},
