@@ -13,7 +13,7 @@ IGNORE = -100
 """Label of a position that carries no loss."""
 
 BOS, SOURCE, SEPARATOR, TARGET, PAD = 0.0, 1.0, 1.4, 2.0, 9.0
-"""Order keys of tokens: a prompt is placed by its own key between them (`models.base.place`)."""
+"""Order keys of tokens: a prompt is placed by its own key between them (`models.places`)."""
 
 
 @dataclass(frozen=True)

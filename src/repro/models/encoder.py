@@ -14,14 +14,10 @@ from repro.methods.base import Injection
 from repro.methods.keyed_dropout import site_number
 from repro.models.base import (
     Backbone,
-    Placed,
-    Places,
     Reading,
     RowLoss,
     constant,
     head_logits,
-    place,
-    places_of,
     rows_or_none,
     within_spans,
 )
@@ -29,6 +25,7 @@ from repro.models.batch import IGNORE, Batch
 from repro.models.encoding import Encode
 from repro.models.packer import inputs_of, packs, sites_of
 from repro.models.packing import Packed
+from repro.models.places import Placed, Places, place, places_of
 from repro.models.span_encoding import SpanOptions, WindowAnswer, window_answer
 from repro.models.vocabulary import likeliest
 

@@ -249,37 +249,13 @@ class Site:
             for first, end in runs(self.queries.lengths, self.keys.lengths, self.width, self.call)
         )
 
-    def forget(self) -> None:
-        """Make masks anew: those that were made belong to a pass before."""
-        self._masks.clear()
-        if self.read is not None:
-            self.of_read.forget()
-
     def lay_out(self) -> None:
-        """Compute now what depends on the values of tensors, so that nothing will once they are on a GPU."""
+        """Before a pass: compute now what depends on the values of tensors, so that nothing will once they are on a GPU;
+        masks that a pass before has made are forgotten."""
+        self._masks.clear()
         assert self.groups and self.query_tokens and self.key_tokens
         if self.read is not None:
             self.of_read.lay_out()
-
-    @property
-    def longest(self) -> tuple[int, int]:
-        """The most queries and keys of a sequence, or of any that a fixed site may have."""
-        one, other = self.queries, self.keys
-        return (one.width, other.width) if self.fixed else (max(one.lengths), max(other.lengths))
-
-    def behind(self, prefix: int) -> Tensor:
-        """[N x prefix + S] which row of [prefixes of all sequences; keys] stands at each place where every sequence's
-        keys come behind its prefix."""
-        keys, count = self.keys, len(self.keys.counts)
-        device = keys.sequence.device
-        begins = keys.counts.cumsum(0) - keys.counts + prefix * torch.arange(count, device=device)
-        tokens = torch.arange(len(keys.sequence), device=device)
-        found = torch.empty(count * prefix + len(tokens), dtype=torch.long, device=device)
-        found[tokens + prefix * (keys.sequence + 1)] = count * prefix + tokens
-        found[(begins[:, None] + torch.arange(prefix, device=device)).flatten()] = torch.arange(
-            count * prefix, device=device
-        )
-        return found
 
     @cached_property
     def query_tokens(self) -> list[int]:

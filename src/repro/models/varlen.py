@@ -9,7 +9,7 @@ does; as that is a property of the kernel and not of its interface, each process
 
 from __future__ import annotations
 
-import sys
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from repro.models.packing import Site, take
-from repro.saying import say
+from repro.models.packing import Packed, Site, take
 
 if TYPE_CHECKING:
     from repro.models.injection import Prefix
@@ -43,7 +42,7 @@ def applies(query: Tensor, site: Site, prefix: Prefix | None, base: str, dropout
 
 @cache
 def right(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the device has the kernel for this precision and it agrees with plain attention; says why not."""
+    """Whether the device has the kernel for this precision and it agrees with plain attention; warns if not."""
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     try:
@@ -54,7 +53,7 @@ def right(device: torch.device, dtype: torch.dtype) -> bool:
         if worst <= TOLERANCE:
             return True
         reason = f"it differs from plain attention by {worst:.3g}"
-    say(f"variable-length attention cannot be used here ({reason}): attention is padded instead.", sys.stderr)
+    warnings.warn(f"variable-length attention cannot be used here ({reason}): it is padded instead", stacklevel=2)
     return False
 
 
@@ -95,13 +94,13 @@ def attention(
 ) -> Tensor:
     """Queries [U, H, Dh] over keys [S, heads, Dh], each sequence's behind its trial's prefix: [U, H, Dh]."""
     asked, read = site.queries.counts, site.keys.counts
-    most_asked, most_read = site.longest
+    most_asked, most_read = (_longest(one, site) for one in (site.queries, site.keys))
     begins, length = starts(read), 0
     if prefix is not None:
         rows = site.queries.owners
         fronts = prefix.select(rows).expanded(len(rows), key.dtype)  # N heads P Dh
         length = fronts[0].shape[2]
-        places = site.behind(length)
+        places = behind(site.keys, length)
         key, value = (
             take(torch.cat([front.transpose(1, 2).flatten(0, 1), own]), places)
             for front, own in zip(fronts, (key, value), strict=True)
@@ -113,3 +112,21 @@ def attention(
         window_size=(-1, 0) if site.causal else (-1, -1),
         enable_gqa=query.shape[1] != key.shape[1],
     )
+
+
+def _longest(packed: Packed, site: Site) -> int:
+    """Tokens of the longest sequence, or of any that a fixed site may have."""
+    return packed.width if site.fixed else max(packed.lengths)
+
+
+def behind(keys: Packed, prefix: int) -> Tensor:
+    """[N x prefix + S] which row of [prefixes of all sequences; keys] stands at each place where every sequence's keys
+    come behind its prefix."""
+    count, device = len(keys.counts), keys.sequence.device
+    begins = keys.counts.cumsum(0) - keys.counts + prefix * torch.arange(count, device=device)
+    tokens = torch.arange(len(keys.sequence), device=device)
+    found = torch.empty(count * prefix + len(tokens), dtype=torch.long, device=device)
+    found[tokens + prefix * (keys.sequence + 1)] = count * prefix + tokens
+    fronts = (begins[:, None] + torch.arange(prefix, device=device)).flatten()
+    found[fronts] = torch.arange(count * prefix, device=device)
+    return found

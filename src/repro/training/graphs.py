@@ -123,7 +123,7 @@ class Graphs:
 
         def work() -> list[Tensor]:
             for site in (own.one.reading.sites or {}).values():
-                site.forget()
+                site.lay_out()
             share = losses(self._adapter, own.one, own.injection, own.divisor, None, self._z)
             found = torch.autograd.grad(share.sum(), leaves, allow_unused=True)
             used[:] = [gradient is not None for gradient in found]
