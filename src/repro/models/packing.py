@@ -250,7 +250,7 @@ class Site:
         )
 
     def lay_out(self) -> None:
-        """Before a pass: compute now what depends on the values of tensors, so that nothing will once they are on a GPU;
+        """Before a pass: compute now what depends on values of tensors, so that nothing will once they are on a GPU;
         masks that a pass before has made are forgotten."""
         self._masks.clear()
         assert self.groups and self.query_tokens and self.key_tokens
