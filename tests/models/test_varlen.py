@@ -54,7 +54,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         seen.append(len(args[1]))
         return looped(*args, **kwargs)
 
-    monkeypatch.setattr(varlen, "right", lambda device, dtype: True)
+    monkeypatch.setattr(varlen, "right", lambda *facts: True)
     monkeypatch.setattr(varlen, "kernel", kernel)
     yield seen
 
@@ -115,7 +115,7 @@ def test_losses_and_gradients_are_those_of_padded_attention(
     injection = injection_for(bone, prefix, (P, P))
 
     def computed() -> tuple[Tensor, list[Tensor]]:
-        one = ready(adapter, batch, injection, CPU, 2, fixed)
+        one = ready(adapter, batch, injection, CPU, [injection.prompt_length] * 2, fixed)
         assert one.fixed == fixed
         total = adapter.losses(one.reading.batch, injection, reading=one.reading).total[:4]
         return total, gradients(total, injection)
@@ -124,7 +124,7 @@ def test_losses_and_gradients_are_those_of_padded_attention(
     # T5's stacks have a bias, and its cross-attention reads short targets without keys and values: all are padded.
     assert bool(calls) is (name != "tiny-t5")
     calls.clear()
-    monkeypatch.setattr(varlen, "right", lambda device, dtype: False)
+    monkeypatch.setattr(varlen, "right", lambda *facts: False)
     theirs, other = computed()
     assert not calls
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
@@ -147,6 +147,7 @@ def test_the_kernel_is_compared_before_it_is_used(monkeypatch: pytest.MonkeyPatc
         if window_size == (-1, -1):
             return looped(*args, window_size=window_size, **kwargs)
         query, key, value, begins, key_begins, *_ = args
+        key, value = (states.repeat_interleave(query.shape[1] // key.shape[1], 1) for states in (key, value))
         made = []
         for index in range(len(begins) - 1):
             asked = query[begins[index] : begins[index + 1]].transpose(0, 1)
@@ -156,8 +157,17 @@ def test_the_kernel_is_compared_before_it_is_used(monkeypatch: pytest.MonkeyPatc
         return torch.cat(made, 1).transpose(0, 1)
 
     for causal in (False, True):
-        assert varlen.difference(CPU, torch.bfloat16, causal, looped) < varlen.TOLERANCE
-    assert varlen.difference(CPU, torch.bfloat16, True, at_first_key) > 10 * varlen.TOLERANCE
+        for heads in ((2, 2, 64), (4, 2, 16)):
+            assert varlen.difference(CPU, torch.bfloat16, causal, *heads, looped) < varlen.TOLERANCE
+    assert varlen.difference(CPU, torch.bfloat16, True, 2, 2, 64, at_first_key) > 10 * varlen.TOLERANCE
+
+
+def test_the_gradients_are_compared_too() -> None:
+    def half(*args: Any, **kwargs: Any) -> Tensor:
+        out = looped(*args, **kwargs)
+        return out.detach() + (out - out.detach()) / 2
+
+    assert varlen.difference(CPU, torch.float32, False, 2, 2, 64, half) > 10 * varlen.TOLERANCE
 
 
 @pytest.mark.parametrize("works", [True, False])
@@ -165,18 +175,19 @@ def test_a_device_whose_kernel_fails_is_told(works: bool, monkeypatch: pytest.Mo
     def broken(*args: Any, **kwargs: Any) -> Tensor:
         raise RuntimeError("no kernel image is available\nfor this device")
 
-    def difference(device: Any, dtype: Any, causal: bool) -> float:
+    def difference(device: Any, dtype: Any, causal: bool, *heads: int) -> float:
         return 0.001 if works else float(broken())
 
     monkeypatch.setattr(varlen, "difference", difference)
     varlen.right.cache_clear()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        assert varlen.right(torch.device("cuda", 0), torch.bfloat16) is works
+        assert varlen.right(torch.device("cuda", 0), torch.bfloat16, 2, 2, 64) is works
     assert [str(one.message) for one in said] == [
         "variable-length attention cannot be used here (no kernel image is available): it is padded instead"
     ] * (not works)
-    assert varlen.right(CPU, torch.bfloat16) is False and varlen.right(torch.device("cuda", 0), torch.float32) is False
+    assert varlen.right(CPU, torch.bfloat16, 2, 2, 64) is False
+    assert varlen.right(torch.device("cuda", 0), torch.float32, 2, 2, 64) is False
     varlen.right.cache_clear()
 
 

@@ -5,6 +5,7 @@ had, and repeats the operations, whatever these tensors hold by then. So a numbe
 the operations shows, as it would in a CUDA graph, and so does an operation that a CUDA graph cannot have.
 """
 
+import random
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -19,8 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from repro.methods.joining import joined
-from repro.models.batch import IGNORE, Batch
-from repro.models.moving import mapped, tensors_of
+from repro.models.batch import IGNORE, Batch, Encoded, collate
+from repro.models.moving import mapped, pinnable, tensors_of
 from repro.models.packing import Packed, Site
 from repro.training import filling, graphs
 from repro.training.batching import training_batches
@@ -28,6 +29,7 @@ from repro.training.checkpoint import Progress
 from repro.training.filling import filled, rounded
 from repro.training.fit import Fit
 from repro.training.graphs import Graphs, Work
+from repro.training.passes import ready
 from repro.training.step import Company
 
 CPU = torch.device("cpu")
@@ -77,7 +79,7 @@ class Traced:
     def __init__(self) -> None:
         self.records = 0
 
-    def record(self, work: Work, inputs: list[Tensor]) -> Work:
+    def record(self, work: Work) -> Work:
         """As `graphs.Recorder`."""
         tape = Tape()
         with tape:
@@ -89,7 +91,7 @@ class Traced:
 class Never:
     """Records nothing: passes are filled up and computed."""
 
-    def record(self, work: Work, inputs: list[Tensor]) -> Work:
+    def record(self, work: Work) -> Work:
         raise AssertionError("nothing is recorded before it was seen often")
 
 
@@ -125,6 +127,7 @@ def few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
         return 8 if count <= 8 else -(-count // 48) * 48
 
     monkeypatch.setattr(filling, "rounded", coarse)
+    monkeypatch.setattr(filling, "LEAST", 200)
     monkeypatch.setattr(graphs, "SEEN_BEFORE", 0)
 
 
@@ -133,7 +136,7 @@ def test_replayed_steps_are_the_steps(case: str, few_shapes: None) -> None:
     kind, backbone = packing(KINDS[case], 0.1 if case in FIRST else None)
     recorder = Traced()
     company = Company(recorder)
-    stepped(company, Company(), kind, backbone, 4, (0,))
+    stepped(company, Company(), kind, backbone, 8, (0,))
     assert company.graphs is not None and not company.graphs.broken
     assert company.graphs.replays > recorder.records > 0
 
@@ -165,15 +168,15 @@ def test_a_shape_is_recorded_once_it_was_seen() -> None:
 class Wrong(Traced):
     """A recorder whose replays are off."""
 
-    def record(self, work: Work, inputs: list[Tensor]) -> Work:
-        replay = super().record(work, inputs)
+    def record(self, work: Work) -> Work:
+        replay = super().record(work)
         return lambda: [1.01 * value for value in replay()]
 
 
 class Failing:
     """A recorder of a device that cannot."""
 
-    def record(self, work: Work, inputs: list[Tensor]) -> Work:
+    def record(self, work: Work) -> Work:
         raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
 
 
@@ -270,6 +273,7 @@ def test_what_fillers_are(case: str) -> None:
     prompts = [run.method.injection(training=False).prompt_length]
     for batch in batches_of(run, 6):
         full, count = filled(batch, prompts), len(batch.ids)
+        assert full is not None
         assert len(full.ids) % batch.choices == 0 and len(full.ids) > count
         assert batch.choices > 1 or len(full.ids) in numbers(60)
         assert int(full.mask.sum()) + prompts[0] * len(full.ids) in numbers(60)
@@ -288,6 +292,86 @@ def test_what_fillers_are(case: str) -> None:
             said = full.token_labels != IGNORE
             assert int(said.sum()) in numbers(60)
             assert bool((said.sum(1) < lengths).all()), "there is a source before what is said"
+
+
+def short(lengths: Sequence[int], rows: Sequence[int], target: int = 2) -> Batch:
+    items = [Encoded(tuple(range(5, 5 + n)), n, target_ids=(3,) * target) for n in lengths]
+    return collate(items, 0, rows)
+
+
+@pytest.mark.parametrize("prompt", [0, 20, 100, 128, 512])
+def test_fillers_that_cost_too_much_are_left_out(prompt: int) -> None:
+    """Each brings a prompt: short inputs behind long prompts would need ever more of them."""
+    full = filled(short((14,) * 16, [0] * 16), [prompt])
+    assert (full is None) == (prompt >= 100)
+    if full is not None:
+        tokens = [int(batch.mask.sum()) + prompt * len(batch.ids) for batch in (short((14,) * 16, [0] * 16), full)]
+        assert tokens[1] <= 1.5 * max(512, tokens[0])
+
+
+def test_fillers_have_positions() -> None:
+    """A table of 512 rows serves trial 0 with its long prompt and trial 1 with its long inputs: no filler is longer
+    than a row that there is."""
+    for draw in range(200):
+        generator = random.Random(draw)
+        rows = [draw % 2 for draw in range(generator.randint(2, 12))]
+        lengths = [generator.randint(20, 508 if row else 412) for row in rows]
+        prompts = [100, 4]
+        full = filled(short(lengths, rows, 4), prompts)
+        if full is not None:
+            each = full.mask.sum(1) + torch.tensor(prompts)[full.rows]
+            assert int(each.max()) == int(each[: len(rows)].max()) <= 512
+
+
+def test_what_is_pinned_has_a_place_for_every_element() -> None:
+    """`arange` expanded over rows, as placement `template` has it: pinning copies it stride by stride."""
+    where = torch.arange(5).expand(3, -1)
+    assert not where.is_contiguous() and pinnable(where).is_contiguous() and torch.equal(pinnable(where), where)
+
+
+class Greedy(Traced):
+    """A recorder for which memory does not suffice."""
+
+    def record(self, work: Work) -> Work:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_memory_that_recordings_take_is_given_back_first(few_shapes: None, capsys: pytest.CaptureFixture[str]) -> None:
+    kind, backbone = packing(KINDS[FIRST[0]])
+    company = Company(Greedy())
+    stepped(company, Company(), kind, backbone, 3, (0,))
+    assert company.graphs is not None and company.graphs.broken
+    assert capsys.readouterr().err.count("memory does not suffice") == 1
+
+
+class NoNumber(Traced):
+    """A recorder whose replays hold a NaN somewhere in the gradients."""
+
+    def record(self, work: Work) -> Work:
+        replay = super().record(work)
+        return lambda: [*replay()[:-1], replay()[-1] * torch.nan]
+
+
+def test_a_replay_without_numbers_is_no_replay(few_shapes: None, capsys: pytest.CaptureFixture[str]) -> None:
+    kind, backbone = packing(KINDS[FIRST[2]])
+    company = Company(NoNumber())
+    stepped(company, Company(), kind, backbone, 2, (0,))
+    assert company.graphs is not None and company.graphs.broken
+    assert "differs by nan" in capsys.readouterr().err
+
+
+def test_a_diverged_trial_does_not_end_recordings() -> None:
+    kind, backbone = packing(KINDS[FIRST[2]])
+    run, recorder = kind.member(0, backbone), Traced()
+    batch = batches_of(run, 1)[0]
+    injection = joined([run.method.injection(training=False)])
+    one = ready(run.adapter, batch, injection, CPU, [0], fixed=True)
+    assert one.fixed
+    recordings, divisor = Graphs(run.adapter, recorder, {}), torch.ones(1)
+    for _ in range(graphs.SEEN_BEFORE + 1):
+        assert recordings.gradients(one, injection, divisor * torch.nan) is None
+    assert not recordings.broken and recorder.records == 0
+    assert recordings.gradients(one, injection, divisor) is not None
 
 
 def test_values_are_mapped_with_what_they_share() -> None:
@@ -309,10 +393,8 @@ def test_graphs_of_one_structure_only() -> None:
     run = kind.member(0, backbone)
     first, second = batches_of(run, 2)
     injection = joined([run.method.injection(training=False)])
-    from repro.training.passes import ready
-
-    one = ready(run.adapter, first, injection, CPU, 1, fixed=True)
-    two = ready(run.adapter, second, injection, CPU, 1, fixed=True)
+    one = ready(run.adapter, first, injection, CPU, [injection.prompt_length], fixed=True)
+    two = ready(run.adapter, second, injection, CPU, [injection.prompt_length], fixed=True)
     recordings = Graphs(run.adapter, Traced(), {})
     divisor = torch.ones(1)
     for item in (one, two):

@@ -280,7 +280,7 @@ class LabelPlaces:
 @dataclass(frozen=True)
 class Reading:
     """How a pass reads a batch: everything about it that depends on the values of tensors, and so must be known to the
-    host. It is made on the CPU while the device still works on the pass before.
+    host. For training it is made on the CPU; on a GPU, while that still works on the step before.
 
     A fixed reading has only shapes that all batches have whose tensors have the same shapes (`training.graphs`).
     """

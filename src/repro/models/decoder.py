@@ -56,11 +56,11 @@ class DecoderAdapter:
         if read.places is not None:
             placed = place(backbone.embed(batch.ids), batch, injection, read.places)
             inputs = {"inputs_embeds": placed.embeds, "attention_mask": placed.mask}
-            labels = read.places.spread(labels, IGNORE)
         prompt_at = None if read.places is None else read.places.prompt_at
         backbone.inject(injection, rows_or_none(injection, batch), prompt_at)
         to_logits = backbone.model.get_output_embeddings()
         if read.sites is None:
+            labels = labels if read.places is None else read.places.spread(labels, IGNORE)
             hidden = backbone.model.base_model(**inputs, use_cache=False).last_hidden_state
             return label_losses(hidden[:, :-1], labels[:, 1:], to_logits, z_loss)
         backbone.pack(read.sites)

@@ -52,7 +52,15 @@ def tensors_of(value: Any) -> list[Tensor]:
 
 
 def moved(value: T, device: torch.device) -> T:
-    """On a device; to a GPU from pinned memory, without waiting for the copy."""
+    """From the CPU to a device; to a GPU from pinned memory, without waiting for the copy."""
+    if device.type == "cpu":
+        return value
     if device.type != "cuda":
         return mapped(value, lambda tensor: tensor.to(device))
-    return mapped(value, lambda t: t if t.is_cuda else t.pin_memory().to(device, non_blocking=True))
+    return mapped(value, lambda tensor: pinnable(tensor).pin_memory().to(device, non_blocking=True))
+
+
+def pinnable(tensor: Tensor) -> Tensor:
+    """With a place of its own for every element, in order: an expanded tensor cannot be pinned, and torch copies a
+    strided one through memory that is not, for which it waits."""
+    return tensor.contiguous()

@@ -28,7 +28,7 @@ def attend(
 ) -> tuple[Tensor, None]:
     """The library's attention function once a group of `site`: [1, H, S, Dh] to [1, S, H, Dh]."""
     kwargs["position_bias"] = None  # the site's masks hold it
-    if varlen.applies(query, site, prefix, base, kwargs.get("dropout", 0.0)):
+    if varlen.applies(query, key, site, prefix, base, kwargs.get("dropout", 0.0)):
         rows = [states[0].transpose(0, 1) for states in (query, key, value)]
         return varlen.attention(rows[0], rows[1], rows[2], site, prefix, kwargs.get("scaling"))[None], None
     queries = query[0].transpose(0, 1).split(site.query_tokens)  # each tokens H Dh

@@ -253,7 +253,7 @@ class Site:
         """Before a pass: compute now what depends on values of tensors, so that nothing will once they are on a GPU;
         masks that a pass before has made are forgotten."""
         self._masks.clear()
-        assert self.groups and self.query_tokens and self.key_tokens
+        _ = self.groups, self.query_tokens, self.key_tokens  # kept once they were asked for
         if self.read is not None:
             self.of_read.lay_out()
 

@@ -19,7 +19,8 @@ class Places:
     """Where a prompt's rows and a batch's tokens stand in the sequences that hold both."""
 
     source: Tensor | None
-    """[N, P + T] which of [prompt; tokens] stands at each place; None: prompt rows replace tokens (`template`)"""
+    """[N, P + T] which of [prompt; tokens] stands at each place (fewer places where `trimmed`); None: prompt rows
+    replace tokens (`template`)"""
     mask: Tensor
     """[N, P + T] 1 on real tokens and on the trial's own prompt"""
     where: Tensor

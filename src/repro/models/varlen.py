@@ -22,8 +22,8 @@ from repro.models.packing import Packed, Site, take
 if TYPE_CHECKING:
     from repro.models.injection import Prefix
 
-TOLERANCE = 0.02
-"""Largest difference of a value of the kernel and of plain attention in float32, values being standard normal."""
+TOLERANCE = 0.05
+"""Largest difference of a value or gradient of the kernel and of plain attention, inputs being standard normal."""
 
 
 def kernel(*args: Any, **kwargs: Any) -> Tensor:
@@ -33,22 +33,23 @@ def kernel(*args: Any, **kwargs: Any) -> Tensor:
     return cast(Tensor, varlen_attn(*args, **kwargs))
 
 
-def applies(query: Tensor, site: Site, prefix: Prefix | None, base: str, dropout: float) -> bool:
+def applies(query: Tensor, key: Tensor, site: Site, prefix: Prefix | None, base: str, dropout: float) -> bool:
     """Whether the kernel can serve a site: half precision on a GPU where it was found right, and nothing it lacks."""
     plain = base == "sdpa" and not dropout and site.bias is None and site.branches is None
     even = prefix is None or prefix.mask is None  # else prefixes of unlike lengths have masked places
-    return plain and even and right(query.device, query.dtype)
+    return plain and even and right(query.device, query.dtype, query.shape[1], key.shape[1], query.shape[3])
 
 
 @cache
-def right(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the device has the kernel for this precision and it agrees with plain attention; warns if not."""
+def right(device: torch.device, dtype: torch.dtype, heads: int, key_heads: int, size: int) -> bool:
+    """Whether the device has the kernel for this precision and these heads, and it agrees with plain attention in both
+    directions; warns if not."""
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     try:
-        worst = max(difference(device, dtype, causal) for causal in (False, True))
+        worst = max(difference(device, dtype, causal, heads, key_heads, size) for causal in (False, True))
     except (ImportError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
     else:
         if worst <= TOLERANCE:
             return True
@@ -57,31 +58,59 @@ def right(device: torch.device, dtype: torch.dtype) -> bool:
     return False
 
 
-def difference(device: torch.device, dtype: torch.dtype, causal: bool, attend: Callable[..., Tensor] = kernel) -> float:
-    """How far the kernel is from plain attention in float32, at most, on two sequences with more keys than queries."""
+def first_line(error: BaseException) -> str:
+    """What an error says, or is."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def difference(
+    device: torch.device,
+    dtype: torch.dtype,
+    causal: bool,
+    heads: int,
+    key_heads: int,
+    size: int,
+    attend: Callable[..., Tensor] | None = None,
+) -> float:
+    """How far the kernel, and its gradients, are from plain attention in float32, at most: on two sequences with more
+    keys than queries, as prefixes make them."""
     generator = torch.Generator().manual_seed(0)
-    asked, read, heads, size = (5, 3), (9, 4), 2, 64
-    query, key, value = (
-        torch.randn(sum(lengths), heads, size, generator=generator).to(device, dtype) for lengths in (asked, read, read)
-    )
-    ours = attend(
-        *(query, key, value, starts(torch.tensor(asked, device=device)), starts(torch.tensor(read, device=device))),
-        *(max(asked), max(read)),
+    asked, read = (5, 3), (9, 4)
+    shapes = (sum(asked), heads), (sum(read), key_heads), (sum(read), key_heads)
+    given = [torch.randn(*shape, size, generator=generator).to(device, dtype).requires_grad_() for shape in shapes]
+    begins = [starts(torch.tensor(lengths, device=device)) for lengths in (asked, read)]
+    ours = (attend or kernel)(
+        *(*given, *begins, max(asked), max(read)),
         window_size=(-1, 0) if causal else (-1, -1),
+        enable_gqa=heads != key_heads,
     )
-    whole = zip((query, key, value), (asked, read, read), strict=True)
-    parts = [[part.float().transpose(0, 1) for part in states.split(lengths)] for states, lengths in whole]
-    plain = torch.cat([_plain(q, k, v, causal) for q, k, v in zip(*parts, strict=True)])
-    return float((ours.float() - plain).abs().max())
+    query, key, value = (states.float() for states in given)
+    theirs = _plain(query, key, value, asked, read, causal)
+    weight = torch.randn(ours.shape, generator=generator).to(device)
+    found, wanted = (
+        [out, *torch.autograd.grad((out * weight).sum(), given, retain_graph=True)] for out in (ours.float(), theirs)
+    )
+    worst = [
+        (one.detach().float() - other.detach().float()).abs().max() for one, other in zip(found, wanted, strict=True)
+    ]
+    return float(torch.stack(worst).max())
 
 
-def _plain(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-    """Softmax attention [H, Q, Dh] over [H, K, Dh] to [Q, H, Dh]; a causal mask is aligned at the last key."""
-    scores = query @ key.mT * query.shape[-1] ** -0.5
-    if causal:
-        allowed = torch.ones_like(scores[0], dtype=torch.bool).tril(key.shape[1] - query.shape[1])
-        scores = scores.masked_fill(~allowed, -torch.inf)
-    return (scores.softmax(-1) @ value).transpose(0, 1)
+def _plain(
+    query: Tensor, key: Tensor, value: Tensor, asked: tuple[int, ...], read: tuple[int, ...], causal: bool
+) -> Tensor:
+    """Softmax attention of sequences end to end, [U, H, Dh] over [S, heads, Dh] to [U, H, Dh]; a causal mask is aligned
+    at the last key."""
+    groups = query.shape[1] // key.shape[1]
+    made = []
+    for one, keys, values in zip(query.split(asked), key.split(read), value.split(read), strict=True):
+        keys, values = (states.repeat_interleave(groups, 1).transpose(0, 1) for states in (keys, values))
+        scores = one.transpose(0, 1) @ keys.mT * query.shape[2] ** -0.5
+        if causal:
+            allowed = torch.ones_like(scores[0], dtype=torch.bool).tril(keys.shape[1] - len(one))
+            scores = scores.masked_fill(~allowed, -torch.inf)
+        made.append((scores.softmax(-1) @ values).transpose(0, 1))
+    return torch.cat(made)
 
 
 def starts(lengths: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Batches of few different shapes: examples that only fill up are added until every number is one of a short list.
 
 A CUDA graph replays kernels of fixed shapes. A packed batch has as many tokens as its examples; with fillers it has the
-next of 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ... tokens, labels and rows. Fillers are sequences of their own, which nobody
-else attends to, and their loss is left out, so the gradient is the batch's.
+next of 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ... tokens and labels, and of rows where an example is one. Fillers are
+sequences of their own, which nobody else attends to, and their loss is left out, so the gradient is the batch's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from torch import Tensor
 
 from repro.models.batch import BOS, IGNORE, PAD, SOURCE, TARGET, Batch
 
+LEAST = 16
+"""Fillers that are never too many."""
+SMALL = 512
+"""Tokens up to which a pass costs a GPU no more for being filled up."""
+
 
 def rounded(count: int) -> int:
     """The next larger number, or itself, of those with two binary digits behind the first."""
@@ -28,26 +33,33 @@ def even(total: int, parts: int) -> list[int]:
     return [total // parts + (index < total % parts) for index in range(parts)]
 
 
-def filled(batch: Batch, prompts: Sequence[int]) -> Batch:
+def filled(batch: Batch, prompts: Sequence[int]) -> Batch | None:
     """The batch with filling examples behind its own, and rectangles that are wide enough for others like it.
+
+    Fillers are of the trial of the longest row, with its prompt, and no longer than that row: there is a position for
+    each of their tokens. None where that takes more fillers than the batch has rows, or half as many tokens again: long
+    prompts before short inputs.
 
     Args:
         batch: on the CPU, padded on the right.
-        prompts: rows of each trial's prompt at the input; fillers are rows of trial 0.
+        prompts: rows of each trial's prompt at the input.
     """
     labels = _labels(batch)
-    width = rounded(batch.ids.shape[1])
-    batch = _widened(batch, width)
     lengths, said = batch.mask.sum(1), None if labels is None else labels.sum(1)
+    longest = int(lengths.argmax())
+    prompt, most = prompts[int(batch.rows[longest])], int(lengths[longest])
     tokens = int(lengths.sum() + torch.tensor(prompts)[batch.rows].sum())
     count = _rows(len(lengths), batch.choices)
-    while True:
+    while count <= max(LEAST, len(lengths)):
         more_said = [0] * count if said is None else even(_missing(int(said.sum()), count), count)
-        least = count * prompts[0] + sum(more_said) + count  # a token of its own each, beside labels and prompt
-        more = even(rounded(tokens + least) - tokens - count * prompts[0], count)
-        if max(more) <= int(lengths.max()) and (said is None or max(more_said) <= int(said.max())):
-            return _with_fillers(batch, more, more_said)
-        count = _rows(len(lengths) + count, batch.choices) + count
+        total = rounded(tokens + count * (prompt + 1) + sum(more_said))  # a token each beside labels and prompt
+        more = even(total - tokens - count * prompt, count)
+        if max(more) <= most and (said is None or max(more_said) <= int(said[longest])):
+            if tokens > SMALL and total > 1.5 * tokens:
+                return None
+            return _with_fillers(_widened(batch, rounded(batch.ids.shape[1])), more, more_said, longest)
+        count += _rows(len(lengths) + count, batch.choices)
+    return None
 
 
 def _missing(count: int, fillers: int) -> int:
@@ -88,9 +100,9 @@ def _widened(batch: Batch, width: int) -> Batch:
     return replace(batch, **changed)  # type: ignore[arg-type]
 
 
-def _with_fillers(batch: Batch, tokens: Sequence[int], labels: Sequence[int]) -> Batch:
+def _with_fillers(batch: Batch, tokens: Sequence[int], labels: Sequence[int], like: int) -> Batch:
     """Rows behind the batch's own: `tokens` of each, of which the last `labels` are said (a decoder-only model), or the
-    labels beside them (an encoder-decoder)."""
+    labels beside them (an encoder-decoder); of the trial and the classes of row `like`."""
     count, width = len(tokens), batch.ids.shape[1]
     place, length = torch.arange(width)[None], torch.tensor(tokens)[:, None]
     said = torch.tensor(labels)[:, None]
@@ -102,7 +114,7 @@ def _with_fillers(batch: Batch, tokens: Sequence[int], labels: Sequence[int]) ->
         "ids": first.expand(count, width),
         "mask": real.to(batch.mask.dtype),
         "order": order.to(batch.order.dtype),
-        "rows": torch.zeros(count),
+        "rows": batch.rows[like].expand(count),
         "token_types": torch.zeros(count, width),
         "token_labels": torch.where(target, first, IGNORE),
         "labels": torch.zeros(count // batch.choices),
@@ -113,8 +125,8 @@ def _with_fillers(batch: Batch, tokens: Sequence[int], labels: Sequence[int]) ->
     if batch.target_ids is not None:
         rows["target_ids"] = torch.where(torch.arange(batch.target_ids.shape[1])[None] < said, first, IGNORE)
     if batch.label_spans is not None:  # classes of a data set that there is
-        rows["label_spans"] = batch.label_spans[:1].expand(count, -1)
-        rows["labels"] = batch.label_spans[:1, 0].expand(count // batch.choices)
+        rows["label_spans"] = batch.label_spans[like].expand(count, -1)
+        rows["labels"] = batch.label_spans[like, 0].expand(count // batch.choices)
     present = {name: (getattr(batch, name), value) for name, value in rows.items()}
     longer = {name: torch.cat([own, new.to(own.dtype)]) for name, (own, new) in present.items() if own is not None}
     return replace(batch, word_starts=(), offsets=(), **longer)  # type: ignore[arg-type]

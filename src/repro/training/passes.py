@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,28 +33,43 @@ def owners(batch: Batch) -> Tensor:
 
 
 def prompt_lengths(injection: Injection, trials: int) -> list[int]:
-    """Rows of each trial's prompt at the input."""
+    """Rows of each trial's prompt at the input; waits for the device where they differ."""
     if injection.embeds_mask is None:
         return [injection.prompt_length] * trials
     found: list[int] = injection.embeds_mask.sum(1).tolist()
     return found
 
 
+def on_host(injection: Injection, prompts: Sequence[int]) -> Injection:
+    """With the mask of prompts of unlike lengths on the CPU, where batches are laid out."""
+    if injection.embeds_mask is None:
+        return injection
+    mask = torch.arange(injection.prompt_length)[None] < torch.tensor(prompts)[:, None]
+    return replace(injection, embeds_mask=mask)
+
+
 def ready(
-    adapter: ModelAdapter, batch: Batch, injection: Injection, device: torch.device, trials: int, fixed: bool = False
+    adapter: ModelAdapter,
+    batch: Batch,
+    injection: Injection,
+    device: torch.device,
+    prompts: Sequence[int],
+    fixed: bool = False,
 ) -> Pass:
-    """A batch that lies on the CPU as a pass; not fixed where its sequences cannot be packed."""
+    """A batch that lies on the CPU as a pass; not fixed where it cannot be packed or filled up.
+
+    Args:
+        prompts: as `prompt_lengths`.
+    """
+    given = on_host(injection, prompts)
     can_fill = fixed and not batch.left and batch.slots is None and injection.infix is None
-    reading = None
-    if can_fill:
-        full = filled(batch, prompt_lengths(injection, trials))
-        reading = adapter.reading(full, injection, fixed=True)
+    full = filled(batch, prompts) if can_fill else None
+    reading = None if full is None else adapter.reading(full, given, fixed=True)
     if reading is None or reading.sites is None:
-        can_fill, reading = False, adapter.reading(batch, injection)
+        full, reading = None, adapter.reading(batch, given)
     for site in (reading.sites or {}).values():
         site.lay_out()
-    owner = owners(batch)
-    return Pass(moved(reading, device), moved(owner, device), can_fill)
+    return Pass(moved(reading, device), moved(owners(batch), device), full is not None)
 
 
 def losses(

@@ -24,7 +24,7 @@ from repro.training.batching import WHOLE, Share, training_batches
 from repro.training.checkpoint import Progress
 from repro.training.fit import Fit
 from repro.training.graphs import CudaRecorder, Graphs, Recorder
-from repro.training.passes import Pass, owners, ready
+from repro.training.passes import Pass, owners, prompt_lengths, ready
 from repro.training.passes import losses as pass_losses
 from repro.training.shared_injection import Shared
 from repro.training.stack import Stack, stacks
@@ -90,6 +90,7 @@ def backward(
     shared: Shared | None = None,
     prepared: Sequence[Pass] | None = None,
     graphs: Graphs | None = None,
+    prompts: Sequence[int] | None = None,
 ) -> Tensor:
     """Gradients of every trial's loss over the whole step (all passes together); returns the losses [K].
 
@@ -99,6 +100,7 @@ def backward(
         shared: what the trials put into the model, where it was made before.
         prepared: the batches as passes, likewise.
         graphs: recordings, where there are any.
+        prompts: rows of the trials' prompts, where they are known.
     """
     adapter, trials = runs[0].adapter, len(runs)
     device = adapter.backbone.device
@@ -106,10 +108,12 @@ def backward(
     losses = torch.zeros(trials, dtype=torch.float64, device=device)
     given = injected(runs, keys) if shared is None else shared
     step_key = keys[0] if keys and trials == 1 else None
+    fixed = graphs is not None and not graphs.broken
+    lengths = prompt_lengths(given.injection, trials) if prompts is None else prompts
 
     def one_pass(item: Batch | Pass) -> tuple[Tensor, list[Tensor | None]]:
         injection, leaves = given.copy()
-        one = item if isinstance(item, Pass) else ready(adapter, item, injection, device, trials, graphs is not None)
+        one = item if isinstance(item, Pass) else ready(adapter, item, injection, device, lengths, fixed)
         found = None if graphs is None else graphs.gradients(one, injection, divisor)
         if found is not None:
             return found
@@ -150,11 +154,15 @@ class Company:
         """Times the usual number of passes: doubled where memory did not suffice."""
         self._recompute = False
         """Gradient checkpointing was turned on, as memory did not suffice."""
+        self._starved = False
+        """Memory did not suffice for recordings."""
         self._recorder, self._looks_ahead = recorder, ahead
         self.graphs: Graphs | None = None
         """Recordings of the present trials' passes."""
         self.ahead: Ahead | None = None
         """The next step, if it is ready."""
+        self._prompts: list[int] | None = None
+        """Rows of the present trials' prompts: to ask the device for them is to wait for it."""
 
     def gather(self, runs: Sequence[Fit]) -> list[Stack]:
         """The stacks of exactly these trials."""
@@ -169,19 +177,19 @@ class Company:
         if not runs:
             return None
         backbone = runs[0].adapter.backbone
-        recorder = self._recorder
-        if recorder is None and backbone.device.type == "cuda" and all(run.graphs for run in runs):
-            recorder = CudaRecorder()
         changes = any(run.tuned or run.part != WHOLE for run in runs) or backbone.model.is_gradient_checkpointing
-        if recorder is None or changes or backbone.packing is False:
+        if changes or backbone.packing is False or not all(run.graphs for run in runs):
             return None
-        return Graphs(runs[0].adapter, recorder, z_options(runs))
+        recorder = self._recorder
+        if recorder is None and backbone.device.type == "cuda" and not CudaRecorder.failed and not self._starved:
+            recorder = CudaRecorder()
+        return None if recorder is None else Graphs(runs[0].adapter, recorder, z_options(runs))
 
     def release(self) -> None:
         """Every trial has its own memory again."""
         for stack in self._stacks:
             stack.release()
-        self._runs, self._stacks, self.graphs, self.ahead = [], [], None, None
+        self._runs, self._stacks, self.graphs, self.ahead, self._prompts = [], [], None, None, None
 
     def step(self, runs: Sequence[Fit], progresses: Sequence[Progress]) -> list[TrialFailed | None]:
         """One update of every trial that can make one; why the others failed, in order."""
@@ -211,13 +219,17 @@ class Company:
             mine = batches if part == WHOLE else training_batches(shares, runs[0].pad_id, cuts, part)
             try:
                 shared = injected(runs, keys)
-                losses = backward(runs, mine, keys, batches, shared, prepared, self.graphs)
+                if self._prompts is None:
+                    self._prompts = prompt_lengths(shared.injection, len(runs))
+                losses = backward(runs, mine, keys, batches, shared, prepared, self.graphs, self._prompts)
                 self._look_ahead(runs, steps, shared)
                 return losses, batches
             except torch.OutOfMemoryError:
-                if part != WHOLE or not self._take_less(runs, cuts < rows):
+                if self.graphs is not None and not self.graphs.broken:
+                    self._starved = True
+                    self.graphs.give_up("memory does not suffice")
+                elif part != WHOLE or not self._take_less(runs, cuts < rows):
                     raise
-                self.graphs = self._graphs_of(runs)  # recordings hold memory, and gradient checkpointing ends them
                 for run in runs:
                     run.sync_gradients()  # what passes before left on weights of the backbone
                     forget_gradients(run)
@@ -232,7 +244,8 @@ class Company:
         cuts = passes(runs, shares, device) * self._cuts
         batches = training_batches(shares, runs[0].pad_id, cuts)
         adapter, fixed = runs[0].adapter, self.graphs is not None and not self.graphs.broken
-        made = [ready(adapter, batch, shared.injection, device, len(runs), fixed) for batch in batches]
+        assert self._prompts is not None
+        made = [ready(adapter, batch, shared.injection, device, self._prompts, fixed) for batch in batches]
         self.ahead = Ahead(following, cuts, shares, batches, made)
 
     def _take_less(self, runs: Sequence[Fit], divisible: bool) -> bool:
