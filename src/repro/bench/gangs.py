@@ -1,7 +1,8 @@
 """Gangs against the same trials one after another: tokens a second, interleaved in one run, and peak memory.
 
 `python scripts/bench_gang.py` runs it. Both sides are our own engine with the same packing and precision, so the ratio
-is what company alone is worth. Memory is a process's own peak, each size in a fresh one.
+is what company alone is worth; peft can be timed in the same run. Memory is on a CPU a process's own peak, each size in
+a fresh one; on a GPU the frozen weights and what the allocator gives out at most beside them.
 """
 
 from __future__ import annotations
@@ -9,17 +10,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from repro.bench.flops import tokens
+from repro.bench.flops import tokens, useful
 from repro.bench.ours import loaded, made
-from repro.bench.timing import interleaved, machine, summary
+from repro.bench.timing import PRODUCTS, allocated, interleaved, machine, peak_on_gpu, product, product_flops, summary
 from repro.bench.workloads import SUITES, Workload
+from repro.models.base import ModelAdapter
 from repro.training.checkpoint import Progress
 from repro.training.memory import peak_resident
 from repro.training.step import Company
@@ -30,66 +33,134 @@ ALONE = 4
 
 
 class Trials:
-    """K trials of a workload over one backbone: other data and starting values each, other learning rates."""
+    """Trials of a workload that step together over one backbone: a gang, or one alone.
 
-    def __init__(self, workload: Workload, count: int, dtype: str, packing: bool | str, device: torch.device):
-        self.adapter = loaded(workload, dtype, packing, device)
-        self.batches, self.device = workload.batches, device
-        every = [replace(workload, seed=seed) for seed in range(count)]
-        self.runs = [made(one, self.adapter, 1e-3 * (1 + one.seed))[0] for one in every]
+    They are their own, and so is their company: a stack takes its trials' tensors for itself, and recordings and the
+    step made ready are lost where others step in between.
+
+    Args:
+        seeds: of the trials, which have other data, starting values and learning rates.
+    """
+
+    def __init__(self, workload: Workload, seeds: Iterable[int], adapter: ModelAdapter):
+        every = [made(replace(workload, seed=seed), adapter, 1e-3 * (1 + seed)) for seed in seeds]
+        self.runs = [run for run, _ in every]
+        self.examples = [batches for _, batches in every]
         self.progresses = [Progress() for _ in self.runs]
-        self._company = Company()
+        self.company = Company()
 
-    def together(self, count: int) -> None:
-        """A step on every batch of the first `count` trials, as a gang."""
-        for number in range(self.batches):
-            self._step(range(count), number)
+    def one_pass(self) -> None:
+        """A step on every batch of all of them."""
+        for _ in self.examples[0]:
+            failures = self.company.step(self.runs, self.progresses)
+            assert not any(failures), failures
 
-    def one_by_one(self, count: int) -> None:
-        """The same, a trial at a time."""
-        for trial in range(count):
-            for number in range(self.batches):
-                self._step([trial], number)
 
-    def _step(self, trials: Sequence[int], number: int) -> None:
-        """One step; every pass is over the same batches, whatever ran before."""
-        progresses = [self.progresses[trial] for trial in trials]
-        for progress in progresses:
-            progress.step = number
-        failures = self._company.step([self.runs[trial] for trial in trials], progresses)
-        assert not any(failures), failures
+def in_turn(every: Sequence[Trials]) -> None:
+    """A pass of each, one after another."""
+    for one in every:
+        one.one_pass()
+
+
+class Sides:
+    """The ways of running a workload's trials that are timed in turn."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        dtype: str,
+        packing: bool | str,
+        device: torch.device,
+        sizes: Sequence[int],
+        peft: bool,
+    ):
+        self.workload, self.device = workload, device
+        before = allocated(device)
+        adapter = loaded(workload, dtype, packing, device)
+        weights = allocated(device) - before
+        alone = [Trials(workload, [seed], adapter) for seed in range(ALONE)]
+        gangs = {size: Trials(workload, range(size), adapter) for size in sizes}
+        self.work: dict[str, Callable[[], None]] = {"alone": partial(in_turn, alone)}
+        self.work |= {f"gang of {size}": gang.one_pass for size, gang in gangs.items()}
+        self.counts = {"alone": ALONE} | {f"gang of {size}": size for size in sizes}
+        """Trials of each side, from seed 0 on."""
+        self.bytes: dict[int, int] = {}
+        """On a GPU: the most that trials which step together need, the frozen weights included."""
+        if device.type == "cuda":
+            for size, one in {1: alone[0], **gangs}.items():
+                self.bytes[size] = weights + peak_on_gpu(one.one_pass, device, allocated(device))
+        if peft:
+            theirs = self._theirs(dtype, alone, adapter)
+            self.work["peft"], self.counts["peft"] = theirs.one_pass, ALONE
+
+    def _theirs(self, dtype: str, alone: Sequence[Trials], adapter: ModelAdapter) -> Any:
+        """peft with a plain loop over the batches of the trials alone; autocast where our weights are bfloat16."""
+        from repro.bench.theirs import Theirs
+
+        start = made(self.workload, adapter, 1e-3)[0].method
+        theirs = Theirs(self.workload, self.device, start, autocast=dtype == "bfloat16")
+        theirs.examples = [batch for one in alone for batch in one.examples[0]]
+        return theirs
+
+    def total(self, count: Callable[[Workload], float]) -> dict[str, float]:
+        """What `count` finds in a pass of each side."""
+        each = [count(replace(self.workload, seed=seed)) for seed in range(max(self.counts.values()))]
+        return {name: sum(each[:trials]) for name, trials in self.counts.items()}
 
 
 def rates(
-    workload: Workload, dtype: str, packing: bool | str, device: torch.device, rounds: int, sizes: Sequence[int] = SIZES
+    workload: Workload,
+    dtype: str,
+    packing: bool | str,
+    device: torch.device,
+    rounds: int,
+    sizes: Sequence[int] = SIZES,
+    peft: bool = False,
 ) -> dict[str, Any]:
     """Real tokens a second one by one and as gangs of some sizes: medians, quartiles, and ratios of medians.
 
     Tokens and not steps, as the trials' batches are not equally long.
+
+    Args:
+        peft: time peft in the same run.
     """
-    workload = replace(workload, batches=1)
-    trials = Trials(workload, max((ALONE, *sizes)), dtype, packing, device)
-    variants = {"alone": lambda: trials.one_by_one(ALONE)}
-    variants |= {f"gang of {size}": (lambda size=size: trials.together(size)) for size in sizes}  # type: ignore[misc]
-    each = [tokens(replace(workload, seed=seed)) for seed in range(max((ALONE, *sizes)))]
-    real = {"alone": sum(each[:ALONE])} | {f"gang of {size}": sum(each[:size]) for size in sizes}
-    seconds = interleaved(variants, rounds, device)
-    found = {name: summary([real[name] / one for one in timed]) for name, timed in seconds.items()}
-    base = found["alone"]["median"]
-    return {
+    if device.type == "cpu":
+        workload = replace(workload, batches=1)
+    sides = Sides(workload, dtype, packing, device, sizes, peft)
+    bare = {"product": product(PRODUCTS[dtype], device)}
+    seconds = interleaved(sides.work | bare, rounds, device)
+    rate = product_flops(device) / summary(seconds["product"])["median"]
+    real, needed = sides.total(tokens), sides.total(useful)
+    found = {name: summary([real[name] / one for one in seconds[name]]) for name in sides.work}
+    median = {name: values["median"] for name, values in found.items()}
+    row = {
         "workload": workload.name,
         "what": workload.what,
         "dtype": dtype,
         "packing": packing,
         "rounds": rounds,
         "tokens_per_second": found,
-        "ratio": {name: values["median"] / base for name, values in found.items()},
+        "ratio": {name: one / median["alone"] for name, one in median.items() if name != "peft"},
+        "matmul_gflops": rate / 1e9,
+        "utilisation": {name: needed[name] / real[name] * one / rate for name, one in median.items()},
+    }
+    if peft:
+        row["over_peft"] = {name: one / median["peft"] for name, one in median.items() if name != "peft"}
+    return row | ({"memory": _shares(sides.bytes)} if sides.bytes else {})
+
+
+def _shares(taken: Mapping[int, int]) -> dict[str, Any]:
+    """Peak bytes of one trial and of gangs, the ratios to one, and to what as many processes would take."""
+    return {
+        "bytes": dict(taken),
+        "ratio": {size: one / taken[1] for size, one in taken.items()},
+        "of_as_many_processes": {size: one / (size * taken[1]) for size, one in taken.items()},
     }
 
 
-def peak_memory(suite: str, workload: str, dtype: str, packing: bool, size: int, device: torch.device) -> int:
-    """Bytes that a fresh process takes at most for a step of a gang of `size` (1: one trial)."""
-    options = [suite, workload, dtype, str(int(packing)), str(size), device.type]
+def peak_memory(suite: str, workload: str, dtype: str, packing: bool, size: int) -> int:
+    """Bytes that a fresh process takes at most on a CPU for a step of a gang of `size` (1: one trial)."""
+    options = [suite, workload, dtype, str(int(packing)), str(size)]
     code = "import sys; from repro.bench.gangs import measured; print(measured(*sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -97,27 +168,18 @@ def peak_memory(suite: str, workload: str, dtype: str, packing: bool, size: int,
     return int(done.stdout.split()[-1])
 
 
-def measured(suite: str, workload: str, dtype: str, packing: str, size: str, kind: str) -> int:
+def measured(suite: str, workload: str, dtype: str, packing: str, size: str) -> int:
     """What the fresh process does."""
-    device = torch.device(kind)
     [chosen] = [one for one in workloads(suite) if one.name == workload]
-    trials = Trials(replace(chosen, batches=1), int(size), dtype, packing == "1", device)
-    trials.together(int(size))
-    if kind == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+    chosen = replace(chosen, batches=1)
+    adapter = loaded(chosen, dtype, packing == "1", torch.device("cpu"))
+    Trials(chosen, range(int(size)), adapter).one_pass()
     return peak_resident()
 
 
-def memory(
-    suite: str, workload: str, dtype: str, packing: bool, device: torch.device, sizes: Sequence[int] = SIZES
-) -> dict[str, Any]:
-    """Peak bytes of one trial and of gangs, the ratios to one, and what as many processes would take."""
-    taken = {size: peak_memory(suite, workload, dtype, packing, size, device) for size in (1, *sizes)}
-    return {
-        "bytes": taken,
-        "ratio": {size: one / taken[1] for size, one in taken.items()},
-        "of_as_many_processes": {size: one / (size * taken[1]) for size, one in taken.items()},
-    }
+def memory(suite: str, workload: str, dtype: str, packing: bool, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
+    """Peak memory on a CPU, each size in a fresh process, as `_shares`."""
+    return _shares({size: peak_memory(suite, workload, dtype, packing, size) for size in (1, *sizes)})
 
 
 def workloads(suite: str) -> tuple[Workload, ...]:
@@ -130,14 +192,23 @@ def workloads(suite: str) -> tuple[Workload, ...]:
 
 
 def bench(
-    suite: str, device: torch.device, rounds: int, dtypes: Sequence[str], packing: bool, sizes: Sequence[int] = SIZES
+    suite: str,
+    device: torch.device,
+    rounds: int,
+    dtypes: Sequence[str],
+    packing: bool,
+    sizes: Sequence[int] = SIZES,
+    peft: bool = False,
+    only: str | None = None,
 ) -> dict[str, Any]:
-    """Everything above for every workload of a suite, with the machine."""
+    """Everything above for every workload of a suite, or for one of them, with the machine."""
     rows, started = [], machine(device)
     for workload in workloads(suite):
-        for dtype in dtypes:
-            row = rates(workload, dtype, packing, device, rounds, sizes)
-            rows.append(row | {"memory": memory(suite, workload.name, dtype, packing, device, sizes)})
+        for dtype in dtypes if only in (None, workload.name) else ():
+            row = rates(workload, dtype, packing, device, rounds, sizes, peft)
+            if "memory" not in row:
+                row["memory"] = memory(suite, workload.name, dtype, packing, sizes)
+            rows.append(row)
             print(line(rows[-1]), flush=True)
     return {"suite": suite, "machine": started, "load_after": machine(device)["load"], "rows": rows}
 
@@ -150,6 +221,8 @@ def line(row: dict[str, Any]) -> str:
         f"{name}: {row['ratio'][name]:.2f}x, memory {row['memory']['ratio'][int(name.rpartition(' ')[2])]:.2f}x"
         for name in sizes
     ]
+    parts += [f"{name} over peft {value:.2f}x" for name, value in row.get("over_peft", {}).items()]
+    parts += [f"utilisation of {name} {value:.0%}" for name, value in row["utilisation"].items()]
     return f"{row['workload']} {row['dtype']}: alone {alone:.0f} tokens/s; " + "; ".join(parts)
 
 

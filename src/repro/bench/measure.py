@@ -15,7 +15,16 @@ import torch
 from repro.bench.flops import padded_share, tokens, useful
 from repro.bench.ours import Ours
 from repro.bench.theirs import Theirs
-from repro.bench.timing import interleaved, product, product_flops, saved_bytes, summary
+from repro.bench.timing import (
+    PRODUCTS,
+    allocated,
+    interleaved,
+    peak_on_gpu,
+    product,
+    product_flops,
+    saved_bytes,
+    summary,
+)
 from repro.bench.workloads import SUITES, Workload
 from repro.training.memory import peak_resident
 
@@ -35,7 +44,6 @@ THEIRS: Mapping[str, Mapping[str, Any]] = {
 VARIANTS = (*OURS, *THEIRS)
 BASE = "peft"
 """What every ratio is taken against."""
-PRODUCTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def made(workload: Workload, variant: str, device: torch.device, ours: Ours | None = None) -> Ours | Theirs:
@@ -52,21 +60,18 @@ def made(workload: Workload, variant: str, device: torch.device, ours: Ours | No
 def measured(workload: Workload, rounds: int, device: torch.device, variants: tuple[str, ...] = VARIANTS) -> Any:
     """Times, ratios, utilisation and saved activations of a workload, as results/bench keeps them."""
     first = Ours(workload, "float32", True, device)
-    runs: dict[str, Ours | Theirs] = {variant: made(workload, variant, device, first) for variant in variants}
-    checks = {variant: run.losses() for variant, run in runs.items()}
-    saved = {variant: _saved(run) for variant, run in runs.items()}
-
-    def pass_of(run: Ours | Theirs) -> Callable[[], float | None]:
-        def one() -> float | None:
-            run.one_pass()
-            return run.seconds if isinstance(run, Theirs) and run.trainer else None
-
-        return one
-
-    work = {variant: pass_of(run) for variant, run in runs.items()}
+    work: dict[str, Callable[[], float | None]] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    for variant in variants:
+        before = allocated(device)
+        run = made(workload, variant, device, first)
+        work[variant] = _pass_of(run)
+        facts[variant] = {"loss": run.losses(), "saved_mb": _saved(run) / 1e6}
+        if device.type == "cuda":
+            facts[variant]["peak_mb"] = peak_on_gpu(work[variant], device, before) / 1e6
     rates = {f"product {name}": product(dtype, device) for name, dtype in PRODUCTS.items()}
     times = interleaved(work | rates, rounds, device)
-    rate = {name: product_flops() / summary(times[f"product {name}"])["median"] for name in PRODUCTS}
+    rate = {name: product_flops(device) / summary(times[f"product {name}"])["median"] for name in PRODUCTS}
     needed, real = useful(workload), tokens(workload)
     return {
         "workload": workload.what,
@@ -78,10 +83,18 @@ def measured(workload: Workload, rounds: int, device: torch.device, variants: tu
         "rounds": rounds,
         "variants": {
             variant: _row(times[variant], times.get(BASE, times[variant]), needed, real, rate[_dtype(variant)])
-            | {"saved_mb": saved[variant] / 1e6, "loss": checks[variant]}
+            | facts[variant]
             for variant in variants
         },
     }
+
+
+def _pass_of(run: Ours | Theirs) -> Callable[[], float | None]:
+    def one() -> float | None:
+        run.one_pass()
+        return run.seconds if isinstance(run, Theirs) and run.trainer else None
+
+    return one
 
 
 def _dtype(variant: str) -> str:
@@ -112,17 +125,15 @@ def _saved(run: Ours | Theirs) -> float:
 
 
 def peak_megabytes(suite: str, name: str, variant: str, script: Path) -> float:
-    """Peak memory of one variant alone, in a process of its own: resident on a CPU, allocated on a GPU."""
+    """Peak resident memory of one variant alone on a CPU, in a process of its own."""
     command = [sys.executable, str(script), "--suite", suite, "--only", name, "--peak-of", variant]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
-def own_peak(suite: str, name: str, variant: str, device: torch.device) -> float:
+def own_peak(suite: str, name: str, variant: str) -> float:
     """What `peak_megabytes` asks its process for: a pass of training, in MB above a process that has loaded torch."""
     workload = next(one for one in SUITES[suite] if one.name == name)
     before = peak_resident()
-    made(workload, variant, device).one_pass()
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
+    made(workload, variant, torch.device("cpu")).one_pass()
     return (peak_resident() - before) / 1e6

@@ -1,4 +1,4 @@
-"""Our own training step, as a trial runs it: `training.gang.train_step` over given batches."""
+"""Our own training step, as a trial runs it: a `training.step.Company` over given batches."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from repro.models.batch import Batch, Encoded, collate
 from repro.models.loading import adapt, load_backbone
 from repro.training.checkpoint import Progress
 from repro.training.fit import Fit, trained
-from repro.training.gang import train_step
 from repro.training.optimisers import make_optimiser
-from repro.training.step import backward
+from repro.training.step import Company, backward
 from repro.trial import build_tensors
 
 ADAMW: dict[str, Any] = {
@@ -26,6 +25,8 @@ ADAMW: dict[str, Any] = {
     "weight_decay": 0.0,
     "learning_rate": 1e-3,
 }
+STEPS = 10**9
+"""More than are ever made: before a trial's last step the next one is made ready on a GPU."""
 
 
 def loaded(workload: Workload, dtype: str, packing: bool | str, device: torch.device) -> ModelAdapter:
@@ -49,7 +50,7 @@ def made(workload: Workload, adapter: ModelAdapter, rate: float) -> tuple[Fit, l
         rate=lambda step: torch.tensor([rate]),
         examples=lambda step: [[one] for one in batches[step % len(batches)]],
         evaluate=lambda: (0.0, {}),
-        steps=0,
+        steps=STEPS,
         steps_per_epoch=len(batches),
         evaluate_every=1,
         seed=workload.seed,
@@ -73,6 +74,8 @@ class Ours:
         self.adapter = loaded(workload, dtype, packing, device)
         self.run, self.examples = made(workload, self.adapter, ADAMW["learning_rate"])
         self.method, self.device, self.progress = self.run.method, device, Progress()
+        self.company = Company()
+        """One for all steps: recordings and the step that was made ready are for the next one."""
 
     def batch(self, examples: list[Encoded]) -> Batch:
         """Padded, as every batch is until the adapter packs it."""
@@ -93,4 +96,6 @@ class Ours:
     def one_pass(self) -> None:
         """A step on every batch."""
         for _ in self.examples:
-            train_step(self.run, self.progress)
+            [failure] = self.company.step([self.run], [self.progress])
+            if failure is not None:
+                raise failure

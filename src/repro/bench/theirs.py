@@ -38,11 +38,11 @@ class Classifier(nn.Module):
         return {"loss": F.cross_entropy(logits, labels), "logits": logits}
 
 
-def wrapped(workload: Workload) -> Any:
+def wrapped(workload: Workload, device: torch.device) -> Any:
     """A fresh model of the workload inside peft, trainable where the method is."""
     kind = family(workload.model["family"])
     dropouts = dict.fromkeys((*kind.hidden_dropout, *kind.attention_dropout), 0.0)
-    model, _ = random_model(workload.model, kind, torch.float32, dropouts)
+    model, _ = random_model(workload.model, kind, torch.float32, dropouts, device=device)
     for part in model.modules():
         if isinstance(part, transformers.PreTrainedModel):
             part.config._attn_implementation = "sdpa"
@@ -87,7 +87,7 @@ class Theirs:
         trainer: bool = False,
     ):
         self.workload, self.device, self.autocast, self.pad_to = workload, device, autocast, pad_to
-        self.model = wrapped(workload).to(device)
+        self.model = wrapped(workload, device).to(device)
         take_prompt(self.model, method)
         self.model.train()
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]

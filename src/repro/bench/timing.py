@@ -14,8 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SHAPE = (2048, 1024, 4096)
-"""Of the bare matrix product: rows, inner, columns."""
+from repro.training.graphs import SEEN_BEFORE
+
+SHAPES = {"cpu": (2048, 1024, 4096), "cuda": (8192, 4096, 4096)}
+"""Of the bare matrix product on a device: rows, inner, columns."""
+PRODUCTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+REPEATS = {"cpu": 1, "cuda": 20}
+"""Products that are timed together: on a GPU one is over before the clock is read."""
+WARM = {"cpu": 1, "cuda": SEEN_BEFORE + 2}
+"""Passes before the first that is timed: on a GPU every shape is seen, recorded and replayed once."""
 
 
 def synchronise(device: torch.device) -> None:
@@ -42,7 +49,8 @@ def interleaved(
     """
     names = list(variants)
     for name in names:
-        seconds_of(variants[name], device)  # warm: allocations, caches of kernels
+        for _ in range(WARM[device.type]):  # allocations, caches of kernels, recordings
+            seconds_of(variants[name], device)
     found: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         gc.collect()
@@ -59,21 +67,38 @@ def summary(seconds: list[float]) -> dict[str, float]:
 
 
 def product(dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
-    """The bare matrix product whose rate is the measure of utilisation."""
-    rows, inner, columns = SHAPE
+    """The bare matrix products whose rate is the measure of utilisation."""
+    rows, inner, columns = SHAPES[device.type]
     left = torch.randn(rows, inner, device=device).to(dtype)
     right = torch.randn(columns, inner, device=device).to(dtype)
 
     def multiply() -> None:
-        torch.nn.functional.linear(left, right)
+        for _ in range(REPEATS[device.type]):
+            torch.nn.functional.linear(left, right)
 
     return multiply
 
 
-def product_flops() -> float:
-    """FLOPs of the bare product."""
-    rows, inner, columns = SHAPE
-    return 2.0 * rows * inner * columns
+def product_flops(device: torch.device) -> float:
+    """FLOPs of the bare products."""
+    rows, inner, columns = SHAPES[device.type]
+    return 2.0 * rows * inner * columns * REPEATS[device.type]
+
+
+def peak_on_gpu(work: Callable[[], float | None], device: torch.device, before: int) -> int:
+    """Bytes that a GPU's allocator has given out at most during the passes that warm `work` up, beyond `before`."""
+    torch.cuda.reset_peak_memory_stats(device)
+    for _ in range(WARM["cuda"]):
+        seconds_of(work, device)
+    return int(torch.cuda.max_memory_allocated(device)) - before
+
+
+def allocated(device: torch.device) -> int:
+    """Bytes that a GPU's allocator has given out; 0 on a CPU."""
+    if device.type != "cuda":
+        return 0
+    gc.collect()
+    return int(torch.cuda.memory_allocated(device))
 
 
 def saved_bytes(work: Callable[[], None], parameters: list[Tensor]) -> int:

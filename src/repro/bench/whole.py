@@ -24,7 +24,7 @@ def run(
 
     Args:
         only: name of one workload; None: all.
-        script: runs one variant in a process of its own, for its peak memory.
+        script: runs one variant in a process of its own, for its peak memory on a CPU.
     """
     path = out / f"{suite}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def run(
         if only not in (None, workload.name):
             continue
         row = measured(workload, rounds, device)
-        for variant in VARIANTS if peak else ():
+        for variant in VARIANTS if peak and device.type == "cpu" else ():
             row["variants"][variant]["peak_mb"] = peak_megabytes(suite, workload.name, variant, script)
         found.setdefault("workloads", {})[workload.name] = row
         _say(workload.name, row)

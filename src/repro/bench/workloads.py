@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -36,6 +36,8 @@ class Lengths:
 
 SUPERGLUE = Lengths(60, 0.55, 12, 256)
 """Inputs of SuperGLUE's tasks: many short ones and a few long ones."""
+ABOUT_64 = Lengths(64, 0.3, 16, 128)
+"""Inputs of about one length: less padding to save than SuperGLUE has."""
 E2E = Lengths(40, 0.3, 12, 256)
 """Inputs of E2E; a target has 0.6 to 1.0 of its input's length."""
 
@@ -136,6 +138,18 @@ GPU = (
         "bert", "BERT-large, P-Tuning v2, 20 positions, inputs up to 128, batch of 32",
         _bert(24, 1024, 16), 32, 20, Lengths(60, 0.55, 12, 128), padded_to=128,
     ),
+    Workload(
+        "t5-base", "T5-base LM-adapted, prompt tuning, 20 rows, inputs of about 64, batch of 8",
+        _t5(12, 768, 12, 2048, tied_head=False), 8, 20, ABOUT_64,
+    ),
+    Workload(
+        "t5-large", "T5-large LM-adapted, prompt tuning, 20 rows, inputs of about 64, batch of 8",
+        _t5(24, 1024, 16, 2816, tied_head=False), 8, 20, ABOUT_64,
+    ),
+    Workload(
+        "bert-8", "BERT-large, P-Tuning v2, 20 positions, inputs of about 64, batch of 8",
+        _bert(24, 1024, 16), 8, 20, ABOUT_64,
+    ),
 )  # fmt: skip
 TINY = tuple(
     Workload(name, f"tiny {name}, for tests", facts, 3, 4, Lengths(10, 0.4, 4, 24), padded_to=32)
@@ -145,4 +159,12 @@ TINY = tuple(
         "bert": _facts("bert", "encoder", 2, 32, 4, 64, vocabulary=262, max_positions=64),
     }.items()
 )
-SUITES = {"cpu": CPU, "cuda": GPU, "tiny": TINY}
+SUITES = {"cpu": CPU, "cuda": tuple(replace(one, batches=8) for one in GPU), "tiny": TINY}
+LARGEST = {
+    "cuda": Workload(
+        "t5-xxl", "T5-XXL LM-adapted, prompt tuning, 100 rows before 412 tokens, batch of 32",
+        _t5(24, 4096, 64, 10240, tied_head=False), 32, 100, Lengths(412, 0.0, 412, 412), batches=1,
+    ),
+    "tiny": replace(TINY[0], name="tiny", batches=1),
+}  # fmt: skip
+"""The largest model of the papers, at their longest inputs."""

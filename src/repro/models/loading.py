@@ -187,7 +187,7 @@ def load_backbone(
             f"task.form=cloze: models of the family {kind.name} have no language-model head. Set task.form=auto."
         )
     if model["source"] == "random":
-        loaded, tokenizer = random_model(model, kind, dtype, dropouts, auto_class)
+        loaded, tokenizer = random_model(model, kind, dtype, dropouts, auto_class, device)
     else:
         loaded, tokenizer, missing = _pretrained(model, kind, dtype, dropouts, auto_class)
     whole = loaded

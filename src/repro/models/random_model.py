@@ -9,6 +9,7 @@ import torch
 
 from repro.models.families import Family
 
+CPU = torch.device("cpu")
 SPECIAL = ("<pad>", "</s>", "<unk>", "<s>", "[CLS]", "[SEP]")
 
 
@@ -127,9 +128,14 @@ def random_model(
     dtype: torch.dtype,
     dropouts: Mapping[str, float],
     auto_class: str | None = None,
+    device: torch.device = CPU,
 ) -> tuple[Any, Any]:
-    """Weights drawn with a fixed seed (the global generator is left as it was), and the byte tokenizer."""
-    with torch.random.fork_rng(devices=[]):
+    """Weights drawn with a fixed seed (the global generators are left as they were), and the byte tokenizer.
+
+    Args:
+        device: where they are drawn: a large model in half precision never is on the host.
+    """
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]), device:
         torch.manual_seed(0)
         made = build(model, kind, dtype, dropouts, auto_class)
     return made, byte_tokenizer(kind.kind, token_types=kind.name == "bert")

@@ -150,9 +150,9 @@ class Company:
         """`recorder` and `ahead` (steps are made ready one ahead): by default what the device is good for."""
         self._runs: list[Fit] = []
         self._stacks: list[Stack] = []
-        self._cuts = 1
+        self.cuts = 1
         """Times the usual number of passes: doubled where memory did not suffice."""
-        self._recompute = False
+        self.recomputes = False
         """Gradient checkpointing was turned on, as memory did not suffice."""
         self._starved = False
         """Memory did not suffice for recordings."""
@@ -196,7 +196,7 @@ class Company:
         started = time.monotonic()
         self.gather(runs)
         model = runs[0].adapter.backbone.model
-        model.train(self._recompute or any(run.train_mode for run in runs))
+        model.train(self.recomputes or any(run.train_mode for run in runs))
         losses, batches = self._gradients(runs, [progress.step for progress in progresses])
         found = self._update(runs, progresses, losses)
         _count(runs, progresses, found, losses, batches, time.monotonic() - started)
@@ -211,7 +211,7 @@ class Company:
         keys = [share.key for share in shares]
         rows = sum(len(share.examples) for share in shares)
         while True:
-            cuts = passes(runs, shares, device) * self._cuts
+            cuts = passes(runs, shares, device) * self.cuts
             if known is not None and known.cuts == cuts:
                 batches, prepared = known.batches, known.passes
             else:
@@ -241,7 +241,7 @@ class Company:
         if not wanted or runs[0].part != WHOLE or any(s >= run.steps for run, s in zip(runs, following, strict=True)):
             return
         shares = [run.share(step) for run, step in zip(runs, following, strict=True)]
-        cuts = passes(runs, shares, device) * self._cuts
+        cuts = passes(runs, shares, device) * self.cuts
         batches = training_batches(shares, runs[0].pad_id, cuts)
         adapter, fixed = runs[0].adapter, self.graphs is not None and not self.graphs.broken
         assert self._prompts is not None
@@ -253,14 +253,14 @@ class Company:
         both are done. The gradient stays what it is, up to the order of sums."""
         model = runs[0].adapter.backbone.model
         if divisible:
-            self._cuts *= 2
-            say(f"out of memory: a step is cut into {self._cuts} times as many passes from here on.", sys.stderr)
+            self.cuts *= 2
+            say(f"out of memory: a step is cut into {self.cuts} times as many passes from here on.", sys.stderr)
             return True
-        if self._recompute or model.is_gradient_checkpointing or not model.supports_gradient_checkpointing:
+        if self.recomputes or model.is_gradient_checkpointing or not model.supports_gradient_checkpointing:
             return False
         say("out of memory: activations are computed twice from here on (trainer.gradient_checkpointing).", sys.stderr)
         model.gradient_checkpointing_enable({"use_reentrant": False})
-        self._recompute = True
+        self.recomputes = True
         model.train()  # the library checkpoints in train mode only; dropout has rates of its own
         return True
 
