@@ -126,11 +126,15 @@ bench: $(VENV)/.models ## training speed and memory against peft on this CPU (an
 	$(BIN)/python scripts/bench_gang.py --rounds 3
 	$(BIN)/python scripts/bench_gang.py --real conll04
 	$(BIN)/python scripts/bench_gang.py --real e2e
+	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench.py --profile
 	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench_report.py --out results/bench/report.json
 	$(BIN)/python scripts/bench.py --page
 
-bench-gpu: $(VENV)/.ready ## the same on the papers' shapes; needs a CUDA device
+bench-gpu: $(VENV)/.ready ## the papers' shapes, gangs of them and T5-XXL; needs a CUDA device
 	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench.py --device cuda
+	$(BIN)/python scripts/bench_gang.py --suite cuda
+	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench.py --device cuda --largest
+	$(BIN)/python scripts/bench.py --page
 
 # SIGKILLs at random moments, damage, full disks, load: everything must end as if nothing had been. FAULTS: arguments,
 # as in `make faults FAULTS="--kills 200"`; `--list` says what there is, `--sweep COMMAND` what runs under kills.

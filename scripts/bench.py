@@ -42,9 +42,7 @@ def main() -> int:
     parser.add_argument("--only", help="one workload of the suite")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "bench")
     parser.add_argument("--no-peak", action="store_true", help="leave out peak memory (a process a variant)")
-    parser.add_argument(
-        "--largest", action="store_true", help="prompt tuning of T5-XXL's shape (--suite tiny: tiny)"
-    )
+    parser.add_argument("--largest", action="store_true", help="prompt tuning of T5-XXL's shape (--suite tiny: tiny)")
     parser.add_argument("--profile", action="store_true", help="shares of a packed pass's time by kind of operation")
     parser.add_argument("--page", action="store_true", help="only write docs/performance.md from the results")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)

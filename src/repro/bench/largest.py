@@ -56,6 +56,7 @@ def measured(workload: Workload, device: torch.device, steps: int = STEPS) -> di
 def run(suite: str, device: torch.device, out: Path) -> dict[str, Any]:
     """Measure, print, and write `<out>/largest-<device>.json`."""
     found = {"machine": machine(device), **measured(LARGEST[suite], device)}
+    found["load_after"] = machine(device)["load"]
     out.mkdir(parents=True, exist_ok=True)
     (out / f"largest-{device.type}.json").write_text(json_text(found))
     print(line(found))

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from repro.bench.largest import line as largest
+from repro.bench.profiling import table as shares
+from repro.bench.timing import SHAPES
+
+ON_GPU = ("cuda", "gangs-cuda", "largest-cuda")
+GANG_PEAK = {False: "a process's peak, libraries included", True: "the most that the GPU's allocator gives out"}
+"""By whether it was a GPU."""
 HEAD = """# Performance
 
 Written by `python scripts/bench.py --page` from `results/bench/*.json`; a test compares them.
@@ -35,17 +43,30 @@ Written by `python scripts/bench.py --page` from `results/bench/*.json`; a test 
   instead of generating. The papers generated, so `generate` is the default.
 - **bfloat16 attention on a CPU** is computed in float32 and kept in bfloat16 where sequences are packed: torch's
   bfloat16 kernel is several times slower on short sequences, and less exact.
-
 - **Passes side by side.** On a CPU a step is cut into passes, and an evaluation into batches, that run one on each
   thread (`trainer.threads`); threads that share every operation wait for each other. The result depends on their number
-  no more than on the order of sums, and on nothing that happens while they run (`tests/training/test_gang.py`).
+  no more than on the order of sums, and on nothing that happens while they run (`tests/training/test_gang.py`). A
+  gang's pass on a CPU holds as many tokens as run well, not the whole step (`training/step.py`, `STATES_A_PASS`).
+- **Attention of unlike lengths on a GPU** takes packed sequences end to end in one kernel, without cutting them into
+  calls of about one length, where torch has it for the precision (`models/varlen.py`; bfloat16, no bias, no dropout).
+  Each process compares the kernel with plain attention once and says so if it is not used.
+- **CUDA graphs** (`trainer.graphs`). A pass is recorded once its shape was seen often enough, and replayed: the host
+  launches one graph in place of every kernel. Examples that only fill up bring batches to few shapes
+  (`training/filling.py`); their loss is left out. A recording is compared with the pass it was made of before it is
+  trusted (`training/graphs.py`).
+- **The next step is made ready** while a GPU works on the present one: batches, how they are packed, and their copies
+  to the device from pinned memory, for which nobody waits (`training/step.py`, `models/moving.py`).
 - **Memory that does not suffice** cuts a step into shorter passes, and where they are one example each, activations are
   computed twice (`trainer.gradient_checkpointing`, which may also be asked for); it says so and goes on.
 
-`make bench` measures all of it on this machine (an idle one, please). `make bench-gpu` is the same script on the
-papers' own shapes; it needs a CUDA device and has never been run, as none was at hand: nothing here is a claim about
-GPUs. Two things that only a GPU needs are not built: CUDA graphs, and an attention kernel for sequences of unlike
-lengths (on a GPU, too, packed sequences are attended in calls of about one length).
+`make bench` measures what a CPU does on this machine (an idle one, please). `make bench-gpu` measures the papers' own
+shapes, gangs of them and the largest model on a CUDA device.
+"""
+NEVER_RUN = """
+`make bench-gpu` has never been run, as no GPU was at hand: nothing here is a claim about GPUs. CUDA graphs and the
+attention kernel are built, and tested on stand-ins only (`tests/training/test_graphs.py`,
+`tests/models/test_varlen.py`); `tests/test_on_gpu.py` compares both with plain computation on a real one, and waits for
+one too.
 """
 METHOD = """
 ## How it is measured
@@ -59,37 +80,87 @@ all variants start from the same weights and the same prompt (their losses agree
 a plain loop: AdamW, sdpa, batches padded to their longest, no dropout.
 
 - *utilisation*: FLOPs that the mathematics needs (`src/repro/bench/flops.py`) over the time and over the rate of a bare
-  2048 x 1024 x 4096 product of the same type in the same run.
+  {product} product of the same type in the same run.
 - *kept*: bytes that autograd keeps for the backward pass, a step.
-- *peak*: what a process of its own needs beyond loaded libraries, weights included.
+- *peak*: {peak}, weights included.
 
 """
+PEAK = {
+    "cpu": "what a process of its own needs beyond loaded libraries",
+    "cuda": "the most that the GPU's allocator gives out for the variant, recordings with it",
+}
 
 
 def page(folder: Path) -> str:
     """The whole page."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     cpu = found.get("cpu")
-    parts = [HEAD]
+    parts = [HEAD] if any(name in found for name in ON_GPU) else [HEAD + NEVER_RUN]
     if cpu is None:
-        return HEAD + "\nNothing was measured yet: `make bench`.\n"
-    parts.append(_method(cpu))
-    parts += [_workload(name, one) for name, one in cpu["workloads"].items()]
-    parts.append("![speed against peft](../results/bench/cpu.svg)\n")
+        return parts[0] + "\nNothing was measured yet: `make bench`.\n"
+    parts += _timings(cpu, "cpu")
+    parts.append(_profile(found.get("profile-cpu")))
     parts.append(_padding(cpu.get("padding", {})))
     parts.append(_gangs(found.get("gangs-cpu")))
     parts.append(_sweeps([one for name, one in found.items() if name.startswith("gang-")]))
     parts.append(_stored(found.get("report")))
+    parts += _on_gpu(found)
     return "\n".join(part for part in parts if part)
 
 
-def _method(cpu: Mapping[str, Any]) -> str:
-    machine, workloads = cpu["machine"], list(cpu["workloads"].values())
+def _on_gpu(found: Mapping[str, Any]) -> list[str]:
+    """Everything that was measured on a GPU, under a heading that names it."""
+    files = [found[name] for name in ON_GPU if name in found]
+    if not files:
+        return []
+    parts = [f"# On a GPU: {', '.join(sorted({one['machine']['gpu'] for one in files}))}\n"]
+    if "cuda" in found:
+        parts += _timings(found["cuda"], "cuda")
+    parts.append(_gangs(found.get("gangs-cuda"), "--suite cuda"))
+    if "largest-cuda" in found:
+        parts.append(f"## The largest model\n\n{_facts(found['largest-cuda'])}\n\n{largest(found['largest-cuda'])}\n")
+    return [re.sub("^#", "##", part, flags=re.MULTILINE) for part in parts]
+
+
+def _timings(one: Mapping[str, Any], device: str) -> list[str]:
+    """How it was measured, and every workload against peft."""
+    workloads = one["workloads"]
+    figure = f"![speed against peft](../results/bench/{device}.svg)\n"
+    return [_method(one, device), *(_workload(name, row) for name, row in workloads.items()), figure]
+
+
+def _facts(one: Mapping[str, Any]) -> str:
+    """The machine of a file."""
+    machine = one["machine"]
     facts = f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads; torch {machine['torch']}, "
-    facts += f"transformers {machine['transformers']}; load before and after: {machine['load']}, {cpu['load_after']}."
+    facts += f"transformers {machine['transformers']}"
+    load = "" if "load_after" not in one else f"; load before and after: {machine['load']}, {one['load_after']}"
+    return facts + load + "."
+
+
+def _method(one: Mapping[str, Any], device: str) -> str:
+    workloads = list(one["workloads"].values())
     rounds, batches = workloads[0]["rounds"], workloads[0]["batches"]
-    worst = max(_disagreement(one) for one in workloads)
-    return METHOD.format(machine=facts, rounds=rounds, batches=batches, agreement=worst)
+    return METHOD.format(
+        machine=_facts(one),
+        rounds=rounds,
+        batches=batches,
+        agreement=max(_disagreement(row) for row in workloads),
+        product=" x ".join(map(str, SHAPES[device])),
+        peak=PEAK[device],
+    )
+
+
+def _profile(found: Mapping[str, Any] | None) -> str:
+    """Shares of a packed pass by kind of operation."""
+    if found is None:
+        return ""
+    return (
+        "## Where the time goes\n\n"
+        "`python scripts/bench.py --profile`: shares of a packed pass's operations on one thread, by torch's profiler, "
+        f"whose own cost falls on short operations; {found['rows'][0]['passes']} passes after a first one. Load before "
+        f"and after: {found['machine']['load']}, {found['load_after']}.\n\n{shares(found)}\n"
+    )
 
 
 def _disagreement(workload: Mapping[str, Any]) -> float:
@@ -137,16 +208,16 @@ def _padding(found: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n" if found else ""
 
 
-def _gangs(found: Mapping[str, Any] | None) -> str:
-    """Several trials in one pass, against one after another."""
+def _gangs(found: Mapping[str, Any] | None, options: str = "") -> str:
+    """Several trials in one pass, against one after another, and against peft where it was in the run."""
     if found is None:
         return ""
     lines = [
         "## Gangs\n",
-        "`python scripts/bench_gang.py`: K trials over one frozen model, a step of all of them, against the same "
-        f"engine a trial at a time; medians of {found['rows'][0]['rounds']} rounds in turn, batches packed. Speed is "
-        "tokens a second; memory is a process's peak, libraries included, over one trial's. Load before and after: "
-        f"{found['machine']['load']}, {found['load_after']}.\n",
+        f"`{' '.join(('python scripts/bench_gang.py', options)).strip()}`: K trials over one frozen model, a step of "
+        f"all of them, against the same engine a trial at a time; medians of {found['rows'][0]['rounds']} rounds in "
+        f"turn, batches packed. Speed is tokens a second; memory is {GANG_PEAK['gpu' in found['machine']]}, over one "
+        f"trial's. Load before and after: {found['machine']['load']}, {found['load_after']}.\n",
     ]
     sizes = [name.removeprefix("gang of ") for name in found["rows"][0]["ratio"] if name != "alone"]
     lines.append("| | alone, tokens/s | " + " | ".join(f"K = {size}: speed, memory" for size in sizes) + " |")
@@ -155,7 +226,25 @@ def _gangs(found: Mapping[str, Any] | None) -> str:
         cells = [f"{row['ratio'][f'gang of {size}']:.2f}, {row['memory']['ratio'][size]:.2f}" for size in sizes]
         alone = row["tokens_per_second"]["alone"]["median"]
         lines.append(f"| {row['what']}, {row['dtype']} | {alone:.0f} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_over_peft([row for row in found["rows"] if "over_peft" in row])]).rstrip() + "\n"
+
+
+def _over_peft(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tokens a second over peft's in the same run, and utilisation, of every size."""
+    if not rows:
+        return []
+    names = list(rows[0]["over_peft"])
+    lines = [
+        "Tokens a second over those of peft with a plain loop in the same run (autocast where the type is bfloat16), "
+        "and utilisation:\n",
+        "| | peft, tokens/s | " + " | ".join(name.replace("gang of ", "K = ") for name in names) + " |",
+        "|---" * (len(names) + 2) + "|",
+    ]
+    for row in rows:
+        theirs = f"{row['tokens_per_second']['peft']['median']:.0f}, {row['utilisation']['peft']:.0%}"
+        cells = [f"{row['over_peft'][name]:.2f}, {row['utilisation'][name]:.0%}" for name in names]
+        lines.append(f"| {row['what']}, {row['dtype']} | {theirs} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _sweeps(found: Sequence[Mapping[str, Any]]) -> str:

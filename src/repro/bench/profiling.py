@@ -79,6 +79,7 @@ def run(suite: str, only: str | None, out: Path) -> dict[str, Any]:
     started = machine(torch.device("cpu")) | {"threads": 1}
     chosen = [one for one in SUITES[suite] if only in (None, one.name)]
     found = {"machine": started, "rows": [profiled(one, dtype) for one in chosen for dtype in DTYPES]}
+    found["load_after"] = machine(torch.device("cpu"))["load"]
     out.mkdir(parents=True, exist_ok=True)
     (out / f"profile-{suite}.json").write_text(json_text(found))
     print(table(found))
