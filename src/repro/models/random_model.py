@@ -135,7 +135,7 @@ def random_model(
     Args:
         device: where they are drawn: a large model in half precision never is on the host.
     """
-    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]), device:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
         torch.manual_seed(0)
         made = build(model, kind, dtype, dropouts, auto_class)
     return made, byte_tokenizer(kind.kind, token_types=kind.name == "bert")
