@@ -15,7 +15,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from repro.bench import flops, gangs, largest, profiling
-from repro.bench.measure import VARIANTS, made
+from repro.bench.measure import VARIANTS, made, own_peak
 from repro.bench.ours import Ours
 from repro.bench.page import page
 from repro.bench.timing import SHAPES, interleaved, product, product_flops, saved_bytes, summary
@@ -290,3 +290,11 @@ def test_the_page_shows_a_gpu_and_a_profile_where_they_were_measured(tmp_path):
     assert "8192 x 4096 x 4096" in of_gpu and "2048 x 1024 x 4096" not in of_gpu
     assert "| 321, 37% | 2.00, 37% |" in of_gpu and "bench_gang.py --suite cuda" in of_gpu
     assert plain.count("\n| packed |") == of_gpu.count("\n| packed |") == 3
+
+
+def test_peaks_are_of_one_model(monkeypatch):
+    """What peft needs is measured without a model of ours beside it."""
+    made_of_ours = []
+    monkeypatch.setattr("repro.bench.measure.Ours", lambda *args: made_of_ours.append(args))
+    assert own_peak("tiny", "bert", "peft") >= 0
+    assert not made_of_ours

@@ -47,14 +47,13 @@ BASE = "peft"
 
 
 def made(workload: Workload, variant: str, device: torch.device, ours: Ours | None = None) -> Ours | Theirs:
-    """A way of running the workload; `ours` gives the prompt that all begin with."""
+    """A way of running the workload; `ours` gives the prompt that all begin with, without it peft draws its own."""
     if variant in OURS:
         dtype, packing = OURS[variant]
         return Ours(workload, dtype, packing, device)
     options = dict(THEIRS[variant])
     pad_to = workload.padded_to if options.pop("fixed", False) else None
-    start = ours or Ours(workload, "float32", False, device)
-    return Theirs(workload, device, start.method, pad_to=pad_to, **options)
+    return Theirs(workload, device, None if ours is None else ours.method, pad_to=pad_to, **options)
 
 
 def measured(workload: Workload, rounds: int, device: torch.device, variants: tuple[str, ...] = VARIANTS) -> Any:

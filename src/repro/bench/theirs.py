@@ -72,6 +72,7 @@ class Theirs:
     """peft with torch's AdamW.
 
     Args:
+        method: whose prompt it starts at; None: peft's own.
         autocast: compute in bfloat16 over float32 weights.
         pad_to: a fixed length; None: each batch to its longest.
         trainer: transformers' Trainer runs the loop.
@@ -81,14 +82,15 @@ class Theirs:
         self,
         workload: Workload,
         device: torch.device,
-        method: Method,
+        method: Method | None,
         autocast: bool = False,
         pad_to: int | None = None,
         trainer: bool = False,
     ):
         self.workload, self.device, self.autocast, self.pad_to = workload, device, autocast, pad_to
         self.model = wrapped(workload, device).to(device)
-        take_prompt(self.model, method)
+        if method is not None:
+            take_prompt(self.model, method)
         self.model.train()
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, lr=1e-3, weight_decay=0.0)
