@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"config", "errors", "masking"},
     "microworld": {"errors"},
     # microworld: a task of the small world is written when its files are first asked for.
-    "tasks": {"metrics.base", "microworld", "config", "errors"},
+    "tasks": {"metrics.base", "microworld", "task_config", "errors"},
     "models": {"methods.base", "methods.keyed_dropout", "tasks.base", "errors"},
     "training": {
         *("methods", "models", "store.files", "store.checkpoints", "store.progress", "errors", "saying"),
