@@ -124,7 +124,10 @@ def test_deep_counts_and_compares(own_data: Path) -> None:
 def test_everything_of_the_data_folder_is_ready() -> None:
     if not DATA.is_dir():
         pytest.skip(f"no real data: {DATA} does not exist (set REPRO_DATA_ROOT)")
-    whole = [name for name in task_names() if "train" in task_config(name, "d")["sha256"]]
+    configs = {name: task_config(name, "d") for name in task_names()}
+    whole = [  # the microworld is not in the folder: it is written into the user's cache when it is first asked for
+        name for name, one in configs.items() if "train" in one["sha256"] and one["source"] != "microworld"
+    ]
     found = {one.name: one for one in tasks.tasks(str(DATA), deep=True, names=[*whole, "squad", "squad_v2"])}
     assert len(whole) >= 8
     for name in whole:
