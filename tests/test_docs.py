@@ -1,6 +1,5 @@
 """Every command of README and docs runs: trials through one step on a tiny model of the same kind, make targets dry."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -122,15 +121,11 @@ def test_other_commands_exist(page, line, capsys):
 
 @pytest.mark.smoke
 @pytest.mark.parametrize(("page", "line"), [c for c in commands() if launched(c[1])])
-def test_launched_commands_train(page, line, data_root, python, cli, tmp_path):
+def test_launched_commands_train(page, line, data_root, python, tmp_path):
     words = shlex.split(line)
     options, overrides = words[1 : words.index("-m")], words[words.index("run") + 1 :]
     kind = compose([word for word in overrides if "=" in word]).model.kind
     small = [f"model={TINY[kind]}", *SMALL, "trainer.device=cpu", f"paths.data_root={data_root}"]
-    if not os.environ.get("REPRO_LONG_TESTS"):  # in one process; tests/test_shared_trial.py starts two of `repro run`
-        done = cli("run", *(word for word in overrides if not word.startswith("model=")), *small)
-        assert done.code == 0, done.err
-        return
     torchrun = ("-m", "torch.distributed.run", "--standalone", *options, "-m", "repro", "run")
     done = python(*torchrun, *(word for word in overrides if not word.startswith("model=")), *small)
     assert done.code == 0, done.err

@@ -20,7 +20,7 @@ from repro.bench.ours import Ours, loaded
 from repro.bench.workloads import TINY, Lengths, Workload
 from repro.models import varlen
 from repro.training import filling, graphs
-from repro.training.graphs import CudaRecorder
+from repro.training.graphs import CudaRecorder, Work
 from repro.training.step import Company
 
 pytestmark = [
@@ -39,6 +39,8 @@ CLOSE = {"float32": 1e-4, "bfloat16": 3e-3}
 """Losses agree to this share: those of unlike batches differ by more."""
 ALIKE = {"float32": 1e-3, "bfloat16": 0.1}
 """Gradients agree to this share of their norm."""
+HEADS = (WIDER["heads"], WIDER["heads"], WIDER["head_dim"])
+"""Of queries and of keys, and their size."""
 MEMBERS = {"alone": (0,), "gang": (0, 1, 2)}
 kinds = pytest.mark.parametrize("kind", KINDS)
 dtypes = pytest.mark.parametrize("dtype", CLOSE)
@@ -49,16 +51,17 @@ class Counting(CudaRecorder):
 
     records = 0
 
-    def record(self, work: Any, inputs: list[Tensor]) -> Any:
+    def record(self, work: Work) -> Work:
         """As `CudaRecorder`."""
         self.records += 1
-        return super().record(work, inputs)
+        return super().record(work)
 
 
 @pytest.fixture
 def few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounding so coarse that a recording serves batches of unlike lengths, and every shape is recorded at once."""
     monkeypatch.setattr(filling, "rounded", lambda count: 8 if count <= 8 else -(-count // 96) * 96)
+    monkeypatch.setattr(filling, "LEAST", 200)
     monkeypatch.setattr(graphs, "SEEN_BEFORE", 0)
 
 
@@ -72,7 +75,7 @@ def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         seen.append(len(args[0]))
         return original(*args, **kwargs)
 
-    varlen.right(DEVICE, torch.bfloat16)  # compared before, with the kernel itself
+    assert varlen.right(DEVICE, torch.bfloat16, *HEADS)  # compared before, with the kernel itself
     monkeypatch.setattr(varlen, "kernel", counted)
     yield seen
 
@@ -98,9 +101,10 @@ def same_steps(workload: Workload, dtype: str, members: tuple[int, ...], ours: C
 
 
 def test_the_kernel_agrees_with_plain_attention() -> None:
-    assert varlen.right(DEVICE, torch.bfloat16)
-    for causal in (False, True):
-        assert 0 < varlen.difference(DEVICE, torch.bfloat16, causal) <= varlen.TOLERANCE
+    for heads in (HEADS, (4, 2, 64)):
+        assert varlen.right(DEVICE, torch.bfloat16, *heads)
+        for causal in (False, True):
+            assert 0 < varlen.difference(DEVICE, torch.bfloat16, causal, *heads) <= varlen.TOLERANCE
 
 
 @dtypes

@@ -27,9 +27,7 @@ def measured(workload: Workload, device: torch.device, steps: int = STEPS) -> di
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     ours = Ours(workload, "bfloat16", True, device)
-    ours.run.graphs = (
-        False  # a pass of so many tokens does not wait for the host, and a recording has memory of its own
-    )
+    ours.run.graphs = False  # so long a pass does not wait for the host, and a recording has memory of its own
     seconds = [seconds_of(ours.one_pass, device) for _ in range(steps)]
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident()
     times = interleaved({"product": product(torch.bfloat16, device)}, 5, device)["product"]

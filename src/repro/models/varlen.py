@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from repro.models.packing import Packed, Site, take
@@ -101,15 +102,13 @@ def _plain(
 ) -> Tensor:
     """Softmax attention of sequences end to end, [U, H, Dh] over [S, heads, Dh] to [U, H, Dh]; a causal mask is aligned
     at the last key."""
-    groups = query.shape[1] // key.shape[1]
     made = []
     for one, keys, values in zip(query.split(asked), key.split(read), value.split(read), strict=True):
-        keys, values = (states.repeat_interleave(groups, 1).transpose(0, 1) for states in (keys, values))
-        scores = one.transpose(0, 1) @ keys.mT * query.shape[2] ** -0.5
-        if causal:
-            allowed = torch.ones_like(scores[0], dtype=torch.bool).tril(keys.shape[1] - len(one))
-            scores = scores.masked_fill(~allowed, -torch.inf)
-        made.append((scores.softmax(-1) @ values).transpose(0, 1))
+        allowed = torch.ones(len(one), len(keys), dtype=torch.bool, device=query.device)
+        mask = allowed.tril(len(keys) - len(one)) if causal else allowed
+        q, k, v = (part.transpose(0, 1)[None] for part in (one, keys, values))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+        made.append(out[0].transpose(0, 1))
     return torch.cat(made)
 
 

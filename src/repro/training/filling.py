@@ -28,7 +28,7 @@ def rounded(count: int) -> int:
     return -(-count // step) * step
 
 
-def even(total: int, parts: int) -> list[int]:
+def parted(total: int, parts: int) -> list[int]:
     """`total` in parts that differ by 1 at most, larger ones first."""
     return [total // parts + (index < total % parts) for index in range(parts)]
 
@@ -51,9 +51,9 @@ def filled(batch: Batch, prompts: Sequence[int]) -> Batch | None:
     tokens = int(lengths.sum() + torch.tensor(prompts)[batch.rows].sum())
     count = _rows(len(lengths), batch.choices)
     while count <= max(LEAST, len(lengths)):
-        more_said = [0] * count if said is None else even(_missing(int(said.sum()), count), count)
+        more_said = [0] * count if said is None else parted(_missing(int(said.sum()), count), count)
         total = rounded(tokens + count * (prompt + 1) + sum(more_said))  # a token each beside labels and prompt
-        more = even(total - tokens - count * prompt, count)
+        more = parted(total - tokens - count * prompt, count)
         if max(more) <= most and (said is None or max(more_said) <= int(said[longest])):
             if tokens > SMALL and total > 1.5 * tokens:
                 return None

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from repro.methods.base import Injection
+from repro.models.moving import mapped, tensors_of
 
 
 class Shared:
@@ -21,14 +18,20 @@ class Shared:
 
     def __init__(self, injection: Injection) -> None:
         self.injection = injection
-        self._made: list[Tensor] = []
-        _replaced(injection, self._made.append)
+        self._made = [tensor for tensor in tensors_of(injection) if tensor.requires_grad]
         self._sums: list[Tensor | None] = [None] * len(self._made)
 
     def copy(self) -> tuple[Injection, list[Tensor]]:
         """The injection for one pass, and its tensors that gather gradients."""
-        cut: list[Tensor] = []
-        return _replaced(self.injection, cut.append, cut=True), cut
+        leaves: list[Tensor] = []
+
+        def cut(tensor: Tensor) -> Tensor:
+            if not tensor.requires_grad:
+                return tensor
+            leaves.append(tensor.detach().requires_grad_())
+            return leaves[-1]
+
+        return mapped(self.injection, cut), leaves
 
     def take(self, gradients: list[Tensor | None]) -> None:
         """Add a pass's gradients, in the order of its tensors."""
@@ -44,18 +47,3 @@ class Shared:
         pairs = [(one, gradient) for one, gradient in zip(self._made, self._sums, strict=True) if gradient is not None]
         if pairs:
             torch.autograd.backward([one for one, _ in pairs], [gradient for _, gradient in pairs])
-
-
-def _replaced(value: Any, note: Any, cut: bool = False) -> Any:
-    """`value` with every tensor that takes part in the gradient noted, and cut off first if asked."""
-    if isinstance(value, Tensor):
-        if not value.requires_grad:
-            return value
-        one = value.detach().requires_grad_() if cut else value
-        note(one)
-        return one
-    if isinstance(value, Mapping):
-        return {name: _replaced(inner, note, cut) for name, inner in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{one.name: _replaced(getattr(value, one.name), note, cut) for one in fields(value)})
-    return value
