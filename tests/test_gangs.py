@@ -16,6 +16,7 @@ from repro import gangs
 from repro.config import run_key
 from repro.errors import ConfigError, TrialFailed
 from repro.runner import Outcome, run
+from repro.store.checkpoints import newest
 from repro.store.lock import Lock
 from repro.store.store import Store
 
@@ -323,9 +324,8 @@ def test_a_gang_that_was_stopped_continues_alone_or_together(
     cut = process.end()
     assert cut.code == code, cut.err
     assert records(tmp_path / "results") == {}
-    states = sorted((tmp_path / "runs").glob("*/checkpoint/state.json"))
-    steps = {path.parents[1].name: json.loads(path.read_text())["progress"]["step"] for path in states}
-    assert len(steps) == 3 and all(6 <= step < 40 for step in steps.values())
+    states = [newest(folder)[0] for folder in sorted((tmp_path / "runs").glob("*/checkpoint"))]
+    assert len(states) == 3 and all(state and 6 <= state.progress["step"] < 40 for state in states), states
     one = [text.replace("seed=1,2,3", "seed=2") for text in swept]
     assert start("run", *one).end().code == 0, "one of them, alone"
     rest = start(*together).end()

@@ -222,6 +222,20 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(
     assert again.notes == [note]
 
 
+def test_a_damage_while_the_names_move_on_is_said_once(tmp_path: Path) -> None:
+    """The writer was killed between the two renames of `put_state`: a `state.json` is not missed then."""
+    for step in (1, 2):
+        Checkpoints(tmp_path).save_best(step, tensors(10 + step))
+        Checkpoints(tmp_path).save(progress(step, best=step), tensors(step))
+    (tmp_path / "state.json").rename(tmp_path / "state-next.json")
+    assert loaded(tmp_path)[0].step == 2 and loaded(tmp_path)[0].notes == []
+    damaged(tmp_path, "tensors", flip, "state-next.json")
+    state, found = loaded(tmp_path)
+    same(found, tensors(1))
+    [note] = state.notes
+    assert note.startswith("the newest checkpoint was damaged (state-next.json: the checksum of step-2")
+
+
 @pytest.mark.parametrize(("which", "damage"), DAMAGES)
 def test_with_both_damaged_the_folder_and_the_fix_are_said(
     tmp_path: Path, which: str, damage: Callable[[Path], object]

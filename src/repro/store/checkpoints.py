@@ -61,7 +61,8 @@ def newest(folder: Path) -> tuple[State | None, list[str]]:
     """
     wrong: list[str] = []
     there = [name for name in _ORDER if (folder / name).is_file()]
-    for name in [name for name in _ORDER if name in there or (name == NEWEST and there)]:
+    missing = NEWEST if there and NEXT not in there else None  # while the names move on, the next is the newest
+    for name in [name for name in _ORDER if name in there or name == missing]:
         try:
             return _whole(folder, name), wrong
         except Damage as damage:
