@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from repro.config import TaskConfig
@@ -149,6 +150,12 @@ def check_words(plain: Plain) -> None:
         )
 
 
+@cache
+def keys_of(schema: type) -> Mapping[str, Any]:
+    """The keys of a schema's class and their types; a plan asks some ten times a trial."""
+    return typing.get_type_hints(schema)
+
+
 def check_parts(plain: Plain) -> None:
     """The tasks of a mixture: keys that a task has, and the mixture's form among their forms."""
     task = plain["task"]
@@ -158,7 +165,7 @@ def check_parts(plain: Plain) -> None:
             refuse(
                 f"task.{setting}", value, f"{task['name']} is a mixture: its parts are read whole", "Set it to null."
             )
-    known = typing.get_type_hints(TaskConfig)
+    known = keys_of(TaskConfig)
     for name, part in task["parts"].items():
         if not isinstance(part, Mapping) or "_target_" not in part:
             refuse(f"task.parts.{name}", part, "must be a whole task", "Take a file of conf/task.")

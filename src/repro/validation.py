@@ -12,7 +12,7 @@ from typing import Any
 
 from repro.config import METHOD_SCHEMAS, TrialConfig, resolved, run_key
 from repro.errors import ConfigError
-from repro.task_checks import check_parts, check_sources, check_words, refuse
+from repro.task_checks import check_parts, check_sources, check_words, keys_of, refuse
 from repro.task_checks import form_of as form_of
 
 Plain = Mapping[str, Any]
@@ -111,7 +111,7 @@ def lookup(plain: Plain, path: str) -> Any:
 
 def _check_keys(plain: Plain, schema: type, path: str = "") -> None:
     """Hydra refuses misspelt keys, but `+key=value` adds and `~key` removes one behind the schema's back."""
-    kinds = typing.get_type_hints(schema)
+    kinds = keys_of(schema)
     for key, value in plain.items():
         if key not in kinds:
             refuse(
