@@ -19,8 +19,9 @@ from repro.training.graphs import SEEN_BEFORE
 SHAPES = {"cpu": (2048, 1024, 4096), "cuda": (8192, 4096, 4096)}
 """Of the bare matrix product on a device: rows, inner, columns."""
 PRODUCTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-REPEATS = {"cpu": 1, "cuda": 20}
-"""Products that are timed together: on a GPU one is over before the clock is read."""
+REPEATS = {"cpu": 8, "cuda": 20}
+"""Products that are timed together: on a GPU one is over before the clock is read; on a CPU, where one takes 20 ms, the
+medians of five single ones differed by a third from run to run, and all utilisations with them."""
 WARM = {"cpu": 1, "cuda": SEEN_BEFORE + 2}
 """Passes before the first that is timed: on a GPU every shape is seen, recorded and replayed once."""
 
