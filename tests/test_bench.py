@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from repro.bench import flops, gangs, largest, profiling
 from repro.bench.measure import VARIANTS, made, own_peak
 from repro.bench.ours import Ours
+from repro.bench.padding import SETTINGS, shares
 from repro.bench.page import page
 from repro.bench.timing import SHAPES, interleaved, product, product_flops, saved_bytes, summary
 from repro.bench.workloads import CPU, GPU, LARGEST, SUITES, TINY, Lengths
@@ -92,6 +93,16 @@ def test_saved_bytes_are_those_of_the_graph():
     states = torch.randn(8, 4)
     assert saved_bytes(lambda: (states @ weight).exp().sum(), [weight]) == 2 * 8 * 4 * 4  # its input, and exp's result
     assert saved_bytes(lambda: states.exp(), [weight]) == 0
+
+
+def test_padding_that_cannot_be_measured_is_said(tmp_path):
+    shutil.copytree(ROOT / "results" / "bench", tmp_path / "bench")
+    file = tmp_path / "bench" / "cpu.json"
+    found = json.loads(file.read_text()) | {"padding": shares(tmp_path)}
+    assert found["padding"].keys() == SETTINGS.keys() and all(row["missing"] for row in found["padding"].values())
+    file.write_text(json.dumps(found))
+    shown = page(tmp_path / "bench")
+    assert all(f"| {name} | not here |" in shown for name in SETTINGS)
 
 
 def test_the_page_is_that_of_the_results():
