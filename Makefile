@@ -90,7 +90,7 @@ MODEL ?= mini-t5-xs
 PRETRAINED ?= runs/pretrained
 
 pretrain-mini: $(VENV)/.ready ## train a mini model from drawn weights into runs/pretrained (MODEL=mini-t5-xs; docs/mini-models.md)
-	OMP_NUM_THREADS=1 $(BIN)/python scripts/pretrain_mini.py $(MODEL) --out $(PRETRAINED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m scripts.pretraining $(MODEL) --out $(PRETRAINED)
 
 # A paper, or one exhibit of it: `make repro-lester`, `make repro-lester-figure3a`. MODELS=small,base and
 # EXHIBITS=figure1,table2 narrow; `make plan-lester` says before what would run.
@@ -122,25 +122,25 @@ repro-p-tuning-v2: ## the same for Liu et al. 2022 (P-Tuning v2)
 repro-p-tuning: ## the same for Liu et al. 2021 (P-tuning v1)
 
 bench: $(VENV)/.models ## training speed and memory against peft on this CPU (an hour, an idle machine), and its page
-	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench.py
-	$(BIN)/python scripts/bench_gang.py --rounds 3
-	$(BIN)/python scripts/bench_gang.py --real conll04
-	$(BIN)/python scripts/bench_gang.py --real e2e
-	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench.py --profile
-	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench_report.py --out results/bench/report.json
-	$(BIN)/python scripts/bench.py --page
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.run_bench
+	$(BIN)/python -m benchmarks.run_joint --rounds 3
+	$(BIN)/python -m benchmarks.run_joint --real conll04
+	$(BIN)/python -m benchmarks.run_joint --real e2e
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.run_bench --profile
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.run_report --out results/bench/report.json
+	$(BIN)/python -m benchmarks.run_bench --page
 
 bench-gpu: $(VENV)/.ready ## the papers' shapes, gangs of them and T5-XXL; needs a CUDA device
-	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench.py --device cuda
-	$(BIN)/python scripts/bench_gang.py --suite cuda
-	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench.py --device cuda --largest
-	$(BIN)/python scripts/bench.py --page
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.run_bench --device cuda
+	$(BIN)/python -m benchmarks.run_joint --suite cuda
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.run_bench --device cuda --largest
+	$(BIN)/python -m benchmarks.run_bench --page
 
 # SIGKILLs at random moments, damage, full disks, load: everything must end as if nothing had been. FAULTS: arguments,
 # as in `make faults FAULTS="--kills 200"`; `--list` says what there is, `--sweep COMMAND` what runs under kills.
 FAULTS ?= --out $(RESULTS)/faults.json
 faults: $(VENV)/.ready ## inject every fault many times and print the table (20 minutes); fails if anything is lost
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONPATH=scripts $(BIN)/python -m faults $(FAULTS)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m scripts.faults $(FAULTS)
 
 report: $(VENV)/.ready ## regenerate REPORT.md, index.html, tables and figures in results/ from the records
 	$(RUN) report

@@ -54,7 +54,7 @@ FIRST = (
     *("tests/test_faults.py", "tests/sweeps/", "tests/test_conf.py"),
 )
 """What takes long in one test or fixture, so that no process is left with it at the end or makes it twice; then what
-composes the same trials, which a process keeps (repro.sweeps.trials), beside each other."""
+composes the same trials, which a process keeps (repro.sweeps.expand), beside each other."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -294,7 +294,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with made-up data for every file of conf/task, where `paths.data_root` makes it look."""
     from omegaconf import OmegaConf
 
-    from repro.config import TaskConfig
+    from repro.config.schema import TaskConfig
 
     root = tmp_path_factory.mktemp("data")
     for path in sorted((ROOT / "conf" / "task").glob("*.yaml")):
@@ -320,15 +320,16 @@ def own_data(data_root: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def composed() -> Callable[..., Any]:
     """composed(*overrides) -> DictConfig: as `repro run` composes it (`hydra=True`: with Hydra's own node)."""
-    from hydra import compose, initialize_config_dir
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
 
-    from repro import composing
+    from repro.config import compose
 
-    composing.register()
+    compose.register()
 
     def make(*overrides: str, hydra: bool = False) -> Any:
-        with initialize_config_dir(config_dir=str(composing.conf_dir()), version_base="1.3"):
-            return compose("config", overrides=list(overrides), return_hydra_config=hydra)
+        with initialize_config_dir(config_dir=str(compose.conf_dir()), version_base="1.3"):
+            return hydra_compose("config", overrides=list(overrides), return_hydra_config=hydra)
 
     return make
 
@@ -341,7 +342,7 @@ def altered(composed: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
     """
     import yaml
 
-    from repro.config import note_start, resolved
+    from repro.config.schema import note_start, resolved
 
     neutral = {"method": "p_tuning_v2", "model": "tiny-bert", "task": "rte"}  # no recipe is for a tiny model
     root = "<data_root>"
@@ -417,7 +418,7 @@ def cli(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Callable[..., Called]]:
     """cli(*arguments) -> Called: the command line in this process, in the test's folder."""
-    from repro.cli import main
+    from repro.cli.main import main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `run` sets it: undone with the rest
@@ -477,7 +478,7 @@ _STEM = """
 import json, os, runpy, signal, sys
 import hydra, safetensors.torch, torch, transformers
 import transformers.models.bert.modeling_bert
-import repro.cli, repro.report.summary, repro.runner, repro.trial
+import repro.cli.main, repro.report.pages.trial_summary, repro.trials.run, repro.trials.prepared
 torch.set_num_threads(1)
 print("ready", flush=True)
 for line in sys.stdin:

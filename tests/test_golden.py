@@ -1,7 +1,7 @@
 """The stored results stay what they were: keys, scores and statistics of every committed record.
 
-`golden/records.json` was written from the records themselves; a change of code or of the store's layout may move a record
-to another key, and then changes `key` here and nothing else.
+`golden/records.json` was written from the records themselves; a change of code or of the store's layout may move a
+record to another key, and then changes `key` here and nothing else.
 """
 
 import hashlib

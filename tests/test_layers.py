@@ -16,144 +16,37 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "repro"
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 
-# The one table. Part of the package (first name below `repro`): what of ours it may import, at any level of its code.
-# `x` stands for all of x, `x.y` for that module only; a part may always import itself. ANY: it wires everything.
-ANY = "*"
-MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": set(),
-    "__main__": {"cli"},
-    "errors": {"masking"},
-    "masking": set(),
-    "saying": set(),
-    "processes": {"errors", "saying"},
-    "config": {"errors", "method_config", "task_config"},
-    "method_config": set(),
-    "task_config": set(),
-    "methods_page": {"composing", "config", "errors", "method_config", "validation"},
-    "metrics_page": {"composing", "metrics", "task_configs"},
-    "rescoring": {"composing", "metrics", "store", "errors"},
-    "stats": {"config", "errors"},
-    "methods": {"config", "errors"},
-    "metrics": {"config", "errors"},
-    "papers": {"config", "errors"},
-    "store": {"config", "errors", "masking"},
-    "microworld": {"errors"},
-    # microworld: a task of the small world is written when its files are first asked for.
-    "tasks": {"metrics.base", "microworld", "task_config", "errors"},
-    "models": {"methods.base", "methods.keyed_dropout", "tasks.base", "errors"},
-    "training": {
-        *("methods", "models", "store.files", "store.checkpoints", "store.progress", "errors", "saying"),
-    },
-    "evaluation": {"models", "tasks", "metrics", "methods.base"},
-    "mini": set(),
-    # from text to checkpoints: batches and models of `models`, the schema of conf/pretraining by `composing`.
-    "pretraining": {"models", "training.checkpoint", "store.files", "microworld", "composing", "config", "errors"},
-    # metrics: their `reduce` only, over statistics that records keep.
-    "report": {"store", "papers", "search", "stats", "metrics", "config", "errors"},
-    "search": {"store", "metrics", "config", "errors", "masking"},
-    "provenance": {"__init__", "masking"},
-    # report: its drawing, for the learning curve that a tracker shows.
-    "tracking": {"store.record", "report", "errors", "masking"},
-    "validation": {"config", "errors", "task_checks"},
-    "task_checks": {"config", "errors"},
-    "composing": {"config", "validation", "store.files", "errors"},
-    "trial": {ANY},
-    "runner": {ANY},
-    "attempt": {ANY},
-    "shared_trial": {ANY},
-    "gangs": {ANY},
-    "sweeps": {
-        *(
-            "composing",
-            "config",
-            "errors",
-            "gangs",
-            "jobs",
-            "masking",
-            "papers",
-            "params",
-            "prompts",
-            "report",
-            "runner",
-            "saying",
-            "search",
-            "store",
-        ),
-        "validation",
-    },
-    # Trials as jobs of a cluster; a job runs them as `repro run` does.
-    "jobs": {"composing", "config", "errors", "gangs", "report.summary", "runner", "store"},
-    "cli": {
-        *(
-            "__init__",
-            "composing",
-            "config",
-            "doctor",
-            "errors",
-            "jobs",
-            "masking",
-            "gangs",
-            "methods_page",
-            "metrics_page",
-            "miniature",
-            "params",
-            "rescoring",
-            "prompts",
-            "papers",
-            "processes",
-            "report",
-            "runner",
-            "saying",
-            "store",
-            "sweeps",
-            "tasks_page",
-            "tracking",
-        ),
-        "validation",
-    },
-    "prompts": {ANY},
-    "bench": {ANY},
-    # `repro doctor`: looks at everything there is.
-    "doctor": {ANY},
-    "task_configs": {"composing", "config", "errors"},
-    "microworld_page": {"metrics.base", "microworld", "runner", "task_configs", "tasks.base"},
-    "tasks_page": {
-        "composing",
-        "config",
-        "doctor.assets",
-        "errors",
-        "metrics",
-        "papers",
-        "runner",
-        "task_configs",
-        "tasks",
-    },
-    # `repro mini`: plans, runs, reports and compares.
-    "miniature": {"composing", "errors", "papers.registry", "report", "runner", "stats", "store", "sweeps"},
-    # `repro params`: what a method would train on a model, counted without weights.
-    "params": {ANY},
-}
+# The floors, from the top. A room imports only from floors below its own, or from itself; no room is exempt.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("__main__",),
+    ("cli",),
+    ("sweeps", "inference", "doctor"),
+    ("trials",),
+    ("training", "evaluation", "report", "tracking"),
+    ("models", "papers"),
+    ("tasks", "store"),
+    ("config",),
+    ("methods", "metrics"),
+    ("errors", "__init__"),
+)
+MOST_FLOORS = 9
+"""`__main__` and `cli` are one floor: the first is the one line that calls the second."""
+FLOOR = {room: len(FLOORS) - number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Library: the parts that may import it, at any level of their code. Others may import anything.
 ONLY_IN: dict[str, set[str]] = {
-    "transformers": {"models", "bench"},  # bench: the anchors that ours is timed against
+    "transformers": {"models"},
     "tokenizers": {"models"},
-    "torch": {
-        *("methods", "models", "training", "evaluation", "trial", "runner", "params", "prompts", "doctor"),
-        *("bench", "pretraining", "shared_trial"),
-    },
-    "safetensors": {"models", "training", "trial", "params", "prompts"},
+    "torch": {"methods", "models", "training", "evaluation", "trials", "inference", "doctor"},
+    "safetensors": {"models", "training", "trials", "inference"},
     "datasets": {"tasks", "metrics"},  # metrics: the types of columns that `evaluate` asks for
-    "hydra": {"cli", "composing", "jobs", "runner", "search", "rescoring", "sweeps", "params"},
-    "omegaconf": {
-        *("cli", "composing", "config", "method_config", "methods_page", "metrics_page", "rescoring", "sweeps"),
-        *("params", "pretraining", "task_configs"),
-    },
-    "scipy": {"stats"},
-    "matplotlib": {"report", "bench"},
+    "hydra": {"cli", "config", "trials", "sweeps", "evaluation"},
+    "omegaconf": {"cli", "config", "trials", "sweeps", "evaluation"},
+    "scipy": {"papers"},
+    "matplotlib": {"report"},
     "wandb": {"tracking"},
     "tensorboard": {"tracking"},
-    "optuna": {"search"},
-    "submitit": {"jobs"},
+    "optuna": {"sweeps", "store"},
+    "submitit": {"sweeps"},
 }
 
 MOST_LINES_OF_A_FUNCTION = 80
@@ -221,28 +114,56 @@ def all_imports() -> list[Import]:
     return found
 
 
+def room_of(module: str) -> str:
+    """The room of a dotted name of ours; `repro.__version__` and the like are of `__init__`."""
+    first = module.removeprefix("repro").removeprefix(".").split(".")[0]
+    return first if first in FLOOR else "__init__"
+
+
 def offence(found: Import) -> str | None:
     """What is wrong with an import of one of ours, or None."""
-    inner = found.module.removeprefix("repro").removeprefix(".")
-    first = inner.split(".")[0] if inner and inner.split(".")[0] in MAY_IMPORT else "__init__"
-    allowed = MAY_IMPORT[found.part]
-    if first == found.part or ANY in allowed:
+    room = room_of(found.module)
+    if room == found.part or FLOOR[room] < FLOOR[found.part]:
         return None
-    if any(inner == name or inner.startswith(f"{name}.") or first == name for name in allowed):
-        return None
-    return f"{found.where}: {found.part} imports {found.module}; it may import {sorted(allowed) or 'nothing of ours'}"
+    return f"{found.where}: {found.part} imports {found.module}, which is not on a lower floor"
 
 
-def test_every_part_is_in_the_table() -> None:
-    unknown = {part_of(path) for path in FILES} - set(MAY_IMPORT)
-    assert not unknown, f"say in MAY_IMPORT of {__file__} what these may import"
+def test_every_room_has_its_floor_and_only_rooms_stand_at_the_top() -> None:
+    assert {part_of(path) for path in FILES} == set(FLOOR)
+    assert {path.stem for path in SOURCE.glob("*.py")} == {"__init__", "__main__", "errors"}
+    assert len(FLOORS) - 1 <= MOST_FLOORS
     assert len(FILES) > 50
 
 
-def test_each_part_imports_only_what_the_table_allows() -> None:
+def test_every_import_goes_down() -> None:
     ours = [found for found in all_imports() if found.module.split(".")[0] == "repro"]
     assert len(ours) > 100
     assert [said for found in ours if (said := offence(found))] == []
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    modules = {
+        ".".join(("repro", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__") for path in FILES
+    }
+    below: dict[str, set[str]] = {name: set() for name in modules}
+    for found in all_imports():
+        here = ".".join(Path(found.where.partition(":")[0]).with_suffix("").parts[1:]).removesuffix(".__init__")
+        name = found.module
+        while name and name not in modules:
+            name = name.rpartition(".")[0]
+        if name not in ("", "repro", here):
+            below[here].add(name)
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [start]
+        while waiting:
+            for name in below[waiting.pop()] - seen:
+                seen.add(name)
+                waiting.append(name)
+        return seen
+
+    assert [name for name in sorted(modules) if name in reached(name)] == []
 
 
 def test_libraries_stay_in_their_parts() -> None:
@@ -258,26 +179,22 @@ def test_libraries_stay_in_their_parts() -> None:
 @pytest.mark.parametrize(
     ("part", "line", "bad"),
     [
-        ("methods", "from repro.models.base import Backbone", True),
+        ("methods", "from repro.models.backbone import Backbone", True),
         ("methods", "def f():\n    import repro.store.files", True),
         ("methods", "from repro.errors import ConfigError", False),
         ("methods", "from repro.methods.heads import head_of", False),
         ("methods", "from .heads import head_of", False),
-        ("methods", "from ..models import base", True),
+        ("methods", "from ..models import backbone", True),
         ("methods", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import repro.models", False),
         ("models", "from repro.methods.base import Injection", False),
-        ("models", "from repro.methods import base", False),
-        ("models", "from repro.methods.heads import head_of", True),
-        ("models", "from repro.methods import heads", True),
-        ("models", "from repro.config import ModelConfig", True),
-        ("training", "from repro.store.files import write_atomic", False),
-        ("training", "from repro.store.record import Record", True),
-        ("evaluation", "import importlib\nimportlib.import_module('repro.trial')", True),
-        ("report", "import repro.trial", True),
-        ("report", "from repro import trial", True),
-        ("config", "import repro", True),
+        ("models", "from repro.papers import registry", True),
+        ("evaluation", "import importlib\nimportlib.import_module('repro.trials.run')", True),
+        ("report", "import repro.trials.run", True),
+        ("report", "from repro import trials", True),
+        ("config", "import repro", False),
         ("store", "from repro.papers import registry", True),
-        ("runner", "import repro.trial", False),
+        ("trials", "import repro.training.loop", False),
+        ("sweeps", "from repro.inference import ensemble", True),
     ],
 )
 def test_the_checker_itself(part: str, line: str, bad: bool) -> None:
@@ -328,11 +245,12 @@ def look(name):
     seen[name] = [module for module in heavy if module in sys.modules]
 import repro; look("import repro")
 light = sorted({"hydra", "omegaconf", "numpy", "scipy"} & set(sys.modules))
-import repro.report.compare; look("import repro.report.compare")
-import repro.report.files, repro.report.terminal, repro.report.summary
-import repro.stats, repro.papers.registry, repro.store.store
+import repro.report.compare.compare; look("import repro.report.compare.compare")
+import repro.report.pages.write, repro.report.pages.terminal, repro.report.pages.trial_summary
+import repro.papers.statistics, repro.papers.registry, repro.store.store
 look("report, stats, papers, store")
-import repro.config, repro.validation, repro.composing, repro.runner, repro.tracking, repro.provenance, repro.gangs
+import repro.config.schema, repro.config.rules, repro.config.compose, repro.trials.run
+import repro.tracking, repro.trials.provenance, repro.sweeps.executors.joint
 look("config, validation, runner")
 from repro.cli import main
 for arguments in (["--help"], ["--version"], ["report", "--help"], ["run", "--cfg", "job"], ["run", "--help"]):
@@ -358,7 +276,7 @@ def test_help_and_import_are_quick(python: Callable[..., Any]) -> None:
     programs = {
         "bare": clock,
         "import": f"import repro; {clock}",
-        "help": f"from repro.cli import main; main(['--help']); {clock}",
+        "help": f"from repro.cli.main import main; main(['--help']); {clock}",
     }
     seconds = {
         name: min(float(python("-c", text).out.splitlines()[-1]) for _ in range(3)) for name, text in programs.items()
@@ -368,5 +286,5 @@ def test_help_and_import_are_quick(python: Callable[..., Any]) -> None:
 
 
 def test_import_repro_takes_less_than_half_a_second_of_wall_time(python: Callable[..., Any]) -> None:
-    code = "import time; t = time.perf_counter(); import repro, repro.cli; print(time.perf_counter() - t)"
+    code = "import time; t = time.perf_counter(); import repro, repro.cli.main; print(time.perf_counter() - t)"
     assert min(float(python("-c", code).out) for _ in range(3)) < 0.5

@@ -57,7 +57,7 @@ def test_the_installed_command_composes_outside_a_checkout(wheel, tmp_path):
     )
     assert shown.returncode == 0, shown.stderr
     assert "name: rte" in shown.stdout
-    where = "import repro.composing as c; print(c.conf_dir())"
+    where = "import repro.config.compose as c; print(c.conf_dir())"
     told = subprocess.run(
         [sys.executable, "-c", where],
         cwd=tmp_path,

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults import disks, kills, slurm, stores, sweeps, trackers
-from faults.result import Result, as_json, table, with_table
-from faults.trials import Place, place
 from repro.store.files import write_json_atomic
+from scripts.faults import disks, kills, slurm, stores, sweeps, trackers
+from scripts.faults.result import Result, as_json, table, with_table
+from scripts.faults.trials import Place, place
 
 Fault = Callable[[Place], Result | Iterable[Result]]
 
@@ -60,7 +60,7 @@ def suite(counts: Counts) -> dict[str, Fault]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.faults", description=__doc__)
     usual = Counts()
     parser.add_argument(
         "--kills", type=int, default=usual.kills, help="SIGKILLs of each trial in each way (%(default)s)"

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from faults.result import Result
-from faults.trials import TRIALS, Place, arguments, difference, outcome
 from repro.store.verifying import verify
+from scripts.faults.result import Result
+from scripts.faults.trials import TRIALS, Place, arguments, difference, outcome
 
 _SIZE = 1 << 20
 

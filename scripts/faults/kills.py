@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from faults.result import Result
-from faults.trials import TRIALS, Place, arguments, difference, outcome
 from repro.store.checkpoints import BEFORE, NEWEST, NEXT
+from scripts.faults.result import Result
+from scripts.faults.trials import TRIALS, Place, arguments, difference, outcome
 
 NEWEST_FIRST = (NEXT, NEWEST, BEFORE)
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from faults.cluster import Bench, cluster, unavailable
-from faults.result import Result
-from faults.trials import Place
+from scripts.faults.cluster import Bench, cluster, unavailable
+from scripts.faults.result import Result
+from scripts.faults.trials import Place
 
 Hit = dict[str, list[list[str]]]
 """{fault: run keys of each job that it hit}"""

@@ -19,9 +19,17 @@ from collections.abc import Callable
 from typing import Any
 
 LOADED = (
-    *("torch", "hydra", "safetensors.torch", "transformers", "repro.cli", "repro.report.summary", "repro.runner"),
+    *(
+        "torch",
+        "hydra",
+        "safetensors.torch",
+        "transformers",
+        "repro.cli.main",
+        "repro.report.pages.trial_summary",
+        "repro.trials.run",
+    ),
     *(f"transformers.models.{name}.modeling_{name}" for name in ("bert", "gpt2", "t5")),
-    "repro.trial",
+    "repro.trials.prepared",
 )
 CHANGES = ("write", "replace", "unlink", "fsync")
 

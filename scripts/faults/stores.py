@@ -15,15 +15,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from faults import stem
-from faults.result import Result
-from faults.trials import TRIALS, Place
 from repro.errors import StoreError
 from repro.store.files import read_json, write_atomic, write_json_atomic
 from repro.store.lock import Lock, Owner
 from repro.store.record import Record
 from repro.store.store import Store
 from repro.store.verifying import verify
+from scripts.faults import stem
+from scripts.faults.result import Result
+from scripts.faults.trials import TRIALS, Place
 
 PROCESSES = 64
 _SHARED = 8

@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from faults.result import Result
-from faults.trials import Place, environment
-from repro.report.files import write_report
+from repro.report.pages.write import write_report
 from repro.store.files import write_json_atomic
 from repro.store.record import with_checksum
 from repro.store.verifying import verify
+from scripts.faults.result import Result
+from scripts.faults.trials import Place, environment
 
 SMALL = (
     "python -m repro -m method=p_tuning_v2,prompt_tuning model=tiny-bert task=rte seed=1,2,3 task.check_rows=false "

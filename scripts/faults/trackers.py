@@ -8,8 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from faults.result import Result
-from faults.trials import TRIALS, Place, arguments, difference, outcome
+from scripts.faults.result import Result
+from scripts.faults.trials import TRIALS, Place, arguments, difference, outcome
 
 _KEY = "0123456789abcdef" * 2 + "01234567"  # the form of one; nobody's
 

@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 
 
 class GangLauncher(Launcher):
-    """Trains the missing trials (`repro.gangs`), then lets Hydra's own launcher go through the jobs: each finds its
-    result, prints it, and gives the exit code that it would have given alone."""
+    """Trains the missing trials (`repro.sweeps.executors.joint`), then lets Hydra's own launcher go
+    through the jobs: each finds its result, prints it, and gives the exit code that it would have given alone."""
 
     def __init__(self) -> None:
         self._jobs = BasicLauncher()
@@ -38,13 +38,14 @@ class GangLauncher(Launcher):
         """
         from hydra.core.utils import setup_globals
 
-        from repro import composing, gangs
+        from repro.config import compose
+        from repro.sweeps.executors import joint
 
         setup_globals()
         jobs = []
         for overrides in job_overrides:
             with suppress(Exception):  # what cannot be composed is said by its own job
                 config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
-                jobs.append(gangs.Job(*composing.asked(config, config.hydra)))
-        gangs.answer_later(jobs)
+                jobs.append(joint.Job(*compose.asked(config, config.hydra)))
+        joint.answer_later(jobs)
         return self._jobs.launch(job_overrides, initial_job_idx)

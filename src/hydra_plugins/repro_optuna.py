@@ -53,8 +53,8 @@ class OptunaSweeper(Sweeper):
         Raises:
             ConfigError: a space, a sampler or a config that cannot be searched.
         """
-        from repro.search import summary
-        from repro.search.command_line import searching
+        from repro.store.searches import summary
+        from repro.sweeps.search.command_line import searching
 
         folder = Path(self._config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,6 +86,6 @@ class OptunaSweeper(Sweeper):
         Raises:
             ConfigError: it cannot run.
         """
-        from repro.composing import asked_in_sweep
+        from repro.config.compose import asked_in_sweep
 
         return asked_in_sweep(self._context.config_loader, self._config, words)[0]

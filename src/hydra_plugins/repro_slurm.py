@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 class SlurmLauncher(Launcher):
     """Submits the trials that have no record and are in no queue, and returns at once.
 
-    With `wait=true` it stays until they have ended, and fails if one of them has no score. See `repro.jobs`.
+    With `wait=true` it stays until they have ended, and fails if one of them has no score. See
+    `repro.sweeps.executors.slurm`.
     """
 
     def __init__(self, **settings: Any):
@@ -29,7 +30,7 @@ class SlurmLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's call before `launch`."""
-        from repro.jobs import settings
+        from repro.sweeps.executors.slurm import settings
 
         self._context, self._config = hydra_context, config
         own = {key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in self._given.items()}
@@ -45,7 +46,7 @@ class SlurmLauncher(Launcher):
             TrialFailed: with `wait`, a trial that has no score in the end.
         """
         from repro.errors import ConfigError
-        from repro.jobs import submitting
+        from repro.sweeps.executors.slurm import submit
 
         asked, refused = [], []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
@@ -54,10 +55,10 @@ class SlurmLauncher(Launcher):
             except ConfigError as error:
                 print(f"repro: {' '.join(overrides)}: {error}", file=sys.stderr)
                 refused.append(error)
-        done = submitting.submit(asked, self._settings)
+        done = submit.submit(asked, self._settings)
         print(done.table())
         if self._settings.wait:
-            submitting.wait(done, self._settings.poll_seconds)
+            submit.wait(done, self._settings.poll_seconds)
         if refused:
             raise refused[0]
         return [JobReturn(overrides=list(one), status=JobStatus.COMPLETED) for one in job_overrides]
@@ -68,9 +69,9 @@ class SlurmLauncher(Launcher):
         Raises:
             ConfigError: it cannot run.
         """
-        from repro.composing import asked_in_sweep
-        from repro.config import run_key
-        from repro.jobs.chunks import Asked
+        from repro.config.compose import asked_in_sweep
+        from repro.config.schema import run_key
+        from repro.sweeps.executors.slurm.chunks import Asked
 
         plain, choices, command = asked_in_sweep(self._context.config_loader, self._config, overrides)
         return Asked(run_key(plain), tuple(overrides), plain, choices, tuple(command))

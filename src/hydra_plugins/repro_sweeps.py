@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from repro.errors import ConfigError
 from repro.sweeps import grids
-from repro.sweeps.trials import Trials
+from repro.sweeps.expand import Trials
 
 
 class GridSweeper(Sweeper):

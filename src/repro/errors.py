@@ -1,11 +1,136 @@
-"""The one kind of error that a person at the terminal is meant to read.
+"""What can go wrong, said in sentences; secrets taken out of all that is said; output that cannot fail a trial.
 
 Every message is one sentence, or a few, that say what was wrong, the value, what is allowed, and the fix. The command
-line prints it without a traceback and exits with `exit_code`. What is said of values may hold a secret (a URL with a
-login, a token that a server refused): the message is masked, wherever it goes.
+line prints it without a traceback and exits with `exit_code`. A message may quote a secret (a URL with a login, a token
+that a server refused): it is redacted wherever it goes.
+
+A secret is known in three ways: by the name in front of it (`api_key=...`), by its form (well-known access tokens, a
+login in a URL), and by its value: what stands in an environment variable with such a name is redacted wherever it
+appears. Rather too much is redacted than too little.
 """
 
-from repro.masking import masked_text
+from __future__ import annotations
+
+import contextlib
+import errno
+import getpass
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+REDACTED = "***"
+
+_SECRET_NAME = r"[A-Za-z]*(?:key|token|password|passwd|passphrase|secret|credentials?|authorization)"
+_ASSIGNED = re.compile(rf"^(?P<name>[^=\s{{]*{_SECRET_NAME}=).+", re.IGNORECASE | re.DOTALL)
+_VALUE = r"(?:'[^']*'|\"[^\"]*\"|(?:(?:bearer|basic)\s+)?[^\s,;&}\])'\"]+)"
+_NESTED = re.compile(rf"(?P<name>{_SECRET_NAME}['\"]?\s*[=:]\s*){_VALUE}", re.IGNORECASE)
+_FLAG = re.compile(rf"^--?[\w.-]*{_SECRET_NAME}$", re.IGNORECASE)
+_SHAPES = re.compile(
+    r"(?<![\w-])(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{20,}"
+    r"|wandb_v\d_[A-Za-z0-9_-]{16,}|AKIA[A-Z0-9]{16}|xox[abpr]-[A-Za-z0-9-]{10,})"
+)
+# A path takes one of the two slashes away.
+_URL_LOGIN = re.compile(r"(?:(?<=://)[^/\s@]+|(?<=:/)[^/\s@:]+:[^/\s@]+)(?=@)")
+_HOMES = re.compile(r"/(?:home|Users)/[^/\s:,;'\"]+")
+
+# Of running text and of configs, where a plain `key: score` is no secret.
+_STRONG_NAME = (
+    r"(?:[A-Za-z_-]*(?:api|access|secret|private|auth)[_-]?key|(?:[A-Za-z_-]*[_-])?token"
+    r"|[A-Za-z_-]*(?:password|passwd|passphrase|secret|authorization))"
+)
+_SAID = re.compile(rf"(?P<name>(?<![A-Za-z]){_STRONG_NAME}['\"]?\s*[=:]\s*){_VALUE}", re.IGNORECASE)
+_CONFIG_NAME = re.compile(_STRONG_NAME, re.IGNORECASE)
+_VARIABLE = re.compile(r"(?:.*_)?(?:KEY|TOKEN|PASSWORD|PASSWD|SECRET|PASSPHRASE|CREDENTIALS?|AUTH)", re.IGNORECASE)
+_SHORTEST = 8
+"""Characters of a secret variable's value: a shorter one would hide parts of ordinary words."""
+
+
+def redacted_command(command: list[str]) -> list[str]:
+    """A command line that can be published: `***` for secrets, `~` for home folders, the program without its folder.
+
+    A secret is the value of anything whose name ends like a key, token, password or credential (`wandb.api_key=...`,
+    `--token ...`, `{password: ...}`), a login in a URL, and text of the form of some well-known access tokens. So
+    `max_new_tokens=16` stays.
+    """
+    result: list[str] = []
+    for position, argument in enumerate(command):
+        if position and _FLAG.match(command[position - 1]):
+            result.append(REDACTED)
+        else:
+            result.append(_without_person(_without_secrets(argument)))
+    if result:
+        result[0] = Path(result[0]).name
+    return result
+
+
+def redacted_text(text: str) -> str:
+    """A message that can be published: its secrets are masked, the rest stays, folders too."""
+    if not text:
+        return text
+    return _known(_SAID.sub(lambda match: match["name"] + REDACTED, text))
+
+
+def redacted_values(value: Any, skip: tuple[str, ...] = ()) -> Any:
+    """Dicts, lists and texts with every secret masked; a text under a secret's name is one.
+
+    Args:
+        skip: keys of the outermost dict whose values stay as they are (long lists of numbers).
+    """
+    if isinstance(value, str):
+        return redacted_text(value)
+    if isinstance(value, Mapping):
+        return {key: one if key in skip else _under(key, one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted_values(one) for one in value]
+    return value
+
+
+def _under(key: Any, value: Any) -> Any:
+    if isinstance(value, str) and value and isinstance(key, str) and _CONFIG_NAME.fullmatch(key):
+        return REDACTED
+    return redacted_values(value)
+
+
+class RedactedLog(logging.Filter):
+    """For a log's handlers: what they write has its secrets masked."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redacted_text(record.getMessage()), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = redacted_text(logging.Formatter().formatException(record.exc_info))
+        return True
+
+
+def _known(text: str) -> str:
+    """Secrets by form and by value."""
+    text = _SHAPES.sub(REDACTED, _URL_LOGIN.sub(REDACTED, text))
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST and value in text and _VARIABLE.fullmatch(name) and not value.startswith("/"):
+            text = text.replace(value, REDACTED)
+    return text
+
+
+def _without_secrets(argument: str) -> str:
+    if match := _ASSIGNED.match(argument):
+        return match["name"] + REDACTED
+    return _known(_NESTED.sub(lambda match: match["name"] + REDACTED, argument))
+
+
+def _without_person(argument: str) -> str:
+    """Home folders become `~`; the user's name as a part of any path becomes `<user>`."""
+    home = os.path.expanduser("~")
+    if len(home) > 1:
+        argument = re.sub(rf"{re.escape(home)}(?=$|[/\s:,;'\"\]}}])", "~", argument)
+    argument = _HOMES.sub("~", argument)
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a user id without an entry in the password file, as in containers
+        return argument
+    return re.sub(rf"(?<=/){re.escape(user)}(?=$|[/\s:,;'\"\]}}])", "<user>", argument)
 
 
 class ReproError(Exception):
@@ -16,7 +141,7 @@ class ReproError(Exception):
     """Of several processes that share a trial, this one alone knows it: it must be the one that says it."""
 
     def __str__(self) -> str:
-        return masked_text(super().__str__())
+        return redacted_text(super().__str__())
 
 
 class ConfigError(ReproError):
@@ -51,3 +176,43 @@ class Interrupted(ReproError):
     """Ctrl-C or a termination signal: the trial was checkpointed and the same command continues it."""
 
     exit_code = 130
+
+
+_FREE_SPACE = "free some space or choose another folder, then run the same command again"
+_PERMISSIONS = "change the permissions or choose a folder of your own"
+_OTHER_FOLDER = "remove that file or choose another folder"
+_FIXES = {
+    errno.ENOSPC: ("the disk is full", _FREE_SPACE),
+    errno.EDQUOT: ("your disk quota is used up", _FREE_SPACE),
+    errno.EROFS: ("the file system is read-only", "choose a folder that can be written to"),
+    errno.EACCES: ("permission denied", _PERMISSIONS),
+    errno.EPERM: ("permission denied", _PERMISSIONS),
+    errno.ENOTDIR: ("a file is where a folder should be", _OTHER_FOLDER),
+    errno.EEXIST: ("a file is where a folder should be", _OTHER_FOLDER),
+    errno.EISDIR: ("a folder is where a file should be", "remove that folder or choose another name"),
+}
+
+
+@contextlib.contextmanager
+def explained(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
+    """Turns an OSError of the body into a StoreError that a person can act on.
+
+    Args:
+        path: the file or folder that the body works on.
+        doing: a verb, as in "cannot <doing> <path>".
+
+    Raises:
+        StoreError: path, what happened, and the fix; the OSError is its cause.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        what, fix = _FIXES.get(error.errno or 0, (reason, "mend that, then run the same command again"))
+        raise StoreError(f"cannot {doing} {os.fspath(path)}: {what}. To fix it, {fix}.") from error
+
+
+def print_line(text: str, stream: TextIO | None = None) -> None:
+    """Print a line at once (to standard output). A write error (full disk, closed terminal) is ignored."""
+    with contextlib.suppress(OSError):
+        print(text, file=stream or sys.stdout, flush=True)

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from repro.composing import options
+from repro.config.compose import options
+from repro.config.task_files import first_form, parts_of, task_config, task_names
 from repro.doctor import fingerprints, metrics, models, tasks
 from repro.doctor.assets import assets, of_task
 from repro.doctor.findings import CONVERSION, DOWNLOAD, EXTRA, FILES, JAVA, READY, WRONG, Finding, shown, worst
 from repro.errors import ConfigError
 from repro.store.store import Store
-from repro.task_configs import first_form, parts_of, task_config, task_names
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("REPRO_DATA_ROOT", ROOT.parent / "shared" / "data"))
@@ -162,7 +162,7 @@ def test_hashes_are_long_enough_and_of_splits_with_rows(name: str) -> None:
 
 
 def test_another_content_is_a_deviation_with_both_hashes(own_data: Path) -> None:
-    from repro.runner import task_in_form
+    from repro.trials.run import task_in_form
 
     config = task_config("rte", str(own_data)) | {"rows": {"train": 8, "validation": 6, "test": 4}}
     task = task_in_form(config, "pair")
@@ -311,7 +311,7 @@ def test_every_model_has_a_state_and_a_fix(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_every_metric_of_a_task_is_listed() -> None:
-    from repro.runner import task_in_form
+    from repro.trials.run import task_in_form
 
     known = {one.name for one in metrics.metrics()}
     for name in task_names():

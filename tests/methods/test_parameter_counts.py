@@ -11,7 +11,7 @@ from repro.methods.fine_tuning import FineTuning
 from repro.methods.p_tuning_v2 import p_tuning_v2
 from repro.methods.prefix_tuning import prefix_tuning
 from repro.methods.prompt_tuning import PromptTuning
-from repro.models.base import spec_of
+from repro.models.backbone import spec_of
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 

@@ -40,7 +40,7 @@ def test_metrics_import_no_heavy_library() -> None:
 
 
 def test_stats_import_nothing_but_the_standard_library() -> None:
-    loaded = loaded_by(["repro.stats"])
+    loaded = loaded_by(["repro.papers.statistics"])
     assert "repro" in loaded
     assert not loaded.intersection([*HEAVY, "numpy"])
 

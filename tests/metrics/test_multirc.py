@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from repro.evaluation import score
+from repro.evaluation.scoring import score
 from repro.metrics.base import Metric
 from repro.metrics.multirc import MultircF1aEm
 from repro.tasks.base import Example

@@ -10,7 +10,7 @@ from repro.errors import MetricUnavailable
 from repro.metrics.accuracy import Accuracy
 from repro.metrics.as_evaluate import METRICS, metric
 from repro.metrics.base import score_split, texts, why_unavailable
-from repro.stats import paired_bootstrap
+from repro.papers.statistics import paired_bootstrap
 
 LENGTHS = {"accuracy": 2, "macro_f1": 6, "span_f1": 3, "squad": 3, "squad_v2": 6, "bleu": 10, "nist": 11, "meteor": 6}
 LENGTHS |= {"f1": 3, "multirc": 5, "record": 3, "srl_f1_conll05": 3, "precision_at_1": 2, "moverscore": 2}

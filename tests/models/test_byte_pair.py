@@ -5,7 +5,7 @@ import random
 import pytest
 from transformers import AutoTokenizer
 
-from repro.models.byte_pair import SPECIAL, family_tokenizer, learnt_pairs
+from scripts.pretraining.byte_pair import SPECIAL, family_tokenizer, learnt_pairs
 
 TEXTS = [
     "Anna Bell lives in Port Dale. Is Anna's dog tall? Yes.",

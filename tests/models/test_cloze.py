@@ -15,12 +15,12 @@ import yaml
 from torch import Tensor
 
 from repro.errors import DataError, ModelError
-from repro.evaluation import mean_loss, predict
+from repro.evaluation.scoring import mean_loss, predict
 from repro.methods.base import Head, Injection
-from repro.models.batch import IGNORE, collate
-from repro.models.encoding import decoder_encoding, encode_cloze, encoder_decoder_encoding, encoder_encoding
+from repro.models.encoding.batch import IGNORE, collate
+from repro.models.encoding.encoding import decoder_encoding, encode_cloze, encoder_decoder_encoding, encoder_encoding
 from repro.models.loading import adapt, load_backbone
-from repro.models.random_model import byte_tokenizer
+from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Cloze, Example, Pair, Span, Tagged, TextToText
 
 CONF = Path(__file__).parents[2] / "conf" / "model"

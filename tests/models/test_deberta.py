@@ -8,9 +8,9 @@ import torch
 import yaml
 
 from repro.methods.base import Head, Injection, KeyValue
-from repro.models.base import Backbone
-from repro.models.batch import Encoded, collate
-from repro.models.injection import Prefix, attach
+from repro.models.attention.prefix_attention import Prefix, attach
+from repro.models.backbone import Backbone
+from repro.models.encoding.batch import Encoded, collate
 from repro.models.loading import adapt, load_backbone
 
 NAMES = ("deberta", "deberta-v2")
@@ -214,7 +214,7 @@ def test_xlarge_has_the_papers_size() -> None:
     """P-Tuning v2's prefix on the 48 layers of DeBERTa-xlarge: P x 2 x 48 x 1024."""
     from repro.methods.base import Context
     from repro.methods.p_tuning_v2 import p_tuning_v2
-    from repro.models.base import spec_of
+    from repro.models.backbone import spec_of
 
     facts = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "deberta-xlarge.yaml").read_text())
     spec = spec_of(facts)

@@ -5,15 +5,15 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from repro.models.batch import BOS, IGNORE, PAD, SOURCE, TARGET, Encoded, collate
-from repro.models.encoding import (
+from repro.models.encoding.batch import BOS, IGNORE, PAD, SOURCE, TARGET, Encoded, collate
+from repro.models.encoding.encoding import (
     decoder_encoding,
     encode_pair,
     encode_tagged,
     encoder_decoder_encoding,
     encoder_encoding,
 )
-from repro.models.random_model import byte_tokenizer
+from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Choice, Pair, Tagged, TextToText
 
 EOS, CLS, SEP = 1, 4, 5

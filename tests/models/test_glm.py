@@ -11,10 +11,10 @@ import yaml
 from torch import Tensor
 
 from repro.methods.base import Injection, KeyValue
-from repro.models.batch import Encoded, collate
-from repro.models.families import family
+from repro.models.encoding.batch import Encoded, collate
+from repro.models.families.family import family
 from repro.models.loading import adapt, load_backbone
-from repro.models.random_model import build
+from repro.models.untrained.random_model import build
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 QUIET = {"dtype": "float64", "attention": "sdpa", "backbone_dropout": None, "attention_dropout": None}
@@ -169,7 +169,7 @@ def test_weights_from_a_folder(tmp_path: Path) -> None:
     """The checkpoint's own names in a safetensors file, beside a config.json and a tokenizer."""
     from safetensors.torch import save_file
 
-    from repro.models.random_model import byte_tokenizer
+    from repro.models.untrained.random_model import byte_tokenizer
 
     bone = tiny()
     named = {name: tensor.detach().float().contiguous() for name, tensor in bone.model.state_dict().items()}

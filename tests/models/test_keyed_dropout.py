@@ -13,8 +13,8 @@ from torch import nn
 from repro import models
 from repro.methods.base import Injection
 from repro.methods.keyed_dropout import dropped, keyed_dropout, mixed, site_number
-from repro.models.base import Backbone
-from repro.models.dropout import DropoutKeys, KeyedDropout, key_dropouts, stack_of
+from repro.models.attention.keyed_dropout_sites import DropoutKeys, KeyedDropout, key_dropouts, stack_of
+from repro.models.backbone import Backbone
 from repro.models.loading import adapt, load_backbone
 from repro.tasks.base import Pair, TextToText
 from repro.training.batching import Share, training_batches

@@ -12,10 +12,10 @@ import yaml
 from repro.errors import ModelError
 from repro.methods.base import Injection
 from repro.models import loading
-from repro.models.batch import Encoded, collate
-from repro.models.families import family
+from repro.models.encoding.batch import Encoded, collate
+from repro.models.families.family import family
 from repro.models.loading import adapt, load_backbone, package_file, weights_fingerprint
-from repro.models.random_model import random_model
+from repro.models.untrained.random_model import random_model
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 CPU = torch.device("cpu")

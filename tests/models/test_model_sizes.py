@@ -6,8 +6,8 @@ import pytest
 import torch
 import yaml
 
-from repro.models.families import family
-from repro.models.random_model import build, transformers_config
+from repro.models.families.family import family
+from repro.models.untrained.random_model import build, transformers_config
 
 FACTS = {
     path.stem: yaml.safe_load(path.read_text())

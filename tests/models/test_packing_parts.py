@@ -14,13 +14,13 @@ from transformers.models.llama import modeling_llama
 from transformers.models.t5 import modeling_t5
 
 from repro.methods.base import Adapter, Head, Injection, KeyValue
-from repro.models import cpu_bfloat16
-from repro.models.base import Backbone
-from repro.models.batch import IGNORE, Encoded, collate
-from repro.models.lean import install
+from repro.models.attention import cpu_bfloat16
+from repro.models.attention.fused_ops import install
+from repro.models.attention.packing import Packed, by_length, spread, take
+from repro.models.backbone import Backbone
+from repro.models.encoding.batch import IGNORE, Encoded, collate
 from repro.models.loading import adapt, load_backbone
-from repro.models.packer import packs
-from repro.models.packing import Packed, by_length, spread, take
+from repro.models.packed_batch import packs
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 

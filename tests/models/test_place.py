@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from repro.methods.base import PLACEMENTS, Injection
-from repro.models.batch import IGNORE, Encoded, collate
-from repro.models.places import place
+from repro.models.encoding.batch import IGNORE, Encoded, collate
+from repro.models.prompt_positions import place
 
 P, D, K = 2, 3, 2
 ROWS = [1, 0, 1]

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-from tiny_training import close, load
-
-from repro import runner
 from repro.errors import DataError
-from repro.evaluation import mean_loss, predict
+from repro.evaluation.scoring import mean_loss, predict
 from repro.methods.base import Head, Injection
 from repro.methods.p_tuning_v2 import p_tuning_v2
 from repro.methods.prompt_tuning import PromptTuning
 from repro.metrics.squad import SquadEmF1
-from repro.models.batch import collate
-from repro.models.loading import adapt
-from repro.models.random_model import byte_tokenizer
-from repro.models.span_encoding import (
+from repro.models.encoding.batch import collate
+from repro.models.encoding.span_encoding import (
     SpanOptions,
     answer_tokens,
     best_answer,
@@ -34,9 +26,13 @@ from repro.models.span_encoding import (
     separated,
     window_answer,
 )
+from repro.models.loading import adapt
+from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Example, Span, SpanAnswer
 from repro.tasks.squad import QuestionAnswering
-from repro.trial import build_tensors
+from repro.trials import run
+from repro.trials.prepared import build_tensors
+from tests.training.tiny_training import close, load
 
 DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
 CLS, SEP = 4, 5
@@ -311,9 +307,9 @@ def test_the_head_has_no_dropout() -> None:
 def test_two_steps_of_a_trial(quick: Any, method: str, task: str) -> None:
     own = {"prompt_tuning": ["method.length=3", "method.initialisation=uniform"], "p_tuning_v2": ["method.length=3"]}
     plain = quick("model=tiny-bert", f"method={method}", f"task={task}", *own.get(method, []))
-    record = runner.run(plain).record
+    record = run.run(plain).record
     split = plain["task"]["report_split"]
-    names = [name for metric in runner.build_task(plain).metrics for name in metric.outputs]
+    names = [name for metric in run.build_task(plain).metrics for name in metric.outputs]
     assert split == ("test" if task.startswith("mrqa") else "validation")
     assert list(record.metrics[split]) == names and {"f1", "exact_match"} <= set(names)
     assert record.selection["metric"] == "f1" and len(record.statistics[split]) == len(plain["task"]["metrics"])
@@ -323,14 +319,14 @@ def test_two_steps_of_a_trial(quick: Any, method: str, task: str) -> None:
     # Contexts of 25 or more bytes after questions of 10 do not fit 32 tokens: an epoch counts windows.
     plain = quick("model=tiny-bert", f"method={method}", f"task={task}", *own.get(method, []),
                   "task.max_input_length=32", "trainer.evaluate_every=epoch")  # fmt: skip
-    assert runner.run(plain).record.curve[-1]["epoch"] < 2 / 2
+    assert run.run(plain).record.curve[-1]["epoch"] < 2 / 2
 
 
 def test_the_official_prompt_baseline_reads_questions_too(quick: Any) -> None:
     """Text embedded twice, as the "PT" of P-Tuning v2: its authors trained the head with the prompt on SQuAD."""
     plain = quick("model=tiny-bert", "method=prompt_tuning", "task=squad", "method.embedded_twice=true",
                   "method.length=3", "method.initialisation=uniform")  # fmt: skip
-    record = runner.run(plain).record
+    record = run.run(plain).record
     width, length, outputs = plain["model"]["width"], 3, 2
     assert record.parameters["trained"] == length * width + outputs * width + outputs
 
@@ -338,7 +334,7 @@ def test_the_official_prompt_baseline_reads_questions_too(quick: Any) -> None:
 @pytest.mark.parametrize("model", ["tiny-t5", "tiny-bart", "tiny-gpt2"])
 def test_a_model_that_generates_reads_squad_as_text(quick: Any, model: str) -> None:
     over = ("method.length=3", "method.initialisation=uniform")
-    record = runner.run(quick(f"model={model}", "method=prompt_tuning", "task=squad", *over)).record
+    record = run.run(quick(f"model={model}", "method=prompt_tuning", "task=squad", *over)).record
     assert set(record.metrics["validation"]) == {"f1", "exact_match"}
 
 
@@ -347,7 +343,7 @@ def test_training_finds_the_answer(quick: Any) -> None:
     plain = quick("model=tiny-bert", "method=fine_tuning", "task=squad", "task.max_input_length=64",
                   "trainer.steps=60", "trainer.evaluate_every=60", "trainer.batch_size=8",
                   "trainer.optimiser.learning_rate=3e-3")  # fmt: skip
-    assert runner.run(plain).record.metrics["validation"]["exact_match"] == 100.0
+    assert run.run(plain).record.metrics["validation"]["exact_match"] == 100.0
 
 
 # Real data -----------------------------------------------------------------------------------------------------------

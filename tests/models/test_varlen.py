@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Head, Injection, KeyValue
-from repro.models import varlen
-from repro.models.batch import Encoded, collate
+from repro.models.attention import varlen_kernel
+from repro.models.encoding.batch import Encoded, collate
 from repro.models.loading import adapt, load_backbone
 from repro.training.passes import ready
 
@@ -54,8 +54,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         seen.append(len(args[1]))
         return looped(*args, **kwargs)
 
-    monkeypatch.setattr(varlen, "right", lambda *facts: True)
-    monkeypatch.setattr(varlen, "kernel", kernel)
+    monkeypatch.setattr(varlen_kernel, "right", lambda *facts: True)
+    monkeypatch.setattr(varlen_kernel, "kernel", kernel)
     yield seen
 
 
@@ -124,7 +124,7 @@ def test_losses_and_gradients_are_those_of_padded_attention(
     # T5's stacks have a bias, and its cross-attention reads short targets without keys and values: all are padded.
     assert bool(calls) is (name != "tiny-t5")
     calls.clear()
-    monkeypatch.setattr(varlen, "right", lambda *facts: False)
+    monkeypatch.setattr(varlen_kernel, "right", lambda *facts: False)
     theirs, other = computed()
     assert not calls
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
@@ -158,8 +158,8 @@ def test_the_kernel_is_compared_before_it_is_used(monkeypatch: pytest.MonkeyPatc
 
     for causal in (False, True):
         for heads in ((2, 2, 64), (4, 2, 16)):
-            assert varlen.difference(CPU, torch.bfloat16, causal, *heads, looped) < varlen.TOLERANCE
-    assert varlen.difference(CPU, torch.bfloat16, True, 2, 2, 64, at_first_key) > 10 * varlen.TOLERANCE
+            assert varlen_kernel.difference(CPU, torch.bfloat16, causal, *heads, looped) < varlen_kernel.TOLERANCE
+    assert varlen_kernel.difference(CPU, torch.bfloat16, True, 2, 2, 64, at_first_key) > 10 * varlen_kernel.TOLERANCE
 
 
 def test_the_gradients_are_compared_too() -> None:
@@ -167,7 +167,7 @@ def test_the_gradients_are_compared_too() -> None:
         out = looped(*args, **kwargs)
         return out.detach() + (out - out.detach()) / 2
 
-    assert varlen.difference(CPU, torch.float32, False, 2, 2, 64, half) > 10 * varlen.TOLERANCE
+    assert varlen_kernel.difference(CPU, torch.float32, False, 2, 2, 64, half) > 10 * varlen_kernel.TOLERANCE
 
 
 @pytest.mark.parametrize("works", [True, False])
@@ -178,17 +178,17 @@ def test_a_device_whose_kernel_fails_is_told(works: bool, monkeypatch: pytest.Mo
     def difference(device: Any, dtype: Any, causal: bool, *heads: int) -> float:
         return 0.001 if works else float(broken())
 
-    monkeypatch.setattr(varlen, "difference", difference)
-    varlen.right.cache_clear()
+    monkeypatch.setattr(varlen_kernel, "difference", difference)
+    varlen_kernel.right.cache_clear()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        assert varlen.right(torch.device("cuda", 0), torch.bfloat16, 2, 2, 64) is works
+        assert varlen_kernel.right(torch.device("cuda", 0), torch.bfloat16, 2, 2, 64) is works
     assert [str(one.message) for one in said] == [
         "variable-length attention cannot be used here (no kernel image is available): it is padded instead"
     ] * (not works)
-    assert varlen.right(CPU, torch.bfloat16, 2, 2, 64) is False
-    assert varlen.right(torch.device("cuda", 0), torch.float32, 2, 2, 64) is False
-    varlen.right.cache_clear()
+    assert varlen_kernel.right(CPU, torch.bfloat16, 2, 2, 64) is False
+    assert varlen_kernel.right(torch.device("cuda", 0), torch.float32, 2, 2, 64) is False
+    varlen_kernel.right.cache_clear()
 
 
 def test_torch_has_what_is_called() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from repro.models.workers import Own, side_by_side, worker
+from repro.models.threads import Own, side_by_side, worker
 
 CPU = torch.device("cpu")
 

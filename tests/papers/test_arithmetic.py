@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repro.cli import main
+from repro.cli.main import main
 from repro.papers import arithmetic, registry
 from repro.papers.arithmetic import findings, nearest_accuracies, validation_rows
 

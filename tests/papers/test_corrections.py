@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from repro.cli import main
+from repro.cli.main import main
 from repro.errors import DataError
 from repro.papers import corrections as module
 from repro.papers import registry

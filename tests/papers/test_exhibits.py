@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from repro.cli import main
+from repro.cli.main import main
 from repro.errors import DataError
 from repro.papers import exhibits, registry
 from repro.papers.exhibits import UNPRINTED, exhibit, keys, members

@@ -1,14 +1,11 @@
-"""Offline before anything imports transformers; `naive` and `tiny_models` of this folder can be imported."""
+"""Offline before anything imports transformers."""
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -7,7 +7,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from tiny_models import (
+from torch import Tensor
+
+from repro.errors import ModelError
+from repro.methods.adapter import PARTS, AdapterTuning
+from repro.methods.base import Adapter, Context, Injection, Tuning
+from repro.methods.composition import lora_prefix
+from repro.methods.fine_tuning import FineTuning, bitfit, ft_top, ia3, lora
+from repro.methods.prefix_tuning import prefix_tuning
+from repro.models.backbone import Backbone, spec_of
+from repro.models.families.family import family
+from repro.models.tuning import tune
+from repro.models.untrained.random_model import build
+from tests.parity.tiny_models import (
     DECODERS,
     ENCODERS,
     FAMILIES,
@@ -20,18 +32,6 @@ from tiny_models import (
     make_batch,
     random_head,
 )
-from torch import Tensor
-
-from repro.errors import ModelError
-from repro.methods.adapter import PARTS, AdapterTuning
-from repro.methods.base import Adapter, Context, Injection, Tuning
-from repro.methods.composition import lora_prefix
-from repro.methods.fine_tuning import FineTuning, bitfit, ft_top, ia3, lora
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.models.base import Backbone, spec_of
-from repro.models.families import family
-from repro.models.random_model import build
-from repro.models.tuning import tune
 
 pytestmark = pytest.mark.parity
 CONF = Path(__file__).parents[2] / "conf" / "model"

@@ -4,12 +4,23 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import DECODERS, ENCODERS, adapter, backbone, close, leaves, make_batch, plain, random_head, random_kv
 from torch import Tensor
 from transformers import DynamicCache
 
 from repro.methods.base import Injection
-from repro.models.batch import Batch
+from repro.models.encoding.batch import Batch
+from tests.parity.tiny_models import (
+    DECODERS,
+    ENCODERS,
+    adapter,
+    backbone,
+    close,
+    leaves,
+    make_batch,
+    plain,
+    random_head,
+    random_kv,
+)
 
 pytestmark = pytest.mark.parity
 P = 4

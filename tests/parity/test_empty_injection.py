@@ -2,7 +2,11 @@
 
 import pytest
 import torch
-from tiny_models import (
+from transformers import GenerationConfig
+
+from repro.methods.base import Injection
+from repro.models.generation import generation_config
+from tests.parity.tiny_models import (
     DECODERS,
     ENCODER_DECODERS,
     ENCODERS,
@@ -17,10 +21,6 @@ from tiny_models import (
     random_head,
     random_kv,
 )
-from transformers import GenerationConfig
-
-from repro.methods.base import Injection
-from repro.models.generation import generation_config
 
 pytestmark = pytest.mark.parity
 LENGTHS = {"padded": (7, 3, 5), "unpadded": (6, 6, 6)}

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny_models import ENCODERS, FAMILIES, adapter, backbone, build_double, generated_ids, make_batch
 
 from repro.methods.base import PLACEMENTS
 from repro.methods.p_tuning_v2 import p_tuning_v2
 from repro.methods.prefix_tuning import prefix_tuning
 from repro.methods.prompt_tuning import PromptTuning
+from tests.parity.tiny_models import ENCODERS, FAMILIES, adapter, backbone, build_double, generated_ids, make_batch
 
 pytestmark = pytest.mark.parity
 P, LENGTHS, ROWS = 4, (9, 3, 6, 5), [0, 1, 1, 0]

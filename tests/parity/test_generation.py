@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import (
+
+from repro.methods.base import PLACEMENTS, Injection
+from repro.models import decoder, encoder_decoder
+from repro.models.encoding.batch import IGNORE, Encoded, collate
+from tests.parity.tiny_models import (
     DECODERS,
     ENCODER_DECODERS,
     FAMILIES,
@@ -21,10 +25,6 @@ from tiny_models import (
     random_kv,
     tokens,
 )
-
-from repro.methods.base import PLACEMENTS, Injection
-from repro.models import decoder, encoder_decoder
-from repro.models.batch import IGNORE, Encoded, collate
 
 pytestmark = pytest.mark.parity
 GENERATING = DECODERS + ENCODER_DECODERS

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import (
+from torch import Tensor
+
+from repro.methods.base import Injection
+from repro.methods.keyed_dropout import mixed
+from repro.methods.p_tuning_v2 import p_tuning_v2
+from repro.methods.prefix_tuning import prefix_tuning
+from repro.methods.prompt_tuning import PromptTuning
+from repro.models.attention.keyed_dropout_sites import DropoutKeys
+from repro.models.attention.prefix_attention import Prefix
+from tests.parity.tiny_models import (
     FAMILIES,
     adapter,
     backbone,
@@ -17,15 +26,6 @@ from tiny_models import (
     random_head,
     random_kv,
 )
-from torch import Tensor
-
-from repro.methods.base import Injection
-from repro.methods.keyed_dropout import mixed
-from repro.methods.p_tuning_v2 import p_tuning_v2
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.prompt_tuning import PromptTuning
-from repro.models.dropout import DropoutKeys
-from repro.models.injection import Prefix
 
 pytestmark = pytest.mark.parity
 P, LENGTHS, ROWS = 4, (9, 3, 6, 5), [0, 1, 1, 0]

@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import (
+from torch import Tensor
+from transformers import DynamicCache
+
+from repro.methods.base import Context, Injection, KeyValue
+from repro.methods.embedding_only import EmbeddingOnly
+from repro.methods.infix_tuning import InfixTuning
+from repro.methods.prefix_tuning import prefix_tuning
+from repro.methods.reparameterisation import join_layers, mlp, prefix_of, split_layers
+from repro.models.encoding.batch import IGNORE, Batch, Encoded, collate
+from repro.models.prefix_activations import activations
+from tests.parity.tiny_models import (
     DECODERS,
     adapter,
     backbone,
@@ -17,16 +27,6 @@ from tiny_models import (
     random_embeds,
     random_kv,
 )
-from torch import Tensor
-from transformers import DynamicCache
-
-from repro.methods.base import Context, Injection, KeyValue
-from repro.methods.embedding_only import EmbeddingOnly
-from repro.methods.infix_tuning import InfixTuning
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.reparameterisation import join_layers, mlp, prefix_of, split_layers
-from repro.models.activations import activations
-from repro.models.batch import IGNORE, Batch, Encoded, collate
 
 pytestmark = pytest.mark.parity
 P, LENGTHS = 3, (7, 4, 9)

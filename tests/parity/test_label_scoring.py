@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import (
+from torch import Tensor
+
+from repro.errors import ModelError
+from repro.methods.base import Injection
+from repro.models.backbone import Backbone
+from repro.models.encoding.batch import IGNORE, Encoded, collate
+from repro.models.loading import adapt
+from repro.tasks.base import TextToText
+from tests.parity.tiny_models import (
     DECODERS,
     ENCODER_DECODERS,
     IMPLEMENTATIONS,
@@ -17,14 +25,6 @@ from tiny_models import (
     random_embeds,
     random_kv,
 )
-from torch import Tensor
-
-from repro.errors import ModelError
-from repro.methods.base import Injection
-from repro.models.base import Backbone
-from repro.models.batch import IGNORE, Encoded, collate
-from repro.models.loading import adapt
-from repro.tasks.base import TextToText
 
 pytestmark = pytest.mark.parity
 P, LENGTHS, LABELS = 4, (9, 3, 17, 7, 7), ("True", "False", "a", "not_entailment")

@@ -3,10 +3,18 @@
 from copy import deepcopy
 from typing import Any
 
-import naive
 import pytest
 import torch
-from tiny_models import (
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+from repro.methods.base import Injection
+from repro.models.attention.prefix_attention import use
+from repro.models.backbone import Backbone, spec_of
+from repro.models.families.family import family
+from tests.parity import naive
+from tests.parity.tiny_models import (
     FAMILIES,
     IMPLEMENTATIONS,
     adapter,
@@ -21,14 +29,6 @@ from tiny_models import (
     random_head,
     random_kv,
 )
-from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-
-from repro.methods.base import Injection
-from repro.models.base import Backbone, spec_of
-from repro.models.families import family
-from repro.models.injection import use
 
 pytestmark = pytest.mark.parity
 LENGTHS = (17, 5, 9)  # beyond eight, so that T5's logarithmic buckets are used

@@ -7,12 +7,10 @@ trained tensor is compared, in float64 at 1e-10.
 from dataclasses import replace
 from typing import Any
 
-import naive
 import pytest
 import torch
 import torch.nn.functional as F
 from test_naive_attention import written_out_model
-from tiny_models import adapter, backbone, build_double, close, items, make_batch, plain
 from torch import Tensor, nn
 from transformers import DynamicCache
 
@@ -20,8 +18,10 @@ from repro.methods.p_tuning import PTuning
 from repro.methods.p_tuning_v2 import p_tuning_v2
 from repro.methods.prefix_tuning import prefix_tuning
 from repro.methods.prompt_tuning import PromptTuning
-from repro.models.base import Backbone
-from repro.models.batch import IGNORE, Batch, collate
+from repro.models.backbone import Backbone
+from repro.models.encoding.batch import IGNORE, Batch, collate
+from tests.parity import naive
+from tests.parity.tiny_models import adapter, backbone, build_double, close, items, make_batch, plain
 
 pytestmark = pytest.mark.parity
 P, LENGTHS = 4, (9, 3, 6)

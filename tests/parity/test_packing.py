@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import (
+from torch import Tensor
+
+from repro.methods.base import PLACEMENTS, Injection
+from repro.models.attention.packing import runs
+from repro.models.backbone import Backbone
+from repro.models.encoder import EncoderAdapter
+from repro.models.encoding.batch import IGNORE, Encoded, collate
+from repro.models.loading import load_backbone
+from tests.parity.tiny_models import (
     ENCODERS,
     FAMILIES,
     IMPLEMENTATIONS,
@@ -23,14 +31,6 @@ from tiny_models import (
     random_head,
     random_kv,
 )
-from torch import Tensor
-
-from repro.methods.base import PLACEMENTS, Injection
-from repro.models.base import Backbone
-from repro.models.batch import IGNORE, Encoded, collate
-from repro.models.encoder import EncoderAdapter
-from repro.models.loading import load_backbone
-from repro.models.packing import runs
 
 pytestmark = pytest.mark.parity
 P, LENGTHS, ROWS = 4, (9, 3, 17, 7, 7, 4, 12), [2, 0, 1, 0, 2, 2, 1]
@@ -271,10 +271,10 @@ def test_which_sequences_share_a_call():
 def test_the_number_of_calls_changes_nothing(name, call, monkeypatch):
     """Each sequence by itself, some together, all in one."""
     bone = backbone(name)
-    monkeypatch.setattr("repro.models.packer.CALL", call)
+    monkeypatch.setattr("repro.models.packed_batch.CALL", call)
     injection = prompts(bone.spec, 3)["kv at all"]
     calls = []
-    monkeypatch.setattr("repro.models.packing.runs", lambda *given: calls.append(runs(*given)) or calls[-1])
+    monkeypatch.setattr("repro.models.attention.packing.runs", lambda *given: calls.append(runs(*given)) or calls[-1])
     both(bone, lambda: adapter(bone).losses(make_batch(bone, LENGTHS, rows=ROWS), injection).total, tensors(injection))
     wanted = {0.0: 6, 300.0: None, 1e9: 1}[call]  # two sequences of 7
     if wanted is not None and name != "gpt2":  # whose targets make all lengths unlike

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_models import (
+from torch import Tensor
+
+from repro.methods.base import Injection, KeyValue
+from repro.methods.reparameterisation import join_layers
+from repro.models.encoding.batch import IGNORE
+from tests.parity.tiny_models import (
     adapter,
     backbone,
     close,
@@ -19,11 +24,6 @@ from tiny_models import (
     random_head,
     random_kv,
 )
-from torch import Tensor
-
-from repro.methods.base import Injection, KeyValue
-from repro.methods.reparameterisation import join_layers
-from repro.models.batch import IGNORE
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.parity

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import (
+from torch import Tensor
+
+from repro.methods.base import Injection
+from tests.parity.tiny_models import (
     ENCODERS,
     FAMILIES,
     adapter,
@@ -16,9 +19,6 @@ from tiny_models import (
     random_head,
     random_kv,
 )
-from torch import Tensor
-
-from repro.methods.base import Injection
 
 pytestmark = pytest.mark.parity
 P, LENGTHS = 4, (9, 3, 6)

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import ENCODERS, FAMILIES, adapter, backbone, build_double, close, make_batch, plain, random_embeds
 from torch import nn
 
 from repro.methods.base import Injection
@@ -14,7 +13,18 @@ from repro.methods.p_tuning_v2 import p_tuning_v2
 from repro.methods.prefix_tuning import prefix_tuning
 from repro.methods.prompt_tuning import PromptTuning
 from repro.methods.reparameterisation import layer_indices
-from repro.models.injection import attached
+from repro.models.attention.prefix_attention import attached
+from tests.parity.tiny_models import (
+    ENCODERS,
+    FAMILIES,
+    adapter,
+    backbone,
+    build_double,
+    close,
+    make_batch,
+    plain,
+    random_embeds,
+)
 
 pytestmark = pytest.mark.parity
 P = 4
@@ -94,7 +104,7 @@ def test_p_tunings_prompt_and_its_export(encoder: str) -> None:
 
 def test_prompts_in_a_template_stand_in_their_places() -> None:
     """[a, P0, b, P1, P2]: the same as embeddings put together by hand."""
-    from repro.models.batch import Encoded, collate
+    from repro.models.encoding.batch import Encoded, collate
 
     bone, prompt = backbone("bert"), random_embeds(backbone("bert").spec, 3)
     ids, slots = (9, 0, 30, 31, 0, 0, 8), (-1, 0, -1, -1, 1, 2, -1)

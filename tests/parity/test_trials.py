@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import (
+
+from repro.methods.base import PLACEMENTS, Injection
+from repro.methods.joining import joined
+from repro.models.encoding.batch import IGNORE, collate
+from tests.parity.tiny_models import (
     DECODERS,
     ENCODER_DECODERS,
     FAMILIES,
@@ -22,10 +26,6 @@ from tiny_models import (
     random_kv,
     trial_of,
 )
-
-from repro.methods.base import PLACEMENTS, Injection
-from repro.methods.joining import joined
-from repro.models.batch import IGNORE, collate
 
 pytestmark = pytest.mark.parity
 K, P, LENGTHS, ROWS = 3, 4, (9, 3, 6, 7, 5, 4), [2, 0, 1, 0, 2, 2]

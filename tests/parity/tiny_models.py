@@ -14,11 +14,11 @@ import yaml
 from torch import Tensor
 
 from repro.methods.base import Context, Head, Injection, KeyValue, ModelSpec
-from repro.models.base import Backbone
-from repro.models.batch import IGNORE, Batch, Encoded, collate
-from repro.models.families import family
+from repro.models.backbone import Backbone
+from repro.models.encoding.batch import IGNORE, Batch, Encoded, collate
+from repro.models.families.family import family
 from repro.models.loading import adapt, load_backbone
-from repro.models.random_model import random_model
+from repro.models.untrained.random_model import random_model
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 FAMILIES = ("t5", "bart", "gpt2", "llama", "bert", "roberta")

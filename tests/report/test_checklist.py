@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from repro.report.checklist import checklist, varied
-from repro.report.groups import groups
+from repro.report.compare.groups import groups
+from repro.report.tables.checklist import checklist, varied
 from repro.store.record import Record
 from repro.store.store import Store
 
@@ -76,8 +76,10 @@ def test_the_report_does_not_depend_on_the_order_of_sets(make: Make, tmp_path: P
         change = {"trainer.optimiser.learning_rate": rate, "model.name": "minilm", "model.paper_name": None}
         store.put(make(1, 50.0 + number, change=change, provenance=packages, deviations=[f"{number}", "all"]))
     code = (
-        "import sys, json; from repro.report.files import texts; from repro.report.contents import contents;"
-        "from repro.report.page import page; from repro.store.store import Store; from repro.papers import registry;"
+        "import sys, json; from repro.report.pages.write import texts;"
+        "from repro.report.pages.contents import contents;"
+        "from repro.report.pages.html_report import page; from repro.store.store import Store;"
+        "from repro.papers import registry;"
         "found = contents(Store(sys.argv[1]).records(), registry.cells());"
         "print(json.dumps([texts(found), page(found, {f.name: '<svg/>' for f in found.figures})]))"
     )

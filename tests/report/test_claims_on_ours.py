@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from repro import stats
-from repro.cli import main
-from repro.papers import registry
+from repro.cli.main import main
+from repro.papers import registry, statistics
 from repro.papers.claims import claims
-from repro.report.claims import FAILS, HOLDS, NOT_RUN, UNDECIDED, ClaimRow, as_data, claim_rows
-from repro.report.groups import groups
-from repro.report.ours import SUPERGLUE, Results, rank
+from repro.report.claims.claims import FAILS, HOLDS, NOT_RUN, UNDECIDED, ClaimRow, as_data, claim_rows
+from repro.report.compare.groups import groups
+from repro.report.compare.our_cells import SUPERGLUE, Results, rank
 from repro.store.record import Record
 from repro.store.store import Store
 
@@ -61,7 +60,7 @@ def test_a_superglue_score_is_the_mean_over_eight_tasks_of_the_mean_over_metrics
     assert found.value == pytest.approx((7 * 60.2 + 75) / 8)
     by_seed = [(7 * (60 + 0.1 * seed) + 75) / 8 for seed in (1, 2, 3)]
     assert found.std == pytest.approx(np.std(by_seed, ddof=1))
-    expected = stats.aggregated(found.parts)
+    expected = statistics.aggregated(found.parts)
     assert found.interval == (expected.low, expected.high) and found.interval[0] < found.value < found.interval[1]
 
 
@@ -220,7 +219,7 @@ def test_crossing_intervals_are_undecided(make: Make) -> None:
     only = "v['roberta-large', rte, 'pt-2'] > v['roberta-large', rte, ft]"
     from dataclasses import replace
 
-    from repro.report import claims as module
+    from repro.report.claims import claims as module
 
     claim = replace(claims("liu2022")[0], holds=only, shows={"gap": only.replace(" > ", " - ")})
     undecided = module._row(claim, Results(groups(near)))

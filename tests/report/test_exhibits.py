@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from repro.papers import arithmetic, exhibits, registry
-from repro.report.compare import COMPARABLE_KINDS
-from repro.report.exhibit_tables import comma_separated, latex, latex_escape, markdown_table
-from repro.report.exhibits import NOT_RUN, Filled, filled, layouts
-from repro.report.groups import groups
-from repro.report.ours import SUPERGLUE, Results
-from repro.report.own_tables import latex as own_latex
-from repro.report.own_tables import own_tables
-from repro.report.rows import method_names, rows, scores
+from repro.report.compare.compare import COMPARABLE_KINDS
+from repro.report.compare.groups import groups
+from repro.report.compare.our_cells import SUPERGLUE, Results
+from repro.report.compare.rows import method_names, rows, scores
+from repro.report.tables.exhibit_tables import comma_separated, latex, latex_escape, markdown_table
+from repro.report.tables.exhibits import NOT_RUN, Filled, filled, layouts
+from repro.report.tables.own_tables import latex as own_latex
+from repro.report.tables.own_tables import own_tables
 from repro.store.record import Record
 
 Make = Callable[..., Record]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from repro.papers import registry
-from repro.report import plotting
-from repro.report.contents import contents
-from repro.report.figures import parameters_of
-from repro.report.panels import Figure, Panel, Point, Series
+from repro.report.figures import plotting
+from repro.report.figures.figures import parameters_of
+from repro.report.figures.panels import Figure, Panel, Point, Series
+from repro.report.pages.contents import contents
 from repro.store.record import Record
 
 Make = Callable[..., Record]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from repro.papers import registry
-from repro.report.contents import contents
-from repro.report.files import texts, write_report
+from repro.report.pages.contents import contents
+from repro.report.pages.write import texts, write_report
 from repro.store.record import Record
 from repro.store.store import Store
 

@@ -10,11 +10,12 @@ import pytest
 
 from repro.errors import DataError
 from repro.papers import registry
-from repro.report import miniature, miniature_figures
-from repro.report.contents import Contents, contents
-from repro.report.document import document
-from repro.report.groups import groups
-from repro.report.page import page
+from repro.report.claims import miniature
+from repro.report.compare.groups import groups
+from repro.report.figures import miniature_figures
+from repro.report.pages.contents import Contents, contents
+from repro.report.pages.html_report import page
+from repro.report.pages.markdown_report import document
 from repro.store.record import Record
 
 Make = Callable[..., Record]

@@ -12,8 +12,8 @@ from html.parser import HTMLParser
 import pytest
 
 from repro.papers import registry
-from repro.report.contents import Contents, contents
-from repro.report.page import page
+from repro.report.pages.contents import Contents, contents
+from repro.report.pages.html_report import page
 from repro.store.record import Record
 
 Make = Callable[..., Record]

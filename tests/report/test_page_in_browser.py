@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from repro.report.files import write_report
+from repro.report.pages.write import write_report
 from repro.store.record import Record
 from repro.store.store import Store
 

@@ -13,7 +13,8 @@ import pytest
 
 from repro.papers import registry
 from repro.papers.registry import Reported
-from repro.report.compare import (
+from repro.papers.statistics import Summary
+from repro.report.compare.compare import (
     COMPARABLE_KINDS,
     COUNTERPARTS,
     DESCRIPTIVE,
@@ -22,8 +23,7 @@ from repro.report.compare import (
     band,
     compare,
 )
-from repro.report.groups import groups
-from repro.stats import Summary
+from repro.report.compare.groups import groups
 from repro.store.record import Record
 
 Make = Callable[..., Record]
@@ -422,7 +422,7 @@ def test_the_reported_split_and_the_metric_of_selection_come_first(make: Make) -
 
 def test_importing_is_cheap() -> None:
     code = (
-        "import sys, repro.report.compare, repro.report.files, repro.papers.registry;"
+        "import sys, repro.report.compare.compare, repro.report.pages.write, repro.papers.registry;"
         "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'numpy', 'scipy', 'rich', 'matplotlib'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from repro.papers import registry
-from repro.report.comparison import comma_separated, markdown, reasons
-from repro.report.files import report_files, write_report
-from repro.report.groups import groups
+from repro.report.compare.groups import groups
+from repro.report.compare.rows import MISSING, Row, answers, method_names, rows, scores
 from repro.report.markdown import escape
-from repro.report.own_tables import markdown as own_markdown
-from repro.report.own_tables import own_tables
-from repro.report.rows import MISSING, Row, answers, method_names, rows, scores
-from repro.report.terminal import print_report
+from repro.report.pages.comparison_table import comma_separated, markdown, reasons
+from repro.report.pages.terminal import print_report
+from repro.report.pages.write import report_files, write_report
+from repro.report.tables.own_tables import markdown as own_markdown
+from repro.report.tables.own_tables import own_tables
 from repro.store.record import Record
 
 Make = Callable[..., Record]

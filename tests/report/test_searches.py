@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from repro.papers import registry
-from repro.report.contents import contents
-from repro.report.files import texts, write_report
-from repro.report.page import page
-from repro.report.searches import facts, searched, section, settings
-from repro.search.journal import Search, Setting
+from repro.report.pages.contents import contents
+from repro.report.pages.html_report import page
+from repro.report.pages.searches import facts, searched, section, settings
+from repro.report.pages.write import texts, write_report
 from repro.store.record import Record
+from repro.store.searches.journal import Search, Setting
 from repro.store.store import Store
 
 LR = "trainer.optimiser.learning_rate"

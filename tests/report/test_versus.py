@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from repro import stats
-from repro.cli import main
+from repro.cli.main import main
 from repro.errors import ConfigError, ReproError
 from repro.metrics.building import build_metric
-from repro.report.groups import groups
-from repro.report.versus import duel, page, select, total
+from repro.papers import statistics
+from repro.report.compare.groups import groups
+from repro.report.compare.versus import duel, page, select, total
 from repro.store.record import Record
 from repro.store.store import Store
 
@@ -63,10 +63,10 @@ def test_a_duel_is_what_stats_gives(make: Make) -> None:
         for group in (a, b)
     ]
     reduce = build_metric(ACCURACY).reduce
-    assert one.both == stats.hierarchical_difference(*arrays, reduce, "accuracy")
-    assert one.examples == stats.hierarchical_difference(*arrays, reduce, "accuracy", fixed_runs=True)
+    assert one.both == statistics.hierarchical_difference(*arrays, reduce, "accuracy")
+    assert one.examples == statistics.hierarchical_difference(*arrays, reduce, "accuracy", fixed_runs=True)
     values = [group.values("validation", "accuracy") for group in (a, b)]
-    assert one.seeds == stats.difference_of_means(*values)
+    assert one.seeds == statistics.difference_of_means(*values)
     assert (one.a.n, one.b.n) == (3, 2)
     assert one.examples.difference == pytest.approx(one.seeds.difference) == pytest.approx(one.both.difference)
     # Both sources leave more open than one of them.
@@ -101,7 +101,7 @@ def test_clusters_of_the_record_are_drawn(make: Make) -> None:
     assert "5 clusters of 40 examples" in one.notes
     reduce = build_metric(ACCURACY).reduce
     arrays = [[np.asarray(r.statistics["validation"]["accuracy"], float) for r in group.records] for group in (a, b)]
-    assert one.both == stats.hierarchical_difference(*arrays, reduce, "accuracy", clusters=pairs)
+    assert one.both == statistics.hierarchical_difference(*arrays, reduce, "accuracy", clusters=pairs)
 
 
 def test_other_data_is_not_paired(make: Make) -> None:
@@ -133,9 +133,9 @@ def test_several_tasks_have_an_interquartile_mean_and_a_probability(make: Make) 
     duels = [(a[task], b[task], duel(a[task], b[task])) for task in sorted(a)]
     everything = total(duels)
     scores = [[x.values("validation", "accuracy") for x in (first, second)] for first, second, _ in duels]
-    assert everything.mean_a == stats.aggregated([one[0] for one in scores])
-    assert everything.improvement == stats.improvement([one[0] for one in scores], [one[1] for one in scores])
-    assert everything.iqm_b.value == stats.interquartile_mean([one[1] for one in scores])
+    assert everything.mean_a == statistics.aggregated([one[0] for one in scores])
+    assert everything.improvement == statistics.improvement([one[0] for one in scores], [one[1] for one in scores])
+    assert everything.iqm_b.value == statistics.interquartile_mean([one[1] for one in scores])
     assert total(duels[:2]).improvement is None
     text = page([one for *_, one in duels], everything)
     assert "Mean over 3 tasks" in text and "Probability that a run of a scores higher: 1.00 [1.00, 1.00]." in text

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from repro.config import note_start
-from repro.runner import run
+from repro.config.rules import validate
+from repro.config.schema import note_start
 from repro.sweeps import experiments, grids
-from repro.sweeps.trials import Composer
-from repro.validation import validate
+from repro.sweeps.expand import Composer
+from repro.trials.run import run
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 TINY = {"encoder": "tiny-bert", "decoder": "tiny-gpt2", "encoder_decoder": "tiny-t5"}

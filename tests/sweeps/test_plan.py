@@ -12,7 +12,7 @@ import pytest
 from repro.errors import ConfigError
 from repro.store.record import Record
 from repro.sweeps import estimates, experiments, plan
-from repro.sweeps.trials import Composer
+from repro.sweeps.expand import Composer
 
 ROOT = Path(__file__).resolve().parents[2]
 

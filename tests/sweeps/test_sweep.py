@@ -88,7 +88,7 @@ def test_prompts_of_a_mixture_are_trained_first(places: dict[str, str], tmp_path
     by_task = {record["config"]["task"]["name"]: record for record in records(tmp_path)}
     method = by_task["conll04"]["config"]["method"]
     assert method["start_task"] == "mpt_ner_open" and method["start_sha256"]
-    from repro.report.groups import paper_method
+    from repro.report.compare.groups import paper_method
 
     assert paper_method(by_task["conll04"]["config"]) == "p_tuning_v2_multitask"
     assert paper_method(by_task["mpt_ner_open"]["config"]) == "p_tuning_v2"

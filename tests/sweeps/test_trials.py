@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from repro.config import resolved, run_key
+from repro.config.schema import resolved, run_key
 from repro.errors import ConfigError
 from repro.sweeps import experiments
-from repro.sweeps.trials import Composer, Trials
+from repro.sweeps.expand import Composer, Trials
 
 SECOND = {
     "method": "p_tuning_v2",

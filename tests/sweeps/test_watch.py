@@ -13,13 +13,13 @@ import pytest
 from rich.console import Console
 
 from repro.errors import ConfigError
-from repro.jobs.states import State
-from repro.search.journal import Search, Setting
 from repro.store.lock import Lock
 from repro.store.progress import ProgressFile
 from repro.store.record import Record
+from repro.store.searches.journal import Search, Setting
 from repro.store.store import Store
 from repro.sweeps import watch
+from repro.sweeps.executors.slurm.states import State
 from repro.sweeps.listing import Named
 from repro.sweeps.watch import LEVELS, Line, Watched, frame, of_folder, of_search, sparkline
 
@@ -190,7 +190,7 @@ def test_a_search_cannot_be_planned() -> None:
 def test_nothing_heavy_is_loaded(folders: tuple[Path, Path]) -> None:
     results, runs = folders
     code = (
-        "import sys; from repro.cli import main; main(['watch', '--once', '--results', sys.argv[1], '--runs', "
+        "import sys; from repro.cli.main import main; main(['watch', '--once', '--results', sys.argv[1], '--runs', "
         "sys.argv[2]]); print(sorted({'torch', 'transformers', 'numpy', 'hydra', 'optuna'} & set(sys.modules)))"
     )
     ran = subprocess.run(

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from repro.config import TaskConfig
+from repro.config.schema import TaskConfig
 from repro.errors import DataError
 from repro.tasks.base import Pair, TextToText
 from repro.tasks.tables import read_rows, read_table

@@ -10,14 +10,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from repro import runner
+from repro.config.rules import form_of, validate
 from repro.errors import ConfigError, DataError, ModelError
 from repro.metrics.precision_at_1 import PrecisionAt1
-from repro.models.vocabulary import likeliest, token_ids
+from repro.models.encoding.vocabulary import likeliest, token_ids
 from repro.tasks.base import Cloze
 from repro.tasks.lama import Lama
 from repro.tasks.wording import Clozed
-from repro.validation import form_of, validate
+from repro.trials import run
 
 UNHURRIED = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=60)
 OPTIONS = {"relation": "P19", "vocabulary": "v.json", "vocabulary_name": "bert-base-cased"}
@@ -118,7 +118,7 @@ P_TUNING = ("method=p_tuning", "method.length=9", "model=tiny-bert", "task=lama_
 
 
 def test_a_trial_of_p_tuning(quick: Any) -> None:
-    record = runner.run(plain := quick(*P_TUNING)).record
+    record = run.run(plain := quick(*P_TUNING)).record
     assert list(record.metrics["test"]) == ["precision_at_1"]
     assert record.config["task"]["data_dir"] == "lama" and record.config["task"]["options"]["relation"] == "P1001"
     (lines,) = Path(plain["paths"]["runs_root"]).rglob("predictions-test.jsonl")
@@ -129,17 +129,17 @@ def test_a_trial_of_p_tuning(quick: Any) -> None:
 def test_training_finds_the_objects(quick: Any) -> None:
     """A frozen model of random weights cannot say much, so this one is tuned too: z, which is never right, goes."""
     over = ("method.tune_backbone=true", "trainer.steps=40", "trainer.evaluate_every=40", "trainer.batch_size=8")
-    record = runner.run(quick(*P_TUNING, *over, "trainer.optimiser.learning_rate=3e-3")).record
+    record = run.run(quick(*P_TUNING, *over, "trainer.optimiser.learning_rate=3e-3")).record
     assert record.metrics["test"]["precision_at_1"] >= 50.0
 
 
 def test_the_loss_runs_over_the_whole_vocabulary(quick: Any) -> None:
     """transformers' own loss of the masked language model at the gap, prompts put in by hand."""
-    from repro.models.batch import collate
+    from repro.models.encoding.batch import collate
     from repro.models.loading import adapt, load_backbone
 
     plain = quick(*P_TUNING)
-    task = runner.build_task(plain)
+    task = run.build_task(plain)
     backbone, _ = load_backbone(plain["model"], plain["trainer"], torch.device("cpu"), "cloze")
     adapter = adapt(backbone, "cloze", plain["task"], vocabulary=task.vocabulary)
     example = task.examples("train")[1]
@@ -161,7 +161,7 @@ def test_the_loss_runs_over_the_whole_vocabulary(quick: Any) -> None:
 def test_a_prompt_less_cloze_is_the_manual_row(quick: Any) -> None:
     own = ("method=fine_tuning", "method.head=verbaliser", "model=tiny-bert", "task=lama_34k", "trainer.steps=0")
     plain = quick(*own, 'task.cloze=["{sub_label} was born in ", "[MASK]", "."]')
-    assert set(runner.run(plain).record.metrics["test"]) == {"precision_at_1"}
+    assert set(run.run(plain).record.metrics["test"]) == {"precision_at_1"}
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_what_does_not_fit_is_a_config_error(quick: Any, overrides: tuple[str, .
 
 
 def test_the_form_is_a_cloze_and_other_vocabularies_are_refused(quick: Any) -> None:
-    from repro.models.random_model import byte_tokenizer
+    from repro.models.untrained.random_model import byte_tokenizer
 
     assert form_of(quick(*P_TUNING)) == "cloze"
     tokenizer = byte_tokenizer("encoder")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from repro.errors import ConfigError
-from repro.evaluation import score
+from repro.evaluation.scoring import score
 from repro.metrics.accuracy import Accuracy
 from repro.metrics.macro_f1 import MacroF1
 from repro.metrics.spans import SpanF1

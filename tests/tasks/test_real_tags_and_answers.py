@@ -8,9 +8,9 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from repro.config import TaskConfig
+from repro.config.schema import TaskConfig
 from repro.metrics.spans import strict_spans
-from repro.runner import build_task
+from repro.trials.run import build_task
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("REPRO_DATA_ROOT") or ROOT.parent / "shared" / "data")

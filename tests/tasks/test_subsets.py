@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from repro.config import LowData, SplitLimits
+from repro.config.schema import LowData, SplitLimits
 from repro.errors import ConfigError, DataError
 from repro.tasks.subsets import Selection, kept_positions
 

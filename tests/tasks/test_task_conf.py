@@ -16,9 +16,9 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 import repro
-from repro.config import TaskConfig
+from repro.config.schema import TaskConfig
 from repro.errors import DataError
-from repro.evaluation import score
+from repro.evaluation.scoring import score
 from repro.tasks.base import FORMS, SPLITS, Choice, Pair, Ranking, Tagged, TextToText
 from repro.tasks.table_to_text import ATTRIBUTES
 

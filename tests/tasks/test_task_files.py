@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from repro.config import SplitLimits
+from repro.config.schema import SplitLimits
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Example
 from repro.tasks.files import (

@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
-from tiny_training import METHODS, Recorder, copies, make_fit
 
 from repro.errors import Interrupted, ReproError, ToldElsewhere
 from repro.methods.adapter import AdapterTuning
 from repro.methods.base import Tuning
 from repro.methods.fine_tuning import FineTuning
-from repro.processes import present
 from repro.training.batching import WHOLE
 from repro.training.checkpoint import Checkpoints
-from repro.training.gang import fit
-from repro.training.ranks import Ranks
-from repro.training.sharded_checkpoints import ShardedCheckpoints
+from repro.training.distributed.process_group import Ranks
+from repro.training.distributed.sharded_checkpoints import ShardedCheckpoints
+from repro.training.loop import fit
+from repro.trials.processes import present
+from tests.training.tiny_training import METHODS, Recorder, copies, make_fit
 
 
 def tuning(kind: str, **options: Any) -> Any:

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 import torch
-from tiny_training import LENGTHS, ToyTask, load, toy_examples
 
-from repro.models.batch import Batch, Encoded
+from repro.models.encoding.batch import Batch, Encoded
 from repro.models.loading import adapt
 from repro.training.batching import DataOrder, Share, mixed_seed, step_seed, training_batches
+from tests.training.tiny_training import LENGTHS, ToyTask, load, toy_examples
 
 
 def epoch(order: DataOrder, number: int) -> list[list[int]]:

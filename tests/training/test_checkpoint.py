@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import Crash, same_bits
 from torch import Tensor
 
 from repro.errors import StoreError
 from repro.store.checkpoints import newest
 from repro.training import checkpoint
 from repro.training.checkpoint import Checkpoints, Progress
+from tests.training.tiny_training import Crash, same_bits
 
 
 def tensors(step: int) -> dict[str, Tensor]:

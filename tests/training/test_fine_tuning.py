@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_training import Recorder, close, copies, load, make_fit
 from torch import Tensor
 
 from repro.methods.base import Tuning
-from repro.models.batch import IGNORE, Batch
+from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.tuning import tune
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.fit import Fit
-from repro.training.gang import fit, train_step
-from repro.trial import tuned_weights
+from repro.training.loop import fit, train_step
+from repro.training.trainable import Fit
+from repro.trials.prepared import tuned_weights
+from tests.training.tiny_training import Recorder, close, copies, load, make_fit
 
 MODELS = ["tiny-t5", "tiny-bart", "tiny-gpt2", "tiny-llama", "tiny-bert", "tiny-roberta"]
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import CPU, load, make_fit
 from torch import Tensor, nn
 
 from repro.methods.base import Injection, KeyValue
 from repro.models.loading import load_backbone
 from repro.training.checkpoint import Progress
-from repro.training.fit import Fit
-from repro.training.gang import train_step
+from repro.training.loop import train_step
 from repro.training.optimisers import make_optimiser
 from repro.training.step import backward
+from repro.training.trainable import Fit
+from tests.training.tiny_training import CPU, load, make_fit
 
 KINDS = [
     ("tiny-t5", "prompt_tuning", "text_to_text"),

@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import Crash, Recorder, close, copies, load, make_fit, same_bits
 
 from repro.errors import Interrupted, TrialFailed
 from repro.methods.p_tuning import PTuning
 from repro.methods.p_tuning_v2 import p_tuning_v2
 from repro.methods.prefix_tuning import prefix_tuning
 from repro.methods.prompt_tuning import PromptTuning
-from repro.models.base import Backbone, RowLoss
-from repro.models.workers import worker
+from repro.models.backbone import Backbone, RowLoss
+from repro.models.threads import worker
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.fit import Fit
-from repro.training.gang import Gang, Member, fit, train
-from repro.training.stack import stacks
+from repro.training.loop import Gang, Member, fit, train
+from repro.training.stacked_state import stacks
 from repro.training.step import Company
+from repro.training.trainable import Fit
+from tests.training.tiny_training import Crash, Recorder, close, copies, load, make_fit, same_bits
 
 ADAFACTOR = {"name": "adafactor", "weight_decay": 1e-3, "factored": "always"}
 

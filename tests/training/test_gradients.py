@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_training import CPU, LENGTHS, ToyTask, close, load, make_fit, toy_examples
 from torch import Tensor
 
-from repro.models.batch import IGNORE, PAD, Batch, collate
+from repro.models.encoding.batch import IGNORE, PAD, Batch, collate
 from repro.models.loading import adapt
-from repro.training.fit import Fit
 from repro.training.step import backward
+from repro.training.trainable import Fit
+from tests.training.tiny_training import CPU, LENGTHS, ToyTask, close, load, make_fit, toy_examples
 
 KINDS = [
     ("tiny-t5", "prompt_tuning", "text_to_text"),

@@ -14,23 +14,23 @@ from typing import Any
 import pytest
 import torch
 from test_gang import FIRST, KINDS, Kind, negligible
-from tiny_training import METHODS, close, copies, load, make_fit
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from repro.methods.joining import joined
-from repro.models.batch import IGNORE, Batch, Encoded, collate
-from repro.models.moving import mapped, pinnable, tensors_of
-from repro.models.packing import Packed, Site
-from repro.training import filling, graphs
+from repro.models.attention.packing import Packed, Site
+from repro.models.encoding.batch import IGNORE, Batch, Encoded, collate
+from repro.models.tensor_tree import mapped, pinnable, tensors_of
+from repro.training import cuda_graphs, fixed_shapes
 from repro.training.batching import training_batches
 from repro.training.checkpoint import Progress
-from repro.training.filling import filled, rounded
-from repro.training.fit import Fit
-from repro.training.graphs import Graphs, Work
+from repro.training.cuda_graphs import Graphs, Work
+from repro.training.fixed_shapes import filled, rounded
 from repro.training.passes import ready
 from repro.training.step import Company
+from repro.training.trainable import Fit
+from tests.training.tiny_training import METHODS, close, copies, load, make_fit
 
 CPU = torch.device("cpu")
 
@@ -80,7 +80,7 @@ class Traced:
         self.records = 0
 
     def record(self, work: Work) -> Work:
-        """As `graphs.Recorder`."""
+        """As `cuda_graphs.Recorder`."""
         tape = Tape()
         with tape:
             outputs = work()
@@ -126,9 +126,9 @@ def few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     def coarse(count: int) -> int:
         return 8 if count <= 8 else -(-count // 48) * 48
 
-    monkeypatch.setattr(filling, "rounded", coarse)
-    monkeypatch.setattr(filling, "LEAST", 200)
-    monkeypatch.setattr(graphs, "SEEN_BEFORE", 0)
+    monkeypatch.setattr(fixed_shapes, "rounded", coarse)
+    monkeypatch.setattr(fixed_shapes, "LEAST", 200)
+    monkeypatch.setattr(cuda_graphs, "SEEN_BEFORE", 0)
 
 
 @pytest.mark.parametrize("case", KINDS)
@@ -161,7 +161,7 @@ def test_a_shape_is_recorded_once_it_was_seen() -> None:
         company.step([run], [progress])
         assert company.graphs is not None
         replays.append(company.graphs.replays)
-    assert replays == [0] * graphs.SEEN_BEFORE + list(range(1, 6 - graphs.SEEN_BEFORE))
+    assert replays == [0] * cuda_graphs.SEEN_BEFORE + list(range(1, 6 - cuda_graphs.SEEN_BEFORE))
     assert recorder.records == 1
 
 
@@ -187,7 +187,7 @@ class Failing:
 def test_a_recording_that_fails_or_differs_is_not_used(
     recorder: Any, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(graphs, "SEEN_BEFORE", 0)
+    monkeypatch.setattr(cuda_graphs, "SEEN_BEFORE", 0)
     kind, backbone = packing(KINDS[FIRST[1]])
     company = Company(recorder)
     stepped(company, Company(), kind, backbone, 3, (0,))
@@ -199,7 +199,7 @@ def test_a_recording_that_fails_or_differs_is_not_used(
 @pytest.mark.parametrize("case", KINDS)
 def test_fillers_change_nothing(case: str) -> None:
     kind, backbone = packing(KINDS[case], 0.1)
-    stepped(Company(Never()), Company(), kind, backbone, graphs.SEEN_BEFORE, (0, 1, 2))
+    stepped(Company(Never()), Company(), kind, backbone, cuda_graphs.SEEN_BEFORE, (0, 1, 2))
 
 
 @pytest.mark.parametrize("method", ["prompt_tuning", "fine_tuning"])
@@ -368,7 +368,7 @@ def test_a_diverged_trial_does_not_end_recordings() -> None:
     one = ready(run.adapter, batch, injection, CPU, [0], fixed=True)
     assert one.fixed
     recordings, divisor = Graphs(run.adapter, recorder, {}), torch.ones(1)
-    for _ in range(graphs.SEEN_BEFORE + 1):
+    for _ in range(cuda_graphs.SEEN_BEFORE + 1):
         assert recordings.gradients(one, injection, divisor * torch.nan) is None
     assert not recordings.broken and recorder.records == 0
     assert recordings.gradients(one, injection, divisor) is not None
@@ -398,5 +398,5 @@ def test_graphs_of_one_structure_only() -> None:
     recordings = Graphs(run.adapter, Traced(), {})
     divisor = torch.ones(1)
     for item in (one, two):
-        for _ in range(graphs.SEEN_BEFORE):
+        for _ in range(cuda_graphs.SEEN_BEFORE):
             assert recordings.gradients(item, injection, divisor) is None

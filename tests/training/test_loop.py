@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import Crash, Recorder, copies, make_fit, same_bits
 from torch import Tensor
 
 from repro.errors import TrialFailed
-from repro.models.base import RowLoss
+from repro.models.backbone import RowLoss
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.fit import Fit
-from repro.training.gang import fit, train_step
+from repro.training.loop import fit, train_step
+from repro.training.trainable import Fit
+from tests.training.tiny_training import Crash, Recorder, copies, make_fit, same_bits
 
 PER_EPOCH = 3  # 7 examples by 3
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_training import optimiser_config, same_bits
 from torch import Tensor
 
 from repro.training.optimisers import Adafactor, clip_by_norm, make_optimiser
 from repro.training.schedules import schedule
+from tests.training.tiny_training import optimiser_config, same_bits
 
 TRIALS, STEPS = 3, 6
 SHAPES = {"matrix": (4, 5), "vector": (7,), "single": (1, 3)}

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import METHODS, make_fit, optimiser_config
 
 from repro.methods.p_tuning_v2 import p_tuning_v2
 from repro.methods.prefix_tuning import prefix_tuning
 from repro.methods.prompt_tuning import PromptTuning
 from repro.training.checkpoint import Progress
-from repro.training.fit import Fit
-from repro.training.gang import train_step
+from repro.training.loop import train_step
 from repro.training.optimisers import make_optimiser
+from repro.training.trainable import Fit
+from tests.training.tiny_training import METHODS, make_fit, optimiser_config
 
 
 def enlarge(run: Fit, by: float) -> None:

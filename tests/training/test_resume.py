@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import Crash, Recorder, copies, make_fit, same_bits
 from torch import Tensor
 
 from repro.errors import Interrupted
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.fit import Fit
-from repro.training.gang import fit, train_step
+from repro.training.loop import fit, train_step
+from repro.training.trainable import Fit
+from tests.training.tiny_training import Crash, Recorder, copies, make_fit, same_bits
 
 STEPS, PER_EPOCH = 8, 3  # evaluated after 3, 6 and 8
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from sharded_worker import CASES, RESUMED
-from tiny_training import load, make_fit
 from torch import Tensor
 
 from repro.errors import ModelError
 from repro.methods.fine_tuning import FineTuning
 from repro.models.tuning import tune
 from repro.training.batching import Part, Share, training_batches
+from repro.training.distributed.process_group import Ranks
+from repro.training.distributed.sharding import Shards, shard
 from repro.training.optimisers import Adafactor, gradient_norms
-from repro.training.ranks import Ranks
-from repro.training.sharding import Shards, shard
 from repro.training.step import backward
+from tests.training.sharded_worker import CASES, RESUMED
+from tests.training.tiny_training import load, make_fit
 
 CORE = (
     *("encoder", "decoder", "encoder_decoder", "the best of them", "three passes", "dropout", "adafactor", "lora"),

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repro.models.batch import Encoded
-from repro.models.tokenizer_identity import tokenizer_identity
-from repro.runner import build_task, run
+from repro.models.encoding.batch import Encoded
+from repro.models.encoding.tokenizer_identity import tokenizer_identity
 from repro.tasks.base import Choice, Pair
 from repro.training import token_cache
 from repro.training.token_cache import TokenCache, packed, unpacked
+from repro.trials.run import build_task, run
 
 INTS = st.integers(-(2**40), 2**40)
 TUPLES = st.lists(INTS, max_size=6).map(tuple)
@@ -234,7 +234,7 @@ def test_every_form_comes_out_of_the_cache_equal(
     import torch
 
     from repro.models.loading import adapt, load_backbone
-    from repro.trial import token_cache as cache_of
+    from repro.trials.prepared import token_cache as cache_of
 
     plain = quick(f"model={model}", f"task={task}", "method=fine_tuning", f"paths.cache_root={tmp_path}")
     built = build_task(plain)
@@ -250,7 +250,7 @@ def test_every_form_comes_out_of_the_cache_equal(
 
 
 def test_a_tokenizer_is_known_by_what_it_does_not_by_what_it_did_last() -> None:
-    from repro.models.random_model import byte_tokenizer
+    from repro.models.untrained.random_model import byte_tokenizer
 
     tokenizer = byte_tokenizer("encoder")
     before = tokenizer_identity(tokenizer)

@@ -11,17 +11,28 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_training import CPU, DECODING, LENGTHS, METHODS, ToyTask, facts, load, make_fit, same_bits, toy_examples
 
-from repro.config import OptimiserConfig, ScheduleConfig, SelectionConfig, TrainerConfig
+from repro.config.schema import OptimiserConfig, ScheduleConfig, SelectionConfig, TrainerConfig
 from repro.errors import Interrupted, TrialFailed
-from repro.evaluation import mean_loss, predict
+from repro.evaluation.scoring import mean_loss, predict
 from repro.metrics.accuracy import Accuracy
 from repro.store.record import Record
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.gang import train_step
-from repro.training.watching import Console
-from repro.trial import Trial, build_tensors
+from repro.training.loop import train_step
+from repro.training.progress import Console
+from repro.trials.prepared import Trial, build_tensors
+from tests.training.tiny_training import (
+    CPU,
+    DECODING,
+    LENGTHS,
+    METHODS,
+    ToyTask,
+    facts,
+    load,
+    make_fit,
+    same_bits,
+    toy_examples,
+)
 
 KINDS = [
     ("tiny-t5", "prompt_tuning", "text_to_text"),

@@ -12,9 +12,9 @@ import pytest
 from repro.errors import Interrupted
 from repro.store import progress
 from repro.store.progress import ProgressFile
-from repro.training import watching
+from repro.training import progress as watching
 from repro.training.checkpoint import Progress
-from repro.training.watching import Console
+from repro.training.progress import Console
 
 
 class Nobody:
@@ -54,10 +54,10 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
 
 
 def test_handlers_are_put_back_after_an_error() -> None:
-    before = [signal.getsignal(number) for number in watching.SIGNALS]
+    before = [signal.getsignal(number) for number in progress.SIGNALS]
     with pytest.raises(ZeroDivisionError), Console("toy", 5, Nobody()):
         raise ZeroDivisionError
-    assert [signal.getsignal(number) for number in watching.SIGNALS] == before
+    assert [signal.getsignal(number) for number in progress.SIGNALS] == before
 
 
 def test_whoever_looks_on_from_elsewhere_sees_the_last_step(tmp_path: Path) -> None:

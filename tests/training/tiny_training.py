@@ -11,24 +11,24 @@ import torch
 import yaml
 from torch import Tensor
 
-from repro.config import OptimiserConfig
+from repro.config.schema import OptimiserConfig
 from repro.errors import Interrupted
-from repro.evaluation import mean_loss, predict
+from repro.evaluation.scoring import mean_loss, predict
 from repro.methods.fine_tuning import FineTuning
 from repro.methods.p_tuning_v2 import p_tuning_v2
 from repro.methods.prefix_tuning import prefix_tuning
 from repro.methods.prompt_tuning import PromptTuning
-from repro.models.base import Backbone
+from repro.models.backbone import Backbone
 from repro.models.loading import adapt, load_backbone
 from repro.models.tuning import tune
 from repro.tasks.base import Choice, Example, Pair, Ranking, Rendered, Tagged, TextToText
 from repro.training.batching import DataOrder
 from repro.training.checkpoint import Progress
-from repro.training.fit import Fit
+from repro.training.distributed.process_group import Ranks
+from repro.training.distributed.sharded_trial import Together
 from repro.training.optimisers import make_optimiser
-from repro.training.ranks import Ranks
-from repro.training.together import Together
-from repro.trial import build_tensors, tuned_weights
+from repro.training.trainable import Fit
+from repro.trials.prepared import build_tensors, tuned_weights
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 LENGTHS = {"max_input_length": 64, "max_target_length": 16}

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from repro.errors import DataError
-from repro.store.files import explained, make_folder
+from repro.errors import DataError, explained
+from repro.store.files import make_folder
 
 MOST_UNPACKED = 20
 ALWAYS_UNPACKED = 1 << 30

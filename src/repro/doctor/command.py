@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from repro.composing import options as files_of
+from repro.config.compose import options as files_of
 from repro.doctor.findings import Finding, shown
 from repro.errors import ConfigError
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from repro.doctor.assets import Download
-from repro.errors import DataError
-from repro.store.files import explained, make_folder, sha256_file
+from repro.errors import DataError, explained
+from repro.store.files import make_folder, sha256_file
 
 TRIES = 4
 """Connections that a download may use; each goes on where the last one broke off."""

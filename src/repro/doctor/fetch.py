@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from repro.doctor.archives import unpacked
 from repro.doctor.assets import Asset, Download
 from repro.doctor.downloading import Say, downloaded
-from repro.errors import DataError
-from repro.store.files import explained, sha256_file
+from repro.errors import DataError, explained
+from repro.store.files import sha256_file
 
 
 def fetch(asset: Asset, dest: Path, say: Say = print, replace: bool = False) -> None:
@@ -108,7 +108,7 @@ def main(arguments: list[str]) -> int:
 
 def _model(name: str) -> bool:
     """Print how a hub model is fetched: that is the business of the hub's own client. False: it is no model."""
-    from repro.composing import options
+    from repro.config.compose import options
     from repro.doctor.models import models
 
     if name not in options("model"):

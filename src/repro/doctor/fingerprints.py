@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from repro.config.task_files import parts_of, task_config, task_names
 from repro.doctor.tasks import on_this_machine, task_splits
 from repro.errors import ConfigError, DataError
-from repro.runner import task_in_form
-from repro.task_configs import parts_of, task_config, task_names
 from repro.tasks.file_task import SHOWN_DIGITS
+from repro.trials.run import task_in_form
 
 
 def fingerprint(name: str, data_root: str) -> list[str]:
@@ -102,6 +102,6 @@ def constant_answers(task: Any, examples: Sequence[Any]) -> list[tuple[str, list
 
 def scores(task: Any, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
     """Every value of the task's metrics."""
-    from repro.evaluation import score
+    from repro.evaluation.scoring import score
 
     return dict(score(task, examples, list(predictions)).values)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from repro.composing import conf_dir, options
+from repro.config.compose import conf_dir, options
 from repro.doctor.findings import CONVERSION, DOWNLOAD, EXTRA, FILES, READY, Finding
 
 GGUF_NEEDS = ("gguf", "accelerate")

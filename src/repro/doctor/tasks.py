@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from repro.config.task_files import first_form, parts_of, task_config, task_names
 from repro.doctor.assets import of_task, that_gives
 from repro.doctor.findings import DOWNLOAD, FILES, READY, WRONG, Finding, worst
 from repro.errors import ReproError
-from repro.runner import task_in_form
-from repro.task_configs import first_form, parts_of, task_config, task_names
 from repro.tasks.base import SPLITS
+from repro.trials.run import task_in_form
 
 
 def tasks(data_root: str, deep: bool = False, names: list[str] | None = None) -> list[Finding]:

@@ -16,7 +16,7 @@ def seconds(overrides: Sequence[str], data_root: str) -> str:
     Raises:
         ConfigError: words that are no overrides of `repro run`; the second result differs from the first.
     """
-    from repro.composing import compose, explain
+    from repro.config.compose import compose, explain
 
     try:
         config = compose([*overrides, f"paths.data_root={data_root}"])
@@ -30,10 +30,10 @@ def seconds(overrides: Sequence[str], data_root: str) -> str:
 def _measured(config: object, folder: Path) -> str:
     import torch
 
-    from repro.config import resolved
+    from repro.config.schema import resolved
     from repro.models.loading import adapt, load_backbone
-    from repro.runner import build_task
     from repro.training.token_cache import token_cache
+    from repro.trials.run import build_task
 
     plain = resolved(config)  # type: ignore[arg-type]
     task = build_task(plain)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Injection
-from repro.models.base import Backbone, Reading, RowLoss, rows_or_none
-from repro.models.batch import IGNORE, Batch
-from repro.models.encoding import Encode
+from repro.models.backbone import Backbone, Reading, RowLoss, rows_or_none
+from repro.models.encoding.batch import IGNORE, Batch
+from repro.models.encoding.encoding import Encode
 from repro.models.generation import generation_config, label_losses, label_places, packed_label_losses
 from repro.models.label_scoring import answer_ids, decoder_scores
-from repro.models.packer import inputs_of, packs, sites_of
-from repro.models.places import place, places_of
+from repro.models.packed_batch import inputs_of, packs, sites_of
+from repro.models.prompt_positions import place, places_of
 from repro.tasks.base import TextToText
 
 

@@ -12,22 +12,14 @@ from torch import Tensor
 
 from repro.methods.base import Injection
 from repro.methods.keyed_dropout import site_number
-from repro.models.base import (
-    Backbone,
-    Reading,
-    RowLoss,
-    constant,
-    head_logits,
-    rows_or_none,
-    within_spans,
-)
-from repro.models.batch import IGNORE, Batch
-from repro.models.encoding import Encode
-from repro.models.packer import inputs_of, packs, sites_of
-from repro.models.packing import Packed
-from repro.models.places import Placed, Places, place, places_of
-from repro.models.span_encoding import SpanOptions, WindowAnswer, window_answer
-from repro.models.vocabulary import likeliest
+from repro.models.attention.packing import Packed
+from repro.models.backbone import Backbone, Reading, RowLoss, constant, head_logits, rows_or_none, within_spans
+from repro.models.encoding.batch import IGNORE, Batch
+from repro.models.encoding.encoding import Encode
+from repro.models.encoding.span_encoding import SpanOptions, WindowAnswer, window_answer
+from repro.models.encoding.vocabulary import likeliest
+from repro.models.packed_batch import inputs_of, packs, sites_of
+from repro.models.prompt_positions import Placed, Places, place, places_of
 
 HEAD_SITE = site_number("head")
 

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import GenerationConfig
 
-from repro.models.base import LabelPlaces, RowLoss
-from repro.models.batch import IGNORE
-from repro.models.packing import Packed
+from repro.models.attention.packing import Packed
+from repro.models.backbone import LabelPlaces, RowLoss
+from repro.models.encoding.batch import IGNORE
 
 
 def label_losses(hidden: Tensor, labels: Tensor, to_logits: Any, z_loss: float = 0.0) -> RowLoss:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from repro.errors import ModelError
 from repro.methods.base import Injection
-from repro.models.base import Backbone, rows_or_none
-from repro.models.batch import IGNORE, Batch, Encoded, collate
-from repro.models.packer import cross_site, inputs_of, read_packed, site_between
-from repro.models.packing import Packed, by_length
+from repro.models.attention.packing import Packed, by_length
+from repro.models.backbone import Backbone, rows_or_none
+from repro.models.encoding.batch import IGNORE, Batch, Encoded, collate
+from repro.models.packed_batch import cross_site, inputs_of, read_packed, site_between
 
 
 def answer_ids(labels: Sequence[str], encoded: Sequence[Encoded]) -> Tensor:

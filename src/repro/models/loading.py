@@ -15,16 +15,16 @@ from safetensors import SafetensorError
 from transformers import GenerationConfig
 
 from repro.errors import ModelError
-from repro.models.base import Backbone, ModelAdapter, spec_of
+from repro.models.attention.prefix_attention import use
+from repro.models.backbone import Backbone, ModelAdapter, spec_of
 from repro.models.decoder import DecoderAdapter
 from repro.models.encoder import EncoderAdapter
 from repro.models.encoder_decoder import EncoderDecoderAdapter
-from repro.models.encoding import decoder_encoding, encoder_decoder_encoding, encoder_encoding
-from repro.models.families import Family, family
-from repro.models.injection import use
-from repro.models.random_model import random_model
-from repro.models.span_encoding import SpanOptions
-from repro.models.vocabulary import token_ids
+from repro.models.encoding.encoding import decoder_encoding, encoder_decoder_encoding, encoder_encoding
+from repro.models.encoding.span_encoding import SpanOptions
+from repro.models.encoding.vocabulary import token_ids
+from repro.models.families.family import Family, family
+from repro.models.untrained.random_model import random_model
 
 PACKING: Mapping[str, bool | str] = {"auto": "auto", "true": True, "false": False}
 SENTINEL = "<extra_id_0>"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from repro.errors import ModelError
 from repro.methods.base import Tuning
-from repro.models.base import Backbone
+from repro.models.backbone import Backbone
 
 
 def tune(backbone: Backbone, tuning: Tuning, seed: int) -> dict[str, nn.Parameter]:

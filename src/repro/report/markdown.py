@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from repro.report.rows import MISSING, Row
+from repro.report.compare.rows import MISSING, Row
 
 
 def escape(text: str) -> str:

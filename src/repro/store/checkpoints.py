@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repro.store.files import explained, json_text, read_whole, sha256_file, write_atomic
+from repro.errors import explained
+from repro.store.files import json_text, read_whole, sha256_file, write_atomic
 
 NEXT, NEWEST, BEFORE = "state-next.json", "state.json", "state-before.json"
 _ORDER = (NEXT, NEWEST, BEFORE)

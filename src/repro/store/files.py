@@ -14,11 +14,11 @@ import numbers
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from repro.errors import StoreError
+from repro.errors import StoreError, explained
 from repro.store.processes import is_alive, short_table
 
 ABANDONED_SECONDS = 3600.0
@@ -29,39 +29,6 @@ TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-(?P<table>[0-9a-f]{8})-[0-
 
 _TRIES = 5
 """Times that a write is repeated whose folder or temporary file somebody removed under it."""
-
-_FREE_SPACE = "free some space or choose another folder, then run the same command again"
-_PERMISSIONS = "change the permissions or choose a folder of your own"
-_OTHER_FOLDER = "remove that file or choose another folder"
-_FIXES = {
-    errno.ENOSPC: ("the disk is full", _FREE_SPACE),
-    errno.EDQUOT: ("your disk quota is used up", _FREE_SPACE),
-    errno.EROFS: ("the file system is read-only", "choose a folder that can be written to"),
-    errno.EACCES: ("permission denied", _PERMISSIONS),
-    errno.EPERM: ("permission denied", _PERMISSIONS),
-    errno.ENOTDIR: ("a file is where a folder should be", _OTHER_FOLDER),
-    errno.EEXIST: ("a file is where a folder should be", _OTHER_FOLDER),
-    errno.EISDIR: ("a folder is where a file should be", "remove that folder or choose another name"),
-}
-
-
-@contextlib.contextmanager
-def explained(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
-    """Turns an OSError of the body into a StoreError that a person can act on.
-
-    Args:
-        path: the file or folder that the body works on.
-        doing: a verb, as in "cannot <doing> <path>".
-
-    Raises:
-        StoreError: path, what happened, and the fix; the OSError is its cause.
-    """
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        what, fix = _FIXES.get(error.errno or 0, (reason, "mend that, then run the same command again"))
-        raise StoreError(f"cannot {doing} {os.fspath(path)}: {what}. To fix it, {fix}.") from error
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:

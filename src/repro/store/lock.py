@@ -37,7 +37,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from repro.store.files import explained, make_folder, write_new
+from repro.errors import explained
+from repro.store.files import make_folder, write_new
 from repro.store.processes import is_alive, process_start, process_table
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ class Record:
     key: str
     status: str
     config: dict[str, Any]
-    """The resolved config (`repro.config.resolved`), hydra's own node excluded."""
+    """The resolved config (`repro.config.schema.resolved`), hydra's own node excluded."""
     seed: int
     reason: str | None = None
     """Why it failed or collapsed, as a sentence."""

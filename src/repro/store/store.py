@@ -10,9 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from repro.errors import StoreError
-from repro.masking import masked_values
-from repro.store.files import explained, read_json, write_json_atomic
+from repro.errors import StoreError, explained, redacted_values
+from repro.store.files import read_json, write_json_atomic
 from repro.store.record import Record, with_checksum
 
 RECORD_NAME = "record.json"
@@ -56,7 +55,7 @@ class Store:
             StoreError: the record cannot be written; the old one is as it was.
         """
         path = self.path(record.key)
-        write_json_atomic(path, with_checksum(masked_values(record.to_json(), skip=_NUMBERS)))
+        write_json_atomic(path, with_checksum(redacted_values(record.to_json(), skip=_NUMBERS)))
         return path
 
     def records(

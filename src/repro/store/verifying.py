@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repro.config import run_key
-from repro.errors import StoreError
-from repro.masking import MASK
+from repro.config.schema import run_key
+from repro.errors import REDACTED, StoreError, explained
 from repro.store.checkpoints import newest
-from repro.store.files import ABANDONED_SECONDS, explained, read_json, sha256_file, writer_lives
+from repro.store.files import ABANDONED_SECONDS, read_json, sha256_file, writer_lives
 from repro.store.lock import fault_of
 from repro.store.record import CHECKSUM, Record, with_checksum
 from repro.store.store import RECORD_NAME, checked
@@ -110,7 +109,7 @@ def _altered(data: dict[str, Any]) -> str | None:
         named = run_key(data["config"])
     except (KeyError, TypeError, AttributeError) as error:
         return f"its config is damaged ({type(error).__name__}: {error})"
-    if named != data["key"] and MASK not in json.dumps(data["config"]):  # a masked secret hides what gave the key
+    if named != data["key"] and REDACTED not in json.dumps(data["config"]):  # a masked secret hides what gave the key
         return f"its config belongs to the key {named}: it was edited"
     return None
 

@@ -1,8 +1,8 @@
 """Which printed numbers a planned trial answers, and which no experiment produces, with the reason.
 
-A trial is held against the registry by the rules of the comparison itself (`repro.report.compare`), with a record that
-has its config and no score. What nothing produces must stand in `papers/not_reproducible.yaml`, which also makes
-docs/not-reproducible.md.
+A trial is held against the registry by the rules of the comparison itself (`repro.report.compare.compare`), with a
+record that has its config and no score. What nothing produces must stand in `papers/not_reproducible.yaml`, which
+also makes docs/not-reproducible.md.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from repro.config import run_key
+from repro.config.schema import run_key
 from repro.errors import DataError
 from repro.papers import registry
 from repro.papers.registry import Reported
-from repro.report import compare
-from repro.report.groups import Group, paper_method
+from repro.report.compare import compare
+from repro.report.compare.groups import Group, paper_method
 from repro.store.record import Record
 from repro.sweeps import experiments
-from repro.sweeps.trials import Planned
+from repro.sweeps.expand import Planned
 
 SUPERGLUE = ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc")
 SPLITS = ("validation", "test", "test_seen", "test_unseen")
@@ -73,7 +73,7 @@ def _group(plain: Mapping[str, Any]) -> Group:
     counts = {}
     share = any("stored_percent" in c.vars for c in registry.cells(method=paper_method(plain), kind="result"))
     if share and plain["model"]["paper_name"]:
-        from repro.params import counts as count
+        from repro.trials.parameter_counts import counts as count
 
         counts = count(plain)
     return Group(key, (Record(key, "done", dict(plain), plain["seed"], parameters=counts),))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ConfigError
-from repro.sweeps.trials import Planned, Trials
+from repro.sweeps.expand import Planned, Trials
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ SEARCHES = "override /hydra/sweeper: optuna"
 
 def names(paper: str | None = None) -> list[str]:
     """Every experiment with grids, or a paper's, in the order of their names."""
-    from repro.composing import options
+    from repro.config.compose import options
 
     found = [name for name in options("experiment") if paper in (None, name.partition("/")[0])]
     return [name for name in found if not is_search(name)]
@@ -55,7 +55,7 @@ def names(paper: str | None = None) -> list[str]:
 
 def is_search(name: str) -> bool:
     """Whether a file of `conf/experiment` is a search by a sampler."""
-    from repro.composing import conf_dir
+    from repro.config.compose import conf_dir
 
     path = conf_dir() / "experiment" / f"{name}.yaml"
     return path.is_file() and SEARCHES in path.read_text(encoding="utf-8")
@@ -69,7 +69,7 @@ def load(name: str) -> Experiment:
     """
     import yaml  # type: ignore[import-untyped]
 
-    from repro.composing import conf_dir
+    from repro.config.compose import conf_dir
 
     path = conf_dir() / "experiment" / f"{name}.yaml"
     if is_search(name):

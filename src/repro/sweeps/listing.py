@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro.errors import StoreError
-from repro.jobs.chunks import name_of
 from repro.store.files import write_atomic
 from repro.sweeps import experiments
-from repro.sweeps.trials import FOLDERS
+from repro.sweeps.executors.slurm.chunks import name_of
+from repro.sweeps.expand import FOLDERS
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _read(path: Path) -> dict[str, Named] | None:
 
 
 def _identity(experiment: str, given: Mapping[str, str]) -> str:
-    from repro.composing import conf_dir
+    from repro.config.compose import conf_dir
 
     package = Path(__file__).resolve().parents[1]
     about = [experiment, dict(given), {name: os.environ.get(name) for name in FOLDERS}]

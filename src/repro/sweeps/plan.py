@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from repro.config import run_key
+from repro.config.schema import run_key
 from repro.errors import ConfigError
 from repro.sweeps import estimates, experiments, grids
+from repro.sweeps.expand import Planned
 from repro.sweeps.experiments import Experiment
-from repro.sweeps.trials import Planned
 
 TERAFLOPS = 100.0
 """Assumed rate of a GPU, in 10^12 operations a second: about a third of what current ones reach on large matrices."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro.errors import ConfigError
-from repro.jobs import queue, submission
-from repro.jobs.states import STATUSES, State, States
 from repro.store import progress
 from repro.sweeps import grids, listing
+from repro.sweeps.executors.slurm import queue, submission
+from repro.sweeps.executors.slurm.states import STATUSES, State, States
 from repro.sweeps.listing import Named
 
 ROWS = 60

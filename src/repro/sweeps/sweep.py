@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repro.errors import ConfigError, ReproError
-from repro.jobs.settings import PREFIX
-from repro.masking import masked_text
-from repro.saying import say
-from repro.sweeps import cluster, grids, plan
+from repro.errors import ConfigError, ReproError, print_line, redacted_text
+from repro.sweeps import grids, plan, slurm_sweep
+from repro.sweeps.executors.slurm.settings import PREFIX
+from repro.sweeps.expand import Composer
 from repro.sweeps.experiments import Experiment
-from repro.sweeps.trials import Composer
 
 
 def run(
@@ -47,7 +45,7 @@ def run(
                 todo = stage()
             except ReproError as error:  # a prompt that the second stage needs is not there
                 worst = max(worst, error.exit_code)
-                say(f"repro: {error}", sys.stderr)
+                print_line(f"repro: {error}", sys.stderr)
                 continue
             if gang is not None:
                 more = {"trainer.gang": gang} | ({"rerun": "true"} if retry_failed else {})
@@ -62,7 +60,7 @@ def run(
                 if name in seen:
                     continue
                 seen.add(name)
-                say(f"{experiment.name} {number}/{len(todo)}: {masked_text(name)}")
+                print_line(f"{experiment.name} {number}/{len(todo)}: {redacted_text(name)}")
                 if retry_failed:
                     trial = trial | {"rerun": "true"}
                 worst = max(worst, _trial(composer, trial, words, lost, resume))
@@ -70,7 +68,7 @@ def run(
             if "vote" in grid:
                 worst = max(worst, _votes(composer, grids.product(grid, trials.given), models))
     for where, count in lost.items():
-        say(f"repro: {count} more trials of {where} were left out: its weights cannot be loaded.", sys.stderr)
+        print_line(f"repro: {count} more trials of {where} were left out: its weights cannot be loaded.", sys.stderr)
     return worst
 
 
@@ -83,8 +81,8 @@ def _trial(
         lost: {location of a model whose weights could not be loaded: trials left out since}; added to here.
         resume: see `run`.
     """
-    from repro.report.summary import trial_summary
-    from repro.runner import run as run_trial
+    from repro.report.pages.trial_summary import trial_summary
+    from repro.trials.run import run as run_trial
 
     try:
         plain = composer.plain(trial)
@@ -93,23 +91,23 @@ def _trial(
             lost[location] += 1
             return 0
         if resume and not plain["rerun"] and _failed(plain):
-            say("failed before, left out; --retry-failed runs it again")
+            print_line("failed before, left out; --retry-failed runs it again")
             return 0
         outcome = run_trial(plain, *_for_the_record(trial, words))
     except ReproError as error:
-        say(f"repro: {error}", sys.stderr)
+        print_line(f"repro: {error}", sys.stderr)
         if str(error).startswith("model.location="):
             lost[location] = 0
         return error.exit_code
     if outcome.record is None:
-        say(f"trial {outcome.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
+        print_line(f"trial {outcome.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
     else:
-        say(trial_summary(outcome.record, outcome.from_store))
+        print_line(trial_summary(outcome.record, outcome.from_store))
     return 0
 
 
 def _failed(plain: Mapping[str, Any]) -> bool:
-    from repro.config import run_key
+    from repro.config.schema import run_key
     from repro.store.store import Store
 
     record = Store(Path(plain["paths"]["results_root"]) / "records").get(run_key(dict(plain)), statistics=False)
@@ -124,28 +122,30 @@ def _for_the_record(trial: grids.Overrides, words: Sequence[str]) -> tuple[dict[
 
 def _gangs(composer: Composer, experiment: str, trials: Mapping[str, grids.Overrides], resume: bool) -> int:
     """Run trials by their names, those over one model together; the worst exit code. `resume` as in `run`."""
-    from repro import gangs
+    from repro.sweeps.executors import joint
 
     jobs, names, worst = [], [], 0
     for name, trial in trials.items():
         try:
             plain = composer.plain(trial)
             if resume and not plain["rerun"] and _failed(plain):
-                say(f"{experiment}: {masked_text(name)}: failed before, left out; --retry-failed runs it again")
+                print_line(
+                    f"{experiment}: {redacted_text(name)}: failed before, left out; --retry-failed runs it again"
+                )
                 continue
             words = [word for word in grids.arguments(trial) if not word.startswith(("trainer.gang=", "rerun="))]
-            jobs.append(gangs.Job(plain, *_for_the_record(trial, words)))
+            jobs.append(joint.Job(plain, *_for_the_record(trial, words)))
             names.append(name)
         except ReproError as error:
             worst = max(worst, error.exit_code)
-            say(f"{experiment}: {masked_text(name)}\nrepro: {error}", sys.stderr)
+            print_line(f"{experiment}: {redacted_text(name)}\nrepro: {error}", sys.stderr)
     codes: list[int] = []
 
-    def done(index: int, result: gangs.Result) -> None:
-        say(f"{experiment} {len(codes) + 1}/{len(names)}: {masked_text(names[index])}")
-        codes.append(gangs.say(result))
+    def done(index: int, result: joint.Result) -> None:
+        print_line(f"{experiment} {len(codes) + 1}/{len(names)}: {redacted_text(names[index])}")
+        codes.append(joint.say(result))
 
-    gangs.run_many(jobs, done)
+    joint.run_many(jobs, done)
     return max(worst, *codes, 0)
 
 
@@ -161,23 +161,23 @@ def _votes(composer: Composer, trials: Sequence[grids.Overrides], models: Sequen
             _vote([composer.plain(trial) for trial in members])
         except ReproError as error:
             worst = max(worst, error.exit_code)
-            say(f"repro: {error}", sys.stderr)
+            print_line(f"repro: {error}", sys.stderr)
     return worst
 
 
 def _vote(members: Sequence[Mapping[str, Any]]) -> None:
-    from repro.config import run_key
-    from repro.prompts.ensembling import ensemble, shown
-    from repro.prompts.opening import find
-    from repro.runner import pick_device
+    from repro.config.schema import run_key
+    from repro.inference.ensemble import ensemble, shown
+    from repro.inference.restore import find
     from repro.store.store import Store
+    from repro.trials.run import pick_device
 
     paths = members[0]["paths"]
     results, runs = Path(paths["results_root"]), Path(paths["runs_root"])
     keys = [run_key(dict(plain)) for plain in members]
     store = Store(results / "records")
     if any((record := store.get(key)) is None or record.status == "failed" for key in keys):
-        say(f"no vote of {', '.join(keys)}: not all of them have a score")
+        print_line(f"no vote of {', '.join(keys)}: not all of them have a score")
         return
     if any(
         record.config["method"].get("members") == keys
@@ -188,7 +188,7 @@ def _vote(members: Sequence[Mapping[str, Any]]) -> None:
     device = pick_device(members[0]["trainer"]["device"])
     record = ensemble(trials, Path(paths["data_root"]), 32, device, ["repro", "ensemble", *keys])
     store.put(record)
-    say(shown(record))
+    print_line(shown(record))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -206,12 +206,12 @@ def main(arguments: Sequence[str]) -> int:
     words = [word for word in options.what if word.lstrip("+").startswith(PREFIX)]
     options.what = [word for word in options.what if word not in words]
     if options.resume and not options.what:
-        return cluster.resume(words, options.retry_failed) or 0
+        return slurm_sweep.resume(words, options.retry_failed) or 0
     asked = plan.asked(options)
     if options.launcher == "slurm":
-        return cluster.launch(*asked, words, options.retry_failed)
+        return slurm_sweep.launch(*asked, words, options.retry_failed)
     if options.resume:
-        code = cluster.resume(words, options.retry_failed, [one.name for one in asked[0]])
+        code = slurm_sweep.resume(words, options.retry_failed, [one.name for one in asked[0]])
         if code is not None:
             return code
     if words:

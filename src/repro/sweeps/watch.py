@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ConfigError
-from repro.jobs import queue, submission
-from repro.jobs.states import FINISHED, STATUSES, State, States
-from repro.search import journal
 from repro.store import progress
+from repro.store.searches import journal
 from repro.store.store import Store
 from repro.sweeps import experiments, grids, status
+from repro.sweeps.executors.slurm import queue, submission
+from repro.sweeps.executors.slurm.states import FINISHED, STATUSES, State, States
 from repro.sweeps.listing import Named
 
 LEVELS, PLAIN_LEVELS = "▁▂▃▄▅▆▇█", "_.-~=+*#"

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from repro.config.task_schema import LowData, SplitLimits
 from repro.errors import DataError
 from repro.metrics.base import Metric
-from repro.task_config import LowData, SplitLimits
 from repro.tasks.base import Example
 from repro.tasks.files import Loaded, Sizes, Source, Splits, checked_options, require_one_of
 from repro.tasks.subsets import Selection

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ConfigError, DataError
-from repro.microworld import writing
 from repro.tasks.base import SPLITS, Example
+from repro.tasks.microworld import writing
 from repro.tasks.subsets import Selection
 
 Located = tuple[str, Any]

@@ -39,7 +39,7 @@ class Mixture:
     `task.options`:
         deviations: sentences for the record (data sets of the paper that are not among the parts, say).
         one_dataset_batches: every training batch holds rows of one part (P-Tuning v2's multi-task training).
-        stride, n_best, max_answer_tokens: span: as the parts have them (`repro.task_checks` compares).
+        stride, n_best, max_answer_tokens: span: as the parts have them (`repro.config.task_rules` compares).
     """
 
     forms = ("text_to_text", "pair", "tagging", "span")

@@ -52,7 +52,7 @@ class QuestionAnswering(FileTask):
         unanswerable: questions may have no answer (SQuAD 2.0).
         no_answer_text: text_to_text: the target that says so.
         null_threshold: span: "no answer" must score higher by more than this (P-Tuning v2: 0).
-        stride, n_best, max_answer_tokens: span: see `repro.models.span_encoding` (128, 20, 30).
+        stride, n_best, max_answer_tokens: span: see `repro.models.encoding.span_encoding` (128, 20, 30).
         hub_test: {id, config, revision, subset}: the test split on the hub, where it is another data set.
         train_task: what the training set is called in the paper's table.
 

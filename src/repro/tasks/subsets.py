@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from repro.config.task_schema import LowData, SplitLimits
 from repro.errors import ConfigError, DataError
-from repro.task_config import LowData, SplitLimits
 from repro.tasks.base import SPLITS
 
 _DRAW = 0x10DA7A

@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from repro.masking import masked_text
+from repro.errors import redacted_text
 from repro.store.record import Record
-from repro.tracking.shown import Shown
+from repro.tracking.artifacts import Shown
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class QueuedTracker:
         with self._giving_up:
             if self._disabled.is_set():
                 return
-            self.trouble = masked_text(why)
+            self.trouble = redacted_text(why)
             log.warning(
                 "%s is off for the rest of %s: %s. Nothing else is touched; `tracker=none` avoids this warning.",
                 self._backend.name,

@@ -9,9 +9,9 @@ from typing import Any
 
 from repro.errors import ConfigError, ReproError
 from repro.store.record import Record
-from repro.tracking.making import TRACKERS, backend
+from repro.tracking.artifacts import of_report
+from repro.tracking.build import TRACKERS, backend
 from repro.tracking.queued import QueuedTracker
-from repro.tracking.shown import of_report
 
 SECONDS = 300.0
 """How long the command waits for the tracker: here nothing else waits with it."""

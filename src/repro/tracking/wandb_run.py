@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from repro.store.record import Record
+from repro.tracking.artifacts import Shown
 from repro.tracking.journal import Journal
 from repro.tracking.queued import summary
-from repro.tracking.shown import Shown
 
 _INIT_SECONDS = 20.0
 """Online, a server that does not answer is given up after that; wandb's own 90 s would also hold up the exit."""

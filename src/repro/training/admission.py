@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from repro.training.gang import Gang
+from repro.training.loop import Gang
 from repro.training.memory import peak_resident
 
 TOKENS_A_STEP = {"cpu": 4_096, "cuda": 16_384}

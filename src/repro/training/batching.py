@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from repro.models.batch import Batch, Encoded, collate
+from repro.models.encoding.batch import Batch, Encoded, collate
 
 T = TypeVar("T")
 

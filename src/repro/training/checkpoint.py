@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from repro.errors import StoreError
+from repro.errors import StoreError, explained
 from repro.store.checkpoints import NEWEST, State, named_files, newest, put_state, state_text
-from repro.store.files import explained, sha256_file, write_atomic
+from repro.store.files import sha256_file, write_atomic
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Injection
-from repro.models.base import ModelAdapter, Reading
-from repro.models.batch import Batch
-from repro.models.moving import moved
-from repro.training.filling import filled
+from repro.models.backbone import ModelAdapter, Reading
+from repro.models.encoding.batch import Batch
+from repro.models.tensor_tree import moved
+from repro.training.fixed_shapes import filled
 
 
 @dataclass(frozen=True)

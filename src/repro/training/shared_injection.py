@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Injection
-from repro.models.moving import mapped, tensors_of
+from repro.models.tensor_tree import mapped, tensors_of
 
 
 class Shared:

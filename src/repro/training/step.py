@@ -15,19 +15,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from repro.errors import TrialFailed
+from repro.errors import TrialFailed, print_line
 from repro.methods.joining import joined
-from repro.models.batch import IGNORE, Batch
-from repro.models.workers import side_by_side
-from repro.saying import say
+from repro.models.encoding.batch import IGNORE, Batch
+from repro.models.threads import side_by_side
 from repro.training.batching import WHOLE, Share, training_batches
 from repro.training.checkpoint import Progress
-from repro.training.fit import Fit
-from repro.training.graphs import CudaRecorder, Graphs, Recorder
+from repro.training.cuda_graphs import CudaRecorder, Graphs, Recorder
 from repro.training.passes import Pass, owners, prompt_lengths, ready
 from repro.training.passes import losses as pass_losses
 from repro.training.shared_injection import Shared
-from repro.training.stack import Stack, stacks
+from repro.training.stacked_state import Stack, stacks
+from repro.training.trainable import Fit
 
 TOKENS_A_PASS = 16_384
 """On a GPU: beyond this a larger pass is hardly faster, but takes memory."""
@@ -254,11 +253,13 @@ class Company:
         model = runs[0].adapter.backbone.model
         if divisible:
             self.cuts *= 2
-            say(f"out of memory: a step is cut into {self.cuts} times as many passes from here on.", sys.stderr)
+            print_line(f"out of memory: a step is cut into {self.cuts} times as many passes from here on.", sys.stderr)
             return True
         if self.recomputes or model.is_gradient_checkpointing or not model.supports_gradient_checkpointing:
             return False
-        say("out of memory: activations are computed twice from here on (trainer.gradient_checkpointing).", sys.stderr)
+        print_line(
+            "out of memory: activations are computed twice from here on (trainer.gradient_checkpointing).", sys.stderr
+        )
         model.gradient_checkpointing_enable({"use_reentrant": False})
         self.recomputes = True
         model.train()  # the library checkpoints in train mode only; dropout has rates of its own

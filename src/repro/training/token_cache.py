@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from repro.errors import StoreError
-from repro.models.base import Backbone
-from repro.models.batch import Encoded
-from repro.models.tokenizer_identity import encoding_code, tokenizer_identity
+from repro.models.backbone import Backbone
+from repro.models.encoding.batch import Encoded
+from repro.models.encoding.tokenizer_identity import encoding_code, tokenizer_identity
 from repro.store.files import write_atomic
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,73 @@
+"""The largest model of the papers on one device: prompt tuning of T5-XXL's shape, its seconds and its memory.
+
+`python -m benchmarks.run_bench --device cuda --largest`. The frozen weights are drawn in bfloat16 on the device itself.
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.flops import tokens, useful
+from benchmarks.ours import Ours
+from benchmarks.timing import interleaved, machine, product, product_flops, seconds_of
+from benchmarks.workloads import LARGEST, Workload
+from repro.store.files import json_text
+from repro.training.memory import peak_resident
+
+STEPS = 6
+"""The first sets libraries up and is left out of the median."""
+
+
+def measured(workload: Workload, device: torch.device, steps: int = STEPS) -> dict[str, Any]:
+    """A few steps: their seconds and losses, peak memory, and whether memory made a step another one."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    ours = Ours(workload, "bfloat16", True, device)
+    ours.run.graphs = False  # so long a pass does not wait for the host, and a recording has memory of its own
+    seconds = [seconds_of(ours.one_pass, device) for _ in range(steps)]
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident()
+    times = interleaved({"product": product(torch.bfloat16, device)}, 5, device)["product"]
+    rate = product_flops(device) / statistics.median(times)
+    median, needed = statistics.median(seconds[1:]), useful(workload)
+    parameters = list(ours.adapter.backbone.whole.parameters())
+    return {
+        "workload": workload.what,
+        "parameters": sum(one.numel() for one in parameters),
+        "weights_bytes": sum(one.numel() * one.element_size() for one in parameters),
+        "tokens": tokens(workload),
+        "seconds": seconds,
+        "median": median,
+        "useful_gflop": needed / 1e9,
+        "matmul_gflops": rate / 1e9,
+        "utilisation": needed / median / rate,
+        "peak_bytes": int(peak),
+        "times_as_many_passes": ours.company.cuts,
+        "activations_computed_twice": ours.company.recomputes,
+        "losses": ours.progress.losses,
+    }
+
+
+def run(suite: str, device: torch.device, out: Path) -> dict[str, Any]:
+    """Measure, print, and write `<out>/largest-<device>.json`."""
+    found = {"machine": machine(device), **measured(LARGEST[suite], device)}
+    found["load_after"] = machine(device)["load"]
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"largest-{device.type}.json").write_text(json_text(found))
+    print(line(found))
+    return found
+
+
+def line(found: dict[str, Any]) -> str:
+    """What was found as a sentence."""
+    passes, twice = found["times_as_many_passes"], found["activations_computed_twice"]
+    memory = "it fitted as it is" if passes == 1 and not twice else f"a step was cut into {passes} times as many passes"
+    memory += ", and activations were computed twice" if twice else ""
+    return (
+        f"{found['workload']}: {found['parameters'] / 1e9:.2f}e9 parameters ({found['weights_bytes'] / 1e9:.1f} GB in "
+        f"bfloat16), a step {found['median']:.2f} s (median of {len(found['seconds']) - 1} after the first), "
+        f"utilisation {found['utilisation']:.0%}, peak {found['peak_bytes'] / 1e9:.1f} GB; {memory}."
+    )

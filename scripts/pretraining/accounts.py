@@ -1,0 +1,53 @@
+"""What the shipped mini models were trained on, for how long, and how well: from the files beside the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from repro.models import mini_weights
+from repro.store.files import read_json
+from scripts.pretraining.settings import facts_of
+
+SHIPPED = Path(mini_weights.__file__).parent
+"""A folder a checkpoint, named as in conf/model."""
+_ORDER = ("mini-t5-xs", "mini-t5-s", "mini-t5-m", "mini-t5-l", "mini-gpt2", "mini-bart", "mini-bert")
+_HEAD = (
+    "| model | parameters | last objective | steps | tokens | seconds | held-out loss | bytes |",
+    "|---|---:|---|---:|---:|---:|---:|---:|",
+)
+
+
+def accounts(folder: Path = SHIPPED) -> dict[str, dict[str, Any]]:
+    """{checkpoint: its training.json}, smallest T5 first, a model's checkpoints in the order they were written."""
+    found = [dict(read_json(path)) for path in sorted(folder.glob("*/training.json"))]
+    found.sort(key=lambda one: (_ORDER.index(one["settings"]["model"]), one["step"]))
+    return {one["checkpoint"]: one for one in found}
+
+
+def last_loss(account: dict[str, Any]) -> float:
+    """Loss on the held-out documents at the checkpoint's own step, under its phase's objective."""
+    own = (account["step"], account["objective"])
+    [loss] = [point["held_out_loss"] for point in account["curve"] if (point["step"], point["objective"]) == own]
+    return float(loss)
+
+
+def table(folder: Path = SHIPPED) -> str:
+    """The table of docs/mini-models.md, and what all of it took."""
+    found, lines = accounts(folder), list(_HEAD)
+    for name, account in found.items():
+        cells = [
+            f"`{name}`",
+            f"{facts_of(name)['parameters']:,}",
+            account["objective"].replace("_", " "),
+            f"{account['step']:,}",
+            f"{account['tokens'] / 1e6:.1f} M",
+            f"{account['seconds']:.0f}",
+            f"{last_loss(account):.3f}",
+            f"{account['bytes']:,}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    whole = [account for name, account in found.items() if name == account["settings"]["model"]]
+    minutes, size = sum(one["seconds"] for one in whole) / 60, sum(one["bytes"] for one in found.values()) / 1e6
+    lines += ["", f"All {len(whole)} trainings together took {minutes:.0f} minutes; the weights are {size:.1f} MB."]
+    return "\n".join(lines) + "\n"

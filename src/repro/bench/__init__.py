@@ -1,1 +1,0 @@
-"""How fast training is, against peft with a plain loop and with transformers' Trainer: `scripts/bench.py`."""

@@ -1,0 +1,238 @@
+"""The page of tasks: what `conf/task`, the task classes, the papers' numbers and assets.yaml say of each. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from repro.config.compose import conf_dir
+from repro.config.task_files import parts_of, task_config, task_names
+from repro.doctor.assets import Asset, of_task
+from repro.papers import registry
+from repro.tasks.base import SPLITS, Choice, Cloze, Example, Pair, Span, Tagged, TextToText
+from repro.trials.run import task_in_form
+
+ROOT = "DATA"
+"""Stands for the data root in places."""
+MOST_LABELS = 14
+
+HEAD = """\
+# Tasks
+
+<!-- Written by `repro tasks --write docs/tasks.md` from conf/task, the task classes, src/repro/papers/reported and
+src/repro/doctor/assets.yaml; a test compares. Do not edit. -->
+
+Each task is one value of the config group `task`: `repro run task=NAME ...`. `repro doctor` says which are ready
+here and what mends the others. Words in capitals stand for the fields of a row. A hash is the first digits of the
+SHA-256 over a split's rows, whatever the file's layout; a split with another one is used, and the record says so. A
+split with another number of rows is refused."""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    return "\n\n".join([HEAD, _overview(), *(_section(name) for name in task_names())]) + "\n"
+
+
+def _overview() -> str:
+    lines = ["| task | forms | reported split | metrics | papers |", "| --- " * 5 + "|"]
+    for name in task_names():
+        config = task_config(name, ROOT)
+        metrics = ", ".join(dict.fromkeys(metric.name for metric in _metrics(config)))
+        papers = ", ".join(tables_of(config["paper_name"])) or "none"
+        cells = [f"[{name}](#{name})", ", ".join(config["forms"]), config["report_split"], metrics, papers]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _metrics(config: Mapping[str, Any]) -> list[Any]:
+    parts = list(parts_of(dict(config)).values())
+    return [metric for part in parts for metric in task_in_form(part, part["forms"][0]).metrics]
+
+
+def _section(name: str) -> str:
+    config = task_config(name, ROOT)
+    lines = [f"## {name}", "", f"{title(name)}.", ""]
+    for paper, tables in tables_of(config["paper_name"]).items():
+        lines.append(f"- Reported by {paper}: {', '.join(tables)}.")
+    if not config["paper_name"] and not config["parts"]:
+        lines.append("- No paper here reports it.")
+    lines.append(f"- Result: the {config['report_split']} split.")
+    if config["parts"]:
+        lines += _mixture(config)
+    else:
+        lines += _source(config) + ["", *_forms(config), "", *_splits(config), "", *_metric_lines(config)]
+    lines += ["", *_remarks(config)]
+    return "\n".join(lines).rstrip()
+
+
+def title(name: str) -> str:
+    """What the first line of the file says the task is."""
+    first = (conf_dir() / "task" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+    return re.split(r"\.?\s+repro run ", first.removeprefix("# "))[0].rstrip(".")
+
+
+def tables_of(paper_name: str | None) -> dict[str, list[str]]:
+    """{paper: tables and figures} that print a result of a task."""
+    found: dict[str, list[str]] = {}
+    for cell in registry.cells(task=paper_name, kind="result") if paper_name else ():
+        places = found.setdefault(cell.paper, [])
+        place = cell.at.partition(" = ")[0]
+        if place not in places:
+            places.append(place)
+    return {paper: sorted(places) for paper, places in found.items()}
+
+
+def _mixture(config: Mapping[str, Any]) -> list[str]:
+    parts = ", ".join(f"[{part['name']}](#{part['name']})" for part in config["parts"].values())
+    return [f"- Made of {parts}, as {', '.join(config['forms'])}; scored by their metrics."]
+
+
+def _source(config: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if config["hub_id"]:
+        named = [config["hub_id"], config["hub_config"], config["hub_revision"]]
+        lines.append(f"- Hub (`task.source=hub`): `{', '.join(part for part in named if part)}`.")
+    for asset in of_task(config["name"]):
+        lines.append(f"- {asset.title}: licence: {asset.licence}. {how_to_get(asset)}")
+    return lines
+
+
+def how_to_get(asset: Asset) -> str:
+    """The command that fetches a data set, or where a person gets it."""
+    if asset.downloads:
+        return f"`python scripts/fetch_assets.py --only {asset.name}`, or: {asset.get}."
+    return f"{'Licensed, bring your own files' if asset.licensed else 'By hand'}: {asset.get}."
+
+
+# Forms ---------------------------------------------------------------------------------------------------------------
+
+
+def _forms(config: Mapping[str, Any]) -> list[str]:
+    lines = ["| form | the model reads | and answers |", "| --- | --- | --- |"]
+    for form in [*config["forms"], *(["cloze"] if config["cloze"] and "cloze" not in config["forms"] else [])]:
+        reads, answers = shown_form(config, form)
+        lines.append(f"| {form} | {reads} | {answers} |")
+    labels = config["labels"]
+    if labels:
+        more = "" if len(labels) <= MOST_LABELS else f", ... ({len(labels)} in all)"
+        lines += ["", f"Labels: {', '.join(f'`{label}`' for label in labels[:MOST_LABELS])}{more}."]
+    elif config["options"].get("labels_from"):
+        lines += ["", f"Labels: those of the {config['options']['labels_from']} split."]
+    lengths = f"`max_input_length` {config['max_input_length']}, `max_target_length` {config['max_target_length']}"
+    return [*lines, "", f"Tokens, where no recipe says otherwise: {lengths}."]
+
+
+def shown_form(config: Mapping[str, Any], form: str) -> tuple[str, str]:
+    """What a model reads and answers, on a row whose fields hold their own names in capitals."""
+    if form == "cloze":
+        words = ", ".join(f"{label}: {_code(word.strip())}" for label, word in config["verbaliser"].items())
+        return _code("".join(config["cloze"]).upper()), words or "a word"
+    task = task_in_form(_with_labels(config), form)
+    rendered = task.render(sample(task, str(config["_target_"])))
+    if isinstance(rendered, TextToText):
+        return _code(rendered.source), _code(rendered.target)
+    if isinstance(rendered, Pair):
+        return " and ".join(_code(text) for text in (rendered.first, rendered.second) if text is not None), "a class"
+    if isinstance(rendered, Choice):
+        pairs = [" + ".join(_code(text) for text in pair if text is not None) for pair in rendered.pairs]
+        return "; ".join(pairs), "which of them"
+    if isinstance(rendered, Span):
+        return f"{_code(rendered.question)} and windows of {_code(rendered.context)}", "a piece of the context"
+    if isinstance(rendered, Tagged):
+        behind = getattr(rendered, "behind", ())
+        return _code(" ".join((*rendered.words, *behind))), "a tag for every word"
+    assert not isinstance(rendered, Cloze)
+    return _ranking(rendered)
+
+
+def _with_labels(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Tags that are read from a file are not known here: O stands for them."""
+    options = dict(config.get("options") or {})
+    if options.pop("labels_from", None) is None:
+        return dict(config)
+    return {**config, "options": options, "labels": ["O"]}
+
+
+def _ranking(rendered: Any) -> tuple[str, str]:
+    """Candidates, each read by itself."""
+    pairs = [" + ".join(_code(text) for text in pair if text is not None) for pair in rendered.pairs]
+    return "; ".join(pairs), "the likeliest of them"
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("|", "\\|").replace("\n", " ") + "`"
+
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "repro.tasks.superglue.Copa": {"question": "cause"},
+    "repro.tasks.wsc.Wsc": {"text": "TEXT SPAN2_TEXT TEXT"},
+    "repro.tasks.record.Record": {"query": "QUERY @placeholder QUERY", "entities": ["ENTITY1", "ENTITY2"]},
+    "repro.tasks.tagging.Tagging": {"words": ("WORD", "WORD")},
+    "repro.tasks.srl.SemanticRoles": {"words": ("WORD", "WORD"), "predicate": 1},
+    "repro.tasks.table_to_text.TableToText": {"source": "name : NAME | Type : TYPE"},
+    "repro.tasks.triples_to_text.WebNlg": {"source": "| SUBJECT : PROPERTY : OBJECT | SUBJECT : PROPERTY : OBJECT"},
+    "repro.tasks.triples_to_text.Dart": {"source": "SUBJECT : property : OBJECT | SUBJECT : property : OBJECT"},
+}
+"""Fields that cannot hold their own name."""
+
+
+def sample(task: Any, target: str) -> Example:
+    """A row whose fields hold their own names in capitals, with the first label or a word as its answer."""
+    fields = {name: name.upper() for name in task.inputs} | dict(getattr(task, "hidden", {})) | FIELDS.get(target, {})
+    reference: Any = 0 if task.labels else "TARGET"
+    if task.form == "tagging":
+        reference = ["O"] * len(fields["words"])
+    return Example("sample", fields, (reference,))
+
+
+# Splits and metrics --------------------------------------------------------------------------------------------------
+
+
+def _splits(config: Mapping[str, Any]) -> list[str]:
+    task = task_in_form({**config, "source": "local"}, config["forms"][0])
+    lines = ["| split | rows | hash | files below the data root |", "| --- | --- | --- | --- |"]
+    for split in SPLITS:
+        rows = config["rows"].get(split)
+        named = split in task.files or split in (config["options"].get("files") or {})
+        if split == "test" and config["rows"] and rows is None and config["report_split"] != "test":
+            continue  # there is none
+        places = [path.removeprefix(f"{ROOT}/") for path in task.needed(split)] if named else []
+        digits = config["sha256"].get(split)
+        cells = [split, f"{rows:,}" if rows else "any", f"`{digits}`" if digits else "not stated"]
+        lines.append("| " + " | ".join([*cells, ", ".join(_code(place) for place in places)]) + " |")
+    return lines
+
+
+def _metric_lines(config: Mapping[str, Any]) -> list[str]:
+    metrics = _metrics(config)
+    if not metrics:
+        return ["Metrics: none, the result is the loss."]
+    return [
+        f"Metric `{metric.name}` ({', '.join(metric.outputs)}): as {metric.equals}."
+        + (f" Needs {metric.needs}." if isinstance(getattr(metric, "needs", None), str) else "")
+        + ("" if metric is metrics[-1] else "\\")
+        for metric in metrics
+    ]
+
+
+def _remarks(config: Mapping[str, Any]) -> list[str]:
+    """Traps of the data sets, and in what the task is known to differ from the papers."""
+    lines = []
+    if not config["parts"]:
+        traps = [trap for asset in of_task(config["name"]) for trap in asset.traps]
+        lines += [f"- Trap: {trap}" for trap in dict.fromkeys(traps)]
+    said: dict[str, list[str]] = {}
+    for form in config["forms"]:
+        for text in _deviations(config, form):
+            said.setdefault(text, []).append(form)
+    for text, forms in said.items():
+        where = "" if forms == list(config["forms"]) else f" ({', '.join(forms)})"
+        lines.append(f"- Deviation{where}: {text.rstrip('.')}.")
+    return lines
+
+
+def _deviations(config: Mapping[str, Any], form: str) -> Sequence[str]:
+    if config["parts"]:
+        return list(config["options"].get("deviations") or ())
+    return list(dict.fromkeys(task_in_form(dict(config), form).deviations))

@@ -1,0 +1,216 @@
+"""Finds `conf/` (in a checkout or in the wheel), registers the schema, and turns Hydra's errors into sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from repro.errors import ConfigError, ReproError, StoreError, explained
+
+
+def conf_dir() -> Path:
+    """The config tree: beside `src/` in a checkout, inside the package when installed from a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    for candidate in (package.parents[1] / "conf", package / "conf"):
+        if (candidate / "config.yaml").is_file():
+            return candidate
+    raise ConfigError(f"no config tree beside {package}: the installation is damaged, reinstall repro.")
+
+
+def register() -> None:
+    """Schema nodes into Hydra's store, and the resolvers that name a trial's folder. May be called again."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    from repro.config.rules import checked_key
+    from repro.config.schema import METHOD_SCHEMAS, TrialConfig
+
+    def sweep_folder(_root_: Any) -> str:
+        try:
+            return checked_key(_root_)
+        except ConfigError:  # raised here it would end the sweep; the trial says it again and the others still run
+            return "."
+
+    store = ConfigStore.instance()
+    if "schema.yaml" not in store.repo:  # making nodes of all classes is a sixth of what composing a config takes
+        for name, schema in METHOD_SCHEMAS.items():
+            store.store(group="method", name=f"{name}_schema", node=schema)
+        store.store(name="schema", node=TrialConfig)
+    # `_root_` is the whole config: the key is the trial's, whichever node asks for it.
+    OmegaConf.register_new_resolver("run_key", lambda _root_: checked_key(_root_), replace=True)
+    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
+
+
+def options(group: str) -> list[str]:
+    """Names of the files of a config group."""
+    folder = conf_dir() / group
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def chosen(choices: Mapping[str, str | None], folders: Sequence[str] = ()) -> dict[str, str]:
+    """Which file of each group was taken, without those that were looked for and are not there (recipes).
+
+    Args:
+        folders: config folders of the user's own (`--config-dir`).
+    """
+    roots = [conf_dir(), *map(Path, folders)]
+    return {
+        group: name
+        for group, name in choices.items()
+        if name is not None and any((root / group.partition("@")[0] / f"{name}.yaml").is_file() for root in roots)
+    }
+
+
+_PLACES = ("paths.", "paths=", "task.data_dir=")
+"""Overrides that say where files lie. Records are published: that does not belong into them."""
+
+
+def asked(config: Any, hydra: Any) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """What `repro.trials.run.run` wants of a composed trial: config, choices of groups, command line.
+
+    Args:
+        config: as Hydra composed it.
+        hydra: its own node (`HydraConfig.get()`).
+    """
+    from repro.config.schema import resolved
+
+    plain, overrides = resolved(config), list(hydra.overrides.task)
+    folders = [source.path for source in hydra.runtime.config_sources if source.schema == "file"]
+    note_given(plain, overrides)
+    choices = {k: v for k, v in chosen(hydra.runtime.choices, folders).items() if not k.startswith("hydra")}
+    return plain, choices, ["repro", "run", *(text for text in overrides if not text.lstrip("+").startswith(_PLACES))]
+
+
+def asked_in_sweep(loader: Any, config: Any, words: Sequence[str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """`asked` of one job of a multirun, composed as Hydra's own launcher does it, and validated.
+
+    Args:
+        loader: of Hydra's context.
+        config: of the sweep.
+        words: the job's overrides.
+
+    Raises:
+        ConfigError: it cannot run.
+    """
+    from repro.config.rules import validate
+
+    try:
+        composed = loader.load_sweep_config(config, list(words))
+        plain, choices, command = asked(composed, composed.hydra)
+    except Exception as error:
+        known = explain(error)
+        if known is None:
+            raise
+        raise known from error
+    validate(plain)
+    return plain, choices, command
+
+
+def explain(error: BaseException) -> ReproError | None:
+    """A sentence for an error of Hydra, OmegaConf, YAML or the file system; None if it is another and not ours."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    chain: list[BaseException] = [error]
+    while (chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 10:
+        chain.append(chain[-1].__cause__ or chain[-1].__context__)  # type: ignore[arg-type]
+    for link in chain:
+        if isinstance(link, ReproError):
+            return link
+    if isinstance(error, YAMLError):
+        return ConfigError(f"a config file is not YAML: {_one_line(str(error))}. Mend it there.")
+    if isinstance(error, OSError) and error.filename is not None:  # the folder that Hydra makes for a trial
+        try:
+            with explained(error.filename, "make"):
+                raise error
+        except StoreError as known:
+            return known
+    if "Config group override must be a string" in str(error):  # a plain ValueError: `model=3`
+        return ConfigError(f"a config group takes the name of a file, such as model=tiny-bert ({error}).")
+    if not any(isinstance(link, HydraException | OmegaConfBaseException) for link in chain):
+        return None
+    return ConfigError(_sentence("\n".join(str(link) for link in chain), str(error)))
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _sentence(text: str, first: str) -> str:
+    """Hydra's message, or a clearer one where we know the fix.
+
+    Args:
+        text: the messages of all errors in the chain.
+        first: the outermost message.
+    """
+    missing = re.search(r"Could not find '([^']+)'", text)
+    if missing:
+        return _no_such_file(missing.group(1), text)
+    key = re.search(r"full_key: (\S+)", text)
+    file = re.search(r"In '([^']+)'", first)
+    where = f" (in {file.group(1)}.yaml)" if file else ""
+    unknown = re.search(r"Key '([^']+)' (?:is )?not in (?:struct|'(\w+)')", text)
+    if unknown:
+        overridden = re.search(r"Could not override '([^']+)'", text)
+        name = overridden.group(1) if overridden else key.group(1) if key else unknown.group(1)
+        return (
+            f"{name}{where}: this key does not exist (no '{unknown.group(1)}' in {unknown.group(2) or 'the config'}). "
+            "`repro run --cfg job` prints the keys that do; correct the name."
+        )
+    wrong = re.search(
+        r"(Value '(?!\$).*?' of type .*? could not be converted to \w+|\w+ is not a ListConfig|"
+        r"Cannot assign \w+ to [^\n]+)",
+        text,
+    )
+    if wrong:
+        said = wrong.group(1).replace("ListConfig", "list")
+        return f"{key.group(1) if key else 'a key'}{where}: {said}. Give a value of that type."
+    if "is not Optional" in text and key:
+        return f"{key.group(1)}{where}: null is not allowed there. Give a value, or leave the key out for its default."
+    detail = re.search(r"(.+)\n\s+full_key: (\S+)", text)
+    said = f"{detail.group(2)}{where}: {detail.group(1)}" if detail else _one_line(first)
+    return f"{said} (`repro run --help` lists groups and keys.)"
+
+
+def _no_such_file(path: str, text: str) -> str:
+    """`path` is group/name; groups of ours are one level deep, their files may be deeper."""
+    group, _, name = path.partition("/")
+    allowed = re.findall(r"^\t([\w./-]+)$", text, re.MULTILINE)  # Hydra lists folders of the user's own too
+    if group != "hydra" and (conf_dir() / group).is_dir():
+        allowed = sorted({*(name for name in allowed if not name.endswith("_schema")), *options(group)})
+    else:
+        group, _, name = path.rpartition("/")
+    return f"{group}={name}: there is no such file; allowed are {', '.join(allowed) or 'none'}. Choose one of these."
+
+
+def compose(overrides: list[str]) -> Any:
+    """A config beside `hydra.main` (plan, tests, the trials of a sweep): the same files, schema and resolver."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    register()
+    # Hydra knows one application at a time, and a sweeper's is under way.
+    known = GlobalHydra.instance()
+    running, known.hydra = known.hydra, None
+    try:
+        with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+            return hydra_compose("config", overrides=overrides)
+    finally:
+        known.hydra = running
+
+
+def note_given(plain: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Mark the recipe's sources of values that an experiment or the command line replaced: they tell of the recipe's.
+
+    Args:
+        plain: a resolved config; its `recipe.sources` change, which are no part of the key.
+        overrides: as on the command line; with `recipe.sources` among them the sources are the overrides' own.
+    """
+    given = {key.lstrip("+"): value for key, _, value in (text.partition("=") for text in overrides)}
+    sources = plain["recipe"]["sources"]
+    for key in [] if "recipe.sources" in given else given.keys() & sources.keys():
+        sources[key] = f"given as {given[key]}; source of the recipe's value: {sources[key]}"

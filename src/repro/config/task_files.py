@@ -1,0 +1,71 @@
+"""Every file of conf/task as a plain config and as a task, without Hydra's composition: all of them in a second.
+
+`repro doctor` and the page of tasks look at all tasks at once. What they see is what `repro run task=NAME` composes
+without a recipe (a test compares).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from repro.config.compose import conf_dir, options
+from repro.errors import ConfigError
+
+
+def task_names() -> list[str]:
+    """Names of the files of conf/task."""
+    return options("task")
+
+
+def require_task(name: str) -> str:
+    """The name.
+
+    Raises:
+        ConfigError: conf/task has no such file.
+    """
+    if name not in task_names():
+        raise ConfigError(f"task={name}: there is no such file; allowed are {', '.join(task_names())}.")
+    return name
+
+
+@cache
+def _raw(name: str) -> Any:
+    """The file over the schema, parts of a mixture filled in."""
+    from omegaconf import OmegaConf
+
+    from repro.config.schema import TaskConfig
+
+    own: Any = OmegaConf.load(conf_dir() / "task" / f"{name}.yaml")
+    parts: dict[str, Any] = {}
+    for entry in own.pop("defaults", []):
+        if entry == "_self_":
+            continue
+        ((place, part),) = entry.items()
+        if not str(place).startswith("/task@parts."):
+            raise ConfigError(f"conf/task/{name}.yaml: defaults of a task may only be its parts, not {place}.")
+        parts[str(place).removeprefix("/task@parts.")] = OmegaConf.load(conf_dir() / "task" / f"{part}.yaml")
+    return OmegaConf.merge(OmegaConf.structured(TaskConfig), {"parts": parts}, own)
+
+
+def task_config(name: str, data_root: str) -> dict[str, Any]:
+    """The config of a task, interpolations resolved.
+
+    Raises:
+        ConfigError: no such task.
+    """
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.create({"paths": {"data_root": data_root}, "task": _raw(require_task(name))})
+    plain: Any = OmegaConf.to_container(node, resolve=True)
+    return dict(plain["task"])
+
+
+def parts_of(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """{name: config} of a mixture's parts; of any other task itself under its own name."""
+    return dict(config["parts"]) or {config["name"]: config}
+
+
+def first_form(config: dict[str, Any]) -> str:
+    """The form in which a task is looked at where no model says which: its own, or the first that it has."""
+    return str(config["forms"][0] if config["form"] == "auto" else config["form"])

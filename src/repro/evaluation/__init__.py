@@ -1,0 +1,1 @@
+"""Decode a split, score it, and add values that a record lacks."""

@@ -1,0 +1,144 @@
+"""Values that a stored trial lacks, computed from its stored predictions: nothing is trained or decoded again.
+
+A record may lack a value because the machine could not compute it (no Java), or because nobody had asked for it when
+the trial ran (`task.also_metrics`).
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repro.errors import ConfigError, DataError, MetricUnavailable, StoreError
+from repro.metrics.base import score_split
+from repro.store.record import Record
+from repro.store.store import Store
+
+
+def rescore(key: str, results: Path, runs: Path, more: Sequence[str] = ()) -> list[str]:
+    """Add to a record what its metrics, and those that conf/task names today, can give; one line a value.
+
+    Args:
+        key: the trial.
+        results: folder with `records`.
+        runs: folder with the trial's predictions.
+        more: further metrics, each as in `task.also_metrics`: a class, or yaml with `_target_` and arguments.
+
+    Raises:
+        StoreError: there is no such record.
+        ConfigError: a mixture, whose predictions are scored part by part; or a further metric that is none, or that
+            cannot score what the task predicts.
+        DataError: its predictions are not there, or are damaged.
+    """
+    store = Store(results / "records")
+    record = store.get(key)
+    if record is None:
+        raise StoreError(f"{key}: no such record in {results / 'records'}. Give a key that the report lists.")
+    if record.config["task"].get("parts"):
+        raise ConfigError(f"{key} is a mixture: its parts are scored when it is run, and cannot be scored again here.")
+    lines = []
+    wanted = [*_metrics(record), *map(_metric, more)]
+    parts = {name for own in record.subsets.values() for name in own}
+    for split in [name for name in record.metrics if name not in parts]:
+        path = runs / key / f"predictions-{split}.jsonl"
+        predictions, references = _read(path)
+        for metric in wanted:
+            lines += _add(record, split, metric, predictions, references)
+    store.put(record)
+    return lines
+
+
+def _metric(text: str) -> Any:
+    """The metric that a text names."""
+    import yaml
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        given = yaml.safe_load(text)
+        made = instantiate({"_target_": given} if isinstance(given, str) else given, _convert_="all")
+    except (InstantiationException, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"--metric {text}: {str(error).splitlines()[0]} Name a class as docs/metrics.md does."
+        ) from error
+    if not hasattr(made, "outputs") or getattr(made, "grouped", False):
+        raise ConfigError(f"--metric {text}: this is no metric that scores examples one by one.")
+    return made
+
+
+def _metrics(record: Record) -> list[Any]:
+    """The record's metrics and those of the task's file today, each class with its arguments once."""
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from repro.config.compose import compose, options
+
+    named = [record.config["task"]]
+    if record.config["task"]["name"] in options("task"):
+        today = compose([f"task={record.config['task']['name']}", "model=tiny-t5"]).task
+        named.append(OmegaConf.to_container(today))  # type: ignore[arg-type]
+    wanted = [one for task in named for part in ("metrics", "also_metrics") for one in task.get(part) or ()]
+    unique = {json.dumps(one, sort_keys=True): one for one in wanted}
+    return [instantiate(one, _convert_="all") for one in unique.values()]
+
+
+def _add(
+    record: Record, split: str, metric: Any, predictions: Sequence[Any], references: Sequence[Sequence[Any]]
+) -> list[str]:
+    """Compute a metric that the split lacks; what was said to be missing no longer is."""
+    if all(name in record.metrics[split] for name in metric.outputs):
+        return []
+    said = tuple(f"{split}: {name} is missing: " for name in metric.outputs)
+    record.deviations = [text for text in record.deviations if not text.startswith(said)]
+    kept = {name: why for name, why in record.missing.get(split, {}).items() if name not in metric.outputs}
+    try:
+        values, rows = score_split(metric, predictions, references)
+    except MetricUnavailable as error:
+        record.missing[split] = kept | dict.fromkeys(metric.outputs, str(error))
+        record.deviations += [f"{start}{error}" for start in said]
+        return [f"{split} {name} is missing: {error}" for name in metric.outputs]
+    except (AttributeError, TypeError, ValueError) as error:
+        what = reprlib.repr(predictions[:1])
+        raise ConfigError(f"{metric.name} cannot score what {split} has ({what}, ...): {error}") from error
+    record.missing = {name: row for name, row in (record.missing | {split: kept}).items() if row}
+    record.metrics[split] |= values
+    lines = [f"{split} {name} {value:.2f}" for name, value in values.items()]
+    if rows is None:
+        return lines
+    record.statistics.setdefault(split, {})[metric.name] = rows
+    return lines + _add_to_parts(record, split, metric, rows)
+
+
+def _add_to_parts(record: Record, split: str, metric: Any, rows: Sequence[Sequence[float]]) -> list[str]:
+    """The value of each part of the split (`test_seen`), from the statistics of the whole."""
+    lines = []
+    for part, members in record.subsets.get(split, {}).items():
+        values = metric.reduce(np.asarray([rows[position] for position in members]))
+        record.metrics[part] |= values
+        kept = {name: why for name, why in record.missing.get(part, {}).items() if name not in metric.outputs}
+        record.missing = {name: row for name, row in (record.missing | {part: kept}).items() if row}
+        lines += [f"{part} {name} {value:.2f}" for name, value in values.items()]
+    return lines
+
+
+def _read(path: Path) -> tuple[list[Any], list[list[Any]]]:
+    """Predictions and references of a split, as the trial wrote them.
+
+    Raises:
+        DataError: no such file, or a line that is none of ours.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        return [row["prediction"] for row in rows], [row["references"] for row in rows]
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: the predictions of this trial are not there (runs are not kept in git). Run it again with "
+            "rerun=true where its record is absent, or bring the folder."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: these are no predictions of a trial ({type(error).__name__}: {error}).") from error

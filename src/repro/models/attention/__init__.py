@@ -1,0 +1,1 @@
+"""Attention with prefixes, packed batches and keyed dropout."""

@@ -1,0 +1,1 @@
+"""Claims of the papers, tested on their numbers and on ours."""

@@ -1,0 +1,1 @@
+"""Which of our runs may stand beside a paper's number, and how they compare."""

@@ -1,0 +1,59 @@
+"""Cells that several records answer together: SuperGLUE averages over eight tasks, and members of an ensemble.
+
+`ours` finds the runs; here they become a score that stands in an exhibit as any other.
+"""
+
+from __future__ import annotations
+
+from repro.papers.registry import Reported
+from repro.report.compare.compare import Comparison
+from repro.report.compare.our_cells import Ours, Results
+from repro.report.compare.rows import Score
+from repro.report.compare.tolerance import band
+
+
+def combined(cell: Reported) -> bool:
+    """Whether a cell is an average, or a figure of an ensemble's record, and not the score of one group of runs."""
+    return cell.metric == "superglue_score" or "aggregate" in cell.vars
+
+
+def combined_scores(cell: Reported, results: Results, printed: bool) -> list[Score]:
+    """The score of a combined cell, once for each group of runs it is made of; none where a run is missing.
+
+    Args:
+        cell: of an exhibit, printed or not.
+        results: our runs.
+        printed: whether the paper has a number to compare with.
+    """
+    found = results.of(cell)
+    if found is None:
+        return []
+    comparison = _compared(cell, found, printed)
+    split, metric = cell.our_split or "", cell.metric
+    return [Score(group, split, metric, comparison, first=False) for group in found.groups]
+
+
+def _compared(cell: Reported, found: Ours, printed: bool) -> Comparison:
+    from repro.papers import statistics
+
+    values = _values(found)
+    summary = statistics.summary(values)
+    if len(found.parts) > 1:
+        reason = f"The mean over {len(found.parts)} tasks of their means over runs."
+    else:
+        reason = "From the record of the ensemble."
+    if not printed or not cell.usable:
+        return Comparison("not comparable", None, None, reason, summary)
+    width, origin = band(cell, summary)
+    verdict = statistics.equivalence(values, cell.number, width)
+    gap = round(summary.mean - cell.number, 6)
+    return Comparison(verdict, cell, gap, f"{reason} Equal means within {width:.4g} ({origin}).", summary, width)
+
+
+def _values(found: Ours) -> list[float]:
+    """One value a run; of tasks whose seeds differ the mean alone, which then counts as one run."""
+    if len(found.parts) == 1:
+        return list(found.parts[0])
+    if found.std is None:
+        return [found.value]
+    return [sum(run) / len(run) for run in zip(*found.parts, strict=True)]

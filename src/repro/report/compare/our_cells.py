@@ -1,0 +1,212 @@
+"""Our number for a paper's cell, where runs of ours agree with it in everything: what a paper's claims are tested on.
+
+The same rules as in `compare`: model, method, task, split, metric and variables agree, all data was used. So a stand-in
+model never counts. Beyond single scores: SuperGLUE averages from the eight tasks' runs, the mean and the best prompt of
+an ensemble from its record, and parameter counts.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from repro.metrics.superglue import SUPERGLUE
+from repro.papers.registry import Reported, canonical_metric, split_key
+from repro.report.compare.compare import data_limit, mismatches
+from repro.report.compare.groups import Group, lookup
+from repro.store.searches.outcomes import direction
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_PARAMETERS = {
+    "trainable_parameters": lambda counts: counts["trained"],
+    "total_parameters": lambda counts: counts["trained"] + counts["frozen"],
+    "percent_trainable": lambda counts: 100 * counts["trained"] / (counts["trained"] + counts["frozen"]),
+    "task-specific parameters stored": lambda counts: counts["stored"],
+}
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Our number for one cell."""
+
+    parts: tuple[tuple[float, ...], ...]
+    """One value a run; of an average one tuple a task."""
+    groups: tuple[Group, ...]
+    """Where the values come from, one a part."""
+    settings: int = 1
+    """How many groups agreed with the cell; above 1 these are the runs of the best one (see `rank`)."""
+
+    @property
+    def value(self) -> float:
+        """The mean over parts of the mean over runs, in our unit."""
+        means = [sum(part) / len(part) for part in self.parts]
+        return sum(means) / len(means)
+
+    @property
+    def n(self) -> int:
+        """Runs; of an average the fewest runs of a task."""
+        return min(len(part) for part in self.parts)
+
+    @property
+    def std(self) -> float | None:
+        """Deviation over runs; of an average that of the runs' averages, if the tasks have the same seeds."""
+        import statistics
+
+        seeds = [[record.seed for record in group.scored] for group in self.groups]
+        if self.n < 2 or any(
+            own != seeds[0] or len(part) != len(own) for own, part in zip(seeds, self.parts, strict=True)
+        ):
+            return None
+        return statistics.stdev(sum(run) / len(run) for run in zip(*self.parts, strict=True))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 %: Student's t over seeds; of an average a bootstrap stratified by task. None for one run a task."""
+        from repro.papers import statistics
+
+        found = statistics.summary(self.parts[0]) if len(self.parts) == 1 else statistics.aggregated(self.parts)
+        return None if found.low is None or found.high is None else (found.low, found.high)
+
+    def draws(self, count: int) -> np.ndarray:
+        """What the mean over infinitely many seeds may be, [count]; equal groups give equal draws."""
+        import numpy as np
+
+        from repro.papers import statistics
+
+        each = []
+        for part, group in zip(self.parts, self.groups, strict=True):
+            generator = np.random.default_rng(zlib.crc32(repr((group.key, part)).encode()))
+            each.append(statistics.mean_draws(part, count, generator))
+        return np.mean(each, axis=0)
+
+
+class Results:
+    """Our runs, asked for a paper's cells."""
+
+    def __init__(self, groups: Iterable[Group]):
+        self._groups = [group for group in groups if group.scored and data_limit(group) is None]
+        self._by_names: dict[tuple[str | None, ...], list[Group]] = {}
+        for group in self._groups:
+            names = tuple(group.names[name] for name in ("method", "task", "model"))
+            self._by_names.setdefault(names, []).append(group)
+        self._found: dict[Reported, Ours | None] = {}
+
+    def of(self, cell: Reported) -> Ours | None:
+        """Our number for a cell; None: no run agrees with it. Of several groups the best: see `rank`."""
+        key = replace(cell, vars={}, extra={}, id=f"{cell.id} {sorted(cell.vars.items())!r}")
+        if key not in self._found:
+            self._found[key] = self._look(cell)
+        return self._found[key]
+
+    def _look(self, cell: Reported) -> Ours | None:
+        if cell.metric in _PARAMETERS:
+            return self._parameters(cell)
+        if "aggregate" in cell.vars and cell.metric != "superglue_score":
+            return self._of_ensemble(cell)
+        return self._direct(cell) or (self._superglue(cell) if cell.metric == "superglue_score" else None)
+
+    def _direct(self, cell: Reported) -> Ours | None:
+        """A score that a group has itself; also the average of a mixture (multi-task tuning)."""
+        near = self._by_names.get((cell.method, cell.task, cell.model), [])
+        found = [ours for group in near if (ours := _score(group, cell)) is not None]
+        best = min(found, key=lambda ours: rank(ours.groups[0], cell.paper, ours.n), default=None)
+        return None if best is None else replace(best, settings=len(found))
+
+    def _superglue(self, cell: Reported) -> Ours | None:
+        parts, groups, settings = [], [], 1
+        for task, metrics in SUPERGLUE.items():
+            found = [self.of(replace(cell, id=f"{cell.id} {task} {m}", task=task, metric=m)) for m in metrics]
+            present = [ours for ours in found if ours is not None]
+            if len(present) < len(metrics) or len({ours.groups[0].key for ours in present}) > 1:
+                return None
+            settings = max(settings, *(ours.settings for ours in present))
+            parts.append(
+                tuple(sum(values) / len(values) for values in zip(*(o.parts[0] for o in present), strict=True))
+            )
+            groups.append(present[0].groups[0])
+        return Ours(tuple(parts), tuple(groups), settings)
+
+    def _of_ensemble(self, cell: Reported) -> Ours | None:
+        """The mean and the best member stand in the record of the vote."""
+        name = {"mean_of_5": "mean", "best_of_5": "best"}.get(cell.vars["aggregate"])
+        variables = {key: value for key, value in cell.vars.items() if key != "aggregate"}
+        vote = replace(cell, method="prompt_ensemble", vars=variables, id=f"{cell.id} vote")
+        for group in self._by_names.get((vote.method, vote.task, vote.model), []):
+            fitting = _measure(group, vote)
+            told = [
+                (record.selection.get(name or "") or {}).get(fitting[1] if fitting else "") for record in group.scored
+            ]
+            values = [float(value) for value in told if isinstance(value, (int, float))]
+            if values and len(values) == len(told):
+                return Ours((tuple(values),), (group,))
+        return None
+
+    def _parameters(self, cell: Reported) -> Ours | None:
+        for group in self._groups:
+            same = (cell.method, cell.model) == (group.names["method"], group.names["model"])
+            if not same or cell.task not in (None, group.names["task"]):
+                continue
+            # The split plays no part in a count.
+            if mismatches(group, "test", replace(cell, split="test", caveat=None)):
+                continue
+            counts = group.scored[0].parameters
+            if {"trained", "stored", "frozen"} <= set(counts):
+                return Ours(((float(_PARAMETERS[cell.metric](counts)),),), (group,))
+        return None
+
+
+def _score(group: Group, cell: Reported) -> Ours | None:
+    fitting = _measure(group, cell)
+    values = group.values(*fitting) if fitting else []
+    return Ours((tuple(values),), (group,)) if values else None
+
+
+def _measure(group: Group, cell: Reported) -> tuple[str, str] | None:
+    """The (split, metric) of a group that answers to a cell, if all else agrees too."""
+    task = group.names["task"]
+    if task is None or (cell.method, cell.task) != (group.names["method"], task):
+        return None
+    # An erratum of the paper's value does not concern ours.
+    plain = replace(cell, caveat=None)
+    for split, metric in group.measures:
+        if split_key(split) == cell.our_split and canonical_metric(metric, task) == cell.our_metric is not None:
+            return None if mismatches(group, split, plain) else (split, metric)
+    return None
+
+
+def rank(group: Group, paper: str, n: int) -> tuple[bool, bool, int, float, str]:
+    """Sort key, best first: with a recipe of this paper, in an experiment of this paper, most runs, best selected.
+
+    The last but one is how a paper picks from its search: by the score on which checkpoints are selected, never by the
+    score that is reported.
+
+    Args:
+        group: runs that agree with a cell.
+        paper: the cell's.
+        n: how many of the runs have the cell's score.
+    """
+    here = lookup(group.config, "recipe.paper") != paper, group.paper != paper
+    return *here, -n, -_selected(group), group.key
+
+
+def budget(settings: int) -> str:
+    """What a score says of the settings that it was chosen from; empty for one."""
+    return "" if settings < 2 else f"The best of {settings} settings, by the score that selects checkpoints."
+
+
+def _selected(group: Group) -> float:
+    """Mean score by which the runs' checkpoints were selected, negative where less is better (a loss, TER).
+
+    -inf where it is not recorded, or where a metric of the user's own does not tell which of two values is the better.
+    """
+    values = []
+    for record in group.scored:
+        value, way = record.selection.get("value"), direction(group.config, str(record.selection.get("metric")))
+        if not isinstance(value, (int, float)) or way is None:
+            return float("-inf")
+        values.append(-value if way == "minimize" else value)
+    return sum(values) / len(values)

@@ -1,0 +1,1 @@
+"""What the report writes: Markdown, HTML, terminal."""

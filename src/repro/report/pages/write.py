@@ -1,0 +1,97 @@
+"""All files of a report, from a store: REPORT.md, index.html, tables and figures."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro.papers import registry
+from repro.papers.registry import Reported
+from repro.report.figures.plotting import drawn
+from repro.report.pages import comparison_table, searches
+from repro.report.pages.contents import Contents, contents
+from repro.report.pages.html_report import page
+from repro.report.pages.markdown_report import document
+from repro.report.tables import exhibit_tables, own_tables
+from repro.store.files import write_atomic
+from repro.store.record import Record
+from repro.store.searches import journal
+from repro.store.store import Store
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written, and what it says."""
+
+    contents: Contents
+    paths: tuple[Path, ...]
+
+
+def write_report(store_root: str | Path, out_dir: str | Path, papers: bool = True) -> Written:
+    """Writes `REPORT.md`, `index.html`, `tables/` and `figures/` from the records of a store.
+
+    Equal records give equal bytes, with the same matplotlib. Files that are there already with the same content are
+    not written again.
+
+    Args:
+        store_root: the folder of the records; the files of searches stand beside it.
+        out_dir: where the files go.
+        papers: as for `contents`.
+
+    Raises:
+        StoreError: a damaged record, or a folder that cannot be read or written.
+    """
+    with _uncollected():
+        return _write(Path(store_root), Path(out_dir), papers)
+
+
+def _write(store_root: Path, out_dir: Path, papers: bool) -> Written:
+    tried = journal.all_of(store_root.parent)
+    found = contents(Store(store_root).records(statistics=False), registry.cells(), tried, papers)
+    folder = out_dir / "figures"
+    drawings = {figure.name: drawn(figure, folder) for figure in found.figures}
+    files: dict[str, bytes] = {name: text.encode() for name, text in texts(found).items()}
+    for name, (png, svg) in drawings.items():
+        files |= {f"figures/{name}.png": png, f"figures/{name}.svg": svg.encode()}
+    files["index.html"] = page(found, {name: svg for name, (_, svg) in drawings.items()}).encode()
+    for name, content in files.items():
+        path = out_dir / name
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomic(path, content)
+    return Written(found, tuple(out_dir / name for name in files))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the cycle collector: a store of ten thousand records makes millions of objects and no cycles to free."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            # Puts them among the old objects, which are seldom visited; the next collection would visit each of them.
+            gc.freeze()
+            gc.unfreeze()
+            gc.enable()
+
+
+def report_files(records: Iterable[Record], cells: Sequence[Reported]) -> dict[str, str]:
+    """{path below the output folder: content} of the files that are text: all but the figures and the page."""
+    return texts(contents(records, cells))
+
+
+def texts(found: Contents) -> dict[str, str]:
+    """As `report_files`, of contents that are there already."""
+    files = {"REPORT.md": document(found)}
+    if found.papers:
+        files["tables/comparison.csv"] = comparison_table.comma_separated(found.rows)
+        files["tables/comparison.md"] = comparison_table.markdown(found.rows)
+    for exhibit in found.exhibits:
+        files |= exhibit_tables.files(exhibit)
+    for table in found.own:
+        files |= own_tables.files(table)
+    return files | searches.files(found.searches)

@@ -1,0 +1,103 @@
+"""Which trials the miniature has, which of them are still to run, and about how long each will take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repro.report.claims.miniature import EXPERIMENTS
+from repro.store.record import Record
+from repro.store.store import Store
+from repro.sweeps import estimates, experiments
+from repro.sweeps.expand import Planned
+
+SHORT = f"{EXPERIMENTS}/short"
+"""The experiment of `repro mini --short`: trials of the others, one seed, one task of each family."""
+WHOLE = f"{EXPERIMENTS}/scale"
+"""Its settings are shared by the ablations."""
+_RATE = 2e10
+"""Assumed operations a second of one core on small matrices, where no record says how long a trial takes."""
+_AROUND = 1.5
+"""Seconds to load, score and store a trial, roughly."""
+_UNKNOWN = 8.0
+"""Seconds of a trial of unknown length."""
+
+
+_UNTOLD = ("paths.", "trainer.threads", "trainer.device", "trainer.checkpoint_seconds", "trainer.epochs")
+"""Overrides that are not part of a trial's name in the display."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial that is to run."""
+
+    key: str
+    name: str
+    """`prompt_tuning mini-t5-s mini_rte seed 1 (length 8)`"""
+    plain: Mapping[str, Any]
+    choices: Mapping[str, str]
+    command: tuple[str, ...]
+    seconds: float
+    """How long it is expected to take on the machine of the reference, or by its shape."""
+
+
+def chosen(short: bool) -> list[str]:
+    """Names of the experiments. A trial of two of them stands in the tables of the first: the scale curve is whole."""
+    if short:
+        return [SHORT]
+    return sorted((name for name in experiments.names(EXPERIMENTS) if name != SHORT), key=lambda name: name != WHOLE)
+
+
+def planned(names: Sequence[str], given: Mapping[str, str]) -> list[Planned]:
+    """Every trial of some experiments once, in their order.
+
+    Raises:
+        ConfigError: a trial that cannot run.
+    """
+    found: dict[str, Planned] = {}
+    for name in names:
+        for trial in experiments.load(name).planned(given):
+            assert trial.key is not None  # no prompt of the miniature starts from another
+            found.setdefault(trial.key, trial)
+    return list(found.values())
+
+
+def to_run(trials: Sequence[Planned], results: Path, reference: Path | None) -> list[Job]:
+    """The trials without a record, the longest first: so the last ones of two workers end at about the same time.
+
+    A trial that failed before is run again: whatever stopped it may be mended.
+    """
+    store = Store(results / "records")
+    known = {} if reference is None else {r.key: r for r in Store(reference / "records").records(statistics=False)}
+    jobs = []
+    for trial in trials:
+        assert trial.key is not None
+        record = store.get(trial.key)
+        if record is None or record.status == "failed":
+            jobs.append(_job(trial, known.get(trial.key)))
+    return sorted(jobs, key=lambda job: -job.seconds)
+
+
+def _job(trial: Planned, before: Record | None) -> Job:
+    plain = dict(trial.plain) | {"rerun": True}
+    given = dict(word.partition("=")[::2] for word in trial.overrides)
+    choices = {key: value for key, value in given.items() if key in ("method", "model", "task", "experiment")}
+    words = [word for word in trial.overrides if not word.startswith(("paths.", "task.data_dir="))]
+    assert trial.key is not None
+    return Job(trial.key, _name(plain, given), plain, choices, ("repro", "run", *words), _seconds(plain, before))
+
+
+def _name(plain: Mapping[str, Any], given: Mapping[str, str]) -> str:
+    parts = [plain[group]["name"] for group in ("method", "model", "task")]
+    varied = {key: value for key, value in given.items() if "." in key and not key.startswith(_UNTOLD)}
+    said = ", ".join(f"{key.rpartition('.')[2].replace('_', ' ')} {value}" for key, value in varied.items())
+    return f"{' '.join(parts)} seed {plain['seed']}" + (f" ({said})" if said else "")
+
+
+def _seconds(plain: Mapping[str, Any], before: Record | None) -> float:
+    if before is not None and "seconds" in before.cost:
+        return max(float(before.cost["seconds"]), 0.1)
+    flops = estimates.cost(plain).flops
+    return _UNKNOWN if flops is None else _AROUND + flops / _RATE

@@ -1,0 +1,1 @@
+"""One trial in several processes."""

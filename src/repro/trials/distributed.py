@@ -1,0 +1,100 @@
+"""One trial in several processes, each started by `torchrun` or `accelerate launch` with the same command.
+
+The first process does all that a process alone does: lock, checkpoints, predictions, record. The others compute. What
+they do together is `training/together.py`; here they meet, and learn whether there is something to train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from repro.errors import ConfigError, ReproError
+from repro.store.store import Store
+from repro.training.distributed.process_group import Ranks
+from repro.trials.processes import present
+from repro.trials.run import Outcome, Plain, pick_device, run_alone, run_trial, tidy
+
+OnStep = Callable[[int, int], object] | None
+
+
+def run_shared(plain: Plain, key: str, choices: dict[str, Any], command: list[str], on_step: OnStep) -> Outcome:
+    """`runner.run` in one of several processes. Others than the first return no record.
+
+    Raises:
+        ReproError: as `runner.run`; or another process has ended.
+    """
+    try:
+        ranks = Ranks(present().rank, present().count, device_of(plain))
+        outcome = (_lead if ranks.first else _follow)(plain, key, choices, command, on_step, ranks)
+        ranks.leave()
+    except RuntimeError as error:
+        if not _lost_another(error):
+            raise
+        raise ReproError(
+            "another process of this trial has ended, so this one ends too: what was wrong is said there. The same "
+            "command goes on from the last checkpoint."
+        ) from error
+    return outcome
+
+
+def device_of(plain: Plain) -> torch.device:
+    """Where this process computes: a GPU of its own, or the CPU.
+
+    Raises:
+        ConfigError: there are fewer GPUs than processes, or the device is neither.
+    """
+    device, number = pick_device(plain["trainer"]["device"]), present().on_machine
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(
+            f"trainer.device={device}: several processes share a trial on CPUs or on CUDA. Set trainer.device=cpu."
+        )
+    if device.type == "cpu":
+        return device
+    if number >= torch.cuda.device_count():
+        error = ConfigError(
+            f"process {number} of this machine has no GPU: there are {torch.cuda.device_count()}. Start one process "
+            "for each (torchrun --nproc-per-node), or set trainer.device=cpu."
+        )
+        error.here_only = True
+        raise error
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
+
+
+def _lead(
+    plain: Plain, key: str, choices: dict[str, Any], command: list[str], on_step: OnStep, ranks: Ranks
+) -> Outcome:
+    started: list[bool] = []
+
+    def start() -> Ranks:
+        started.append(ranks.share(True))
+        return ranks
+
+    try:
+        return run_alone(plain, key, choices, command, on_step, start)
+    finally:
+        if not started:  # it is stored, or fails before it starts: the others wait for a word
+            ranks.share(False)
+
+
+def _follow(
+    plain: Plain, key: str, choices: dict[str, Any], command: list[str], on_step: OnStep, ranks: Ranks
+) -> Outcome:
+    folder = Path(plain["paths"]["runs_root"]) / key
+    try:
+        if ranks.share(False):
+            store = Store(Path(plain["paths"]["results_root"]) / "records")
+            run_trial(plain, key, folder, store, choices, command, None, ranks)
+    finally:
+        tidy(folder)  # on another machine Hydra has made one there
+    return Outcome(None, False, folder)
+
+
+def _lost_another(error: RuntimeError) -> bool:
+    """Whether an exchange failed because its other end is gone: gloo has no error type of its own for that."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)

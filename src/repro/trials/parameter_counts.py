@@ -1,0 +1,242 @@
+"""`repro params`: what a method trains and stores, counted on meta tensors, beside what the papers print.
+
+No weights and no downloads: shapes come from conf/model, and weights inside a backbone from the model built without
+storage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+from importlib.resources import files
+from typing import Any
+
+from repro.errors import ConfigError
+
+PAPERS = ("lester2021", "liliang2021", "liu2022")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number: ours, the paper's, and whether they agree."""
+
+    paper: str
+    what: str
+    quantity: str
+    ours: float
+    theirs: float
+    verdict: str
+    """equal | differs, or `erratum` where the printed number is not what its own arithmetic gives and ours is."""
+    source: str
+
+
+def counts(plain: Mapping[str, Any]) -> dict[str, int]:
+    """`trained`, `stored`, `prompt`, `head` and `frozen` of a resolved config, as its record would say."""
+    import torch
+
+    from repro.config.rules import form_of, validate
+    from repro.methods.base import Context
+    from repro.models.backbone import spec_of
+    from repro.trials.run import build_method
+
+    validate(plain)
+    spec, form = spec_of(plain["model"]), form_of(dict(plain))
+    outputs = None
+    if spec.kind == "encoder" and form != "cloze":
+        task = plain["task"]  # a mixture has the classes of all its parts, a transfer its own
+        whole = [task] if task["labels"] else list(task["parts"].values()) or [task]
+        sizes = {"choice": 1, "ranking": 2, "span": 2 * len(whole)}
+        outputs = sizes.get(form, sum(len(one["labels"]) for one in whole))
+    method = build_method(dict(plain) | {"method": {**plain["method"], "init_text": None}})
+    with torch.device("meta"):
+        table = torch.empty(spec.vocabulary, spec.width)
+        method.build(Context(spec, table, lambda text: [1], plain["task"]["labels"], outputs, [torch.Generator()]))
+    found: dict[str, int] = dict(method.parameter_counts())
+    if method.tuning is None:
+        return found | {"frozen": plain["model"]["parameters"] or 0}
+    tuned, before, added = _tuned(plain, method.tuning)
+    return found | {k: found[k] + tuned for k in ("trained", "stored")} | {"frozen": before - tuned + added}
+
+
+def _tuned(plain: Mapping[str, Any], tuning: Any) -> tuple[int, int, int]:
+    """Numbers in tuned weights, in the backbone before, and in what was added to it."""
+    import torch
+
+    from repro.models.backbone import Backbone, spec_of
+    from repro.models.families.family import family
+    from repro.models.tuning import tune
+    from repro.models.untrained.random_model import build
+
+    kind = family(plain["model"]["family"])
+    with torch.device("meta"):
+        model = build(plain["model"], kind, torch.float32, {})
+        backbone = Backbone(model, None, kind, spec_of(plain["model"]))
+        before = sum(parameter.numel() for parameter in model.parameters())
+        own = tune(backbone, tuning, seed=0)
+    after = sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in own.values()), before, after - before
+
+
+def of(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, int]]:
+    """A config composed as `repro run` does it, and its counts."""
+    from repro.config.compose import compose, explain
+    from repro.config.schema import resolved
+
+    try:
+        plain = resolved(compose(list(overrides)))
+    except Exception as error:
+        known = explain(error)
+        if known is None:
+            raise
+        raise known from error
+    return plain, counts(plain)
+
+
+SIZES = {
+    **dict.fromkeys(("prompt_tuning", "prefix_tuning", "p_tuning_v2", "p_tuning"), "length"),
+    **dict.fromkeys(("embedding_only", "infix_tuning"), "length"),
+    **dict.fromkeys(("lora", "lora_prefix"), "rank"),
+    "adapter": "bottleneck",
+    "ft_top": "blocks",
+}
+"""The switch that makes a method larger or smaller."""
+
+
+def matched(overrides: Sequence[str], budget: int) -> tuple[str, dict[str, Any], dict[str, int]]:
+    """The size at which a method stores nearest to `budget` numbers: (override, config, counts).
+
+    What is stored grows by the same number with each position, rank or unit, so two counts give the size.
+
+    Raises:
+        ConfigError: the method has no size, or the one that matches is refused.
+    """
+    name = of(overrides)[0]["method"]["name"]
+    if name not in SIZES:
+        chosen = " Its switch method.targets chooses other modules." if name == "ia3" else ""
+        raise ConfigError(
+            f"--budget={budget}: {name} has no size to choose.{chosen} Leave --budget out to see its counts, and match "
+            f"another method to them ({', '.join(SIZES)})."
+        )
+    key = f"method.{SIZES[name]}"
+    one, two = (of([*overrides, f"{key}={size}"])[1]["stored"] for size in (1, 2))
+    size = max(1, 1 + round((budget - one) / (two - one)))
+    return f"{key}={size}", *of([*overrides, f"{key}={size}"])
+
+
+def lester_rows(cells: Sequence[Any]) -> list[Row]:
+    """Table 4: trainable and total parameters and their share, for every size and length."""
+    rows, seen = [], {}
+    for cell in cells:
+        length = cell.vars["prompt_length"]
+        key = (cell.model, length)
+        if key not in seen:
+            fixed = ["task=rte", "method=prompt_tuning", "method.initialisation=sampled_vocabulary"]
+            seen[key] = of([*fixed, f"model={cell.model}", f"method.length={length}"])[1]
+        found = seen[key]
+        total = found["frozen"] + found["stored"]
+        share = 100 * found["trained"] / total
+        ours = {"trainable_parameters": found["trained"], "total_parameters": total, "percent_trainable": share}[
+            cell.metric
+        ]
+        erratum = re.search(r"arithmetic value\s+([\d.]+)", cell.caveat or "")
+        what = f"{cell.model} P={length}"
+        rows.append(_row("lester2021", what, cell.metric, ours, cell.value, erratum and erratum.group(1), "Table 4"))
+    return rows
+
+
+def _row(paper: str, what: str, quantity: str, ours: float, printed: Any, arithmetic: str | None, source: str) -> Row:
+    verdict = "equal" if _agree(ours, str(printed)) else "differs"
+    if verdict == "differs" and arithmetic is not None and _agree(ours, arithmetic):
+        verdict = f"erratum: the paper's own arithmetic gives {arithmetic}"
+    return Row(paper, what, quantity, ours, float(printed), verdict, source)
+
+
+def _agree(ours: float, printed: str) -> bool:
+    """Equal, or a share that is the printed one when it is rounded or cut to as many digits: the table has both."""
+    if isinstance(ours, int):
+        return ours == float(printed)
+    unit = Decimal(1).scaleb(int(Decimal(printed).as_tuple().exponent))  # 4e-05 has five decimals
+    return Decimal(printed) in {Decimal(ours).quantize(unit, rounding) for rounding in (ROUND_HALF_UP, ROUND_DOWN)}
+
+
+def other_rows() -> list[Row]:
+    """What Li and Liang, Liu et al. and others state, from `papers/parameter_counts.yaml`."""
+    import yaml
+
+    text = files("repro.papers").joinpath("parameter_counts.yaml").read_text(encoding="utf-8")
+    rows = []
+    for item in yaml.safe_load(text):
+        plain, found = of(item["overrides"])
+        share = 100 * found["prompt"] / plain["model"]["parameters"]
+        ours = share if item["quantity"] == "percent" else found[item["quantity"]]
+        agree = abs(ours - item["value"]) <= item["within"] * item["value"]
+        what = f"{plain['model']['name']}: {item['what']}"
+        if plain["method"].get("length"):
+            what += f", P={plain['method']['length']}"
+        verdict = ("equal" if not item["within"] else f"within {100 * item['within']:g} %") if agree else "differs"
+        rows.append(Row(item["paper"], what, item["quantity"], ours, item["value"], verdict, item["source"]))
+    return rows
+
+
+def rows_of(paper: str | None) -> list[Row]:
+    """All rows, or a paper's."""
+    from repro.papers import registry
+
+    rows = lester_rows(registry.cells(paper="lester2021", kind="parameters")) if paper in (None, "lester2021") else []
+    return rows + [row for row in other_rows() if paper in (None, row.paper)]
+
+
+def table(rows: Sequence[Row], csv: bool) -> str:
+    """Lines to print."""
+    head = ("paper", "what", "quantity", "ours", "paper's", "verdict", "source")
+    cells = [(r.paper, r.what, r.quantity, _shown(r.ours), _shown(r.theirs), r.verdict, r.source) for r in rows]
+    if csv:
+        import csv as writer
+        import io
+
+        out = io.StringIO()
+        writer.writer(out, lineterminator="\n").writerows([head, *cells])
+        return out.getvalue().rstrip("\n")
+    widths = [max(len(row[i]) for row in (head, *cells)) for i in range(len(head))]
+    lines = [zip(row, widths, strict=True) for row in (head, *cells)]
+    return "\n".join("  ".join(text.ljust(width) for text, width in line).rstrip() for line in lines)
+
+
+def _shown(number: float) -> str:
+    return f"{number:,.0f}" if number == int(number) and number >= 10 else f"{number:.5g}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Count what methods train and store, beside the papers' numbers; or one config's, from overrides."""
+    parser = argparse.ArgumentParser(prog="repro params", description=main.__doc__)
+    parser.add_argument("overrides", nargs="*", help="method=NAME model=NAME task=NAME ...: one config's counts")
+    parser.add_argument("--paper", choices=PAPERS, default=None)
+    parser.add_argument("--csv", action="store_true")
+    parser.add_argument("--budget", type=int, default=None, help="choose the method's size so that it stores so many")
+    options = parser.parse_args(arguments)
+    if options.overrides and (options.paper or options.csv):
+        raise ConfigError("repro params: give overrides of one config, or --paper and --csv for the papers' tables.")
+    if options.budget is not None and (options.budget < 1 or not options.overrides):
+        raise ConfigError(
+            f"--budget={options.budget}: a number of at least 1, with one config: repro params method=lora "
+            "model=gpt2-medium task=e2e --budget 245760."
+        )
+    if not options.overrides:
+        print(table(rows_of(options.paper), options.csv))
+        return 0
+    if options.budget is None:
+        plain, found = of(options.overrides)
+    else:
+        size, plain, found = matched(options.overrides, options.budget)
+        off = 100 * (found["stored"] / options.budget - 1)
+        print(f"{size} stores {found['stored']:,} numbers, {off:+.2f} % from {options.budget:,}")
+    print(f"{plain['method']['name']} on {plain['model']['name']} ({plain['task']['name']})")
+    for name in ("trained", "stored", "prompt", "head", "frozen"):
+        print(f"  {name:8} {found[name]:>16,}")
+    whole = found["frozen"] + found["stored"]
+    trained, stored = (100 * found[name] / whole for name in ("trained", "stored"))
+    print(f"  trained {trained:.4g} % and stored {stored:.4g} % of the whole")
+    return 0

@@ -1,0 +1,391 @@
+"""Every file of conf/ composes, validates, and says in its first line which command runs it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from repro.config.compose import note_given
+from repro.config.rules import form_of, lookup, validate
+from repro.config.schema import resolved, run_key
+from repro.errors import ConfigError
+from repro.sweeps.expand import Composer
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
+TINY = {"encoder": "tiny-bert", "decoder": "tiny-gpt2", "encoder_decoder": "tiny-t5"}
+"""A model of random weights for each kind."""
+FITTING = {
+    "encoder": ("method=p_tuning_v2", "task=rte"),
+    "decoder": ("method=prefix_tuning", "task=e2e"),
+    "encoder_decoder": ("method=prompt_tuning", "task=rte"),
+}
+"""A method and a task for each kind of model."""
+SHORT = ("task.max_input_length=64", "task.max_target_length=16")
+WORDS = "method.initialisation=sampled_vocabulary"
+
+
+def files(group: str) -> list[str]:
+    """Names of the files of a group, as they stand on a command line."""
+    folder = CONF / group
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def each(*groups: str) -> Any:
+    """Parametrise over the files of groups, as (group, name); a group without files gives (group, None)."""
+    found = [(group, name) for group in groups for name in files(group) or [None]]
+    return pytest.mark.parametrize(("group", "name"), found, ids=[f"{group}-{name}" for group, name in found])
+
+
+@cache
+def raw(group: str, name: str) -> Any:
+    return OmegaConf.load(CONF / group / f"{name}.yaml")
+
+
+def kind_of(model: str) -> str:
+    return str(raw("model", model).kind)
+
+
+def checked(config: Any) -> dict[str, Any]:
+    """The resolved config, which must be valid."""
+    plain = config if isinstance(config, dict) else resolved(config)
+    validate(plain)
+    assert re.fullmatch("[0-9a-f]{16}", run_key(plain))
+    return plain
+
+
+# First lines ---------------------------------------------------------------------------------------------------------
+
+_WORD = r"[+~]*[\w./@-]+=[^\s`;]*[^\s`;,.)]"
+_COMMAND = re.compile(rf"(?:repro run((?: +(?:-m|--multirun|{_WORD}))+)|\bmake ([a-z][\w-]*))")
+
+
+def command_of(text: str) -> tuple[list[str], str | None]:
+    """Overrides of the `repro run` in a file's first line of comment, or the target of its `make`.
+
+    The `# @package` line belongs to Hydra and does not count.
+    """
+    lines = [line for line in text.splitlines() if not line.startswith("# @package")]
+    assert lines and lines[0].startswith("# "), "the first line must be a comment"
+    found = _COMMAND.search(lines[0])
+    assert found, f"the first line names no command `repro run ...` or `make ...`: {lines[0]}"
+    return (found.group(1) or "").split(), found.group(2)
+
+
+@pytest.mark.parametrize(
+    ("line", "overrides", "target"),
+    [
+        ("# X. repro run task=rte seed=1", ["task=rte", "seed=1"], None),
+        ("# X: `repro run tracker=wandb`, or with `tracker.mode=online`", ["tracker=wandb"], None),
+        ("# X. A=/data repro run -m method=a,b seed=1,2.", ["-m", "method=a,b", "seed=1,2"], None),
+        ("# @package _global_\n# X. make repro-offline-a", [], "repro-offline-a"),
+    ],
+)
+def test_commands_are_found(line: str, overrides: list[str], target: str | None) -> None:
+    assert command_of(line) == (overrides, target)
+
+
+@pytest.mark.parametrize("text", ["task: rte\n", "# @package _global_\ntask: rte\n", "# what it is\n", "# make\n", ""])
+def test_a_file_without_a_command_is_noticed(text: str) -> None:
+    with pytest.raises(AssertionError):
+        command_of(text)
+
+
+ALL = [path.relative_to(CONF).with_suffix("").as_posix() for path in sorted(CONF.rglob("*.yaml"))]
+OTHERS = [file for file in ALL if not file.startswith("recipe/")]
+"""Each recipe is composed once, for its first line and for what it says: test_every_recipe_..."""
+
+
+@pytest.fixture(scope="module")
+def commanded(composed: Callable[..., Any]) -> Callable[[str], tuple[dict[str, Any], dict[str, Any]] | None]:
+    """commanded(file) -> Hydra's choices and the valid config of the `repro run` in a file's first line.
+
+    None where the line names a `make`.
+    """
+
+    @cache
+    def make(file: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        overrides, target = command_of((CONF / f"{file}.yaml").read_text(encoding="utf-8"))
+        if target is not None:
+            return None
+        sweep = [word for word in overrides if word not in ("-m", "--multirun")]
+        first = next(expanded(sweep)) if len(sweep) < len(overrides) else sweep
+        config = composed(*first, hydra=True)
+        return dict(config.hydra.runtime.choices), checked(config)
+
+    return make
+
+
+def has_target(file: str) -> None:
+    """The Makefile has the target that a file's first line names."""
+    target = command_of((CONF / f"{file}.yaml").read_text(encoding="utf-8"))[1]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"the Makefile has no target {target}"
+
+
+@pytest.mark.parametrize("file", OTHERS)
+def test_the_first_line_says_which_command_runs_the_file(file: str, commanded: Callable[[str], Any]) -> None:
+    found = commanded(file)
+    if found is None:
+        has_target(file)
+        return
+    choices, _ = found
+    group, _, name = file.partition("/")
+    if group == "hydra":  # Hydra's own groups are two levels deep
+        kind, _, value = name.partition("/")
+        assert choices[f"{group}/{kind}"] == value, "the command runs another file"
+    elif name:
+        assert choices[group] == name, "the command runs another file"
+
+
+# Groups --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_files_are_found() -> None:
+    assert len(files("model")) >= 39 and {"tiny-t5", "minilm", "gpt2-medium"} <= set(files("model"))
+    assert set(files("method")) >= {"fine_tuning", "p_tuning_v2", "prefix_tuning", "prompt_tuning"}
+    assert set(files("task")) >= {"boolq", "cb", "conll04", "copa", "e2e", "rte", "wic", "wnut17"}
+
+
+@each("model")
+def test_every_model_fits_a_method_and_a_task(
+    group: str, name: str, composed: Callable[..., Any], commanded: Callable[[str], Any]
+) -> None:
+    found = commanded(f"model/{name}")
+    plain = found[1] if found else checked(composed(f"model={name}", *FITTING[kind_of(name)]))
+    model = plain["model"]
+    assert model["name"] == name
+    assert model["heads"] % (model["kv_heads"] or model["heads"]) == 0
+    assert (model["decoder_layers"] is not None) == (model["kind"] == "encoder_decoder")
+    assert model["source"] == "random" or model["licence"], "a pretrained model has a licence"
+    assert model["source"] != "hub" or model["revision"], "a hub model has a revision"
+
+
+@each("task")
+def test_every_task_fits_every_kind_that_has_its_form(group: str, name: str, altered: Callable[..., Any]) -> None:
+    forms = raw("task", name).forms
+    kinds = [kind for kind in TINY if (kind == "encoder") == any(form != "text_to_text" for form in forms)]
+    kinds += [kind for kind in TINY if kind not in kinds and "text_to_text" in forms and kind != "encoder"]
+    assert kinds
+    method = ("method=fine_tuning", "method.head=verbaliser") if forms == ["cloze"] else ("method=fine_tuning",)
+    for kind in kinds:
+        plain = checked(altered(*method, f"model={TINY[kind]}", f"task={name}", *SHORT))
+        assert plain["task"]["name"] == name
+        assert form_of(plain) in plain["task"]["forms"]
+        assert (form_of(plain) == "text_to_text") == (kind != "encoder")
+
+
+ONLY_ON = {
+    "embedding_only": ("decoder",),
+    "infix_tuning": ("decoder",),
+    "p_tuning": ("encoder",),
+    "prompt_design": ("decoder", "encoder_decoder"),
+    "bitfit": ("encoder", "decoder"),
+}
+"""Kinds of model on which a method's file works as it stands; all three where nothing is said."""
+
+
+@each("method")
+def test_every_method_fits_every_kind_of_model_or_says_why_not(
+    group: str, name: str, altered: Callable[..., Any]
+) -> None:
+    for kind, model in TINY.items():
+        task = "cb" if kind == "encoder" else "rte"
+        steps = ("trainer.epochs=null", "trainer.steps=0") if name == "prompt_design" else ()
+        if kind not in ONLY_ON.get(name, tuple(TINY)):
+            with pytest.raises(ConfigError):
+                checked(altered(f"method={name}", f"model={model}", f"task={task}", *steps))
+            continue
+        plain = checked(altered(f"method={name}", f"model={model}", f"task={task}", *steps))
+        assert plain["method"]["name"] == name
+        assert plain["method"]["paper_section"]
+
+
+@each("trainer", "tracker", "paths", "ablation")
+def test_every_other_file_composes(group: str, name: str | None, composed: Callable[..., Any]) -> None:
+    if name is None:
+        return
+    config = composed(f"{group}={name}", hydra=True)
+    assert config.hydra.runtime.choices[group] == name
+    checked(config)
+
+
+# Recipes -------------------------------------------------------------------------------------------------------------
+
+
+def cell(name: str) -> tuple[str, str, str, str] | None:
+    """Paper, method, model and task of a recipe's path; None for what several recipes share."""
+    parts = name.split("/")
+    return (parts[0], parts[1], parts[2], parts[3]) if len(parts) == 4 else None
+
+
+def trial_of(name: str) -> dict[str, str]:
+    """The trial of a recipe's first line; for a `make`, that of its cell or of one that takes it."""
+    words, target = command_of((CONF / "recipe" / f"{name}.yaml").read_text(encoding="utf-8"))
+    if target is None:
+        return dict(word.split("=", 1) for word in words)
+    has_target(f"recipe/{name}")
+    found = cell(name) or cell(taking(name))
+    assert found is not None
+    return dict(zip(("method", "model", "task"), found[1:], strict=True))
+
+
+def taking(name: str) -> str:
+    """A cell's recipe that includes what several share."""
+    others = [other for other in files("recipe") if f"/recipe/{name}@" in str(raw("recipe", other).get("defaults"))]
+    others = [other for other in others if cell(other) is not None]  # not another shared file
+    assert others, "no cell's recipe includes this file"
+    return others[0]
+
+
+@each("recipe")
+def test_every_recipe_is_run_by_its_first_line_and_names_its_sources(group: str, name: str | None) -> None:
+    """Composed by Hydra, as `repro plan` has it: the trials of tests/sweeps/test_coverage.py are not composed twice."""
+    from repro.papers import registry
+
+    if name is None:
+        return
+    if cell(name) is None:
+        taking(name)
+    plain = checked(Composer().plain(trial_of(name)))
+    method, model, task = (plain[part]["name"] for part in ("method", "model", "task"))
+    folder, _, place = name.partition("/")
+    assert place == f"{method}/{model}/{task}" or place.startswith(f"{method}/default"), "it runs another recipe"
+    assert method in files("method") and model in files("model") and task in files("task")
+    recipe = plain["recipe"]
+    assert recipe["name"]
+    assert recipe["paper"] is None or recipe["paper"] in registry.papers()
+    assert recipe["paper"] == (None if folder in ("offline", "mini") else folder)
+    assert recipe["sources"] and all(text.strip() for text in recipe["sources"].values())
+    for key in recipe["sources"]:
+        parent, _, last = key.rpartition(".")
+        assert last in (lookup(plain, parent) if parent else plain), f"recipe.sources names {key}, which does not exist"
+    # What the file itself says must be what the trial gets: nothing after it may undo it.
+    for key, value in values(OmegaConf.to_container(raw("recipe", name))):
+        if not key.startswith(("defaults", "recipe.")) and name.endswith(task):
+            assert lookup(plain, key) == value, key
+
+
+@pytest.mark.parametrize("folder", sorted(path.name for path in (CONF / "recipe").iterdir()))
+def test_a_recipe_is_taken_by_the_name_of_its_cell(folder: str, composed: Callable[..., Any]) -> None:
+    """One of each folder, by Hydra's own account of what it chose; conf/config.yaml has the rule."""
+    name = next(name for name in files("recipe") if name.startswith(f"{folder}/") and cell(name) is not None)
+    _, method, model, task = name.split("/")
+    config = composed(f"method={method}", f"model={model}", f"task={task}", hydra=True)
+    assert config.hydra.runtime.choices[f"recipe/{folder}@_global_"] == f"{method}/{model}/{task}"
+
+
+def values(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict) and node:
+        for key, item in node.items():
+            yield from values(item, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, node
+
+
+def test_a_recipe_changes_the_trial_and_a_cell_without_one_says_so(composed: Callable[..., Any]) -> None:
+    with_recipe = resolved(composed("method=p_tuning_v2", "model=roberta-large", "task=rte"))
+    without = resolved(composed("method=p_tuning_v2", "model=tiny-roberta", "task=rte"))
+    assert with_recipe["method"]["length"] == 128 and with_recipe["recipe"]["paper"] == "liu2022"
+    assert without["method"]["length"] == 20 and without["recipe"]["name"] is None
+    assert (
+        resolved(composed("method=p_tuning_v2", "model=roberta-large", "task=rte", "method.length=7"))["method"][
+            "length"
+        ]
+        == 7
+    ), "the command line comes last"
+
+
+def test_the_source_of_a_replaced_value_says_so(composed: Callable[..., Any]) -> None:
+    words = ["method=p_tuning_v2", "model=roberta-large", "task=rte", "method.length=7"]
+    before = resolved(composed(*words))
+    for overrides, changed in ((words, True), ([*words, "recipe.sources={method.length: 'Figure 4'}"], False)):
+        plain = resolved(composed(*words))
+        note_given(plain, overrides)
+        marked = f"given as 7; source of the recipe's value: {before['recipe']['sources']['method.length']}"
+        assert plain["recipe"]["sources"] == before["recipe"]["sources"] | (
+            {"method.length": marked} if changed else {}
+        )
+        assert run_key(plain) == run_key(before)
+
+
+# Experiments ---------------------------------------------------------------------------------------------------------
+
+
+def expanded(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """The trials of a sweep, as Hydra's basic sweeper makes them; a key given twice has its last value."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    choices: dict[str, list[str]] = {}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.get_key_element()
+        if override.is_sweep_override():
+            # Hydra escapes colons for its own parser; the plain value is what a trial sees.
+            values = [value.replace("\\:", ":") for value in override.sweep_string_iterator()]
+            choices[key] = [f"{key}={value}" for value in values]
+        else:
+            choices[key] = [f"{key}={override.get_value_element_as_str()}"]
+    for combination in itertools.product(*choices.values()):
+        yield list(combination)
+
+
+def sweep_of(base: Sequence[str], composed: Callable[..., Any]) -> list[str]:
+    """The overrides of `repro run -m <base>`: what the files' own sweep has, then the command line's, as Hydra does."""
+    single = next(expanded(base))
+    config = composed(*single, hydra=True)
+    parameters = OmegaConf.to_container(OmegaConf.select(config, "hydra.sweeper.params") or OmegaConf.create({}))
+    assert isinstance(parameters, dict)
+    return [*(f"{key}={value}" for key, value in parameters.items()), *base]
+
+
+def is_group(override: str) -> bool:
+    return (CONF / override.partition("=")[0]).is_dir()
+
+
+def test_sweeps_are_expanded_as_hydra_does() -> None:
+    assert list(expanded(["method=a,b", "seed=range(1,3)", "x=[1,2]"])) == [
+        ["method=a", "seed=1", "x=[1,2]"],
+        ["method=a", "seed=2", "x=[1,2]"],
+        ["method=b", "seed=1", "x=[1,2]"],
+        ["method=b", "seed=2", "x=[1,2]"],
+    ]
+
+
+@each("experiment", "ablation")
+def test_every_trial_of_every_sweep_composes_and_validates(
+    group: str, name: str | None, composed: Callable[..., Any]
+) -> None:
+    if name is None:
+        return
+    if group == "experiment" and "grids" in str(raw(group, name).hydra.sweeper):
+        return  # a union of grids: tests/sweeps/test_coverage.py composes and validates all of its trials
+    base = [f"experiment={name}"]
+    if group == "ablation":  # its command says of which method, model and task
+        words, _ = command_of((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
+        base = [word for word in words if word not in ("-m", "--multirun")]
+        assert f"ablation={name}" in base
+    sweep = sweep_of(base, composed)
+    assert group == "experiment" or len(sweep) > len(base), "an ablation varies something"
+    keys, trials = set(), 0
+    cached: dict[tuple[str, ...], Any] = {}
+    for trial in expanded(sweep):
+        groups = tuple(word for word in trial if is_group(word))
+        if groups not in cached:  # values are set on a composed config as Hydra does: after everything else
+            cached[groups] = composed(*groups)
+        config = cached[groups]  # every trial of a sweep sets the same keys
+        for word in trial:
+            if word not in groups:
+                key, _, value = word.partition("=")
+                OmegaConf.update(config, key, OmegaConf.create(f"x: {value}").x)
+        plain = checked(config)
+        assert group == "ablation" or plain["experiment_name"] == name
+        keys.add(run_key(plain))
+        trials += 1
+    assert trials == len(keys), "two trials of the sweep are the same"

@@ -1,0 +1,85 @@
+"""`repro mini` with everything done already: report, claims, comparison, exit codes; and the page's tables."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repro.config.schema import run_key
+from repro.store.store import Store
+from repro.sweeps.expand import Planned
+from repro.sweeps.miniature import command, planning
+from repro.trials.run import run
+
+
+@pytest.fixture
+def done(
+    quick: Callable[..., dict[str, Any]], cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> list[dict[str, Any]]:
+    """Two trials with records under results/, which the miniature is said to consist of; no reference."""
+    plains = [quick(f"seed={seed}") | {"experiment_name": "mini/some"} for seed in (1, 2)]
+    for plain in plains:
+        run(plain)
+    trials = [Planned(("method=p_tuning_v2",), plain, run_key(plain)) for plain in plains]
+    monkeypatch.setattr(planning, "planned", lambda names, given: trials)
+    monkeypatch.setattr(command, "reference_folder", lambda: tmp_path / "nothing")
+    return plains
+
+
+@pytest.mark.smoke
+@pytest.mark.usefixtures("one_thread")
+def test_nothing_to_run_still_reports(done: list[dict[str, Any]], cli: Callable[..., Any], tmp_path: Path) -> None:
+    called = cli("mini", "--results", "results")
+    assert called.code == 0, called.err
+    assert "2 trials, 2 of them done, 0 to run" in called.out and "there is no reference to compare with" in called.out
+    assert "claims in miniature: 0 holds" in called.out and "M1 " not in called.out, "not run: counted only"
+    assert "results/REPORT.md" in called.out and (tmp_path / "results" / "index.html").is_file()
+    again = cli("check", "mini", "--results", "results")
+    assert again.code == 0 and "| M1 |" in again.out
+    assert '"verdict": "not run"' in cli("check", "mini", "--results", "results", "--format", "json").out
+
+
+@pytest.mark.smoke
+@pytest.mark.usefixtures("one_thread")
+def test_a_reference_that_agrees_and_one_that_has_more(
+    done: list[dict[str, Any]], cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tmp_path / "results", tmp_path / "reference")
+    called = cli("mini", "--results", "results", "--reference", "reference")
+    assert called.code == 0 and "1 equal." in called.out
+    assert "Every score is equal." in (tmp_path / "results" / "REFERENCE.md").read_text()
+    Store(tmp_path / "results" / "records").delete(run_key(done[1]))
+    monkeypatch.setattr(command.Crew, "run", lambda self, watcher: None)  # as if it had ended without a record
+    less = cli("mini", "--results", "results", "--reference", "reference")
+    assert less.code == 2 and "1 missing." in less.out
+
+
+@pytest.mark.smoke
+@pytest.mark.usefixtures("one_thread")
+def test_the_tables_of_a_page(done: list[dict[str, Any]], cli: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("# A\n<!-- from records: some -->\n<!-- end -->\n")
+    assert cli("mini", "--results", "results", "--page", "page.md").code == 0
+    text = (tmp_path / "page.md").read_text()
+    assert (
+        text.startswith("# A\n<!-- from records: some -->\n| task | model | method |") and "| rte | tiny-bert |" in text
+    )
+    missing = cli("mini", "--results", "results", "--page", "nowhere.md")
+    assert missing.code == 2 and "nowhere.md" in missing.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("mini", "--workers", "0"), "--workers=0"),
+        (("mini", "--results", "empty", "--page", "x.md"), "no records there"),
+        (("check", "mini", "--results", "empty"), "there is no such folder"),
+        (("check", "mini", "--results", "."), "no trial of the miniature"),
+    ],
+)
+def test_what_is_refused(words: tuple[str, ...], said: str, cli: Callable[..., Any]) -> None:
+    called = cli(*words)
+    assert called.code == 2 and said in called.err

@@ -1,0 +1,277 @@
+"""The commands around jobs: Hydra's launcher, `repro sweep --launcher slurm`, `--resume`, `repro status`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repro.store.lock import Lock
+from repro.store.progress import ProgressFile
+from repro.sweeps import listing
+from repro.sweeps.executors.slurm import submission
+from repro.sweeps.executors.slurm.chunks import Chunk
+
+NO_GPU = ("hydra.launcher.gpus=0", "hydra.launcher.trials_per_job=2")
+
+
+def chunks(folder: Path) -> list[list[Any]]:
+    """The trials of every task, submission by submission."""
+    return [list(Chunk.read(file).trials) for one in submission.all_of(folder / "runs") for file in one.files()]
+
+
+def test_a_multirun_is_submitted_as_the_trials_that_run_would_make(
+    cli: Callable[..., Any], pretended: Any, trial_arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    config = tmp_path / "config" / "repro" / "slurm.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("partition: site\ntime: 90\n")
+    words = trial_arguments("seed=1,2,3")
+    done = cli("run", "-m", "hydra/launcher=slurm", *NO_GPU, "hydra.launcher.time=5", *words)
+    assert done.code == 0, done.err
+    assert re.search(r"^1 +2 +3$", done.out, re.MULTILINE) and "3 trials submitted" in done.out
+    assert {"#SBATCH --partition=site", "#SBATCH --time=5"} <= set(pretended.script(1).splitlines())
+    trials = [trial for task in chunks(tmp_path) for trial in task]
+    assert [len(task) for task in chunks(tmp_path)] == [2, 1]
+    here = cli("run", *trial_arguments("seed=2"))
+    assert here.code == 0, here.err
+    [path] = tmp_path.glob("results/records/*/record.json")
+    record = json.loads(path.read_text())
+    assert record["key"] == trials[1].key
+    assert record["choices"] == dict(trials[1].choices)
+    assert [word.lower() for word in record["provenance"]["command"]] == [word.lower() for word in trials[1].command]
+    again = cli("run", "-m", "hydra/launcher=slurm", *NO_GPU, *words)
+    assert re.search("found 1 (done|collapsed)", again.out) and "2 trials submitted" in again.out, (
+        "the queue is empty: they were lost"
+    )
+
+
+def test_a_trial_that_cannot_run_is_said_and_the_others_are_submitted(
+    cli: Callable[..., Any], pretended: Any, trial_arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    words = [word for word in trial_arguments() if not word.startswith("task=")]
+    done = cli("run", "-m", "hydra/launcher=slurm", *NO_GPU, *words, "task=rte,squadshifts_new_wiki", "task.form=pair")
+    assert done.code == 2
+    assert "1 trials submitted" in done.out and "squadshifts_new_wiki can be rendered as" in done.err
+    assert [[trial.config["task"]["name"] for trial in task] for task in chunks(tmp_path)] == [["rte"]]
+
+
+def test_a_value_of_the_wrong_kind_is_refused_before_anything(
+    cli: Callable[..., Any], pretended: Any, trial_arguments: Callable[..., list[str]]
+) -> None:
+    done = cli("run", "-m", "hydra/launcher=slurm", "hydra.launcher.time=soon", *trial_arguments("seed=1,2"))
+    assert done.code == 2 and "hydra.launcher.time=soon" in done.err
+    assert pretended.calls("sbatch") == []
+
+
+def test_a_second_stage_waits_for_the_first(
+    cli: Callable[..., Any], pretended: Any, trial_arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    first = "{method: p_tuning_v2, model: tiny-bert, task: cb, seed: 1}"
+    grids = f"[{{task: rte, seed: 1, after: {first}}}]"
+    words = [word for word in trial_arguments() if not word.startswith("task=")]
+    done = cli(
+        "run", "-m", "hydra/launcher=slurm", *NO_GPU, "hydra/sweeper=grids", f"hydra.sweeper.grids={grids}", *words
+    )
+    assert done.code == 0, done.err
+    assert "the same command, when the others are done" in done.out
+    assert [[trial.config["task"]["name"] for trial in task] for task in chunks(tmp_path)] == [["cb"]]
+
+
+CELL = ("offline/cb", "model=tiny-bert", "method=prompt_tuning", "trainer.steps=2", "trainer.epochs=null")
+
+
+def test_an_exhibit_is_submitted_and_what_was_lost_again(
+    cli: Callable[..., Any], pretended: Any, put: Callable[..., None], tmp_path: Path
+) -> None:
+    done = cli("sweep", "--launcher", "slurm", *CELL, *NO_GPU, "hydra.launcher.partition=day")
+    assert done.code == 0, done.err
+    [first, second] = chunks(tmp_path)
+    trials = first + second
+    assert [trial.config["seed"] for trial in trials] == [1, 2, 3]
+    assert {trial.experiment for trial in trials} == {"offline/cb"}
+    put(trials[0])
+    put(trials[1], "failed", reason="the loss became nan")
+    done = cli("sweep", "--resume", "hydra.launcher.trials_per_job=1")
+    assert done.code == 0, done.err
+    assert "1 trials submitted; found 1 done, 1 failed" in done.out
+    assert "#SBATCH --partition=day" in pretended.script(2), "the settings of before"
+    assert [[trial.key for trial in task] for task in chunks(tmp_path)[2:]] == [[trials[2].key]]
+    done = cli("sweep", "--resume", "--retry-failed", "offline/cb")
+    assert done.code == 0, done.err
+    assert [trial.key for task in chunks(tmp_path)[3:] for trial in task] == [trials[1].key, trials[2].key]
+
+
+def test_a_file_that_cannot_be_used_is_said_and_the_others_are_resumed(
+    cli: Callable[..., Any], pretended: Any, tmp_path: Path
+) -> None:
+    cli("sweep", "--launcher", "slurm", *CELL, *NO_GPU)
+    [first, _] = submission.all_of(tmp_path / "runs")[0].files()
+    first.write_text(first.read_text().replace('"seed": 2', '"seed": 7'))
+    done = cli("sweep", "--resume")
+    assert done.code == 0 and "1 trials submitted" in done.out and "has another key now" in done.err
+    assert [trial.config["seed"] for trial in chunks_of_last(tmp_path)] == [3]
+
+
+def chunks_of_last(folder: Path) -> list[Any]:
+    """The trials of the newest submission."""
+    return [trial for file in submission.all_of(folder / "runs")[-1].files() for trial in Chunk.read(file).trials]
+
+
+def test_there_must_be_something_to_resume(cli: Callable[..., Any], pretended: Any) -> None:
+    done = cli("sweep", "--resume")
+    assert done.code == 2 and "nothing was submitted there" in done.err
+
+
+def test_settings_of_jobs_without_jobs_are_refused(cli: Callable[..., Any]) -> None:
+    done = cli("sweep", *CELL, "hydra.launcher.partition=day")
+    assert done.code == 2 and "go with --launcher slurm" in done.err
+
+
+def test_resuming_here_leaves_out_what_failed(
+    cli: Callable[..., Any], put: Callable[..., None], pretended: Any, tmp_path: Path, data_root: Path
+) -> None:
+    quick = (
+        "task.check_rows=false",
+        "task.max_input_length=48",
+        f"paths.data_root={data_root}",
+        "trainer.batch_size=4",
+    )
+    cell = (*CELL, *quick, "trainer.evaluate_every=2", "seed=1,2")
+    cli("sweep", "--launcher", "slurm", *cell)  # to learn the keys
+    trials = [trial for task in chunks(tmp_path) for trial in task]
+    for path in tmp_path.glob("runs/slurm/*/submission.json"):
+        path.unlink()
+    put(trials[0], "failed", reason="the loss became nan.")
+    done = cli("sweep", "--resume", *cell)
+    assert done.code == 0, done.err
+    assert "failed before, left out; --retry-failed runs it again" in done.out
+    status = {path.parent.name: json.loads(path.read_text())["status"] for path in tmp_path.glob("results/records/*/*")}
+    assert status[trials[0].key] == "failed" and status[trials[1].key] in ("done", "collapsed")
+    assert cli("sweep", *cell).code == 2, "without --resume a failed trial is an error again"
+    assert cli("sweep", "--resume", "--retry-failed", *cell).code == 0
+    record = json.loads((tmp_path / "results" / "records" / trials[0].key / "record.json").read_text())
+    assert record["status"] in ("done", "collapsed")
+
+
+def test_status_shows_every_trial(
+    cli: Callable[..., Any], pretended: Any, put: Callable[..., None], tmp_path: Path
+) -> None:
+    assert "nothing was submitted" in cli("status").out
+    cli("sweep", "--launcher", "slurm", *CELL, *NO_GPU, "trainer.optimiser.learning_rate=0.1,0.2")
+    trials = [trial for task in chunks(tmp_path) for trial in task]
+    [made] = submission.all_of(tmp_path / "runs")
+    name = made.arrays[0].name
+    pretended.queue((name, 1, "RUNNING"), (name, 2, "PENDING"))
+    put(trials[0], selection={"split": "validation", "metric": "accuracy", "value": 71.4}, cost={"steps": 2.0})
+    put(trials[1], "failed", reason="the loss became nan.")
+    folder = tmp_path / "runs" / trials[2].key
+    with Lock(folder / "lock"):
+        clock = iter([0.0, 0.0, 30.0, 30.0])
+        file = ProgressFile(folder, 100, clock.__next__)
+        file.trained(1, 0.9)
+        file.trained(11, 0.75)
+        for words in ((), ("experiment=offline/cb",)):
+            done = cli("status", *words)
+            assert done.code == 0, done.err
+            lines = done.out.splitlines()
+            assert lines[0] == "6 trials: 1 running, 3 queued, 1 failed, 1 done"
+            by_status = [(line.split()[0], line) for line in lines[3:]]
+            assert [status for status, _ in by_status] == ["running", *["queued"] * 3, "failed", "done"]
+            running = by_status[0][1]
+            assert "prompt_tuning tiny-bert cb seed 2 learning_rate=0.1" in running
+            assert "11/100" in running and "0.750" in running and "0:04:27" in running and "7_1" in running
+            assert "waits for its turn in job 7_1" in by_status[1][1] and "Priority" in by_status[2][1]
+            assert "the loss became nan." in by_status[4][1]
+            assert "validation accuracy 71.40" in by_status[5][1]
+
+
+def test_status_of_many_trials_counts_what_needs_no_eye(
+    cli: Callable[..., Any], pretended: Any, put: Callable[..., None], tmp_path: Path
+) -> None:
+    cli("sweep", "--launcher", "slurm", *CELL, *NO_GPU, f"seed=range(1,{62})")
+    trial = chunks(tmp_path)[0][0]
+    put(trial, "failed", reason="the loss became nan.")
+    done = cli("status")
+    assert done.out.startswith("61 trials: 60 missing, 1 failed")
+    assert [line.split()[0] for line in done.out.splitlines()[4:]] == ["failed"]
+    assert cli("status", "--all").out.count("missing") == 61
+
+
+def test_status_works_where_there_is_no_slurm(
+    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    folder = tmp_path / "runs" / "abc"
+    with Lock(folder / "lock"):
+        ProgressFile(folder, 100).trained(7, 0.5)
+        done = cli("status")
+    assert done.code == 0
+    assert "1 trials: 1 running" in done.out and "7/100" in done.out and "squeue is not here" in done.out
+    assert "1 interrupted" in cli("status").out
+
+
+def test_an_experiment_that_nobody_submitted_is_listed_and_remembered(
+    cli: Callable[..., Any], pretended: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = cli("status", "experiment=offline/cb", "seed=1,2")
+    assert first.code == 0, first.err
+    assert first.out.startswith("6 trials: 6 missing")
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("composed again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("repro.sweeps.experiments.Experiment.planned", fail)
+        assert cli("status", "experiment=offline/cb", "seed=1,2").out == first.out
+        with pytest.raises(AssertionError, match="composed again"):
+            cli("status", "experiment=offline/cb", "seed=1")
+    [kept] = (tmp_path / "runs" / "cache" / "lists").iterdir()
+    kept.write_text("[")
+    assert cli("status", "experiment=offline/cb", "seed=1,2").out == first.out
+
+
+def test_what_is_remembered_follows_from_files_and_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import shutil
+
+    from repro.config import compose
+
+    conf = tmp_path / "conf"
+    shutil.copytree(compose.conf_dir() / "experiment", conf / "experiment")
+    monkeypatch.setattr(compose, "conf_dir", lambda: conf)
+    identities = [listing._identity("offline/cb", {"seed": "1"}), listing._identity("offline/cb", {"seed": "2"})]
+    monkeypatch.setenv("REPRO_DATA_ROOT", "/elsewhere")
+    identities.append(listing._identity("offline/cb", {"seed": "1"}))
+    path = conf / "experiment" / "offline" / "cb.yaml"
+    path.write_text(path.read_text() + "\n# x")
+    identities.append(listing._identity("offline/cb", {"seed": "1"}))
+    assert len(set(identities)) == 4
+    assert listing._identity("offline/cb", {"seed": "1"}) == identities[-1]
+
+
+@pytest.mark.parametrize(("words", "said"), [(["a/b"], "no such file"), (["seed=1"], "name one experiment")])
+def test_what_cannot_be_asked_for(cli: Callable[..., Any], words: list[str], said: str) -> None:
+    done = cli("status", *words)
+    assert done.code == 2 and said in done.err
+
+
+def test_submitting_and_looking_load_no_torch(
+    python: Callable[..., Any], pretended: Any, trial_arguments: Callable[..., list[str]]
+) -> None:
+    words = [*trial_arguments("seed=1,2"), "hydra/launcher=slurm", *NO_GPU]
+    code = f"""
+import sys
+from repro.cli import main
+assert main(["run", "-m", *{words!r}]) == 0
+assert main(["status"]) == 0
+assert main(["sweep", "--resume"]) == 0
+print([name for name in ("torch", "transformers", "datasets") if name in sys.modules])
+"""
+    done = python("-c", code)
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[-1] == "[]"
+    assert "2 trials: 2 missing" in done.out

@@ -1,0 +1,123 @@
+"""Where settings of jobs come from, which wins, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repro.errors import ConfigError
+from repro.sweeps.executors.slurm import settings
+from repro.sweeps.executors.slurm.submit import options
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """site(text) -> the site file of this user, with that text."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+    def write(text: str) -> Path:
+        path = tmp_path / "repro" / "slurm.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_every_key_of_the_file_is_a_setting_with_the_same_default(site: Callable[[str], Path]) -> None:
+    assert settings.of_words([]) == settings.Settings()
+
+
+def test_the_site_wins_over_the_file_and_the_command_line_over_both(site: Callable[[str], Path]) -> None:
+    site("partition: gpu\ntime: 1-00:00:00\ncpus: 8\nextra: {nice: 100, comment: ours}\n")
+    made = settings.of_words(["hydra.launcher.cpus=2", "+hydra.launcher.extra.nice=5"])
+    assert (made.partition, made.time, made.cpus) == ("gpu", "1-00:00:00", 2)
+    assert made.extra == {"nice": 5, "comment": "ours"}
+
+
+def test_another_site_file_can_be_named(site: Callable[[str], Path], tmp_path: Path) -> None:
+    site("partition: gpu\n")
+    other = tmp_path / "other.yaml"
+    other.write_text("account: us\n")
+    made = settings.of_words([f"hydra.launcher.site={other}"])
+    assert (made.partition, made.account) == (None, "us")
+
+
+def test_a_time_is_not_a_number_to_the_base_of_sixty(site: Callable[[str], Path]) -> None:
+    site("time: 4:00:00\ncpus: 3\npoll_seconds: 0.5\n")
+    made = settings.of_words([])
+    assert (made.time, made.cpus, made.poll_seconds) == ("4:00:00", 3, 0.5)
+    assert settings.of_words(["hydra.launcher.time=0:30:00"]).time == "0:30:00"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("partitions: gpu", "key partitions does not exist; allowed are wait, partition"),
+        ("site: other", "key site does not exist"),
+        ("- gpu", "`key: value` lines"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_a_site_file_that_cannot_be_is_refused_with_its_path(site: Callable[[str], Path], text: str, said: str) -> None:
+    path = site(text)
+    with pytest.raises(ConfigError) as error:
+        settings.of_words([])
+    assert str(path) in str(error.value) and said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("time=soon", "1-12:00:00"),
+        ("time=0", "minutes"),
+        ("time=0:00:00", "minutes"),
+        ("gpus=-1", "at least 0"),
+        ("gpus=true", "at least 0"),
+        ("cpus=0", "at least 1"),
+        ("cpus=many", "at least 1"),
+        ("trials_per_job=0", "at least 1"),
+        ("array_limit=0", "at least 1"),
+        ("throttle=0", "or null"),
+        ("poll_seconds=0", "above 0"),
+        ("mem=lots", "16G"),
+        ("setup=module", "list of shell lines"),
+        ("extra=5", "{name: value}"),
+        ("wait=perhaps", "true or false"),
+        ("site=/no/such/file", "no such file"),
+        ("partitions=gpu", "allowed are site, wait, partition"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(site: Callable[[str], Path], word: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        settings.of_words([f"hydra.launcher.{word}"])
+    assert f"hydra.launcher.{word.partition('=')[0]}" in str(error.value) and said in str(error.value)
+
+
+def test_a_gpu_type_without_gpus_is_refused(site: Callable[[str], Path]) -> None:
+    with pytest.raises(ConfigError, match="gpu_type=a100"):
+        settings.of_words(["hydra.launcher.gpus=0", "hydra.launcher.gpu_type=a100"])
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({"gpus": 2, "gpu_type": "a100"}, {"gres": "gpu:a100:2"}),
+        ({"gpus": 1}, {"gres": "gpu:1"}),
+        ({"gpus": 0}, {"gres": None}),
+        ({"throttle": 3}, {"array_parallelism": 3}),
+        ({"cpus": 4}, {"srun_args": ["--cpus-per-task=4"]}),
+    ],
+)
+def test_what_sbatch_is_asked_for(given: dict[str, Any], asked: dict[str, Any]) -> None:
+    made = options("repro-1-0", settings.Settings(**given))
+    assert {name: made[name] for name in asked} == asked
+    assert made["additional_parameters"]["requeue"] is True
+
+
+def test_without_srun_the_signal_goes_to_the_shell_that_the_command_replaces() -> None:
+    made = options("repro-1-0", settings.Settings(srun=False, signal_seconds=90, extra={"nice": 5}))
+    assert made["additional_parameters"] == {"requeue": True, "mem": "16G", "signal": "B:USR2@90", "nice": 5}

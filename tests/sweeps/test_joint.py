@@ -1,0 +1,353 @@
+"""Many trials at once: records are a plain sweep's, whoever fails, is stored, stopped or held elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repro.config.schema import run_key
+from repro.errors import ConfigError, TrialFailed
+from repro.store.checkpoints import newest
+from repro.store.lock import Lock
+from repro.store.store import Store
+from repro.sweeps.executors import joint
+from repro.trials.run import Outcome, run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+RTE = ("model=tiny-bert", "task=rte", "method=p_tuning_v2")
+EXACT = ("key", "status", "reason", "seed", "metrics", "missing", "statistics", "clusters", "subsets", "parameters",
+         "deviations", "choices")  # fmt: skip
+
+
+def records(folder: Path) -> dict[str, dict[str, Any]]:
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("records/*/record.json"))]
+    return {record["key"]: record for record in found}
+
+
+def the_same(ours: dict[str, Any], theirs: dict[str, Any], rel: float = 1e-5) -> None:
+    """Equal but for what the order of sums changes, and for what the trial cost."""
+    assert {name: ours[name] for name in EXACT} == {name: theirs[name] for name in EXACT}
+    assert [row["step"] for row in ours["curve"]] == [row["step"] for row in theirs["curve"]]
+    for row, wanted in zip(ours["curve"], theirs["curve"], strict=True):
+        assert row["train_loss"] == pytest.approx(wanted["train_loss"], rel=rel)
+        assert {k: v for k, v in row.items() if k != "train_loss"} == {
+            k: v for k, v in wanted.items() if k != "train_loss"
+        }
+    assert ours["selection"] == theirs["selection"]
+    exact = ("steps", "examples", "tokens")
+    assert {name: ours["cost"].get(name) for name in exact} == {name: theirs["cost"].get(name) for name in exact}
+    assert set(ours["cost"]) == set(theirs["cost"])
+    assert set(ours["provenance"]) - {"gang"} == set(theirs["provenance"])
+
+
+def jobs(plains: Sequence[dict[str, Any]]) -> list[joint.Job]:
+    return [joint.Job(plain, {}, ["repro", "run"]) for plain in plains]
+
+
+def elsewhere(plain: dict[str, Any], folder: Path) -> dict[str, Any]:
+    paths = plain["paths"] | {"results_root": str(folder / "alone"), "runs_root": str(folder / "alone-runs")}
+    return plain | {"paths": paths}
+
+
+@pytest.fixture
+def varied(quick: Callable[..., dict[str, Any]]) -> list[dict[str, Any]]:
+    """Unlike trials over tiny-bert, and three that cannot join them."""
+    own = [
+        (*RTE, "seed=1"),
+        (*RTE, "seed=2", "method.length=5", "trainer.batch_size=3", "trainer.steps=5"),
+        ("model=tiny-bert", "task=cb", "method=p_tuning_v2", "seed=1", "trainer.optimiser.learning_rate=0.1"),
+        (*RTE, "seed=3", "method.prefix_dropout=0.4", "trainer.optimiser.name=adafactor"),
+        (*RTE, "seed=4", "trainer.optimiser.learning_rate=1e30"),  # fails
+        ("model=tiny-bert", "task=rte", "method=fine_tuning", "trainer.optimiser.learning_rate=1e-3"),
+        ("model=tiny-bert", "task=rte", "method=prompt_tuning", "method.initialisation=uniform", "seed=1"),
+        ("model=tiny-gpt2", "task=e2e", "method=prefix_tuning"),
+    ]
+    return [quick(*overrides) for overrides in own]
+
+
+def test_records_are_those_of_trials_run_alone(varied: list[dict[str, Any]], tmp_path: Path) -> None:
+    told: dict[int, joint.Result] = {}
+    results = joint.run_many(jobs(varied), told.__setitem__)
+    assert list(told.values()) and [told[index] for index in range(len(varied))] == results
+    ours = records(tmp_path / "results")
+    assert len(ours) == len(varied)
+    sizes = {}
+    for index, plain in enumerate(varied):
+        key, result = run_key(plain), results[index]
+        if index == 4:
+            assert isinstance(result, TrialFailed) and ours[key]["status"] == "failed"
+            with pytest.raises(TrialFailed):
+                run(elsewhere(plain, tmp_path))
+        else:
+            assert isinstance(result, Outcome) and not result.from_store
+            run(elsewhere(plain, tmp_path))
+        the_same(ours[key], records(tmp_path / "alone")[key])
+        sizes[index] = ours[key]["provenance"].get("gang")
+    assert [sizes[index] for index in (5, 6, 7)] == [None] * 3, "alone: tuned weights, another place, another model"
+    assert all(sizes[index] is not None and sizes[index] >= 3 for index in (0, 1, 2, 3, 4)), sizes
+    assert not list(tmp_path.rglob("lock*")) and not list(tmp_path.rglob("checkpoint"))
+    for path in (tmp_path / "alone-runs").rglob("predictions-*.jsonl"):
+        same = tmp_path / "runs" / path.relative_to(tmp_path / "alone-runs")
+        assert same.read_bytes() == path.read_bytes()
+
+    again = joint.run_many(jobs(varied))
+    assert all(isinstance(result, Outcome) and result.from_store for i, result in enumerate(again) if i != 4)
+    assert isinstance(again[4], TrialFailed) and "failed before" in str(again[4])
+    assert records(tmp_path / "results") == ours
+
+
+@pytest.mark.parametrize(("limit", "largest"), [("1", None), ("2", 2), ("3", 3), ("auto", 5)])
+def test_a_number_bounds_the_gang(
+    quick: Callable[..., dict[str, Any]], tmp_path: Path, limit: str, largest: int | None
+) -> None:
+    plains = [quick(*RTE, f"seed={seed}", f"trainer.gang={limit}", "trainer.steps=4") for seed in range(5)]
+    joint.run_many(jobs(plains))
+    found = [record["provenance"].get("gang") for record in records(tmp_path / "results").values()]
+    assert len(found) == 5 and max((size for size in found if size), default=None) == largest
+    assert run_key(plains[0]) == run_key(quick(*RTE, "seed=0", "trainer.steps=4")), "no part of the key"
+
+
+@pytest.mark.parametrize("value", ["0", "many", "1.5"])
+def test_a_size_that_is_none(quick: Callable[..., dict[str, Any]], value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"trainer.gang={value}.*Set trainer.gang=auto"):
+        run(quick(*RTE, f"trainer.gang={value}"))
+
+
+BASE = ("model=tiny-bert", "task=rte", "method=p_tuning_v2", "seed=1")
+
+
+@pytest.mark.parametrize(
+    ("change", "together"),
+    [
+        (("seed=2",), True),
+        (("method.length=9", "method.reparameterisation=mlp", "method.prefix_dropout=0.3"), True),
+        (("trainer.batch_size=7", "trainer.steps=9", "trainer.clip_norm=null", "trainer.schedule.name=constant"), True),
+        (("trainer.optimiser.name=adafactor", "trainer.loss_reduction=example_sum", "trainer.microbatches=2"), True),
+        (("task=cb", "task.max_input_length=30"), True),
+        (("method=prefix_tuning",), True),
+        (("task=copa",), False),  # another form
+        (("task=squad",), False),
+        (("model=tiny-roberta",), False),
+        (("trainer.dtype=bfloat16",), False),
+        (("trainer.attention=eager",), False),
+        (("trainer.packing=false",), False),
+        (("trainer.backbone_dropout=0.1",), False),
+        (("trainer.attention_dropout=0.1",), False),
+        (("trainer.gradient_checkpointing=true",), False),
+        (("method.layers=last:1",), False),
+        (("method=prompt_tuning",), False),
+        (("method=adapter",), False),
+        (("method=fine_tuning",), False),
+        (("method=lora",), False),
+        (("trainer.steps=0",), False),
+        (("trainer.gang=1",), False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_who_may_train_with_whom(quick: Callable[..., dict[str, Any]], change: tuple[str, ...], together: bool) -> None:
+    changed = {text.partition("=")[0] for text in change}
+    other = quick(*(text for text in BASE if text.partition("=")[0] not in changed), *change)
+    assert (joint.company(quick(*BASE)) == joint.company(other)) == together
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("method=fine_tuning",), ("method=lora",), ("method=prompt_design", "model=tiny-gpt2", "task=e2e"),
+        ("method=p_tuning", "method.tune_backbone=true", "method.placement=before"),
+        ("model=tiny-deberta", "method=p_tuning_v2", "trainer.backbone_dropout=0.1"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_who_trains_alone(quick: Callable[..., dict[str, Any]], overrides: tuple[str, ...]) -> None:
+    given = {text.partition("=")[0] for text in overrides}
+    assert joint.company(quick(*(t for t in BASE if t.partition("=")[0] not in given), *overrides)) is None
+
+
+def test_an_error_in_one_members_scoring_is_its_own(
+    quick: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from repro.trials.prepared import Trial
+
+    inner = Trial._score
+
+    def score(self: Trial, split: str, console: Any, selection: str | None = None) -> Any:
+        if self.plain["seed"] == 2 and selection is None:
+            raise ZeroDivisionError("nothing to divide")
+        return inner(self, split, console, selection)
+
+    monkeypatch.setattr(Trial, "_score", score)
+    plains = [quick(*RTE, f"seed={seed}") for seed in (1, 2, 3)]
+    results = joint.run_many(jobs(plains))
+    assert isinstance(results[1], TrialFailed) and "ZeroDivisionError: nothing to divide" in str(results[1])
+    status = {record["seed"]: record["status"] for record in records(tmp_path / "results").values()}
+    assert status[2] == "failed" and {status[1], status[3]} <= {"done", "collapsed"}
+    assert not list(tmp_path.rglob("lock*"))
+
+
+def test_data_or_weights_that_cannot_be_had_stop_no_other(quick: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    good = [quick(*RTE, f"seed={seed}") for seed in (1, 2)]
+    broken = quick(*RTE, "seed=3")
+    broken["task"] = broken["task"] | {"data_dir": str(tmp_path / "gone")}
+    lost = [quick(*RTE, f"seed={s}", "model.source=folder", f"model.location={tmp_path}/no") for s in (4, 5)]
+    results = joint.run_many(jobs([good[0], broken, good[1], *lost]))
+    assert isinstance(results[0], Outcome) and isinstance(results[2], Outcome)
+    assert "does not exist" in str(results[1])
+    assert str(results[3]) == str(results[4]) and "no such file or folder" in str(results[3])
+    assert len(records(tmp_path / "results")) == 2 and not list((tmp_path / "runs").rglob("lock*"))
+
+
+def test_a_trial_that_another_process_runs_waits_or_steps_aside(
+    quick: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    plains = [quick(*RTE, "seed=1"), quick(*RTE, "seed=2"), quick(*RTE, "seed=3", "trainer.if_running=skip")]
+    folders = [Path(plain["paths"]["runs_root"]) / run_key(plain) for plain in plains]
+    held = [Lock(folders[0] / "lock"), Lock(folders[2] / "lock")]
+    for lock in held:
+        assert lock.acquire(wait=False)
+    told: list[int] = []
+
+    def done(index: int, result: joint.Result) -> None:
+        told.append(index)
+        if index == 1:  # the one that is free has ended: the other process gives its trial back
+            threading.Timer(0.2, held[0].release).start()
+
+    results = joint.run_many(jobs(plains), done)
+    held[1].release()
+    assert told[-1] == 0 and set(told) == {0, 1, 2}
+    assert isinstance(results[2], Outcome) and results[2].record is None
+    assert all(isinstance(result, Outcome) and result.record is not None for result in results[:2])
+
+
+# Hydra and `repro sweep` ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.smoke
+def test_a_multirun_with_the_launcher_leaves_what_a_plain_one_leaves(
+    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    swept = [*trial_arguments(), "seed=1,2", "trainer.optimiser.learning_rate=1e-3,1e30", "trainer.steps=4"]
+    swept = list({text.partition("=")[0]: text for text in swept}.values())
+    plain = cli("run", "-m", *swept, "paths.results_root=plain", "paths.runs_root=plain-runs")
+    gang = cli("run", "-m", "hydra/launcher=gang", *swept, "paths.results_root=gang", "paths.runs_root=gang-runs")
+    assert plain.code == gang.code == 2
+    ours, theirs = records(Path("gang")), records(Path("plain"))
+    assert len(ours) == len(theirs) == 4
+    for key, record in theirs.items():
+        the_same(ours[key], record)
+        assert ours[key]["provenance"]["gang"] >= 2
+        assert ours[key]["provenance"]["command"] == record["provenance"]["command"]
+    lines = [[line for line in done.err.splitlines() if line.startswith("repro: ")] for done in (plain, gang)]
+    assert lines[0] == lines[1] and len(lines[0]) == 2
+    told = [[line for line in done.out.splitlines() if line.startswith("p_tuning_v2 | ")] for done in (plain, gang)]
+    assert [line.partition("[")[0] for line in told[0]] == [line.partition("[")[0] for line in told[1]]
+    assert "already in the store" not in gang.out
+    again = cli("run", "-m", "hydra/launcher=gang", *swept, "paths.results_root=gang", "paths.runs_root=gang-runs")
+    assert again.code == 2 and again.out.count("already in the store") == 2 and records(Path("gang")) == ours
+
+
+@pytest.mark.smoke
+def test_a_job_that_cannot_be_composed_is_said_by_itself(
+    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    swept = [text for text in trial_arguments() if not text.startswith("task=")]
+    done = cli("run", "-m", "hydra/launcher=gang", *swept, "task=rte,cb", "seed=1,-1")
+    assert done.code == 2 and "seed=-1" in done.err
+    assert len(records(Path("results"))) == 2
+
+
+@pytest.mark.smoke
+def test_grids_run_as_gangs(cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path) -> None:
+    common = [text for text in trial_arguments() if not text.startswith(("task=", "method="))]
+    grids = "[{task: rte, method: p_tuning_v2, seed: '1,2'}, {task: cb, method: 'p_tuning_v2,fine_tuning'}]"
+    done = cli("run", "-m", "hydra/sweeper=grids", "hydra/launcher=gang", f"hydra.sweeper.grids={grids}", *common)
+    assert done.code == 0, done.err
+    found = records(Path("results")).values()
+    sizes = {(r["config"]["task"]["name"], r["config"]["method"]["name"], r["seed"]): r["provenance"].get("gang")
+             for r in found}  # fmt: skip
+    assert sizes.pop(("cb", "fine_tuning", 1)) is None
+    assert len(sizes) == 3 and all(sizes.values())
+
+
+@pytest.mark.smoke
+def test_a_sweep_takes_gangs(data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from repro.sweeps import sweep
+    from repro.sweeps.experiments import Experiment
+
+    quick = {"task.check_rows": "false", "task.max_input_length": "48", "trainer.epochs": "null", "trainer.steps": "3"}
+    quick |= {"trainer.batch_size": "4", "trainer.evaluate_every": "2", "trainer.device": "cpu"}
+    cell = {"method": "p_tuning_v2", "model": "tiny-bert", "task": "rte,cb", "seed": "1,2"}
+    chosen = [Experiment("offline/cb", "", (cell, cell))]
+    for gang in (None, "auto"):
+        places = {"paths.data_root": str(data_root)}
+        places |= {f"paths.{name}_root": str(tmp_path / f"{gang}-{name}") for name in ("results", "runs")}
+        assert sweep.run(chosen, quick | places, [], gang=gang) == 0
+    ours, theirs = records(tmp_path / "auto-results"), records(tmp_path / "None-results")
+    assert len(ours) == len(theirs) == 4
+    for key, record in theirs.items():
+        the_same(ours[key], record)
+        assert ours[key]["provenance"]["gang"] >= 2 and "gang" not in record["provenance"]
+        assert ours[key]["provenance"]["command"] == record["provenance"]["command"]
+    assert capsys.readouterr().out.count("offline/cb 4/4: ") == 2
+
+
+# Stopping ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_gang_that_was_stopped_continues_alone_or_together(
+    how: signal.Signals,
+    code: int,
+    start: Callable[..., Any],
+    trial_arguments: Callable[..., list[str]],
+    tmp_path: Path,
+) -> None:
+    swept = [*trial_arguments("trainer.steps=40", "trainer.evaluate_every=6"), "seed=1,2,3"]
+    swept = list({text.partition("=")[0]: text for text in swept}.values())
+    (tmp_path / "whole").mkdir()
+    assert start("run", "-m", *swept, cwd=tmp_path / "whole").end().code == 0
+    together = ["run", "-m", "hydra/launcher=gang", *swept]
+    if how == signal.SIGKILL:
+        together.append("trainer.checkpoint_seconds=1e-9")
+    process = start(*together)
+    process.wait_for(lambda: process.printed("epoch 6 "))
+    os.kill(process.pid, how)
+    cut = process.end()
+    assert cut.code == code, cut.err
+    assert records(tmp_path / "results") == {}
+    states = [newest(folder)[0] for folder in sorted((tmp_path / "runs").glob("*/checkpoint"))]
+    assert len(states) == 3 and all(state and 6 <= state.progress["step"] < 40 for state in states), states
+    one = [text.replace("seed=1,2,3", "seed=2") for text in swept]
+    assert start("run", *one).end().code == 0, "one of them, alone"
+    rest = start(*together).end()
+    assert rest.code == 0, rest.err
+    ours, theirs = records(tmp_path / "results"), records(tmp_path / "whole" / "results")
+    assert len(ours) == 3
+    for key, record in theirs.items():
+        the_same(ours[key], record)
+    assert not list((tmp_path / "runs").rglob("lock*"))
+    assert Store(tmp_path / "results" / "records").get(next(iter(ours))) is not None
+
+
+def test_the_bench_of_a_sweep_compares_records_of_both_ways(tmp_path: Path, trial_arguments: Any) -> None:
+    from benchmarks.joint_sweep import Sweep, compare
+    from repro.config.compose import register
+
+    register()
+    found = compare(tmp_path, Sweep("tiny", tuple(trial_arguments()), seeds=(1, 2), rates=(1e-3, 1e-2)), rounds=1)
+    assert found["trials"] == 4 and max(found["gang_sizes"]) > 1
+    assert found["equal_scores"] and found["scores_gang"][0] and found["largest_difference_of_a_training_loss"] < 1e-4
+    folders = [
+        sorted(path.name for path in (tmp_path / f"{way}-0/results/records").iterdir()) for way in found["seconds"]
+    ]
+    assert folders[0] == folders[1] and len(folders[0]) == 4
+    assert found["ratio"] == found["seconds"]["alone"][0] / found["seconds"]["gang"][0]
