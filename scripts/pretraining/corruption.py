@@ -95,7 +95,7 @@ def permuted(generator: np.random.Generator, ids: Sequence[int], ends: Sequence[
     return [id for number in order for id in sentences[number]]
 
 
-def redacted_command(
+def masked(
     generator: np.random.Generator,
     ids: Sequence[int],
     starts: np.ndarray,
