@@ -1,8 +1,8 @@
 """Joint training against the same trials one after another: tokens a second, interleaved in one run, and peak memory.
 
 `python -m benchmarks.run_joint` runs it. Both sides are our own engine with the same packing and precision, so the
-ratio is what joint training is worth; peft can be timed in the same run. On a CPU memory is a process's own peak, each in
-a fresh one; on a GPU the frozen weights and what the allocator gives out at most beside them.
+ratio is what joint training is worth; peft can be timed in the same run. On a CPU memory is a process's own peak, each
+in a fresh one; on a GPU the frozen weights and what the allocator gives out at most beside them.
 """
 
 from __future__ import annotations
