@@ -30,16 +30,16 @@ STEPS = 10**9
 
 
 def loaded(workload: Workload, dtype: str, packing: bool | str, device: torch.device) -> ModelAdapter:
-    """The workload's frozen model in the role of its form."""
+    """The workload's frozen model in the role of its format."""
     trainer = {"dtype": dtype, "attention": "sdpa", "packing": packing}
-    backbone, _ = load_backbone(workload.model, trainer, device, workload.form)
-    return adapt(backbone, workload.form, {"max_input_length": 256, "max_target_length": 256})
+    backbone, _ = load_backbone(workload.model, trainer, device, workload.format)
+    return adapt(backbone, workload.format, {"max_input_length": 256, "max_target_length": 256})
 
 
 def made(workload: Workload, adapter: ModelAdapter, rate: float) -> tuple[Fit, list[list[Encoded]]]:
     """A trial of the workload at a learning rate, and the batches that it goes round."""
     method, backbone = workload.method(), adapter.backbone
-    task: Any = SimpleNamespace(form=workload.form, labels=("no", "yes"))
+    task: Any = SimpleNamespace(format=workload.format, labels=("no", "yes"))
     build_tensors(method, backbone, task, [workload.seed])
     size, examples = workload.batch_size, workload.examples()
     batches = [examples[start : start + size] for start in range(0, len(examples), size)]

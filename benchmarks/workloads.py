@@ -63,8 +63,8 @@ class Workload:
     trainer: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def form(self) -> str:
-        """The form in which a task is seen."""
+    def format(self) -> str:
+        """The format in which a task is seen."""
         return "pair" if self.model["kind"] == "encoder" else "text_to_text"
 
     def method(self) -> Method:

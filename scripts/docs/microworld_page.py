@@ -18,7 +18,7 @@ from repro.tasks.base import Example, Pair, Span, Tagged, TextToText
 from repro.tasks.microworld import VERSION
 from repro.tasks.microworld.corpus import documents
 from repro.tasks.microworld.datasets import DATASETS
-from repro.trials.run import task_in_form
+from repro.trials.run import task_in_format
 
 HEAD = f"""\
 # The small world
@@ -60,8 +60,8 @@ def _text() -> str:
 
 def _task(name: str) -> Any:
     config = task_config(name, "data")
-    form = next((form for form in config["forms"] if form != "text_to_text"), config["forms"][0])
-    return task_in_form(config, form)
+    format = next((format for format in config["formats"] if format != "text_to_text"), config["formats"][0])
+    return task_in_format(config, format)
 
 
 def _examples() -> str:
@@ -69,7 +69,7 @@ def _examples() -> str:
     for name in DATASETS:
         task = _task(name)
         one = task.render(task.examples("test")[0])
-        lines.append(f"- `{name}` ({task.form}): {_shown(one, task)}")
+        lines.append(f"- `{name}` ({task.format}): {_shown(one, task)}")
     return "\n".join(lines)
 
 
@@ -120,7 +120,7 @@ def _scored(task: Any, predictions: Sequence[Any] | None, value: str) -> str:
 def constant(task: Any) -> list[Any]:
     """The commonest class, O for every word, the commonest answer or text of training."""
     examples = task.examples("test")
-    if task.form == "tagging":
+    if task.format == "tagging":
         return [["O"] * len(example.fields["words"]) for example in examples]
     common = Counter(example.references[0] for example in task.examples("train")).most_common(1)[0][0]
     return [_said(task, common)] * len(examples)
@@ -128,7 +128,7 @@ def constant(task: Any) -> list[Any]:
 
 def _said(task: Any, text: Any) -> Any:
     """A prediction as the task's metrics take it."""
-    if task.form == "span" and task._unanswerable:
+    if task.format == "span" and task._unanswerable:
         return {"text": text, "answer": text, "null_odds": 0.0}
     return text
 
@@ -136,9 +136,9 @@ def _said(task: Any, text: Any) -> Any:
 def copied(task: Any) -> list[Any] | None:
     """The whole input (table-to-text), its first sentence (summaries), the passage's first name; None for classes."""
     examples = task.examples("test")
-    if task.form == "span":
+    if task.format == "span":
         return [_said(task, " ".join(example.fields["context"].split()[:2])) for example in examples]
-    if task.form == "text_to_text":
+    if task.format == "text_to_text":
         key = "source" if "source" in examples[0].fields else "document"
         return [example.fields[key].split(". ")[0] for example in examples]
     return None
@@ -146,9 +146,9 @@ def copied(task: Any) -> list[Any] | None:
 
 def by_words(task: Any) -> list[Any] | None:
     """What the words tell, without their order; None where an answer is a text or a place."""
-    if task.form == "tagging":
+    if task.format == "tagging":
         return _word_tags(task)
-    if task.form != "pair":
+    if task.format != "pair":
         return None
     from sklearn.feature_extraction import DictVectorizer  # type: ignore[import-untyped]
     from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]

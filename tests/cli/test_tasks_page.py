@@ -9,7 +9,7 @@ import pytest
 from repro.cli import tasks_page
 from repro.config.task_files import parts_of, task_config, task_names
 from repro.papers import registry
-from repro.trials.run import task_in_form
+from repro.trials.run import task_in_format
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,7 @@ def test_every_task_says_what_it_is(name: str) -> None:
             assert "licence: " in section
             assert all(f"{rows:,}" in section for rows in part["rows"].values())
             assert all(digits in section for digits in part["sha256"].values())
-            for metric in task_in_form(part, part["forms"][0]).metrics:
+            for metric in task_in_format(part, part["formats"][0]).metrics:
                 assert f"`{metric.name}`" in section and metric.equals in section
     if config["paper_name"]:
         cells = registry.cells(task=config["paper_name"])
@@ -38,11 +38,13 @@ def test_every_task_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", task_names())
 def test_every_form_is_shown_with_its_fields(name: str) -> None:
     for part in parts_of(task_config(name, tasks_page.ROOT)).values():
-        for form in part["forms"]:
-            reads, answers = tasks_page.shown_form(part, form)
+        for format in part["formats"]:
+            reads, answers = tasks_page.shown_format(part, format)
             fixed = tasks_page.FIELDS.get(part["_target_"], {})
-            fields = [field for field in task_in_form(part, form).inputs if field not in fixed and form != "cloze"]
-            assert all(field.upper() in reads + answers for field in fields), (form, reads)
+            fields = [
+                field for field in task_in_format(part, format).inputs if field not in fixed and format != "cloze"
+            ]
+            assert all(field.upper() in reads + answers for field in fields), (format, reads)
             assert answers
 
 
@@ -56,8 +58,8 @@ def test_what_is_shown_is_what_the_papers_formats_are() -> None:
         ("squad", "text_to_text"): ("`question: QUESTION context: CONTEXT`", "`TARGET`"),
         ("squad", "span"): ("`QUESTION` and windows of `CONTEXT`", "a piece of the context"),
     }
-    for (name, form), expected in shown.items():
-        assert tasks_page.shown_form(task_config(name, "d"), form) == expected
+    for (name, format), expected in shown.items():
+        assert tasks_page.shown_format(task_config(name, "d"), format) == expected
 
 
 def test_tables_are_those_of_the_registry() -> None:

@@ -13,7 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from repro.config.compose import note_given
-from repro.config.rules import form_of, lookup, validate
+from repro.config.rules import format_of, lookup, validate
 from repro.config.schema import resolved, run_key
 from repro.errors import ConfigError
 from repro.sweeps.expand import Composer
@@ -170,16 +170,16 @@ def test_every_model_fits_a_method_and_a_task(
 
 @each("task")
 def test_every_task_fits_every_kind_that_has_its_form(group: str, name: str, altered: Callable[..., Any]) -> None:
-    forms = raw("task", name).forms
-    kinds = [kind for kind in TINY if (kind == "encoder") == any(form != "text_to_text" for form in forms)]
-    kinds += [kind for kind in TINY if kind not in kinds and "text_to_text" in forms and kind != "encoder"]
+    formats = raw("task", name).formats
+    kinds = [kind for kind in TINY if (kind == "encoder") == any(format != "text_to_text" for format in formats)]
+    kinds += [kind for kind in TINY if kind not in kinds and "text_to_text" in formats and kind != "encoder"]
     assert kinds
-    method = ("method=fine_tuning", "method.head=verbaliser") if forms == ["cloze"] else ("method=fine_tuning",)
+    method = ("method=fine_tuning", "method.head=verbaliser") if formats == ["cloze"] else ("method=fine_tuning",)
     for kind in kinds:
         plain = checked(altered(*method, f"model={TINY[kind]}", f"task={name}", *SHORT))
         assert plain["task"]["name"] == name
-        assert form_of(plain) in plain["task"]["forms"]
-        assert (form_of(plain) == "text_to_text") == (kind != "encoder")
+        assert format_of(plain) in plain["task"]["formats"]
+        assert (format_of(plain) == "text_to_text") == (kind != "encoder")
 
 
 ONLY_ON = {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from repro.config.compose import options
-from repro.config.task_files import first_form, parts_of, task_config, task_names
+from repro.config.task_files import first_format, parts_of, task_config, task_names
 from repro.doctor import fingerprints, metrics, models, tasks
 from repro.doctor.assets import assets, of_task
 from repro.doctor.findings import CONVERSION, DOWNLOAD, EXTRA, FILES, JAVA, READY, WRONG, Finding, shown, worst
@@ -162,16 +162,16 @@ def test_hashes_are_long_enough_and_of_splits_with_rows(name: str) -> None:
 
 
 def test_another_content_is_a_deviation_with_both_hashes(own_data: Path) -> None:
-    from repro.trials.run import task_in_form
+    from repro.trials.run import task_in_format
 
     config = task_config("rte", str(own_data)) | {"rows": {"train": 8, "validation": 6, "test": 4}}
-    task = task_in_form(config, "pair")
+    task = task_in_format(config, "pair")
     task.examples("validation")
     (said,) = {text for text in task.deviations if "hash" in text and text.startswith("validation")}
     found = task.fingerprint()["validation"]["sha256"][:16]
     assert found in said and config["sha256"]["validation"] in said
     config["sha256"] = {"validation": found}
-    task = task_in_form(config, "pair")
+    task = task_in_format(config, "pair")
     task.examples("validation")
     assert not [text for text in task.deviations if "hash" in text]
 
@@ -311,12 +311,12 @@ def test_every_model_has_a_state_and_a_fix(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_every_metric_of_a_task_is_listed() -> None:
-    from repro.trials.run import task_in_form
+    from repro.trials.run import task_in_format
 
     known = {one.name for one in metrics.metrics()}
     for name in task_names():
         for part in parts_of(task_config(name, "d")).values():
-            used = {metric.name for metric in task_in_form(part, first_form(part)).metrics}
+            used = {metric.name for metric in task_in_format(part, first_format(part)).metrics}
             assert used <= known, (name, used - known)
 
 

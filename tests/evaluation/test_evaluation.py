@@ -48,14 +48,14 @@ def nothing(count: int) -> None:
     pass
 
 
-def ready(model: str, method: str, form: str, head_dropout: float = 0.0) -> tuple[Any, ToyTask, Any]:
+def ready(model: str, method: str, format: str, head_dropout: float = 0.0) -> tuple[Any, ToyTask, Any]:
     """An adapter in float64, a toy task, and an injection whose head tells examples apart."""
-    backbone, task, made = load(model), ToyTask(form), METHODS[method]()
+    backbone, task, made = load(model), ToyTask(format), METHODS[method]()
     build_tensors(made, backbone, task, [3])
     with torch.no_grad():
         for parameter in backbone.model.parameters():
             parameter.mul_(SHARPER[model] if parameter.dim() > 1 else 1)
-    return adapt(backbone, form, LENGTHS, head_dropout), task, made.injection(training=False)
+    return adapt(backbone, format, LENGTHS, head_dropout), task, made.injection(training=False)
 
 
 class Echo:
@@ -82,10 +82,10 @@ def test_every_prediction_comes_back_to_its_example(left: bool, batch_size: int)
     assert counts == adapter.sizes and sum(counts) == 11 and max(counts) == min(batch_size, 11)
 
 
-@pytest.mark.parametrize(("model", "method", "form"), KINDS)
-def test_predictions_do_not_depend_on_the_batch_size(model: str, method: str, form: str) -> None:
-    adapter, task, injection = ready(model, method, form)
-    examples = toy_examples(form, 9)
+@pytest.mark.parametrize(("model", "method", "format"), KINDS)
+def test_predictions_do_not_depend_on_the_batch_size(model: str, method: str, format: str) -> None:
+    adapter, task, injection = ready(model, method, format)
+    examples = toy_examples(format, 9)
     found = [predict(adapter, task, examples, injection, DECODING, size, nothing) for size in (1, 4, 100)]
     assert found[0] == found[1] == found[2]
     backwards = predict(adapter, task, examples[::-1], injection, DECODING, 4, nothing)
@@ -279,15 +279,15 @@ def test_mean_loss_of_a_decoder_is_the_mean_over_target_tokens() -> None:
     assert count > 14
 
 
-@pytest.mark.parametrize(("model", "method", "form"), KINDS)
-def test_mean_loss_is_the_mean_over_labels_whatever_the_batch_size(model: str, method: str, form: str) -> None:
-    adapter, task, injection = ready(model, method, form)
-    examples = toy_examples(form, 7)
+@pytest.mark.parametrize(("model", "method", "format"), KINDS)
+def test_mean_loss_is_the_mean_over_labels_whatever_the_batch_size(model: str, method: str, format: str) -> None:
+    adapter, task, injection = ready(model, method, format)
+    examples = toy_examples(format, 7)
     labels = {
         "text_to_text": lambda example: len(example.fields["rendered"].target) + 1,
         "tagging": lambda example: len(example.fields["rendered"].words),
         "ranking": lambda example: len(example.fields["rendered"].pairs),
-    }.get(form, lambda example: 1)
+    }.get(format, lambda example: 1)
     if model == "tiny-gpt2":  # ' target ' and the end
         labels = lambda example: len(example.fields["rendered"].target) + 3  # noqa: E731
     weights = [labels(example) for example in examples]
@@ -297,7 +297,7 @@ def test_mean_loss_is_the_mean_over_labels_whatever_the_batch_size(model: str, m
     found = [mean_loss(adapter, task, examples, injection, size, counts.append) for size in (2, 5, 50)]
     assert found == pytest.approx([expected] * 3, rel=1e-10)
     assert len(set(alone)) == 7
-    if form == "ranking":  # every candidate is an example of its own
+    if format == "ranking":  # every candidate is an example of its own
         assert sum(counts) == 3 * sum(weights) and max(counts) <= 50
     else:
         assert counts == [2, 2, 2, 1, 5, 2, 7]
@@ -327,29 +327,29 @@ def test_no_gradient_and_no_trace_of_an_evaluation() -> None:
     assert all(parameter.grad is None for parameter in adapter.backbone.model.parameters())
 
 
-@pytest.mark.parametrize("form", ["pair", "choice", "tagging"])
-def test_the_heads_dropout_is_off_in_evaluation(form: str) -> None:
-    dropping, task, injection = ready("tiny-bert", "p_tuning_v2", form, head_dropout=0.5)
-    plain, _, _ = ready("tiny-bert", "p_tuning_v2", form)
-    examples = toy_examples(form, 6)
+@pytest.mark.parametrize("format", ["pair", "choice", "tagging"])
+def test_the_heads_dropout_is_off_in_evaluation(format: str) -> None:
+    dropping, task, injection = ready("tiny-bert", "p_tuning_v2", format, head_dropout=0.5)
+    plain, _, _ = ready("tiny-bert", "p_tuning_v2", format)
+    examples = toy_examples(format, 6)
     losses = [mean_loss(adapter, task, examples, injection, 3, nothing) for adapter in (dropping, dropping, plain)]
     assert losses[0] == losses[1] == losses[2]
     outputs = [predict(adapter, task, examples, injection, DECODING, 3, nothing) for adapter in (dropping, plain)]
     assert outputs[0] == outputs[1]
 
 
-@pytest.mark.parametrize(("model", "method", "form"), KINDS)
-def test_batches_side_by_side_say_the_same(model: str, method: str, form: str) -> None:
-    adapter, task, injection = ready(model, method, form)
-    examples = toy_examples(form, 11)
+@pytest.mark.parametrize(("model", "method", "format"), KINDS)
+def test_batches_side_by_side_say_the_same(model: str, method: str, format: str) -> None:
+    adapter, task, injection = ready(model, method, format)
+    examples = toy_examples(format, 11)
     found = []
     for threads in (1, 2, 2):
         torch.set_num_threads(threads)
         seen: list[int] = []
         said = predict(adapter, task, examples, injection, DECODING, 2, seen.append)
-        loss = None if form == "ranking" else mean_loss(adapter, task, examples, injection, 2, seen.append)
+        loss = None if format == "ranking" else mean_loss(adapter, task, examples, injection, 2, seen.append)
         found.append((said, loss, seen))
     torch.set_num_threads(1)
     assert found[0][0] == found[1][0] == found[2][0] and found[0][2] == found[1][2]
-    if form != "ranking":
+    if format != "ranking":
         assert found[0][1] == pytest.approx(found[1][1], rel=1e-12) and found[1][1] == found[2][1]

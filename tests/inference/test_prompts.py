@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.smoke
 
 PAIRS = {
-    # model: two tasks of one form, with a method each and prompts of different lengths
+    # model: two tasks of one format, with a method each and prompts of different lengths
     "tiny-bert": ("rte", "cb"),
     "tiny-roberta": ("rte", "cb"),
     "tiny-t5": ("rte", "cb"),
@@ -96,7 +96,7 @@ def test_a_batch_of_two_tasks_equals_each_task_alone(
         made = method_of(trial, backbone, task)
         made.restore({name: tensor.double() for name, tensor in made.export().items()})
         injections.append(made.injection(training=False))
-    adapters = [adapt(backbone, task.form, trial.plain["task"]) for trial, task in zip(doubled, built, strict=True)]
+    adapters = [adapt(backbone, task.format, trial.plain["task"]) for trial, task in zip(doubled, built, strict=True)]
     units, rows = [], []
     for line in lines:
         index = tasks.index(line["task"])

@@ -20,7 +20,7 @@ ANSWERS = st.lists(st.tuples(st.integers(-1, 1), st.integers(0, 1), st.integers(
 class Toy:
     """A task that only scores."""
 
-    form, labels, metrics = "pair", ("False", "True"), (MultircF1aEm(),)
+    format, labels, metrics = "pair", ("False", "True"), (MultircF1aEm(),)
 
 
 def written_out(rows: list[tuple[int, int, int]]) -> dict[str, float]:

@@ -29,13 +29,13 @@ TASK = {"max_input_length": 48, "max_target_length": 8, "labels": ["no", "yes"],
 EXACT = 1e-10
 
 
-def ready(model: str, form: str) -> Any:
+def ready(model: str, format: str) -> Any:
     facts = yaml.safe_load((CONF / f"{model}.yaml").read_text())
-    backbone, _ = load_backbone(facts, TRAINER, torch.device("cpu"), form)
+    backbone, _ = load_backbone(facts, TRAINER, torch.device("cpu"), format)
     with torch.no_grad():
         for parameter in backbone.whole.parameters():  # a fresh model says the same to everything
             parameter.mul_(8 if parameter.dim() > 1 else 1)
-    return adapt(backbone, form, TASK)
+    return adapt(backbone, format, TASK)
 
 
 def close(ours: Tensor, theirs: Tensor) -> None:
@@ -327,7 +327,7 @@ def test_prefix_lm_loss_is_t5s_own() -> None:
     examples = [Example(str(i), {"text": text}, (text[1],)) for i, text in enumerate(texts)]
 
     class Continuing:
-        form, labels, metrics = "text_to_text", (), ()
+        format, labels, metrics = "text_to_text", (), ()
 
         def render(self, example):
             return TextToText(*example.fields["text"])
@@ -348,7 +348,7 @@ def test_predictions_of_a_cloze_are_class_ids() -> None:
     adapter = ready("tiny-bert", "cloze")
 
     class Asking:
-        form = "cloze"
+        format = "cloze"
 
         def render(self, example):
             return Cloze((example.fields["text"], None), 0)

@@ -180,8 +180,8 @@ def test_weights_from_a_folder(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "glm_blocklm"} | {k: shapes[k] for k in kept}))
     byte_tokenizer("encoder").save_pretrained(tmp_path)
     where = facts("tiny-glm") | {"source": "folder", "location": str(tmp_path)}
-    for form in ("pair", "cloze"):
-        loaded, said = load_backbone(where, QUIET, torch.device("cpu"), form)
+    for format in ("pair", "cloze"):
+        loaded, said = load_backbone(where, QUIET, torch.device("cpu"), format)
         assert len(said) == 1 and "the paper does not say" in said[0]
         ids = torch.tensor([[9, 30, 31]])
         ours, theirs = (model(ids).last_hidden_state for model in (loaded.model, bone.model))

@@ -25,9 +25,9 @@ from repro.models.packed_batch import packs
 CONF = Path(__file__).parents[2] / "conf" / "model"
 
 
-def tiny(name: str, dtype: str = "float64", form: str = "text_to_text", **trainer: Any) -> Backbone:
+def tiny(name: str, dtype: str = "float64", format: str = "text_to_text", **trainer: Any) -> Backbone:
     facts = yaml.safe_load((CONF / f"tiny-{name}.yaml").read_text())
-    return load_backbone(facts, {"dtype": dtype, "attention": "sdpa", **trainer}, torch.device("cpu"), form)[0]
+    return load_backbone(facts, {"dtype": dtype, "attention": "sdpa", **trainer}, torch.device("cpu"), format)[0]
 
 
 def rows(lengths: tuple[int, ...], total: int) -> Tensor:
@@ -107,7 +107,7 @@ def test_what_cannot_be_packed_is_not():
 
 @pytest.mark.parametrize("name", ["deberta", "deberta-v2", "glm"])
 def test_families_with_attention_of_their_own_stay_padded(name):
-    bone = tiny(name, packing=True, form="pair")
+    bone = tiny(name, packing=True, format="pair")
     assert bone.packing is True
     batch = collate([Encoded(tuple(range(6, 6 + n)), n, label=0) for n in (3, 7)], 0)
     assert not packs(bone, batch, Injection(), {"encoder": batch.mask})
@@ -301,7 +301,7 @@ def test_the_bias_of_the_longest_serves_all_lengths():
 
 @pytest.mark.parametrize("name", ["bert", "roberta"])
 def test_a_classifier_computes_the_last_layer_at_its_first_token(name):
-    bone = tiny(name, packing=True, form="pair")
+    bone = tiny(name, packing=True, format="pair")
     inner = [calls_of(layer.intermediate) for layer in bone.model.encoder.layer]
     keys = [calls_of(layer.attention.self.key) for layer in bone.model.encoder.layer]
     head = Head(torch.randn(1, 2, 32, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64))

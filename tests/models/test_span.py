@@ -1,4 +1,4 @@
-"""Windows, answer labels, loss and n-best decoding of the span form, against the rules written out."""
+"""Windows, answer labels, loss and n-best decoding of the span format, against the rules written out."""
 
 import json
 import os
@@ -158,7 +158,7 @@ def test_only_options_of_the_form_are_taken_from_a_task() -> None:
 class Squad:
     """Questions that carry their own rendering; the answer is its own prediction."""
 
-    form, labels, name, metrics = "span", (), "toy", ()
+    format, labels, name, metrics = "span", (), "toy", ()
 
     def render(self, example: Example) -> Span:
         return example.fields["span"]
@@ -372,7 +372,7 @@ def test_gold_logits_give_the_gold_answers_of_real_squad(name: str, length: int)
     if not (DATA / "squad" / "dev-v1.1.json").is_file():
         pytest.skip("no squad folder")
     places = {"data_dir": str(DATA / "squad"), "options": {"files": {"validation": "dev-v1.1.json"}}}
-    task = QuestionAnswering(name="squad", form="span", metrics=[], limit={"validation": 1500}, **places)
+    task = QuestionAnswering(name="squad", format="span", metrics=[], limit={"validation": 1500}, **places)
     stride, metric, options = 128 if length == 384 else 64, SquadEmF1(), SpanOptions()
     scores, several, missed, long = [], 0, 0, 0
     for example in task.examples("validation"):

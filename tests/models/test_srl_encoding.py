@@ -107,7 +107,7 @@ def real_roles(split: str) -> tuple[Any, Any]:
     if not (DATA / "srl_masc").is_dir():
         pytest.skip(f"no real data: {DATA / 'srl_masc'} does not exist (set REPRO_DATA_ROOT)")
     task = SemanticRoles(
-        name="srl_masc", form="tagging", data_dir=str(DATA / "srl_masc"), options={"labels_from": "train"}
+        name="srl_masc", format="tagging", data_dir=str(DATA / "srl_masc"), options={"labels_from": "train"}
     )
     return task, task.examples(split)
 
@@ -142,7 +142,7 @@ def test_no_real_sentence_is_cut_at_our_limits(name: str) -> None:
         names = {split: f"{short}.{ending}" for split, short in
                  (("train", "train"), ("validation", "dev"), ("test", "test"))}  # fmt: skip
         options = {"files": names, "separator": separator, "labels_from": "train"}
-        task = Tagging(name=folder, form="tagging", data_dir=str(DATA / folder), options=options)
+        task = Tagging(name=folder, format="tagging", data_dir=str(DATA / folder), options=options)
         words = [list(example.fields["words"]) for split in names for example in task.examples(split)]
         longest[folder] = max(map(len, tokenizer(words, is_split_into_words=True)["input_ids"]))
         assert longest[folder] <= limit, longest

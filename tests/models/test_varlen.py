@@ -108,9 +108,9 @@ def test_losses_and_gradients_are_those_of_padded_attention(
     name: str, prefix: bool, fixed: bool, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = facts(name)
-    form = "pair" if model["kind"] == "encoder" else "text_to_text"
-    bone, _ = load_backbone(model, {"dtype": "float64", "attention": "sdpa", "packing": True}, CPU, form)
-    adapter: Any = adapt(bone, form, LIMITS)
+    format = "pair" if model["kind"] == "encoder" else "text_to_text"
+    bone, _ = load_backbone(model, {"dtype": "float64", "attention": "sdpa", "packing": True}, CPU, format)
+    adapter: Any = adapt(bone, format, LIMITS)
     batch = collate(examples(model["kind"]), 0, rows=[0, 1, 1, 0])
     injection = injection_for(bone, prefix, (P, P))
 

@@ -157,9 +157,9 @@ def test_the_command_lists_and_prints(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["paper", "lester2021"]) == 0
     listed = capsys.readouterr().out
     assert all(key in listed for key in keys("lester2021")) and "[no printed values]" in listed
-    for form in FORMATS:
-        assert main(["paper", "liliang2021", "--exhibit", "table2", "--edition", "v1", "--format", form]) == 0
-        assert capsys.readouterr().out == render(exhibit("liliang2021", "table2", "v1"), form)
+    for format in FORMATS:
+        assert main(["paper", "liliang2021", "--exhibit", "table2", "--edition", "v1", "--format", format]) == 0
+        assert capsys.readouterr().out == render(exhibit("liliang2021", "table2", "v1"), format)
     assert main(["paper", "lester2020"]) == 2
     assert "the papers are lester2021" in capsys.readouterr().err
     assert main(["paper", "liliang2021", "--edition", "v1"]) == 2

@@ -25,7 +25,7 @@ from tests.parity.tiny_models import adapter, backbone, build_double, close, ite
 
 pytestmark = pytest.mark.parity
 P, LENGTHS = 4, (9, 3, 6)
-FORMS = ("pair", "choice", "tagging", "span")
+FORMATS = ("pair", "choice", "tagging", "span")
 
 
 def same(ours: Tensor, theirs: Tensor, method: Any, skip: tuple[str, ...] = ()) -> None:
@@ -42,43 +42,43 @@ def same(ours: Tensor, theirs: Tensor, method: Any, skip: tuple[str, ...] = ()) 
 # Encoders: what stands on the hidden states ----------------------------------------------------------------------
 
 
-def encoder_batch(bone: Backbone, form: str) -> Batch:
-    """Rows of a form: two choices an example, tags on some tokens, or answers."""
+def encoder_batch(bone: Backbone, format: str) -> Batch:
+    """Rows of a format: two choices an example, tags on some tokens, or answers."""
     lengths = (9, 3, 6, 5)
     made = items("encoder", lengths, True)
     if bone.family.name == "roberta":
         made = [replace(item, token_types=None) for item in made]
-    if form == "choice":
+    if format == "choice":
         made = [replace(item, label=index // 2) for index, item in enumerate(made)]
-    if form == "tagging":
+    if format == "tagging":
         tags = [(IGNORE, 1, *(IGNORE, 2) * 4)[:n] for n in lengths]
         made = [replace(item, token_labels=tag) for item, tag in zip(made, tags, strict=True)]
-    if form == "span":
+    if format == "span":
         made = [replace(item, answer=(1, n - 1)) for item, n in zip(made, lengths, strict=True)]
-    return collate(made, 0, choices=2 if form == "choice" else 1)
+    return collate(made, 0, choices=2 if format == "choice" else 1)
 
 
-def head_loss(model: Any, states: Tensor, batch: Batch, method: Any, form: str) -> Tensor:
+def head_loss(model: Any, states: Tensor, batch: Batch, method: Any, format: str) -> Tensor:
     """Losses of examples from the states of the real tokens [N, T, D], in the official code's order of layers."""
     weight, bias = method.parameters["head.weight"][0], method.parameters["head.bias"][0]
-    if form in ("pair", "choice"):
+    if format in ("pair", "choice"):
         dense = model.pooler.dense
         states = torch.tanh(states[:, 0] @ dense.weight.T + dense.bias)
     logits = states @ weight.T + bias
-    if form == "pair":
+    if format == "pair":
         return naive.cross_entropy(logits[:, None], batch.labels[:, None])
-    if form == "choice":
+    if format == "choice":
         return naive.cross_entropy(logits.view(-1, 1, 2), batch.labels[:, None])
-    if form == "tagging":
+    if format == "tagging":
         return naive.cross_entropy(logits, batch.token_labels)
     places = logits.masked_fill(batch.mask[..., None] == 0, -torch.inf).mT  # N 2 T: start and end over the text
     return naive.cross_entropy(places, batch.answers) / 2
 
 
-def build_for(method: Any, bone: Backbone, form: str) -> Any:
-    """The method in float64 with the head that a form needs."""
+def build_for(method: Any, bone: Backbone, format: str) -> Any:
+    """The method in float64 with the head that a format needs."""
     method = build_double(method, bone)
-    outputs = {"choice": 1, "span": 2}.get(form, 3)
+    outputs = {"choice": 1, "span": 2}.get(format, 3)
     for name in ("head.weight", "head.bias"):
         method.parameters[name] = method.parameters[name].detach()[:, :outputs].clone().requires_grad_()
     with torch.no_grad():
@@ -87,9 +87,9 @@ def build_for(method: Any, bone: Backbone, form: str) -> Any:
     return method
 
 
-def head_bias_of(form: str) -> tuple[str, ...]:
+def head_bias_of(format: str) -> tuple[str, ...]:
     """The choices of an example, and the places of an answer, share it: nothing depends on it."""
-    return ("head.bias",) if form in ("choice", "span") else ()
+    return ("head.bias",) if format in ("choice", "span") else ()
 
 
 # Lester et al.: [P; X] -------------------------------------------------------------------------------------------
@@ -128,16 +128,16 @@ def build_for_generation(method: Any, bone: Backbone) -> Any:
     return method
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_prompt_tuning_of_bert_under_every_head(form: str) -> None:
+@pytest.mark.parametrize("format", FORMATS)
+def test_prompt_tuning_of_bert_under_every_head(format: str) -> None:
     """The "PT" baseline of P-Tuning v2: classification, choice, and (no code was released) tagging and answers."""
     bone = backbone("bert")
-    method = build_for(PromptTuning(P, "uniform"), bone, form)
-    batch = encoder_batch(bone, form)
-    ours = adapter(bone, form).losses(batch, method.injection(True)).total
+    method = build_for(PromptTuning(P, "uniform"), bone, format)
+    batch = encoder_batch(bone, format)
+    ours = adapter(bone, format).losses(batch, method.injection(True)).total
     prompt = method.parameters["prompt"][0]
     states = naive.bert(bone.model, batch.ids, batch.mask, batch.token_types, {}, 0, prompt)[:, P:]
-    same(ours, head_loss(bone.model, states, batch, method, form), method, head_bias_of(form))
+    same(ours, head_loss(bone.model, states, batch, method, format), method, head_bias_of(format))
 
 
 # Liu et al.: PrefixEncoder and get_prompt ------------------------------------------------------------------------
@@ -169,20 +169,20 @@ def prefix_encoder(parameters: dict[str, Tensor], site: str) -> Tensor:
     return states
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("reparameterisation", ["embedding", "mlp"])
 @pytest.mark.parametrize("name", ["bert", "roberta"])
-def test_p_tuning_v2(name: str, reparameterisation: str, form: str) -> None:
+def test_p_tuning_v2(name: str, reparameterisation: str, format: str) -> None:
     bone, model = backbone(name), plain(name)
-    method = build_for(p_tuning_v2(P, reparameterisation, hidden=7, prefix_dropout=0.0), bone, form)
-    batch = encoder_batch(bone, form)
-    ours = adapter(bone, form).losses(batch, method.injection(True)).total
+    method = build_for(p_tuning_v2(P, reparameterisation, hidden=7, prefix_dropout=0.0), bone, format)
+    batch = encoder_batch(bone, format)
+    ours = adapter(bone, format).losses(batch, method.injection(True)).total
     rows, spec = len(batch.ids), bone.spec
     pairs = get_prompt(prefix_encoder(method.parameters, "encoder"), rows, spec.sites["encoder"], spec.heads)
     mask = torch.cat([torch.ones(rows, P, dtype=torch.long), batch.mask], 1)
     types = {} if batch.token_types is None else {"token_type_ids": batch.token_types}
     states = model(batch.ids, attention_mask=mask, past_key_values=past(pairs), **types).last_hidden_state
-    same(ours, head_loss(model, states, batch, method, form), method, head_bias_of(form))
+    same(ours, head_loss(model, states, batch, method, format), method, head_bias_of(format))
 
 
 @pytest.mark.parametrize("which", ["first:1", "last:1"])

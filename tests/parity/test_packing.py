@@ -1,4 +1,4 @@
-"""Packed sequences give what the padded batch gives: loss and every gradient, for every family, site and form."""
+"""Packed sequences give what the padded batch gives: loss and every gradient, for every family, site and format."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -113,23 +113,23 @@ def test_losses_and_gradients(name, attention, prompt, trials):
     both(bone, lambda: adapter(bone).losses(batch, injection).total, tensors(injection))
 
 
-FORMS = ("pair", "choice", "ranking", "tagging", "span", "cloze", "open cloze")
+FORMATS = ("pair", "choice", "ranking", "tagging", "span", "cloze", "open cloze")
 
 
-def encoded(bone: Backbone, form: str, slots: bool) -> list[Encoded]:
-    """Examples of a form; every length of LENGTHS once, an even number of them."""
+def encoded(bone: Backbone, format: str, slots: bool) -> list[Encoded]:
+    """Examples of a format; every length of LENGTHS once, an even number of them."""
     generator = torch.Generator().manual_seed(3)
     made = []
     for index, length in enumerate((*LENGTHS, 5)):
         ids = tuple(torch.randint(6, 262, (length,), generator=generator).tolist())
         item = Encoded(ids, length, label=index % 2)
-        if form == "tagging":
+        if format == "tagging":
             labels = (IGNORE, *((0, 1, IGNORE, 2)[place % 4] for place in range(length - 1)))
             item = replace(item, label=None, token_labels=labels, word_starts=(1, 2))
-        if form == "span":
+        if format == "span":
             item = replace(item, label=None, answer=(index % 3, length - 1))
-        if form in ("cloze", "open cloze"):
-            item = replace(item, mask_at=length - 1 - index % 2, label=index % 2 if form == "cloze" else ids[0])
+        if format in ("cloze", "open cloze"):
+            item = replace(item, mask_at=length - 1 - index % 2, label=index % 2 if format == "cloze" else ids[0])
         if slots:
             item = replace(item, slots=(-1, *range(min(P, length - 1)), *(-1,) * max(0, length - 1 - P)))
         made.append(item)
@@ -143,44 +143,44 @@ def cloze_backbone(name: str) -> Backbone:
     return load_backbone(facts(name), trainer, torch.device("cpu"), "cloze")[0]
 
 
-def in_form(name: str, form: str) -> tuple[Backbone, EncoderAdapter]:
+def in_form(name: str, format: str) -> tuple[Backbone, EncoderAdapter]:
     """The encoder in its role."""
-    if form not in ("cloze", "open cloze"):
+    if format not in ("cloze", "open cloze"):
         bone = backbone(name)
-        return bone, EncoderAdapter(bone, None, form)
+        return bone, EncoderAdapter(bone, None, format)
     bone = cloze_backbone(name)
-    return bone, EncoderAdapter(bone, None, "cloze", verbaliser=(40, 50) if form == "cloze" else ())
+    return bone, EncoderAdapter(bone, None, "cloze", verbaliser=(40, 50) if format == "cloze" else ())
 
 
 @pytest.mark.parametrize("trials", [1, 3])
 @pytest.mark.parametrize("prompt", ["kv", "before", "after", "template", "as in the official PT"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", ENCODERS)
-def test_every_form_of_an_encoder(name, form, prompt, trials):
-    bone, adapted = in_form(name, form)
+def test_every_form_of_an_encoder(name, format, prompt, trials):
+    bone, adapted = in_form(name, format)
     rows = [0] * 8 if trials == 1 else [2, 2, 0, 0, 1, 1, 2, 2]
-    choices = 2 if form == "choice" else 1
-    batch = collate(encoded(bone, form, prompt == "template"), 0, rows=rows, choices=choices)
-    outputs = {"choice": 1, "ranking": 2, "span": 2}.get(form, 3)
-    head = None if "cloze" in form else random_head(bone.spec, outputs, trials)
+    choices = 2 if format == "choice" else 1
+    batch = collate(encoded(bone, format, prompt == "template"), 0, rows=rows, choices=choices)
+    outputs = {"choice": 1, "ranking": 2, "span": 2}.get(format, 3)
+    head = None if "cloze" in format else random_head(bone.spec, outputs, trials)
     if prompt == "kv":
         injection = Injection(kv=random_kv(bone.spec, P, trials), position_shift=P, head=head)
     elif prompt == "as in the official PT":
-        both_switches = {"embedded_twice": True, "pooled_at_prompt": form == "choice"}
+        both_switches = {"embedded_twice": True, "pooled_at_prompt": format == "choice"}
         injection = Injection(random_embeds(bone.spec, P, trials), head=head, **both_switches)
     else:
         injection = Injection(random_embeds(bone.spec, P, trials), prompt, head=head)
     trained = tensors(injection)
-    if form in ("choice", "span"):  # one bias for all that a softmax runs over: its gradient is 0
+    if format in ("choice", "span"):  # one bias for all that a softmax runs over: its gradient is 0
         trained = trained[:-1]
     both(bone, lambda: adapted.losses(batch, injection).total, trained)
     with packing(bone, False):
         wanted = adapted.logits(batch, injection)
     with packing(bone, True):
         got = adapted.logits(batch, injection)
-    real = batch.mask.bool() if form in ("tagging", "span") else slice(None)
+    real = batch.mask.bool() if format in ("tagging", "span") else slice(None)
     close(got[real], wanted[real])
-    if form == "span":  # padding is no place for an answer
+    if format == "span":  # padding is no place for an answer
         assert torch.isinf(got[~batch.mask.bool()]).all()
 
 

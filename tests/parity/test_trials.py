@@ -86,26 +86,26 @@ def test_generation(name, prompt, beams):
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-@pytest.mark.parametrize("form", ["pair", "choice", "tagging"])
+@pytest.mark.parametrize("format", ["pair", "choice", "tagging"])
 @pytest.mark.parametrize("name", ["bert", "roberta"])
-def test_encoder_predictions(name, form, prompt):
+def test_encoder_predictions(name, format, prompt):
     bone = backbone(name)
-    injection, choices = prompts(bone.spec)[prompt], 2 if form == "choice" else 1
-    if form == "choice":
+    injection, choices = prompts(bone.spec)[prompt], 2 if format == "choice" else 1
+    if format == "choice":
         one = random_head(bone.spec, 1, trials=K)
         injection = replace(injection, head=one)
-    adapted, examples = adapter(bone, form), items("encoder", LENGTHS, training=False)
+    adapted, examples = adapter(bone, format), items("encoder", LENGTHS, training=False)
     examples = [
         replace(
             item,
-            label=index // 2 % 2 if form == "choice" else item.label,
+            label=index // 2 % 2 if format == "choice" else item.label,
             token_types=None,
             word_starts=(1, 2),
             token_labels=(IGNORE, 1, 2, *(IGNORE,) * (len(item.ids) - 3)),
         )
         for index, item in enumerate(examples)
     ]
-    rows = [2, 2, 0, 0, 1, 1] if form == "choice" else ROWS
+    rows = [2, 2, 0, 0, 1, 1] if format == "choice" else ROWS
     together = adapted.predict(collate(examples, 0, rows=rows, choices=choices), injection, {})
     losses = adapted.losses(collate(examples, 0, rows=rows, choices=choices), injection).total
     assert len(together) == len(losses) == len(examples) // choices

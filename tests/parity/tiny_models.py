@@ -90,9 +90,9 @@ def plain(name: str, attention: str = "sdpa", dtype: torch.dtype = torch.float64
     return model.requires_grad_(False).eval()
 
 
-def adapter(bone: Backbone, form: str = "pair") -> Any:
+def adapter(bone: Backbone, format: str = "pair") -> Any:
     """The backbone in its role."""
-    return adapt(bone, form, TASK)
+    return adapt(bone, format, TASK)
 
 
 def tokens(count: int, generator: torch.Generator) -> tuple[int, ...]:

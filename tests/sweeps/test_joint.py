@@ -133,7 +133,7 @@ BASE = ("model=tiny-bert", "task=rte", "method=p_tuning_v2", "seed=1")
         (("trainer.optimiser.name=adafactor", "trainer.loss_reduction=example_sum", "trainer.microbatches=2"), True),
         (("task=cb", "task.max_input_length=30"), True),
         (("method=prefix_tuning",), True),
-        (("task=copa",), False),  # another form
+        (("task=copa",), False),  # another format
         (("task=squad",), False),
         (("model=tiny-roberta",), False),
         (("trainer.dtype=bfloat16",), False),

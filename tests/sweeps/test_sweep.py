@@ -65,7 +65,7 @@ def test_missing_trials_run_and_five_prompts_vote(
 def test_a_failing_trial_stops_no_other_and_shows_in_the_exit_code(
     places: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], one_thread: None
 ) -> None:
-    grid = CELL | {"task": "squadshifts_new_wiki,rte", "task.form": "pair", "seed": "1"}
+    grid = CELL | {"task": "squadshifts_new_wiki,rte", "task.format": "pair", "seed": "1"}
     assert sweep.run([experiment(grid)], QUICK | places, []) == 2
     assert [record["config"]["task"]["name"] for record in records(tmp_path)] == ["rte"]
     assert "squadshifts_new_wiki can be rendered as" in capsys.readouterr().err

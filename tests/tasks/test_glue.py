@@ -22,12 +22,14 @@ MSR = "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\r\n"
 ROWS = ['1\t10\t11\tAnn "ran".\tAnn ran, home.', "0\t12\t13\tLee sat.\tBob stood.", '1\t14\t15\tHe said "no.\tNo.']
 
 
-def built(name, folder, form="text_to_text", **changes):
+def built(name, folder, format="text_to_text", **changes):
     task = OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.load(CONF / f"{name}.yaml"), changes)
     task = OmegaConf.create({"paths": {"data_root": ""}, "task": task}).task
     task.data_dir = str(folder)
-    wanted = [key for key in inspect.signature(get_class(task._target_)).parameters if key != "form"]
-    return instantiate(OmegaConf.create({"_target_": task._target_, **{key: task[key] for key in wanted}}), form=form)
+    wanted = [key for key in inspect.signature(get_class(task._target_)).parameters if key != "format"]
+    return instantiate(
+        OmegaConf.create({"_target_": task._target_, **{key: task[key] for key in wanted}}), format=format
+    )
 
 
 def write(folder: Path, **files: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from repro.config.rules import form_of, validate
+from repro.config.rules import format_of, validate
 from repro.errors import ConfigError, DataError, ModelError
 from repro.metrics.precision_at_1 import PrecisionAt1
 from repro.models.encoding.vocabulary import likeliest, token_ids
@@ -28,7 +28,7 @@ FACTS = [("Ann Lee", "Rome"), ("Bob", "Ulm"), ("Cleo", "Paris")]
 
 def lama(folder: Path, **changes: Any) -> Lama:
     options = {**OPTIONS, **changes.pop("options", {})}
-    return Lama(name="lama", form="cloze", data_dir=str(folder), options=options, **changes)
+    return Lama(name="lama", format="cloze", data_dir=str(folder), options=options, **changes)
 
 
 def write(folder: Path, facts: Any = FACTS, lists: Any = LISTS) -> None:
@@ -169,7 +169,7 @@ def test_a_prompt_less_cloze_is_the_manual_row(quick: Any) -> None:
     [
         (
             ("method=p_tuning_v2", "model=tiny-bert"),
-            r"task\.form=cloze: p_tuning_v2 would train a linear head",
+            r"task\.format=cloze: p_tuning_v2 would train a linear head",
         ),
         (("method=p_tuning", "model=tiny-bert"), r"method\.length=3: the cloze template .* places for 9 prompt rows"),
         (("method=prefix_tuning", "model=tiny-gpt2"), r"model=tiny-gpt2 \(decoder\).*GPT rows.*is not built"),
@@ -184,7 +184,7 @@ def test_what_does_not_fit_is_a_config_error(quick: Any, overrides: tuple[str, .
 def test_the_form_is_a_cloze_and_other_vocabularies_are_refused(quick: Any) -> None:
     from repro.models.untrained.random_model import byte_tokenizer
 
-    assert form_of(quick(*P_TUNING)) == "cloze"
+    assert format_of(quick(*P_TUNING)) == "cloze"
     tokenizer = byte_tokenizer("encoder")
     assert token_ids(tokenizer, ["n", "y"]) == [tokenizer.convert_tokens_to_ids(token) for token in "ny"]
     with pytest.raises(ModelError, match=r"lacks 1 of 2 tokens, 'Rome' first.*vocabulary_name"):

@@ -19,7 +19,7 @@ from repro.tasks.wording import Worded
 PAIR = {"text_fields": ["a", "b"], "templates": [["{a}", "{b}"]]}
 
 
-def nli(folder: Path, name: str, labels: list[str], rows: int, form: str = "pair", **options) -> SentencePair:
+def nli(folder: Path, name: str, labels: list[str], rows: int, format: str = "pair", **options) -> SentencePair:
     folder = folder / name
     folder.mkdir()
     for file, split in (("train", "t"), ("val", "v"), ("test", "x")):
@@ -27,7 +27,7 @@ def nli(folder: Path, name: str, labels: list[str], rows: int, form: str = "pair
         (folder / f"{file}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     metrics = [Accuracy(), MacroF1(classes=3)] if len(labels) == 3 else [Accuracy()]
     return SentencePair(
-        name=name, form=form, data_dir=str(folder), labels=labels, metrics=metrics, options={**PAIR, **options}
+        name=name, format=format, data_dir=str(folder), labels=labels, metrics=metrics, options={**PAIR, **options}
     )
 
 
@@ -38,7 +38,9 @@ def ner(folder: Path, name: str, kind: str, rows: int) -> Tagging:
         (folder / f"{file}.txt").write_text("".join(f"Ann B-{kind}\nran{i} O\n\n" for i in range(rows)))
     options = {"files": {"train": "train.txt", "validation": "dev.txt", "test": "test.txt"}}
     labels = ["O", f"B-{kind}", f"I-{kind}"]
-    return Tagging(name=name, form="tagging", data_dir=str(folder), labels=labels, metrics=[SpanF1()], options=options)
+    return Tagging(
+        name=name, format="tagging", data_dir=str(folder), labels=labels, metrics=[SpanF1()], options=options
+    )
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_questions_get_a_start_and_an_end_a_part(tmp_path):
         (tmp_path / f"{name}.json").write_text(json.dumps({"data": [{"paragraphs": [paragraph]}]}))
         options = {"files": {"train": f"{name}.json", "validation": f"{name}.json"}, "unanswerable": unanswerable}
         parts[name] = QuestionAnswering(
-            name=name, form="span", data_dir=str(tmp_path), labels=[], metrics=[Accuracy()], options=options
+            name=name, format="span", data_dir=str(tmp_path), labels=[], metrics=[Accuracy()], options=options
         )
     mixture = Mixture("both", "span", parts)
     examples = mixture.examples("train")
@@ -181,7 +183,7 @@ def test_bad_mixtures_are_refused(pairs, tmp_path):
         Mixture("one", "pair", {"two": pairs.parts["two"]})
     with pytest.raises(ConfigError, match=r"task\.parts\.x"):
         Mixture("both", "pair", {**pairs.parts, "x": ner(tmp_path, "x", "X", 2)})
-    with pytest.raises(ConfigError, match=r"task\.form"):
+    with pytest.raises(ConfigError, match=r"task\.format"):
         Mixture("both", "choice", pairs.parts)
     with pytest.raises(ConfigError, match=r"task\.options"):
         Mixture("both", "pair", pairs.parts, {"nope": 1})

@@ -34,9 +34,9 @@ def write(folder: Path, name: str, *rows: object) -> None:
     (folder / name).write_text(text, encoding="utf-8")
 
 
-def multirc(folder, form="text_to_text", **changes):
+def multirc(folder, format="text_to_text", **changes):
     changes = {"labels": ["False", "True"], **changes}
-    return MultiRc(name="multirc", form=form, data_dir=str(folder), metrics=[], **changes)
+    return MultiRc(name="multirc", format=format, data_dir=str(folder), metrics=[], **changes)
 
 
 def test_as_lester_shows_it(tmp_path):
@@ -108,13 +108,13 @@ def test_the_test_split_has_no_labels_and_the_hub_gives_the_same(tmp_path, monke
         for answer in question["answers"]:
             del answer["label"]
     write(tmp_path, "test.jsonl", bare)
-    for form in ("text_to_text", "pair"):
-        hub, local = multirc("", form, source="hub", hub_id="o/n"), multirc(tmp_path, form)
+    for format in ("text_to_text", "pair"):
+        hub, local = multirc("", format, source="hub", hub_id="o/n"), multirc(tmp_path, format)
         for split in ("train", "test"):
             assert hub.examples(split) == local.examples(split)
         assert hub.fingerprint() == local.fingerprint()
         unlabelled = local.render(local.examples("test")[0])
-        assert unlabelled.target == "" if form == "text_to_text" else unlabelled.label == -1
+        assert unlabelled.target == "" if format == "text_to_text" else unlabelled.label == -1
     write(tmp_path, "val.jsonl", bare)
     with pytest.raises(DataError, match=r"val\.jsonl:1 questions 1 answers 1 lacks the field 'label'"):
         multirc(tmp_path).examples("validation")
@@ -123,7 +123,7 @@ def test_the_test_split_has_no_labels_and_the_hub_gives_the_same(tmp_path, monke
 def test_a_config_that_cannot_work_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"task\.labels"):
         multirc(tmp_path, labels=["True", "False"])
-    with pytest.raises(ConfigError, match=r"task\.form is 'choice'"):
+    with pytest.raises(ConfigError, match=r"task\.format is 'choice'"):
         multirc(tmp_path, "choice")
 
 

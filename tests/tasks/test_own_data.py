@@ -53,18 +53,18 @@ def test_the_head_has_the_tags_of_the_training_file(shop, start):
     assert record(shop)["parameters"]["trained"] == 3 * 2 * layers * width + 5 * (width + 1)  # O and four more
 
 
-@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl"])
-def test_every_format_gives_the_same_record(shop, start, form):
+@pytest.mark.parametrize("format", ["csv", "tsv", "jsonl"])
+def test_every_format_gives_the_same_record(shop, start, format):
     rows = {"train": [("kettle", "It leaks", "unhappy"), ("lamp", "Bright", "happy")], "dev": [("mug", "Hot", "happy")]}
     for split, own in rows.items():
         columns = ("product", "review", "mood")
-        if form == "jsonl":
+        if format == "jsonl":
             text = "".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in own)
         else:
-            mark = {"csv": ",", "tsv": "\t"}[form]
+            mark = {"csv": ",", "tsv": "\t"}[format]
             text = "".join(mark.join(row) + "\n" for row in (columns, *own))
-        (shop / "reviews" / f"{split}.{form}").write_text(text, encoding="utf-8")
-    files = f"task.options.files={{train: train.{form}, validation: dev.{form}}}"
+        (shop / "reviews" / f"{split}.{format}").write_text(text, encoding="utf-8")
+    files = f"task.options.files={{train: train.{format}, validation: dev.{format}}}"
     done = start("run", "--config-dir", "my-conf", "task=reviews", files, *SMALL, cwd=shop).end()
     assert done.code == 0, done.err
     data = record(shop)["provenance"]["data"]

@@ -14,7 +14,7 @@ DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parent
 
 def made(folder: Path, **changes) -> PrefixLm:
     options = {"words": 4, **changes.pop("options", {})}
-    return PrefixLm(name="lm", form="text_to_text", data_dir=str(folder), options=options, **changes)
+    return PrefixLm(name="lm", format="text_to_text", data_dir=str(folder), options=options, **changes)
 
 
 def books(folder: Path, **texts: str) -> Path:
@@ -126,7 +126,7 @@ def test_real_books():
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist (set REPRO_DATA_ROOT)")
     one_pattern = {"files": {"train": "1*.txt", "validation": "1*.txt"}, "held_out": 10, "words": 350}
-    task = PrefixLm(name="lm", form="text_to_text", data_dir=str(folder), options=one_pattern)
+    task = PrefixLm(name="lm", format="text_to_text", data_dir=str(folder), options=one_pattern)
     sizes = []
     for split in ("train", "validation"):
         examples = task.examples(split)
@@ -145,7 +145,7 @@ def test_a_hub_corpus_is_its_rows(monkeypatch):
     monkeypatch.setattr(Source, "hub_rows", lambda self, split: rows)
     hub = PrefixLm(
         name="lm",
-        form="text_to_text",
+        format="text_to_text",
         data_dir="nowhere",
         source="hub",
         hub_id="someone/corpus",
@@ -153,7 +153,12 @@ def test_a_hub_corpus_is_its_rows(monkeypatch):
     )
     assert whole(hub, "train") == ["one two three", "five six seven"]
     wrong = PrefixLm(
-        name="lm", form="text_to_text", data_dir="nowhere", source="hub", hub_id="someone/corpus", options={"words": 3}
+        name="lm",
+        format="text_to_text",
+        data_dir="nowhere",
+        source="hub",
+        hub_id="someone/corpus",
+        options={"words": 3},
     )
     with pytest.raises(DataError, match="corpus row 0"):
         wrong.examples("train")

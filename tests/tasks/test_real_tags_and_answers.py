@@ -22,14 +22,14 @@ def config(name):
     return OmegaConf.to_container(node, resolve=True)["task"]
 
 
-def task_of(name, form=None):
+def task_of(name, format=None):
     """The task as the runner builds it for an encoder."""
     plain = config(name)
     if not Path(plain["data_dir"]).is_dir() or not any(Path(plain["data_dir"]).iterdir()):
         pytest.skip(f"no real data: {plain['data_dir']} does not exist (set REPRO_DATA_ROOT)")
     encoder = {"kind": "encoder", "name": "made"}
-    return build_task({"task": {**plain, "form": form or "auto"}, "model": encoder, "method": {"name": "p_tuning_v2"},
-                       "seed": 1})  # fmt: skip
+    chosen = {**plain, "format": format or "auto"}
+    return build_task({"task": chosen, "model": encoder, "method": {"name": "p_tuning_v2"}, "seed": 1})
 
 
 def scored(task, examples, predictions):

@@ -25,8 +25,8 @@ def write(folder: Path, name: str, *rows: object) -> None:
     (folder / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 
 
-def record(folder, form="text_to_text", **changes):
-    return Record(name="record", form=form, data_dir=str(folder), metrics=[], **changes)
+def record(folder, format="text_to_text", **changes):
+    return Record(name="record", format=format, data_dir=str(folder), metrics=[], **changes)
 
 
 def test_as_lester_trains_on_it(tmp_path):
@@ -85,12 +85,12 @@ def test_highlights_become_sentences(passage, shown):
 
 def test_the_test_split_has_no_answers(tmp_path):
     write(tmp_path, "test.jsonl", {**ROW, "qas": [QUERY]})
-    for form in ("text_to_text", "ranking"):
-        task = record(tmp_path, form)
+    for format in ("text_to_text", "ranking"):
+        task = record(tmp_path, format)
         (example,) = task.examples("test")
         assert example.references == ()
         rendered = task.render(example)
-        assert rendered == TextToText(SHOWN, "") if form == "text_to_text" else rendered.labels == (-1, -1, -1)
+        assert rendered == TextToText(SHOWN, "") if format == "text_to_text" else rendered.labels == (-1, -1, -1)
 
 
 def test_hub_rows_give_the_same_examples(tmp_path, monkeypatch):
@@ -99,8 +99,8 @@ def test_hub_rows_give_the_same_examples(tmp_path, monkeypatch):
     row |= {"entity_spans": {"text": ["Lee"], "start": [9], "end": [12]}, "idx": {"passage": 3, "query": 8}}
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.Dataset.from_list([row]))
     write(tmp_path, "train.jsonl", ROW)
-    for form in ("text_to_text", "ranking"):
-        hub, local = record("", form, source="hub", hub_id="o/n"), record(tmp_path, form)
+    for format in ("text_to_text", "ranking"):
+        hub, local = record("", format, source="hub", hub_id="o/n"), record(tmp_path, format)
         assert hub.examples("train") == local.examples("train")
         assert hub.fingerprint() == local.fingerprint()
 
@@ -145,7 +145,7 @@ def test_a_row_that_is_none(tmp_path, change, reason):
 def test_a_config_that_cannot_work_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"task\.labels"):
         record(tmp_path, labels=["a", "b"])
-    with pytest.raises(ConfigError, match=r"task\.form is 'pair'"):
+    with pytest.raises(ConfigError, match=r"task\.format is 'pair'"):
         record(tmp_path, "pair")
 
 
@@ -166,8 +166,8 @@ def test_a_row_is_read_or_refused_with_its_place(tmp_path_factory, row):
     folder.mkdir(exist_ok=True)
     for split in ("train", "test"):
         write(folder, f"{split}.jsonl", row)
-        for form in ("text_to_text", "ranking"):
-            task = record(folder, form)
+        for format in ("text_to_text", "ranking"):
+            task = record(folder, format)
             try:
                 examples = task.examples(split)
             except DataError as error:

@@ -31,8 +31,8 @@ def question(number=0, answers=ANSWERS, text="  When was Ann born?", **more):
     return {"id": f"q{number}", "question": text, "answers": answers, **more}
 
 
-def made(folder, form="span", *, options=None, **changes):
-    return QuestionAnswering(name="toy", form=form, data_dir=str(folder), metrics=[], options=options, **changes)
+def made(folder, format="span", *, options=None, **changes):
+    return QuestionAnswering(name="toy", format=format, data_dir=str(folder), metrics=[], options=options, **changes)
 
 
 def write(folder, text, name="train.json"):
@@ -250,7 +250,7 @@ def test_options_out_of_range(tmp_path, options, fault):
         made(tmp_path, options=options)
     with pytest.raises(ConfigError, match=r"task\.labels"):
         made(tmp_path, labels=["a"])
-    with pytest.raises(ConfigError, match=r"task\.form"):
+    with pytest.raises(ConfigError, match=r"task\.format"):
         made(tmp_path, "pair")
 
 
@@ -295,8 +295,8 @@ def test_no_input_ends_in_a_traceback(tmp_path, data):
     lines = [_replaced(json.loads(line), data.draw) for line in mrqa(mrqa_question()).splitlines()]
     write(tmp_path, "".join(json.dumps(line) + "\n" for line in lines), "train.jsonl")
     for name in ("train.json", "train.jsonl"):
-        for form in ("span", "text_to_text"):
-            task = made(tmp_path, form, options={"files": {"train": name}, "unanswerable": True})
+        for format in ("span", "text_to_text"):
+            task = made(tmp_path, format, options={"files": {"train": name}, "unanswerable": True})
             try:
                 for example in task.examples("train"):
                     task.render(example)
@@ -307,12 +307,12 @@ def test_no_input_ends_in_a_traceback(tmp_path, data):
 # Real data -----------------------------------------------------------------------------------------------------------
 
 
-def real(form, name, **options):
+def real(format, name, **options):
     if not (DATA / "squad" / name).is_file():
         pytest.skip(f"no real data: {DATA / 'squad' / name} does not exist (set REPRO_DATA_ROOT)")
     files = {"validation": name, "test": "../squadshifts/new_wiki_v1.0.json"}
     rows = {"validation": 11873 if options.get("unanswerable") else 10570, "test": 7938}
-    return made(DATA / "squad", form, options={"files": files, **options}, rows=rows)
+    return made(DATA / "squad", format, options={"files": files, **options}, rows=rows)
 
 
 @pytest.mark.real

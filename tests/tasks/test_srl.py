@@ -17,7 +17,7 @@ TEXT = "2 The cat sat ||| B-A0 I-A0 B-V\n\n0 Go there ||| B-V B-A1\n"
 
 
 def roles(folder, **changes):
-    arguments = {"form": "tagging", "labels": LABELS, "metrics": [], **changes}
+    arguments = {"format": "tagging", "labels": LABELS, "metrics": [], **changes}
     return SemanticRoles(name="toy", data_dir=str(folder), **arguments)
 
 

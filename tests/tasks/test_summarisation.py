@@ -55,7 +55,7 @@ def lines(folder, counts=None):
 
 
 def xsum(folder, options=None, **changes):
-    changes = {"form": "text_to_text", "metrics": [], "check_rows": False, **changes}
+    changes = {"format": "text_to_text", "metrics": [], "check_rows": False, **changes}
     return XSum(name="xsum", data_dir=str(folder), options=options or {}, **changes)
 
 

@@ -42,20 +42,20 @@ def write(folder: Path, name: str, *rows) -> None:
     (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def nli(folder, form="text_to_text", **changes):
+def nli(folder, format="text_to_text", **changes):
     changes = {"labels": ["entailment", "not_entailment"], "options": NLI, **changes}
-    return SentencePair(name="rte", form=form, data_dir=str(folder), metrics=[], **changes)
+    return SentencePair(name="rte", format=format, data_dir=str(folder), metrics=[], **changes)
 
 
-def boolean(folder, options, form):
+def boolean(folder, options, format):
     return SentencePair(
-        name="b", form=form, data_dir=str(folder), metrics=[], labels=["False", "True"], options=options
+        name="b", format=format, data_dir=str(folder), metrics=[], labels=["False", "True"], options=options
     )
 
 
-def copa(folder, form, **changes):
+def copa(folder, format, **changes):
     labels = changes.pop("labels", ["choice1", "choice2"])
-    return Copa(name="copa", form=form, data_dir=str(folder), metrics=[], labels=labels, **changes)
+    return Copa(name="copa", format=format, data_dir=str(folder), metrics=[], labels=labels, **changes)
 
 
 def only(task, split="train"):
@@ -233,17 +233,17 @@ def test_limit_keeps_file_order(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"form": "choice"}, r"task\.form is 'choice'.*text_to_text.*pair"),
-        ({"form": "auto"}, r"task\.form is 'auto'"),
+        ({"format": "choice"}, r"task\.format is 'choice'.*text_to_text.*pair"),
+        ({"format": "auto"}, r"task\.format is 'auto'"),
         ({"source": "disk"}, r"task\.source"),
         ({"labels": ["one"]}, "at least two classes"),
         ({"labels": ["a", "a"]}, "each once"),
         ({"options": {**NLI, "tempalte_id": 1}}, "tempalte_id"),
         ({"options": {}}, "text_fields is empty"),
-        ({"form": "pair", "options": {**NLI, "template_id": 1}}, r"template_id is 1.*\[0\]"),
-        ({"form": "pair", "options": {**NLI, "templates": [["{premise}", "{claim}"]]}}, r"\{claim\}.*hypothesis"),
-        ({"form": "pair", "options": {**NLI, "templates": [["{premise}", "{"]]}}, "segment '{'"),
-        ({"form": "pair", "options": {**NLI, "templates": [[]]}}, r"segments.*\[1, 2\]"),
+        ({"format": "pair", "options": {**NLI, "template_id": 1}}, r"template_id is 1.*\[0\]"),
+        ({"format": "pair", "options": {**NLI, "templates": [["{premise}", "{claim}"]]}}, r"\{claim\}.*hypothesis"),
+        ({"format": "pair", "options": {**NLI, "templates": [["{premise}", "{"]]}}, "segment '{'"),
+        ({"format": "pair", "options": {**NLI, "templates": [[]]}}, r"segments.*\[1, 2\]"),
         ({"options": {**NLI, "label_type": "word"}}, "label_type is 'word'"),
         ({"options": {**NLI, "cluster": "passage"}}, "cluster is 'passage'"),
         ({"limit": {"train": 0}}, r"task\.limit\.train"),

@@ -19,7 +19,7 @@ LINES = f"{INN}||The Inn is a pub . \n{INN}||A pub , The Inn . \n{BAR}||Bar 1 is
 
 
 def e2e(folder, **changes):
-    return TableToText(name="e2e", data_dir=str(folder), **{"form": "text_to_text", "metrics": [], **changes})
+    return TableToText(name="e2e", data_dir=str(folder), **{"format": "text_to_text", "metrics": [], **changes})
 
 
 def write(folder: Path, text: str, split: str = "train") -> None:
@@ -37,7 +37,7 @@ def test_training_has_an_example_a_line(tmp_path):
     ]
     assert [task.render(example) for example in examples][1] == TextToText(INN, "A pub , The Inn .")
     assert [example.cluster for example in examples] == [INN, INN, BAR]
-    assert task.labels == () and task.form == "text_to_text"
+    assert task.labels == () and task.format == "text_to_text"
 
 
 @pytest.mark.parametrize(("split", "file"), [("validation", "valid"), ("test", "test")])
@@ -91,8 +91,8 @@ def test_other_bad_inputs(tmp_path):
     (tmp_path / "src1_train.txt").write_bytes(b"a||b\na||\xa3 5\n")
     with pytest.raises(DataError, match=r"src1_train\.txt:2 is not UTF-8"):
         e2e(tmp_path).examples("train")
-    with pytest.raises(ConfigError, match=r"task\.form is 'pair'"):
-        e2e(tmp_path, form="pair")
+    with pytest.raises(ConfigError, match=r"task\.format is 'pair'"):
+        e2e(tmp_path, format="pair")
     with pytest.raises(ConfigError, match=r"task\.labels"):
         e2e(tmp_path, labels=["pub"])
     with pytest.raises(ConfigError, match="separator"):

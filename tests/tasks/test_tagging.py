@@ -20,7 +20,7 @@ TEXT = "-DOCSTART-\n\nAnn B-Peop\nLee I-Peop\nleft O\n\nParis B-Loc\n\n"
 
 
 def tagging(folder, **changes):
-    arguments = {"form": "tagging", "labels": LABELS, "metrics": [], **changes}
+    arguments = {"format": "tagging", "labels": LABELS, "metrics": [], **changes}
     return Tagging(name="conll04", data_dir=str(folder), **arguments)
 
 
@@ -126,7 +126,7 @@ def test_other_bad_inputs(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"form": "pair"}, r"task\.form is 'pair'"),
+        ({"format": "pair"}, r"task\.format is 'pair'"),
         ({"labels": ["B-Loc"]}, "O among them"),
         ({"labels": ["O", "O"]}, "once"),
         ({"options": {"seperator": " "}}, "seperator"),

@@ -19,7 +19,7 @@ import repro
 from repro.config.schema import TaskConfig
 from repro.errors import DataError
 from repro.evaluation.scoring import score
-from repro.tasks.base import FORMS, SPLITS, Choice, Pair, Ranking, Tagged, TextToText
+from repro.tasks.base import FORMATS, SPLITS, Choice, Pair, Ranking, Tagged, TextToText
 from repro.tasks.table_to_text import ATTRIBUTES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,12 +43,12 @@ def config(name, **changes):
     return OmegaConf.create({"paths": {"data_root": str(DATA)}, "task": task}).task
 
 
-def built(name, form=None, **changes):
-    """The task as the runner builds it: the fields that its constructor names, and the resolved form."""
+def built(name, format=None, **changes):
+    """The task as the runner builds it: the fields that its constructor names, and the resolved format."""
     task = config(name, **changes)
-    wanted = [key for key in inspect.signature(get_class(task._target_)).parameters if key != "form"]
+    wanted = [key for key in inspect.signature(get_class(task._target_)).parameters if key != "format"]
     chosen = {"_target_": task._target_, **{key: task[key] for key in wanted}}
-    return instantiate(OmegaConf.create(chosen), form=form or task.forms[0])
+    return instantiate(OmegaConf.create(chosen), format=format or task.formats[0])
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -57,7 +57,7 @@ def test_the_file_fits_the_schema_and_says_what_it_is(name):
     assert task.name == name
     first = (CONF / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# ") and f"repro run task={name} " in first and len(first) <= 120
-    assert set(task.forms) <= set(FORMS) and task.form == "auto"
+    assert set(task.formats) <= set(FORMATS) and task.format == "auto"
     assert task.data_dir.startswith(str(DATA))
     assert set(task.rows) == set(SPLITS)
     assert task.report_split == ("test" if name in ("conll04", "wnut17", *GENERATION) else "validation")
@@ -65,9 +65,9 @@ def test_the_file_fits_the_schema_and_says_what_it_is(name):
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_form_builds_with_true_metrics(name):
-    for form in config(name).forms:
-        task = built(name, form)
-        assert task.form == form and task.name == name
+    for format in config(name).formats:
+        task = built(name, format)
+        assert task.format == format and task.name == name
         assert task.labels == tuple(config(name).labels)
         assert task.metrics and all(callable(metric.score) for metric in task.metrics)
         assert task.fingerprint() == {}
@@ -124,13 +124,13 @@ def test_xsum_reads_and_decodes_as_the_authors_do(name, domain):
     """liliang2021 section (a): 512 and 60 tokens, six beams, penalty 0.8; the official max_length 62 and min_length 11
     count BART's start token."""
     task = config(name)
-    assert (task.name, task.paper_name, task.report_split, task.forms) == (name, name, "test", ["text_to_text"])
+    assert (task.name, task.paper_name, task.report_split, task.formats) == (name, name, "test", ["text_to_text"])
     assert (task.max_input_length, task.max_target_length) == (512, 60)
     decoding = task.decoding
     assert (decoding.beams, decoding.length_penalty, decoding.batch_size) == (6, 0.8, 10)
     assert (decoding.max_new_tokens + 1, decoding.min_new_tokens + 1) == (62, 11)
     assert task.options.get("domain") == domain and task.options.get("test_sample", 8000) == 8000
-    assert built(name).form == "text_to_text"
+    assert built(name).format == "text_to_text"
 
 
 def test_tasks_import_no_model_library():
@@ -146,11 +146,11 @@ def test_tasks_import_no_model_library():
 # Real data -----------------------------------------------------------------------------------------------------------
 
 
-def real(name, form=None, **changes):
+def real(name, format=None, **changes):
     folder = Path(config(name).data_dir)
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist (set REPRO_DATA_ROOT)")
-    return built(name, form, **changes)
+    return built(name, format, **changes)
 
 
 SIZES = {
@@ -185,10 +185,10 @@ def test_real_sizes(name, sizes):
 @pytest.mark.real
 @pytest.mark.parametrize("name", OURS)
 def test_every_real_example_renders_in_every_form(name):
-    for form in config(name).forms:
-        task = real(name, form, **AS_IT_IS.get(name, {}))
+    for format in config(name).formats:
+        task = real(name, format, **AS_IT_IS.get(name, {}))
         for example in task.examples("validation"):
-            assert isinstance(task.render(example), FORM_TYPES[form])
+            assert isinstance(task.render(example), FORM_TYPES[format])
             assert example.references
 
 
@@ -271,7 +271,7 @@ def test_real_record_is_fewglues_sample():
     real("record")
     with pytest.raises(DataError, match="FewGLUE"):
         built("record").examples("train")
-    text, ranking = (real("record", form, check_rows=False) for form in ("text_to_text", "ranking"))
+    text, ranking = (real("record", format, check_rows=False) for format in ("text_to_text", "ranking"))
     assert (len(text.examples("train")), len(ranking.examples("train"))) == (44, 32), "a row an answer, a row a query"
     for example in ranking.examples("validation"):
         rendered = ranking.render(example)

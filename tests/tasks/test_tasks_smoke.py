@@ -1,4 +1,4 @@
-"""One training step and a whole evaluation of every task of conf/task in every form that it has, on made-up data.
+"""One training step and a whole evaluation of every task of conf/task in every format that it has, on made-up data.
 
 A task of a new class needs a writer of its format in tests/conftest.py (`WRITERS`), else the fixture of made-up data
 fails and says so.
@@ -18,12 +18,12 @@ from repro.trials.run import run
 
 
 def forms_of(name: str) -> list[str]:
-    """The forms that a task's file names, and the cloze where it has a template."""
+    """The formats that a task's file names, and the cloze where it has a template."""
     config = task_config(name, "d")
-    return [*config["forms"], *(["cloze"] if config["cloze"] and "cloze" not in config["forms"] else [])]
+    return [*config["formats"], *(["cloze"] if config["cloze"] and "cloze" not in config["formats"] else [])]
 
 
-CASES = [(name, form) for name in task_names() for form in forms_of(name)]
+CASES = [(name, format) for name in task_names() for format in forms_of(name)]
 
 
 def test_every_task_is_among_them() -> None:
@@ -32,14 +32,14 @@ def test_every_task_is_among_them() -> None:
 
 @pytest.mark.smoke
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize(("name", "form"), CASES)
-def test_one_step_of_every_task_in_every_form(name: str, form: str, quick: Callable[..., dict[str, Any]]) -> None:
-    model = "tiny-t5" if form == "text_to_text" else "tiny-bert"
-    method = {"text_to_text": "prompt_tuning", "cloze": "p_tuning"}.get(form, "p_tuning_v2")
-    plain = quick(f"task={name}", f"model={model}", f"method={method}", f"task.form={form}", "trainer.steps=1")
+@pytest.mark.parametrize(("name", "format"), CASES)
+def test_one_step_of_every_task_in_every_form(name: str, format: str, quick: Callable[..., dict[str, Any]]) -> None:
+    model = "tiny-t5" if format == "text_to_text" else "tiny-bert"
+    method = {"text_to_text": "prompt_tuning", "cloze": "p_tuning"}.get(format, "p_tuning_v2")
+    plain = quick(f"task={name}", f"model={model}", f"method={method}", f"task.format={format}", "trainer.steps=1")
     rows = re.findall(r"\[P:(\d+)\]", "".join(plain["task"]["cloze"]))
-    plain["method"] |= {"length": sum(map(int, rows)) if form == "cloze" else 4}
-    if form == "cloze":  # a byte is a token of the tiny models
+    plain["method"] |= {"length": sum(map(int, rows)) if format == "cloze" else 4}
+    if format == "cloze":  # a byte is a token of the tiny models
         words = zip(plain["task"]["verbaliser"], "abcdefgh", strict=False)
         plain["task"] |= {"verbaliser": dict(words)}
     if method == "prompt_tuning":

@@ -14,10 +14,10 @@ UNHURRIED = settings(deadline=None, suppress_health_check=list(HealthCheck), max
 CSV = 'id,first,second,label\n1,"a, b",c,no\n\n2,"d\ne","f ""g""",yes\n'
 
 
-def made(folder, form="pair", options=None, **changes):
+def made(folder, format="pair", options=None, **changes):
     options = {"columns": ["first", "second"], "files": {"train": "train.csv"}, **(options or {})}
     arguments = {"labels": ["no", "yes"], **changes}
-    return TextClassification(name="toy", form=form, data_dir=str(folder), options=options, **arguments)
+    return TextClassification(name="toy", format=format, data_dir=str(folder), options=options, **arguments)
 
 
 def write(folder, text, name="train.csv"):
@@ -113,7 +113,7 @@ def test_faults_name_the_line(tmp_path, text, fault):
         ({"options": {"cluster": "id"}}, r"task\.options\.cluster"),
         ({"options": {"colums": []}}, "colums"),
         ({"labels": ["no"]}, r"task\.labels"),
-        ({"form": "tagging"}, r"task\.form"),
+        ({"format": "tagging"}, r"task\.format"),
     ],
 )
 def test_a_config_that_cannot_work_is_refused(tmp_path, changes, fault):

@@ -19,22 +19,22 @@ WORDS = {"duplicate": "equivalent"}
 ROUTE = {"train": "qqp", "test": "mrpc", "words": WORDS}
 
 
-def part(folder: Path, name: str, labels: list[str], form: str, **changes: Any) -> SentencePair:
+def part(folder: Path, name: str, labels: list[str], format: str, **changes: Any) -> SentencePair:
     folder = folder / name
     folder.mkdir(exist_ok=True)
     for file, split in (("train", "t"), ("val", "v")):
         rows = [{"a": f"{split}{name}{i}", "b": "b", "label": i % 2} for i in range(4)]
         (folder / f"{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     options = {"text_fields": ["a", "b"], "templates": [["{a}", "{b}"]], "label_type": "index"}
-    return SentencePair(name=name, form=form, data_dir=str(folder), labels=labels, options=options, **changes)
+    return SentencePair(name=name, format=format, data_dir=str(folder), labels=labels, options=options, **changes)
 
 
-def transfer(folder: Path, form: str = "text_to_text", options: Any = ROUTE, **changes: Any) -> Transfer:
+def transfer(folder: Path, format: str = "text_to_text", options: Any = ROUTE, **changes: Any) -> Transfer:
     parts = {
-        "qqp": part(folder, "qqp", ["not_duplicate", "duplicate"], form),
-        "mrpc": part(folder, "mrpc", ["not_equivalent", "equivalent"], form, **changes),
+        "qqp": part(folder, "qqp", ["not_duplicate", "duplicate"], format),
+        "mrpc": part(folder, "mrpc", ["not_equivalent", "equivalent"], format, **changes),
     }
-    return Transfer("qqp_to_mrpc", form, parts, options, [BinaryF1(), Accuracy()])
+    return Transfer("qqp_to_mrpc", format, parts, options, [BinaryF1(), Accuracy()])
 
 
 def test_trained_and_chosen_on_one_and_tested_on_the_other(tmp_path: Path) -> None:

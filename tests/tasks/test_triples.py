@@ -58,11 +58,11 @@ def as_rows(entries, file="testdata_with_lex"):
 
 
 def webnlg(folder, **changes):
-    return WebNlg(name="webnlg", data_dir=str(folder), **{"form": "text_to_text", "metrics": [], **changes})
+    return WebNlg(name="webnlg", data_dir=str(folder), **{"format": "text_to_text", "metrics": [], **changes})
 
 
 def dart(folder, **changes):
-    return Dart(name="dart", data_dir=str(folder), **{"form": "text_to_text", "metrics": [], **changes})
+    return Dart(name="dart", data_dir=str(folder), **{"format": "text_to_text", "metrics": [], **changes})
 
 
 def from_hub(monkeypatch, task, rows):

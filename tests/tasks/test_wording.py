@@ -16,9 +16,9 @@ TEMPLATE = ["{premise}", "[P:2]", " {hypothesis}?", "[P:1]", "[MASK]", "."]
 
 @pytest.fixture
 def rte(tmp_path):
-    """rte(form): six rows, Ann 0 to Ann 5; the label is the parity."""
+    """rte(format): six rows, Ann 0 to Ann 5; the label is the parity."""
 
-    def make(form="text_to_text"):
+    def make(format="text_to_text"):
         rows = [
             {"premise": f"Ann {i} ran {{home}}.", "hypothesis": f"Ann {i} ran", "label": ["yes", "no"][i % 2]}
             for i in range(6)
@@ -28,7 +28,7 @@ def rte(tmp_path):
         unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
         (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in unlabelled))
         return SentencePair(
-            name="rte", form=form, data_dir=str(tmp_path), labels=["yes", "no"], metrics=[], options=NLI
+            name="rte", format=format, data_dir=str(tmp_path), labels=["yes", "no"], metrics=[], options=NLI
         )
 
     return make
@@ -39,7 +39,7 @@ def test_a_cloze_has_its_pieces_in_order(rte):
     example = task.examples("train")[1]
     # None is the gap; braces inside a text are text.
     assert task.render(example) == Cloze(("Ann 1 ran {home}.", 2, " Ann 1 ran?", 1, None, "."), 1)
-    assert (task.form, task.name, task.labels, task.inputs) == (
+    assert (task.format, task.name, task.labels, task.inputs) == (
         "cloze",
         "rte",
         ("yes", "no"),
@@ -105,7 +105,7 @@ def test_task_name_and_sentinel(rte, named, sentinel, source, target):
 def test_the_task_name_of_copa(tmp_path):
     row = {"premise": "He fell.", "choice1": "He slipped.", "choice2": "He sang.", "question": "cause", "label": 0}
     (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
-    copa = Copa(name="copa", form="text_to_text", data_dir=str(tmp_path), labels=["choice1", "choice2"], metrics=[])
+    copa = Copa(name="copa", format="text_to_text", data_dir=str(tmp_path), labels=["choice1", "choice2"], metrics=[])
     task = Worded(copa, named=True, sentinel=False)
     source = "copa choice1: He slipped. choice2: He sang. premise: He fell. question: cause"
     assert task.render(task.examples("train")[0]) == TextToText(source, "choice1")

@@ -23,9 +23,9 @@ def write(folder: Path, name: str, *rows: object) -> None:
     (folder / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 
 
-def wsc(folder, form="text_to_text", **changes):
+def wsc(folder, format="text_to_text", **changes):
     changes = {"labels": ["False", "True"], **changes}
-    return Wsc(name="wsc", form=form, data_dir=str(folder), metrics=[], **changes)
+    return Wsc(name="wsc", format=format, data_dir=str(folder), metrics=[], **changes)
 
 
 def test_as_lester_trains_on_it(tmp_path):
@@ -157,9 +157,9 @@ def test_each_form_asks_the_hub_for_its_own_version(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load)
     write(tmp_path, "train.jsonl", PLAIN)
     options = {"hub_configs": {"text_to_text": "wsc.fixed"}}
-    for form in ("text_to_text", "pair"):
-        hub = wsc("", form, source="hub", hub_id="o/n", hub_config="wsc", options=options)
-        assert hub.examples("train") == wsc(tmp_path, form).examples("train")
+    for format in ("text_to_text", "pair"):
+        hub = wsc("", format, source="hub", hub_id="o/n", hub_config="wsc", options=options)
+        assert hub.examples("train") == wsc(tmp_path, format).examples("train")
     assert asked == ["wsc.fixed", "wsc"]
     assert SPANS_DEVIATION not in wsc("", source="hub", hub_id="o/n").deviations
 
@@ -192,8 +192,8 @@ def test_a_row_is_read_or_refused_with_its_place(tmp_path_factory, row):
     folder.mkdir(exist_ok=True)
     for split in ("train", "test"):
         write(folder, f"{split}.jsonl", row)
-        for form, template in (("text_to_text", 0), ("pair", 0), ("pair", 1)):
-            task = wsc(folder, form, options={"template_id": template})
+        for format, template in (("text_to_text", 0), ("pair", 0), ("pair", 1)):
+            task = wsc(folder, format, options={"template_id": template})
             try:
                 examples = task.examples(split)
             except DataError as error:

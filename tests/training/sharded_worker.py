@@ -43,7 +43,7 @@ UNEVEN = {"count": 7, "batch_size": 3}  # the last step of an epoch has one exam
 FACTORED = {"name": "adafactor", "factored": "always", "weight_decay": 1e-3, "parameter_scaling": True}
 
 CASES: dict[str, dict[str, Any]] = {
-    "encoder": {"model": BERT, "form": "pair", **UNEVEN},
+    "encoder": {"model": BERT, "format": "pair", **UNEVEN},
     "decoder": {"model": GPT2, **UNEVEN},
     "the best of them": {"model": GPT2, "keep_best": True, "rate": 0.05, "evaluate_every": 1, **UNEVEN},
     "encoder_decoder": {"model": T5, **UNEVEN},
@@ -51,41 +51,41 @@ CASES: dict[str, dict[str, Any]] = {
     "example sums, no clipping": {"model": GPT2, "example_sum": True, "clip_norm": None, **UNEVEN},
     "tight clipping": {"model": GPT2, "clip_norm": 0.01, **UNEVEN},
     "dropout": {"model": GPT2, "dropout": 0.2, **UNEVEN},
-    "choices": {"model": BERT, "form": "choice", **UNEVEN},
-    "tagging": {"model": "tiny-roberta", "form": "tagging", **UNEVEN},
+    "choices": {"model": BERT, "format": "choice", **UNEVEN},
+    "tagging": {"model": "tiny-roberta", "format": "tagging", **UNEVEN},
     "bart": {"model": "tiny-bart", **UNEVEN},
     "llama": {"model": "tiny-llama", **UNEVEN},
-    "deberta": {"model": "tiny-deberta", "form": "pair", "dtype": "float32", **UNEVEN},
-    "deberta v2": {"model": "tiny-deberta-v2", "form": "pair", **UNEVEN},
-    "glm": {"model": "tiny-glm", "form": "pair", **UNEVEN},
+    "deberta": {"model": "tiny-deberta", "format": "pair", "dtype": "float32", **UNEVEN},
+    "deberta v2": {"model": "tiny-deberta-v2", "format": "pair", **UNEVEN},
+    "glm": {"model": "tiny-glm", "format": "pair", **UNEVEN},
     "adafactor": {"model": T5, **FACTORED, **UNEVEN},
-    "adafactor, head": {"model": BERT, "form": "pair", **FACTORED, "factored": "auto", **UNEVEN},
+    "adafactor, head": {"model": BERT, "format": "pair", **FACTORED, "factored": "auto", **UNEVEN},
     "top block": {"model": GPT2, "method": lambda: tuning("top"), **UNEVEN},
-    "biases": {"model": BERT, "form": "pair", "method": lambda: tuning("biases"), **UNEVEN},
+    "biases": {"model": BERT, "format": "pair", "method": lambda: tuning("biases"), **UNEVEN},
     "lora": {"model": GPT2, "method": lambda: tuning("lora", **LORA), **UNEVEN},
     "ia3": {"model": T5, "method": lambda: tuning("ia3", targets=()), **UNEVEN},
     "prompt": {"model": T5, "method": METHODS["prompt_tuning"], **UNEVEN},
     "prefix": {"model": GPT2, "method": METHODS["prefix_mlp"], **UNEVEN},
-    "deep prompt": {"model": BERT, "form": "pair", "method": METHODS["p_tuning_v2_dropout"], **UNEVEN},
+    "deep prompt": {"model": BERT, "format": "pair", "method": METHODS["p_tuning_v2_dropout"], **UNEVEN},
     "adapter": {"model": T5, "method": lambda: AdapterTuning(4), **UNEVEN},
     "bfloat16": {"model": T5, "method": METHODS["prompt_tuning"], "dtype": "bfloat16", **UNEVEN},
     "packed": {"model": T5, "packing": True, **UNEVEN},
-    "packed encoder": {"model": BERT, "form": "pair", "packing": True, **UNEVEN},
+    "packed encoder": {"model": BERT, "format": "pair", "packing": True, **UNEVEN},
     "packed decoder": {"model": GPT2, "packing": True, **UNEVEN},
     "gradient checkpointing": {"model": GPT2, "checkpointing": True, "dropout": 0.1, **UNEVEN},
     "gradient checkpointing, T5": {"model": T5, "checkpointing": True, "microbatches": 2, **UNEVEN},
 }
 RESUMED: dict[str, dict[str, Any]] = {
-    "resumed": {"model": BERT, "form": "pair", "evaluate_every": 2, **UNEVEN},
+    "resumed": {"model": BERT, "format": "pair", "evaluate_every": 2, **UNEVEN},
     "resumed, adafactor": {"model": T5, **FACTORED, "evaluate_every": 2, **UNEVEN},
 }
 
 
 def made(case: dict[str, Any], ranks: Ranks | None) -> Any:
     """The case's trial: of these processes together, or of this one."""
-    options = {"rate": 1e-3, "steps": 5, "form": "text_to_text", "method": FineTuning, "keep_best": False, **case}
+    options = {"rate": 1e-3, "steps": 5, "format": "text_to_text", "method": FineTuning, "keep_best": False, **case}
     packing, checkpointing = options.pop("packing", "auto"), options.pop("checkpointing", False)
-    run = make_fit(options.pop("model"), options.pop("method")(), options.pop("form"), ranks=ranks, **options)
+    run = make_fit(options.pop("model"), options.pop("method")(), options.pop("format"), ranks=ranks, **options)
     run.adapter.backbone.packing = packing
     if checkpointing:
         run.adapter.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -156,11 +156,11 @@ def test_the_choices_of_an_example_stay_side_by_side() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "form"), [("tiny-t5", "text_to_text"), ("tiny-gpt2", "text_to_text"), ("tiny-bert", "tagging")]
+    ("model", "format"), [("tiny-t5", "text_to_text"), ("tiny-gpt2", "text_to_text"), ("tiny-bert", "tagging")]
 )
-def test_counts_of_labels_and_tokens_are_those_of_the_examples(model: str, form: str) -> None:
-    backbone, task = load(model), ToyTask(form)
-    encoded = [adapt(backbone, form, LENGTHS).encode(task.render(e), True) for e in toy_examples(form, 6)]
+def test_counts_of_labels_and_tokens_are_those_of_the_examples(model: str, format: str) -> None:
+    backbone, task = load(model), ToyTask(format)
+    encoded = [adapt(backbone, format, LENGTHS).encode(task.render(e), True) for e in toy_examples(format, 6)]
     (batch,) = cut([encoded], [DataOrder(6, 6, 1)], 0, 1)
     chosen = [encoded[i][0] for i in DataOrder(6, 6, 1).indices(0)]
     labels = [item.target_ids or [label for label in item.token_labels if label != -100] for item in chosen]

@@ -96,10 +96,10 @@ def trained_naively(run: Fit, loss_of: Callable[..., Tensor]) -> tuple[dict[str,
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize(("model", "form", "loss_of"), CASES)
-def test_training_equals_a_naive_loop_with_torch(model: str, form: str, loss_of: Callable[..., Tensor]) -> None:
+@pytest.mark.parametrize(("model", "format", "loss_of"), CASES)
+def test_training_equals_a_naive_loop_with_torch(model: str, format: str, loss_of: Callable[..., Tensor]) -> None:
     run = make_fit(
-        model, "fine_tuning", form, steps=4, rate=1e-2, clip_norm=0.5, weight_decay=0.1, count=8, batch_size=4
+        model, "fine_tuning", format, steps=4, rate=1e-2, clip_norm=0.5, weight_decay=0.1, count=8, batch_size=4
     )
     expected, losses = trained_naively(run, loss_of)
     before, progress = copies(run.tensors), Progress()
@@ -115,9 +115,9 @@ def test_training_equals_a_naive_loop_with_torch(model: str, form: str, loss_of:
     assert progress.losses == pytest.approx(losses, rel=1e-6)
 
 
-@pytest.mark.parametrize(("model", "form", "loss_of"), CASES)
-def test_every_weight_gets_a_gradient(model: str, form: str, loss_of: Callable[..., Tensor]) -> None:
-    run = make_fit(model, "fine_tuning", form, rate=1e-2)
+@pytest.mark.parametrize(("model", "format", "loss_of"), CASES)
+def test_every_weight_gets_a_gradient(model: str, format: str, loss_of: Callable[..., Tensor]) -> None:
+    run = make_fit(model, "fine_tuning", format, rate=1e-2)
     given: dict[str, float] = {}
     inner = run.optimiser.step
 

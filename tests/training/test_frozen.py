@@ -48,11 +48,11 @@ def projections(model: nn.Module) -> dict[str, nn.Module]:
 
 
 @pytest.mark.parametrize("packing", [True, False])
-@pytest.mark.parametrize(("model", "method", "form"), KINDS)
+@pytest.mark.parametrize(("model", "method", "format"), KINDS)
 def test_no_gradient_of_a_weight_and_no_input_of_a_matrix_is_kept(
-    model: str, method: str, form: str, packing: bool
+    model: str, method: str, format: str, packing: bool
 ) -> None:
-    run = make_fit(model, method, form, count=6, batch_size=6)
+    run = make_fit(model, method, format, count=6, batch_size=6)
     run.adapter.backbone.packing = packing
     inner = run.adapter.backbone.model
     inputs: dict[str, Tensor] = {}  # alive until the end, or their memory would be another tensor's
@@ -81,10 +81,10 @@ def saved_by(run: Fit) -> int:
     return sum(size for pointer, size in saved.items() if pointer not in weights)
 
 
-@pytest.mark.parametrize(("model", "method", "form"), KINDS)
-def test_packed_sequences_keep_less_for_the_backward_pass(model: str, method: str, form: str) -> None:
+@pytest.mark.parametrize(("model", "method", "format"), KINDS)
+def test_packed_sequences_keep_less_for_the_backward_pass(model: str, method: str, format: str) -> None:
     """Toy examples are of very different lengths, so that most of a padded batch is padding."""
-    run = make_fit(model, method, form, count=8, batch_size=8)
+    run = make_fit(model, method, format, count=8, batch_size=8)
     run.adapter.backbone.packing = False
     padded = saved_by(run)
     run.adapter.backbone.packing = True
@@ -126,9 +126,9 @@ def test_what_makes_a_prefix_runs_once_a_step(microbatches: int, monkeypatch: py
     assert all(tensor.grad.abs().max() > 0 for tensor in run.tensors.values())
 
 
-@pytest.mark.parametrize(("model", "method", "form"), KINDS)
-def test_weights_stored_in_bfloat16_leave_everything_trained_in_float32(model: str, method: str, form: str) -> None:
-    run = make_fit(model, method, form, count=4, batch_size=4)
+@pytest.mark.parametrize(("model", "method", "format"), KINDS)
+def test_weights_stored_in_bfloat16_leave_everything_trained_in_float32(model: str, method: str, format: str) -> None:
+    run = make_fit(model, method, format, count=4, batch_size=4)
     bone = load(model, "bfloat16")
     assert {parameter.dtype for parameter in bone.whole.parameters()} == {torch.bfloat16}
     bone.packing = True

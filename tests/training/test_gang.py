@@ -30,7 +30,7 @@ class Kind:
     """Unlike trials over one model."""
 
     model: str
-    form: str
+    format: str
     methods: Sequence[Any]
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -46,7 +46,11 @@ class Kind:
         options = {"seed": 3 + number, "rate": (0.02, 0.2, 0.05, 0.1)[number], "dtype": dtype}
         method = self.methods[number]()
         return make_fit(
-            self.model, method, self.form, backbone=backbone, **{**options, **unlike[number], **self.options, **changes}
+            self.model,
+            method,
+            self.format,
+            backbone=backbone,
+            **{**options, **unlike[number], **self.options, **changes},
         )
 
 
@@ -100,9 +104,9 @@ def alone(kind: Kind, number: int, backbone: Backbone, folder: Path) -> tuple[Fi
     return run, fit(run, own(folder, number), watcher), watcher
 
 
-def negligible(name: str, form: str) -> bool:
+def negligible(name: str, format: str) -> bool:
     """All choices of an example share the head's bias: its gradient is rounding, which Adam makes a step of."""
-    return form == "choice" and name == "method.head.bias"
+    return format == "choice" and name == "method.head.bias"
 
 
 def the_same(
@@ -120,7 +124,7 @@ def the_same(
     assert progress.best is not None and expected.best is not None
     assert progress.best["step"] == expected.best["step"]
     for name, tensor in run.tensors.items():
-        if not negligible(name, kind.form):
+        if not negligible(name, kind.format):
             close(tensor, other.tensors[name], 10 * tolerance)
 
 
@@ -129,7 +133,7 @@ def the_same(
 def test_every_member_ends_as_it_does_alone(tmp_path: Path, case: str, dropout: float | None) -> None:
     kind, backbone = KINDS[case], load(KINDS[case].model, dropout=dropout)
     options = {"dropout": dropout}
-    kind = Kind(kind.model, kind.form, kind.methods, {**kind.options, **options})
+    kind = Kind(kind.model, kind.format, kind.methods, {**kind.options, **options})
     solo = [alone(kind, number, backbone, tmp_path / "alone") for number in range(4)]
     members = [Member(kind.member(number, backbone), own(tmp_path / "gang", number), Recorder()) for number in range(4)]
     left: list[Member] = []
@@ -140,7 +144,7 @@ def test_every_member_ends_as_it_does_alone(tmp_path: Path, case: str, dropout: 
         the_same(kind, (member.run, member.progress, member.watcher), expected, 1e-10)
     starts = [kind.member(number, backbone).tensors for number in range(4)]
     assert all(
-        not torch.equal(t, members[0].run.tensors[n]) for n, t in starts[0].items() if not negligible(n, kind.form)
+        not torch.equal(t, members[0].run.tensors[n]) for n, t in starts[0].items() if not negligible(n, kind.format)
     )
 
 
@@ -150,7 +154,7 @@ def test_passes_side_by_side_make_the_same_gang(tmp_path: Path, case: str, packi
     """Twice: what threads do when must not show in a single bit. Those alone are computed in one thread."""
     backbone = load(KINDS[case].model, dropout=0.1)
     backbone.packing = packing
-    kind = Kind(KINDS[case].model, KINDS[case].form, KINDS[case].methods, {**KINDS[case].options, "dropout": 0.1})
+    kind = Kind(KINDS[case].model, KINDS[case].format, KINDS[case].methods, {**KINDS[case].options, "dropout": 0.1})
     torch.set_num_threads(1)
     solo = [alone(kind, number, backbone, tmp_path / "alone") for number in range(4)]
     torch.set_num_threads(2)
@@ -196,7 +200,7 @@ def test_a_trial_alone_uses_both_threads(tmp_path: Path, case: str, two_threads:
 def test_packed_sequences_make_the_same_gang(tmp_path: Path, case: str) -> None:
     """With dropout on: its masks are found by row and position, wherever a token lies."""
     backbone = load(KINDS[case].model, dropout=0.1)
-    kind = Kind(KINDS[case].model, KINDS[case].form, KINDS[case].methods, {**KINDS[case].options, "dropout": 0.1})
+    kind = Kind(KINDS[case].model, KINDS[case].format, KINDS[case].methods, {**KINDS[case].options, "dropout": 0.1})
     backbone.packing = False
     solo = [alone(kind, number, backbone, tmp_path / "alone") for number in range(4)]
     backbone.packing = True
@@ -210,7 +214,7 @@ def test_packed_sequences_make_the_same_gang(tmp_path: Path, case: str) -> None:
 def test_a_step_from_one_state_differs_by_the_order_of_sums(case: str) -> None:
     """1e-12 of the largest number: a trajectory may grow it, a step must not."""
     kind, backbone = KINDS[case], load(KINDS[case].model, dropout=0.1)
-    kind = Kind(kind.model, kind.form, kind.methods, {**kind.options, "dropout": 0.1})
+    kind = Kind(kind.model, kind.format, kind.methods, {**kind.options, "dropout": 0.1})
     together = [kind.member(number, backbone) for number in range(4)]
     apart = [kind.member(number, backbone) for number in range(4)]
     progresses, others = [Progress() for _ in together], [Progress() for _ in apart]
@@ -224,7 +228,7 @@ def test_a_step_from_one_state_differs_by_the_order_of_sums(case: str) -> None:
             assert progress.losses[-1] == pytest.approx(theirs.losses[-1], rel=1e-12)
             assert progress.step == theirs.step == step + 1
             for name, tensor in run.tensors.items():
-                if not negligible(name, kind.form):
+                if not negligible(name, kind.format):
                     close(tensor, other.tensors[name], 1e-12)
 
 
@@ -334,7 +338,7 @@ def test_a_member_whose_evaluation_fails_leaves(tmp_path: Path, error: Exception
 @pytest.mark.parametrize("case", FIRST)
 def test_members_may_join_late(tmp_path: Path, case: str, dropout: float | None) -> None:
     kind, backbone = KINDS[case], load(KINDS[case].model, dropout=dropout)
-    kind = Kind(kind.model, kind.form, kind.methods, {**kind.options, "dropout": dropout})
+    kind = Kind(kind.model, kind.format, kind.methods, {**kind.options, "dropout": dropout})
     solo = [alone(kind, number, backbone, tmp_path / "alone") for number in range(4)]
     members = [Member(kind.member(number, backbone), own(tmp_path / "gang", number), Recorder()) for number in range(4)]
     waiting, sizes = list(members), []
@@ -354,7 +358,7 @@ def test_members_may_join_late(tmp_path: Path, case: str, dropout: float | None)
 @pytest.mark.parametrize("case", FIRST)
 def test_a_gang_that_ended_early_continues_in_other_company(tmp_path: Path, case: str, how: str) -> None:
     kind, backbone = KINDS[case], load(KINDS[case].model, dropout=0.1)
-    kind = Kind(kind.model, kind.form, kind.methods, {**kind.options, "dropout": 0.1})
+    kind = Kind(kind.model, kind.format, kind.methods, {**kind.options, "dropout": 0.1})
     solo = [alone(kind, number, backbone, tmp_path / "alone") for number in range(4)]
 
     def watcher(number: int) -> Recorder:

@@ -52,31 +52,31 @@ def naive_gradients(run: Fit) -> tuple[dict[str, Tensor], float]:
     return dict(zip(names, grads, strict=True)), float(total.detach() / weight)
 
 
-def negligible(name: str, form: str) -> bool:
+def negligible(name: str, format: str) -> bool:
     """All choices of an example share the head's bias: the softmax over them does not see it."""
-    return form == "choice" and name == "method.head.bias"
+    return format == "choice" and name == "method.head.bias"
 
 
 @pytest.mark.parametrize("example_sum", [False, True], ids=["token_mean", "example_sum"])
-@pytest.mark.parametrize(("model", "method", "form"), KINDS)
-def test_cutting_a_step_does_not_change_its_gradient(model: str, method: str, form: str, example_sum: bool) -> None:
+@pytest.mark.parametrize(("model", "method", "format"), KINDS)
+def test_cutting_a_step_does_not_change_its_gradient(model: str, method: str, format: str, example_sum: bool) -> None:
     options = {"count": 9, "batch_size": 7, "example_sum": example_sum}
-    expected, loss = naive_gradients(make_fit(model, method, form, **options))
+    expected, loss = naive_gradients(make_fit(model, method, format, **options))
     for microbatches in (1, 2, 5, 30):
-        found, losses = step_gradients(make_fit(model, method, form, microbatches=microbatches, **options))
+        found, losses = step_gradients(make_fit(model, method, format, microbatches=microbatches, **options))
         assert found.keys() == expected.keys()
         for name, grad in found.items():
-            if negligible(name, form):
+            if negligible(name, format):
                 assert float(grad.abs().max()) < 1e-15
             else:
                 close(grad, expected[name], 1e-12)
         assert float(losses) == pytest.approx(loss, rel=1e-6)
 
 
-@pytest.mark.parametrize(("model", "method", "form"), [KINDS[0], KINDS[1], KINDS[3]])
-def test_the_two_reductions_differ_by_the_labels_an_example_has(model: str, method: str, form: str) -> None:
-    token, _ = step_gradients(make_fit(model, method, form, count=6, batch_size=6))
-    run = make_fit(model, method, form, count=6, batch_size=6, example_sum=True)
+@pytest.mark.parametrize(("model", "method", "format"), [KINDS[0], KINDS[1], KINDS[3]])
+def test_the_two_reductions_differ_by_the_labels_an_example_has(model: str, method: str, format: str) -> None:
+    token, _ = step_gradients(make_fit(model, method, format, count=6, batch_size=6))
+    run = make_fit(model, method, format, count=6, batch_size=6, example_sum=True)
     example, _ = step_gradients(run)
     labels = sum(int(batch.label_counts().sum()) for batch in run.batches(0))
     assert labels > 6
@@ -113,9 +113,9 @@ def padded_further(batch: Batch, by: int) -> Batch:
     return replace(batch, **wider, target_ids=target)
 
 
-@pytest.mark.parametrize(("model", "method", "form"), KINDS)
-def test_a_row_padded_further_has_the_same_loss(model: str, method: str, form: str) -> None:
-    run = make_fit(model, method, form, count=5, batch_size=5)
+@pytest.mark.parametrize(("model", "method", "format"), KINDS)
+def test_a_row_padded_further_has_the_same_loss(model: str, method: str, format: str) -> None:
+    run = make_fit(model, method, format, count=5, batch_size=5)
     (batch,) = run.batches(0)
     injection = run.method.injection(training=False)
     losses = [run.adapter.losses(b, injection) for b in (batch, padded_further(batch, 1), padded_further(batch, 13))]

@@ -99,7 +99,7 @@ def packing(kind: Kind, dropout: float | None = None) -> tuple[Kind, Any]:
     """The kind with a backbone that packs whatever it can."""
     backbone = load(kind.model, dropout=dropout)
     backbone.packing = True
-    return Kind(kind.model, kind.form, kind.methods, {**kind.options, "dropout": dropout}), backbone
+    return Kind(kind.model, kind.format, kind.methods, {**kind.options, "dropout": dropout}), backbone
 
 
 def stepped(company: Company, other: Company, kind: Kind, backbone: Any, steps: int, members: Sequence[int]) -> None:
@@ -114,7 +114,7 @@ def stepped(company: Company, other: Company, kind: Kind, backbone: Any, steps: 
             assert progress.losses[-1] == pytest.approx(wanted.losses[-1], rel=1e-9)
             assert (progress.tokens, progress.padded_tokens) == (wanted.tokens, wanted.padded_tokens)
             for name, tensor in run.tensors.items():
-                if not negligible(name, kind.form):
+                if not negligible(name, kind.format):
                     close(tensor, reference.tensors[name], 1e-6)
             run.load(copies(reference.snapshot()))
 
@@ -288,7 +288,7 @@ def test_what_fillers_are(case: str) -> None:
         if full.target_ids is not None:
             assert int((full.target_ids != IGNORE).sum()) in numbers(60)
             assert bool((full.target_ids != IGNORE).any(1).all())
-        elif kind.form == "text_to_text" and full.token_labels is not None:
+        elif kind.format == "text_to_text" and full.token_labels is not None:
             said = full.token_labels != IGNORE
             assert int(said.sum()) in numbers(60)
             assert bool((said.sum(1) < lengths).all()), "there is a source before what is said"

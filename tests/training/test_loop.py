@@ -140,15 +140,15 @@ FROZEN = [
 ]
 
 
-@pytest.mark.parametrize(("model", "method", "form"), FROZEN)
-def test_the_backbone_of_a_frozen_method_stays_bit_equal(tmp_path: Path, model: str, method: str, form: str) -> None:
-    run = make_fit(model, method, form, steps=4, dropout=0.1, dtype="float32")
+@pytest.mark.parametrize(("model", "method", "format"), FROZEN)
+def test_the_backbone_of_a_frozen_method_stays_bit_equal(tmp_path: Path, model: str, method: str, format: str) -> None:
+    run = make_fit(model, method, format, steps=4, dropout=0.1, dtype="float32")
     before, start = copies(run.adapter.backbone.model.state_dict()), copies(run.tensors)
     fit(run, Checkpoints(tmp_path), Recorder())
     same_bits(copies(run.adapter.backbone.model.state_dict()), before)
     assert all(parameter.grad is None for parameter in run.adapter.backbone.model.parameters())
     # The last step is the best for models whose loss is the value: there the trained tensors moved.
-    assert form == "pair" or any(not torch.equal(start[name], tensor) for name, tensor in run.tensors.items())
+    assert format == "pair" or any(not torch.equal(start[name], tensor) for name, tensor in run.tensors.items())
 
 
 def poison(run: Fit, step: int, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def enlarge(run: Fit, by: float) -> None:
 
 ADAFACTOR = {"name": "adafactor"}
 CASES: list[tuple[str, Callable[[], Any], str, float, float, float, dict[str, Any]]] = [
-    # model, method, form, weights times, rate, loss at the end over the first
+    # model, method, format, weights times, rate, loss at the end over the first
     ("tiny-t5", lambda: PromptTuning(20, "uniform"), "text_to_text", 1.5, 0.1, 0.5, {}),
     ("tiny-t5", lambda: PromptTuning(20, "uniform"), "text_to_text", 1.5, 0.3, 0.6, ADAFACTOR),
     ("tiny-t5", lambda: prefix_tuning(10, hidden=32), "text_to_text", 1.5, 0.02, 0.2, {}),
@@ -41,13 +41,13 @@ CASES: list[tuple[str, Callable[[], Any], str, float, float, float, dict[str, An
 ]
 
 
-@pytest.mark.parametrize(("model", "method", "form", "times", "rate", "ratio", "optimiser"), CASES)
+@pytest.mark.parametrize(("model", "method", "format", "times", "rate", "ratio", "optimiser"), CASES)
 def test_four_examples_are_learned(
-    monkeypatch: pytest.MonkeyPatch, model: str, method: Callable[[], Any], form: str, times: float, rate: float,
+    monkeypatch: pytest.MonkeyPatch, model: str, method: Callable[[], Any], format: str, times: float, rate: float,
     ratio: float, optimiser: dict[str, Any],
 ) -> None:  # fmt: skip
     monkeypatch.setitem(METHODS, "tried", method)
-    run, progress = make_fit(model, "tried", form, count=4, batch_size=4, dtype="float32"), Progress()
+    run, progress = make_fit(model, "tried", format, count=4, batch_size=4, dtype="float32"), Progress()
     enlarge(run, times)
     prompt = {name: tensor for name, tensor in run.tensors.items() if "head." not in name}
     run.optimiser = make_optimiser(prompt, optimiser_config(**optimiser))

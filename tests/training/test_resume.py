@@ -22,9 +22,9 @@ ADAFACTOR = {"name": "adafactor", "weight_decay": 1e-3, "factored": "always"}
 CASES: dict[str, dict[str, Any]] = {
     "prompt tuning, T5, adafactor": {"model": "tiny-t5", "method": "prompt_tuning", "rate": 0.3, **ADAFACTOR},
     "prefix tuning, GPT-2, adamw": {"model": "tiny-gpt2", "method": "prefix_mlp_dropout", "microbatches": 2},
-    "P-Tuning v2, BERT, adamw": {"model": "tiny-bert", "method": "p_tuning_v2_dropout", "form": "pair"},
+    "P-Tuning v2, BERT, adamw": {"model": "tiny-bert", "method": "p_tuning_v2_dropout", "format": "pair"},
     "P-Tuning v2, BERT tagging, adafactor": {
-        "model": "tiny-bert", "method": "p_tuning_v2_dropout", "form": "tagging", **ADAFACTOR,
+        "model": "tiny-bert", "method": "p_tuning_v2_dropout", "format": "tagging", **ADAFACTOR,
     },
     "fine-tuning, GPT-2, adamw": {"model": "tiny-gpt2", "method": "fine_tuning", "rate": 1e-3, "weight_decay": 0.1},
     "fine-tuning, T5, adafactor": {"model": "tiny-t5", "method": "fine_tuning", "rate": 1e-3, **ADAFACTOR},

@@ -238,11 +238,11 @@ def test_every_form_comes_out_of_the_cache_equal(
 
     plain = quick(f"model={model}", f"task={task}", "method=fine_tuning", f"paths.cache_root={tmp_path}")
     built = build_task(plain)
-    backbone, _ = load_backbone(plain["model"], plain["trainer"], torch.device("cpu"), built.form)
-    adapter = adapt(backbone, built.form, plain["task"])
+    backbone, _ = load_backbone(plain["model"], plain["trainer"], torch.device("cpu"), built.format)
+    adapter = adapt(backbone, built.format, plain["task"])
     rendered = [built.render(example) for example in built.examples("train")]
     plainly = [adapter.encode(one, training) for one in rendered]
-    tokens = cache_of(plain, built.form, backbone)
+    tokens = cache_of(plain, built.format, backbone)
     assert tokens is not None
     for _ in range(2):
         assert same(tokens.encoded(rendered, training, adapter.encode), plainly)

@@ -43,28 +43,30 @@ KINDS = [
 ]
 
 
-def built(model: str, method: str, form: str, seeds: Sequence[int], dtype: str = "float32") -> dict[str, torch.Tensor]:
+def built(
+    model: str, method: str, format: str, seeds: Sequence[int], dtype: str = "float32"
+) -> dict[str, torch.Tensor]:
     made = METHODS[method]()
-    build_tensors(made, load(model, dtype), ToyTask(form), seeds)
+    build_tensors(made, load(model, dtype), ToyTask(format), seeds)
     assert all(tensor.is_leaf and tensor.requires_grad for tensor in made.parameters.values())
     return {name: tensor.detach() for name, tensor in made.parameters.items()}
 
 
-@pytest.mark.parametrize(("model", "method", "form"), KINDS)
-def test_starting_values_are_the_seeds_alone(model: str, method: str, form: str) -> None:
-    first, other = built(model, method, form, [1]), built(model, method, form, [2])
+@pytest.mark.parametrize(("model", "method", "format"), KINDS)
+def test_starting_values_are_the_seeds_alone(model: str, method: str, format: str) -> None:
+    first, other = built(model, method, format, [1]), built(model, method, format, [2])
     torch.manual_seed(5)
-    same_bits(built(model, method, form, [1]), first)
+    same_bits(built(model, method, format, [1]), first)
     random = [name for name in first if name != "head.bias"]
     assert random and all(not torch.equal(first[name], other[name]) for name in random)
-    together = built(model, method, form, [2, 7, 1])
+    together = built(model, method, format, [2, 7, 1])
     same_bits({name: tensor[2:] for name, tensor in together.items()}, first)
     same_bits({name: tensor[:1] for name, tensor in together.items()}, other)
 
 
-@pytest.mark.parametrize(("form", "outputs"), [("pair", 3), ("tagging", 3), ("choice", 1)])
-def test_a_head_has_an_output_a_label_and_one_for_choices(form: str, outputs: int) -> None:
-    assert built("tiny-bert", "p_tuning_v2", form, [1])["head.weight"].shape == (1, outputs, 32)
+@pytest.mark.parametrize(("format", "outputs"), [("pair", 3), ("tagging", 3), ("choice", 1)])
+def test_a_head_has_an_output_a_label_and_one_for_choices(format: str, outputs: int) -> None:
+    assert built("tiny-bert", "p_tuning_v2", format, [1])["head.weight"].shape == (1, outputs, 32)
     assert "head.weight" not in built("tiny-gpt2", "prefix_mlp", "text_to_text", [1])
 
 
@@ -72,17 +74,17 @@ def test_a_head_has_an_output_a_label_and_one_for_choices(form: str, outputs: in
     ("dtype", "expected"), [("bfloat16", torch.float32), ("float32", torch.float32), ("float64", torch.float64)]
 )
 def test_prompts_are_at_least_float32(dtype: str, expected: torch.dtype) -> None:
-    for model, method, form in KINDS[:3]:
-        tensors = built(model, method, form, [1], dtype)
+    for model, method, format in KINDS[:3]:
+        tensors = built(model, method, format, [1], dtype)
         assert {tensor.dtype for tensor in tensors.values()} == {expected}
         assert load(model, dtype).dtype == getattr(torch, dtype)
 
 
-@pytest.mark.parametrize(("model", "method", "form"), KINDS[:4])
-def test_training_over_a_bfloat16_backbone_is_near_float32(model: str, method: str, form: str) -> None:
+@pytest.mark.parametrize(("model", "method", "format"), KINDS[:4])
+def test_training_over_a_bfloat16_backbone_is_near_float32(model: str, method: str, format: str) -> None:
     losses = {}
     for dtype in ("float32", "bfloat16"):
-        run, progress = make_fit(model, method, form, dtype=dtype, steps=5, rate=0.02), Progress()
+        run, progress = make_fit(model, method, format, dtype=dtype, steps=5, rate=0.02), Progress()
         for _ in range(run.steps):
             train_step(run, progress)
         assert {tensor.dtype for tensor in run.snapshot().values()} == {torch.float32}
@@ -115,7 +117,7 @@ class Log:
 
 
 def prepared(
-    model: str, method: str, form: str, metric: Any, selection: str, rate: float = 0.01, **trainer: Any
+    model: str, method: str, format: str, metric: Any, selection: str, rate: float = 0.01, **trainer: Any
 ) -> Trial:
     settings = TrainerConfig(
         optimiser=OptimiserConfig(learning_rate=rate),
@@ -127,8 +129,8 @@ def prepared(
     decoding = {**DECODING, "batch_size": 2}
     task_config = {**LENGTHS, "decoding": decoding, "report_split": "test"}
     plain = {"seed": 4, "model": facts(model), "trainer": asdict(settings), "task": task_config, "method": {}}
-    examples = {split: toy_examples(form, count, seed) for seed, (split, count) in enumerate(SPLITS.items())}
-    return Trial.prepare(plain, ToyTask(form, metrics=(metric,)), examples, selection, CPU, METHODS[method]())
+    examples = {split: toy_examples(format, count, seed) for seed, (split, count) in enumerate(SPLITS.items())}
+    return Trial.prepare(plain, ToyTask(format, metrics=(metric,)), examples, selection, CPU, METHODS[method]())
 
 
 SPLITS = {"train": 7, "validation": 5, "test": 4}
@@ -140,11 +142,11 @@ WHOLE = [
 ]
 
 
-@pytest.mark.parametrize(("model", "method", "form", "metric", "selection"), WHOLE)
+@pytest.mark.parametrize(("model", "method", "format", "metric", "selection"), WHOLE)
 def test_a_whole_trial_fills_its_record(
-    tmp_path: Path, model: str, method: str, form: str, metric: Any, selection: str
+    tmp_path: Path, model: str, method: str, format: str, metric: Any, selection: str
 ) -> None:
-    trial = prepared(model, method, form, metric, selection)
+    trial = prepared(model, method, format, metric, selection)
     record, log = Record("k", "done", {}, 4), Log()
     with Console("toy", trial.steps, log) as console:
         trial.train(record, Checkpoints(tmp_path / "checkpoint"), console)
@@ -169,7 +171,7 @@ def test_a_whole_trial_fills_its_record(
     assert [row["id"] for row in said] == [example.id for example in trial.examples["test"]]
 
     # What was exported gives the same predictions, and the loss by which it was chosen, in a fresh model.
-    fresh = prepared(model, method, form, metric, selection)
+    fresh = prepared(model, method, format, metric, selection)
     fresh.method.restore(load_file(tmp_path / "prompt.safetensors"))
     injection = fresh.method.injection(training=False)
     again = predict(fresh.adapter, fresh.task, fresh.examples["test"], injection, DECODING, 4, lambda count: None)

@@ -1,4 +1,4 @@
-"""Tiny models, toy examples of every form, and a `Fit` made of them: what `trial.py` wires, without a config."""
+"""Tiny models, toy examples of every format, and a `Fit` made of them: what `trial.py` wires, without a config."""
 
 import random
 import string
@@ -71,7 +71,7 @@ def load(model: str, dtype: str = "float64", dropout: float | None = None) -> Ba
 class ToyTask:
     """A task whose examples carry their own rendering; class ids and strings are their own predictions."""
 
-    form: str
+    format: str
     labels: tuple[str, ...] = ("no", "yes", "maybe")
     metrics: tuple[Any, ...] = ()
 
@@ -79,31 +79,31 @@ class ToyTask:
         return example.fields["rendered"]
 
     def parse(self, output: Any, example: Example) -> Any:
-        if self.form == "ranking":
+        if self.format == "ranking":
             return max(range(len(output)), key=output.__getitem__)
-        return [self.labels[tag] for tag in output] if self.form == "tagging" else output
+        return [self.labels[tag] for tag in output] if self.format == "tagging" else output
 
 
 def _text(draw: random.Random, low: int, high: int) -> str:
     return "".join(draw.choices(string.ascii_lowercase, k=draw.randint(low, high)))
 
 
-def toy_example(form: str, index: int, seed: int = 0) -> Example:
-    """Example `index` of a form: random letters, of very different lengths."""
+def toy_example(format: str, index: int, seed: int = 0) -> Example:
+    """Example `index` of a format: random letters, of very different lengths."""
     draw = random.Random(seed * 1000 + index)
     rendered: Rendered
     references: tuple[Any, ...]
-    if form == "text_to_text":
+    if format == "text_to_text":
         rendered = TextToText(_text(draw, 3, 25), _text(draw, 1, 6))
         references = (rendered.target,)
-    elif form == "pair":
+    elif format == "pair":
         rendered = Pair(_text(draw, 3, 20), _text(draw, 1, 9), index % 3)
         references = (rendered.label,)
-    elif form == "choice":
+    elif format == "choice":
         first = _text(draw, 3, 20)
         rendered = Choice(tuple((first, _text(draw, 1, 9)) for _ in range(2)), index % 2)
         references = (rendered.label,)
-    elif form == "ranking":
+    elif format == "ranking":
         first, count = _text(draw, 3, 20), draw.randint(1, 4)
         rendered = Ranking(
             tuple((first, _text(draw, 1, 9)) for _ in range(count)), tuple(i == index % count for i in range(count))
@@ -116,9 +116,9 @@ def toy_example(form: str, index: int, seed: int = 0) -> Example:
     return Example(str(index), {"rendered": rendered}, references)
 
 
-def toy_examples(form: str, count: int, seed: int = 0) -> list[Example]:
+def toy_examples(format: str, count: int, seed: int = 0) -> list[Example]:
     """`count` examples."""
-    return [toy_example(form, index, seed) for index in range(count)]
+    return [toy_example(format, index, seed) for index in range(count)]
 
 
 def optimiser_config(**changes: Any) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def optimiser_config(**changes: Any) -> dict[str, Any]:
 def make_fit(
     model: str,
     method: Any,
-    form: str = "text_to_text",
+    format: str = "text_to_text",
     *,
     seed: int = 1,
     rate: float = 0.05,
@@ -154,13 +154,13 @@ def make_fit(
         backbone: to share one with other trials; None: one of its own.
         method: a name of METHODS, or a method.
     """
-    backbone, task = backbone or load(model, dtype, dropout), ToyTask(form)
-    adapter: Any = adapt(backbone, form, LENGTHS, dropout or 0.0)
+    backbone, task = backbone or load(model, dtype, dropout), ToyTask(format)
+    adapter: Any = adapt(backbone, format, LENGTHS, dropout or 0.0)
     made = METHODS[method]() if isinstance(method, str) else method
     build_tensors(made, backbone, task, [seed])
-    encoded = [adapter.encode(task.render(example), True) for example in toy_examples(form, count)]
+    encoded = [adapter.encode(task.render(example), True) for example in toy_examples(format, count)]
     order = DataOrder(count, batch_size, seed)
-    validation = toy_examples(form, 5, seed=9)
+    validation = toy_examples(format, 5, seed=9)
     per_epoch = order.steps_per_epoch
 
     def evaluate() -> tuple[float, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Method x family x form: two steps by the runner move the method's tensors alone; what was written predicts the same.
+"""Method x family x format: two steps by the runner move the method's tensors alone; what was written predicts alike.
 
 Generated from conf/method and the tiny models; a combination that is refused must be one of REFUSED, with its reason.
 """
@@ -26,7 +26,7 @@ TASKS = {
     "decoder": (("labels", "cb"), ("text", "e2e")),
     "encoder_decoder": (("labels", "copa"), ("text", "e2e")),
 }
-"""A task of each form; text_to_text with labels and with free text."""
+"""A task of each format; text_to_text with labels and with free text."""
 
 
 def kind_of(name: str) -> str:
@@ -38,12 +38,12 @@ def kind_of(name: str) -> str:
 VARIANTS = ("p_tuning+backbone", "p_tuning_v2+mlp", "p_tuning_v2+layers", "prompt_tuning+after")
 """Switches that change which tensors there are, or where they stand."""
 CELLS = [
-    (method, name, form, task)
+    (method, name, format, task)
     for method in (*METHODS, *VARIANTS)
     for name in FAMILIES
-    for form, task in TASKS[kind_of(name)]
+    for format, task in TASKS[kind_of(name)]
     if not ("+" in method and name not in ("bert", "gpt2", "t5"))
-    if not (form == "cloze" and method in ("embedding_only", "infix_tuning", "prompt_design"))  # refused in every form
+    if not (format == "cloze" and method in ("embedding_only", "infix_tuning", "prompt_design"))  # always refused
 ]
 FOLDED = ("p_tuning_v2", "prefix_tuning", "lora_prefix", "embedding_only", "infix_tuning", "p_tuning")
 """Methods whose stored prompt came through an MLP here."""
@@ -70,7 +70,7 @@ OPTIONS = {
 }
 
 
-def refused(method: str, name: str, form: str) -> str | None:
+def refused(method: str, name: str, format: str) -> str | None:
     """Part of the sentence that refuses a combination that makes no sense; None where it must run."""
     kind = kind_of(name)
     if method in ("embedding_only", "infix_tuning") and kind != "decoder":
@@ -79,27 +79,27 @@ def refused(method: str, name: str, form: str) -> str | None:
         return "words can only ask a model that generates"
     if method == "bitfit" and name in ("t5", "llama"):
         return "no bias"
-    if form == "cloze" and name in ("deberta", "deberta-v2"):
+    if format == "cloze" and name in ("deberta", "deberta-v2"):
         return "no language-model head"
     return None
 
 
-def overrides(method: str, name: str, form: str, task: str) -> list[str]:
+def overrides(method: str, name: str, format: str, task: str) -> list[str]:
     """A trial of two steps that fits."""
     method, chosen = method.partition("+")[0], OPTIONS.get(method, [])
     found = [f"method={method}", f"model=tiny-{name}", f"task={task}", *chosen]
-    if method == "p_tuning" and form != "cloze":
+    if method == "p_tuning" and format != "cloze":
         found += ["method.placement=before", "method.head=linear"]
-    if form == "cloze":
+    if format == "cloze":
         found += ["method.head=verbaliser", "task.verbaliser={entailment: y, not_entailment: n}"]
     return found
 
 
-@pytest.mark.parametrize(("method", "name", "form", "task"), CELLS, ids=["-".join(cell[:3]) for cell in CELLS])
+@pytest.mark.parametrize(("method", "name", "format", "task"), CELLS, ids=["-".join(cell[:3]) for cell in CELLS])
 def test_two_steps(
     method: str,
     name: str,
-    form: str,
+    format: str,
     task: str,
     quick: Callable[..., dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
@@ -118,12 +118,12 @@ def test_two_steps(
         return trial
 
     monkeypatch.setattr(Trial, "prepare", classmethod(prepare))
-    why = refused(method, name, form)
+    why = refused(method, name, format)
     if why is not None:
         with pytest.raises(ReproError, match=why):
-            run(quick(*overrides(method, name, form, task)))
+            run(quick(*overrides(method, name, format, task)))
         return
-    plain = quick(*overrides(method, name, form, task))
+    plain = quick(*overrides(method, name, format, task))
     outcome = run(plain)
     record = outcome.record
     assert record is not None and record.status in ("done", "collapsed")
@@ -145,7 +145,7 @@ def only_its_tensors_moved(trial: Any, before: dict[str, Any], own: dict[str, An
     # LoRA's A has no gradient while B is zero, but moves on the second step; what no example reaches stays.
     assert bool(moved) == bool(trial.own)
     for n, tensor in trial.method.parameters.items():
-        if n.endswith("head.bias") and trial.task.form == "choice":
+        if n.endswith("head.bias") and trial.task.format == "choice":
             continue  # it is the same for all choices: its gradient is nothing
         assert not torch.equal(tensor, own[n]), f"{n} did not move"
     counted = sum(t.numel() for t in own.values()) + sum(p.numel() for p in trial.own.values())

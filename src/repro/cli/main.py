@@ -32,7 +32,7 @@ repro: do published results on soft prompts hold?
   repro methods [--write FILE]             every method: equation, source, switches, parameter counts
   repro metrics [--write FILE | --score KEY]  every metric and what it equals; a stored trial's missing values
   repro params [--paper P] | OVERRIDES     parameters trained and stored, beside the papers' counts
-  repro tasks [--write FILE]               every task: papers, forms, templates, splits, metrics, licence, traps
+  repro tasks [--write FILE]               every task: papers, formats, templates, splits, metrics, licence, traps
   repro doctor [--require task=NAME ...]   what is ready, what is missing, and the command that mends it
   repro predict --prompt KEY --inputs FILE answer inputs with trained prompts, several tasks in one batch
   repro ensemble KEY KEY ...               let several prompts of one cell vote

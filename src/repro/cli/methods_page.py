@@ -51,7 +51,7 @@ PLACES = (
     ("decoder-only", "tiny-gpt2", (("text", "e2e"),)),
     ("encoder-decoder", "tiny-t5", (("text", "rte"),)),
 )
-"""Kind of model, a small one of it, and the forms that it can be asked for with a task that has them."""
+"""Kind of model, a small one of it, and the formats that it can be asked for with a task that has them."""
 
 
 def page() -> str:
@@ -101,14 +101,14 @@ def _method(name: str) -> dict[str, Any]:
 def _overview() -> str:
     lines = ["| method | source | " + " | ".join(kind for kind, _, _ in PLACES) + " |", "| --- " * 5 + "|"]
     for name in options("method"):
-        cells = [_where(name, model, forms) for _, model, forms in PLACES]
+        cells = [_where(name, model, formats) for _, model, formats in PLACES]
         lines.append(f"| [{name}](#{name}) | {_method(name)['paper_section']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def refusal(name: str, model: str, task: str, form: str) -> str | None:
-    """Why a method cannot run on a model in a form, as the validator says it; None where it can."""
-    method = _method(name) | _fitting(name, form)
+def refusal(name: str, model: str, task: str, format: str) -> str | None:
+    """Why a method cannot run on a model in a format, as the validator says it; None where it can."""
+    method = _method(name) | _fitting(name, format)
     plain = {**_trial(model, task), "method": method}
     if name == "prompt_design":
         plain["trainer"] = plain["trainer"] | {"epochs": None, "steps": 0}
@@ -125,19 +125,19 @@ def _trial(model: str, task: str) -> dict[str, Any]:
     return resolved(compose([f"model={model}", f"task={task}", "task.max_input_length=48"]))
 
 
-def _fitting(name: str, form: str) -> dict[str, Any]:
-    """Values that make a method fit a task without class labels, a small table of positions, or a form."""
+def _fitting(name: str, format: str) -> dict[str, Any]:
+    """Values that make a method fit a task without class labels, a small table of positions, or a format."""
     fields = {field.name for field in dataclasses.fields(METHOD_SCHEMAS[name])}  # type: ignore[arg-type]
     found: dict[str, Any] = {"length": 3, "initialisation": "sampled_vocabulary", "head": "linear"}
-    if form == "cloze":
+    if format == "cloze":
         found["head"] = "verbaliser"
     elif name == "p_tuning":
         found["placement"] = "before"
     return {key: value for key, value in found.items() if key in fields or key == "placement"}
 
 
-def _where(name: str, model: str, forms: Sequence[tuple[str, str]]) -> str:
-    good = [form for form, task in forms if refusal(name, model, task, form) is None]
+def _where(name: str, model: str, formats: Sequence[tuple[str, str]]) -> str:
+    good = [format for format, task in formats if refusal(name, model, task, format) is None]
     return ", ".join(good) or "no"
 
 
@@ -152,8 +152,8 @@ def _section(name: str) -> str:
         lines += ["| switch | default |", "| --- | --- |"]
         lines += [f"| `method.{key}` | `{_shown(value)}` |" for key, value in switches.items()] + [""]
     lines += [f"Deviation: {text}." for text in method["deviations"]]
-    for kind, model, forms in PLACES:
-        refused = {form: refusal(name, model, task, form) for form, task in forms}
+    for kind, model, formats in PLACES:
+        refused = {format: refusal(name, model, task, format) for format, task in formats}
         if all(refused.values()):
             reason = next(iter(refused.values()))
             lines += ["", f"Not on {kind} models: {reason}"]

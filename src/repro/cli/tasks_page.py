@@ -11,7 +11,7 @@ from repro.config.task_files import parts_of, task_config, task_names
 from repro.doctor.assets import Asset, of_task
 from repro.papers import registry
 from repro.tasks.base import SPLITS, Choice, Cloze, Example, Pair, Span, Tagged, TextToText
-from repro.trials.run import task_in_form
+from repro.trials.run import task_in_format
 
 ROOT = "DATA"
 """Stands for the data root in places."""
@@ -35,19 +35,19 @@ def page() -> str:
 
 
 def _overview() -> str:
-    lines = ["| task | forms | reported split | metrics | papers |", "| --- " * 5 + "|"]
+    lines = ["| task | formats | reported split | metrics | papers |", "| --- " * 5 + "|"]
     for name in task_names():
         config = task_config(name, ROOT)
         metrics = ", ".join(dict.fromkeys(metric.name for metric in _metrics(config)))
         papers = ", ".join(tables_of(config["paper_name"])) or "none"
-        cells = [f"[{name}](#{name})", ", ".join(config["forms"]), config["report_split"], metrics, papers]
+        cells = [f"[{name}](#{name})", ", ".join(config["formats"]), config["report_split"], metrics, papers]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def _metrics(config: Mapping[str, Any]) -> list[Any]:
     parts = list(parts_of(dict(config)).values())
-    return [metric for part in parts for metric in task_in_form(part, part["forms"][0]).metrics]
+    return [metric for part in parts for metric in task_in_format(part, part["formats"][0]).metrics]
 
 
 def _section(name: str) -> str:
@@ -61,7 +61,7 @@ def _section(name: str) -> str:
     if config["parts"]:
         lines += _mixture(config)
     else:
-        lines += _source(config) + ["", *_forms(config), "", *_splits(config), "", *_metric_lines(config)]
+        lines += _source(config) + ["", *_formats(config), "", *_splits(config), "", *_metric_lines(config)]
     lines += ["", *_remarks(config)]
     return "\n".join(lines).rstrip()
 
@@ -85,7 +85,7 @@ def tables_of(paper_name: str | None) -> dict[str, list[str]]:
 
 def _mixture(config: Mapping[str, Any]) -> list[str]:
     parts = ", ".join(f"[{part['name']}](#{part['name']})" for part in config["parts"].values())
-    return [f"- Made of {parts}, as {', '.join(config['forms'])}; scored by their metrics."]
+    return [f"- Made of {parts}, as {', '.join(config['formats'])}; scored by their metrics."]
 
 
 def _source(config: Mapping[str, Any]) -> list[str]:
@@ -108,11 +108,11 @@ def how_to_get(asset: Asset) -> str:
 # Forms ---------------------------------------------------------------------------------------------------------------
 
 
-def _forms(config: Mapping[str, Any]) -> list[str]:
-    lines = ["| form | the model reads | and answers |", "| --- | --- | --- |"]
-    for form in [*config["forms"], *(["cloze"] if config["cloze"] and "cloze" not in config["forms"] else [])]:
-        reads, answers = shown_form(config, form)
-        lines.append(f"| {form} | {reads} | {answers} |")
+def _formats(config: Mapping[str, Any]) -> list[str]:
+    lines = ["| format | the model reads | and answers |", "| --- | --- | --- |"]
+    for format in [*config["formats"], *(["cloze"] if config["cloze"] and "cloze" not in config["formats"] else [])]:
+        reads, answers = shown_format(config, format)
+        lines.append(f"| {format} | {reads} | {answers} |")
     labels = config["labels"]
     if labels:
         more = "" if len(labels) <= MOST_LABELS else f", ... ({len(labels)} in all)"
@@ -123,12 +123,12 @@ def _forms(config: Mapping[str, Any]) -> list[str]:
     return [*lines, "", f"Tokens, where no recipe says otherwise: {lengths}."]
 
 
-def shown_form(config: Mapping[str, Any], form: str) -> tuple[str, str]:
+def shown_format(config: Mapping[str, Any], format: str) -> tuple[str, str]:
     """What a model reads and answers, on a row whose fields hold their own names in capitals."""
-    if form == "cloze":
+    if format == "cloze":
         words = ", ".join(f"{label}: {_code(word.strip())}" for label, word in config["verbaliser"].items())
         return _code("".join(config["cloze"]).upper()), words or "a word"
-    task = task_in_form(_with_labels(config), form)
+    task = task_in_format(_with_labels(config), format)
     rendered = task.render(sample(task, str(config["_target_"])))
     if isinstance(rendered, TextToText):
         return _code(rendered.source), _code(rendered.target)
@@ -181,7 +181,7 @@ def sample(task: Any, target: str) -> Example:
     """A row whose fields hold their own names in capitals, with the first label or a word as its answer."""
     fields = {name: name.upper() for name in task.inputs} | dict(getattr(task, "hidden", {})) | FIELDS.get(target, {})
     reference: Any = 0 if task.labels else "TARGET"
-    if task.form == "tagging":
+    if task.format == "tagging":
         reference = ["O"] * len(fields["words"])
     return Example("sample", fields, (reference,))
 
@@ -190,7 +190,7 @@ def sample(task: Any, target: str) -> Example:
 
 
 def _splits(config: Mapping[str, Any]) -> list[str]:
-    task = task_in_form({**config, "source": "local"}, config["forms"][0])
+    task = task_in_format({**config, "source": "local"}, config["formats"][0])
     lines = ["| split | rows | hash | files below the data root |", "| --- | --- | --- | --- |"]
     for split in SPLITS:
         rows = config["rows"].get(split)
@@ -223,16 +223,16 @@ def _remarks(config: Mapping[str, Any]) -> list[str]:
         traps = [trap for asset in of_task(config["name"]) for trap in asset.traps]
         lines += [f"- Trap: {trap}" for trap in dict.fromkeys(traps)]
     said: dict[str, list[str]] = {}
-    for form in config["forms"]:
-        for text in _deviations(config, form):
-            said.setdefault(text, []).append(form)
-    for text, forms in said.items():
-        where = "" if forms == list(config["forms"]) else f" ({', '.join(forms)})"
+    for format in config["formats"]:
+        for text in _deviations(config, format):
+            said.setdefault(text, []).append(format)
+    for text, formats in said.items():
+        where = "" if formats == list(config["formats"]) else f" ({', '.join(formats)})"
         lines.append(f"- Deviation{where}: {text.rstrip('.')}.")
     return lines
 
 
-def _deviations(config: Mapping[str, Any], form: str) -> Sequence[str]:
+def _deviations(config: Mapping[str, Any], format: str) -> Sequence[str]:
     if config["parts"]:
         return list(config["options"].get("deviations") or ())
-    return list(dict.fromkeys(task_in_form(dict(config), form).deviations))
+    return list(dict.fromkeys(task_in_format(dict(config), format).deviations))

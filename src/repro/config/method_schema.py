@@ -114,7 +114,7 @@ class PromptTuningConfig(MethodConfig):
     pooled_at_prompt: bool = False
     """Encoders: the pooler reads position 0, a prompt row (the official "PT" on COPA)."""
     head: str = "linear"
-    """linear | verbaliser (the language-model head at a mask token; sets task.form=cloze)"""
+    """linear | verbaliser (the language-model head at a mask token; sets task.format=cloze)"""
 
 
 @dataclass

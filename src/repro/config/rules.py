@@ -12,7 +12,7 @@ from typing import Any
 
 from repro.config.schema import METHOD_SCHEMAS, TrialConfig, resolved, run_key
 from repro.config.task_rules import check_parts, check_sources, check_words, keys_of, refuse
-from repro.config.task_rules import form_of as form_of
+from repro.config.task_rules import format_of as format_of
 from repro.errors import ConfigError
 
 Plain = Mapping[str, Any]
@@ -26,7 +26,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "model.kind": ("encoder", "decoder", "encoder_decoder"),
     "model.source": ("hub", "folder", "package", "random"),
     "task.source": ("local", "hub", "microworld"),
-    "task.form": ("auto", "cloze", "text_to_text", "pair", "choice", "ranking", "tagging", "span"),
+    "task.format": ("auto", "cloze", "text_to_text", "pair", "choice", "ranking", "tagging", "span"),
     "task.report_split": ("validation", "test"),
     "task.decoding.labels": ("generate", "score"),
     "trainer.optimiser.name": ("adamw", "adafactor"),
@@ -251,12 +251,12 @@ def _check_kind(plain: Plain) -> None:
             "only decoder-only models can start from activations (the official code has no such start for BART)",
             "Set method.init_text=null.",
         )
-    if method.get("placement") == "template" and form_of(plain) != "cloze":
+    if method.get("placement") == "template" and format_of(plain) != "cloze":
         refuse(
             "method.placement",
             "template",
-            "only a task in the cloze form has a template with places for the prompt",
-            "Set task.form=cloze, or method.placement=before.",
+            "only a task in the cloze format has a template with places for the prompt",
+            "Set task.format=cloze, or method.placement=before.",
         )
 
 
@@ -337,7 +337,7 @@ def validate(plain: Plain) -> None:
     if plain["method"].get("name") in METHOD_SCHEMAS:
         _check_keys(plain["method"], METHOD_SCHEMAS[plain["method"]["name"]], "method.")
     _check_values(plain)
-    form_of(plain)
+    format_of(plain)
     _check_method(plain)
     _check_trainer(plain)
     check_words(plain)

@@ -62,10 +62,10 @@ class TaskConfig:
     _target_: str = MISSING
     name: str = MISSING
     paper_name: str | None = None
-    forms: list[str] = MISSING
-    """The forms in which the task can be rendered: text_to_text, pair, choice, ranking, tagging, span."""
-    form: str = "auto"
-    """auto: the head form on an encoder, text_to_text elsewhere."""
+    formats: list[str] = MISSING
+    """The formats in which the task can be rendered: text_to_text, pair, choice, ranking, tagging, span."""
+    format: str = "auto"
+    """auto: the head format on an encoder, text_to_text elsewhere."""
     source: str = "local"
     """local (data_dir) | hub (hub_id) | microworld (written on this machine)"""
     data_dir: str = MISSING
@@ -94,7 +94,7 @@ class TaskConfig:
     options: dict[str, Any] = field(default_factory=dict)
     """The task class's own switches (a template id, say)."""
     cloze: list[str] = field(default_factory=list)
-    """Pieces of the cloze form: [MASK] once, [P:n] places for prompt rows, texts over the example's fields."""
+    """Pieces of the cloze format: [MASK] once, [P:n] places for prompt rows, texts over the example's fields."""
     verbaliser: dict[str, str] = field(default_factory=dict)
     """cloze: {class: its word}."""
     cloze_source: str | None = None
@@ -104,7 +104,7 @@ class TaskConfig:
     task_name_prefix: bool = False
     """Text to text: the task's name in front of the source, as in T5's mixtures."""
     parts: dict[str, Any] = field(default_factory=dict)
-    """A mixture's tasks, each as its own file has it. Their form and limits are the mixture's."""
+    """A mixture's tasks, each as its own file has it. Their format and limits are the mixture's."""
     init_words: list[str] = field(default_factory=list)
     """Words for class-label initialisation where the labels are free text (Lester et al., footnote 7)."""
 
@@ -369,7 +369,7 @@ def run_key(plain: dict[str, Any]) -> str:
         one.pop("sha256", None)
         for name in ("data_dir", "paper_name", "check_rows", "also_metrics", "cloze", "verbaliser", "cloze_source"):
             one.pop(name, None)
-    if relevant["method"].get("head") != "verbaliser":  # in the other forms nobody reads these
+    if relevant["method"].get("head") != "verbaliser":  # in the other formats nobody reads these
         for name in ("cloze", "verbaliser"):
             relevant["task"].pop(name, None)
     for added, before in ADDED.items():

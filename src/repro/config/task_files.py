@@ -66,6 +66,6 @@ def parts_of(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return dict(config["parts"]) or {config["name"]: config}
 
 
-def first_form(config: dict[str, Any]) -> str:
-    """The form in which a task is looked at where no model says which: its own, or the first that it has."""
-    return str(config["forms"][0] if config["form"] == "auto" else config["form"])
+def first_format(config: dict[str, Any]) -> str:
+    """The format in which a task is looked at where no model says which: its own, or the first that it has."""
+    return str(config["formats"][0] if config["format"] == "auto" else config["format"])

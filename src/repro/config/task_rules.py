@@ -1,4 +1,4 @@
-"""The form in which a model sees a task, and what a task's config must satisfy; part of `repro.config.rules`."""
+"""The format in which a model sees a task, and what a task's config must satisfy; part of `repro.config.rules`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def refuse(key: str, value: Any, allowed: str, fix: str) -> None:
     raise ConfigError(f"{key}={value}: {allowed}. {fix}")
 
 
-def form_of(plain: Plain) -> str:
-    """The form in which this model sees this task.
+def format_of(plain: Plain) -> str:
+    """The format in which this model sees this task.
 
     Raises:
         ConfigError: there is none (a tagging task on a model that generates, a generation task on an encoder).
     """
     task, model = plain["task"], plain["model"]
     encoder = model["kind"] == "encoder"
-    alone = task["forms"] == ["cloze"]
-    if encoder and (alone or task["form"] == "cloze" or plain["method"].get("head") == "verbaliser"):
+    alone = task["formats"] == ["cloze"]
+    if encoder and (alone or task["format"] == "cloze" or plain["method"].get("head") == "verbaliser"):
         return _cloze(plain)
     if alone:
         raise ConfigError(
@@ -36,52 +36,52 @@ def form_of(plain: Plain) -> str:
             "language-model head of an encoder; the template of the paper's GPT rows, with the object at the end, is "
             "not built. Choose model=bert-base-cased, bert-large-cased or roberta-large."
         )
-    possible = [form for form in task["forms"] if (form != "text_to_text") == encoder]
-    if task["form"] != "auto":
-        if task["form"] not in task["forms"]:
+    possible = [format for format in task["formats"] if (format != "text_to_text") == encoder]
+    if task["format"] != "auto":
+        if task["format"] not in task["formats"]:
             refuse(
-                "task.form",
-                task["form"],
-                f"{task['name']} can be rendered as {', '.join(task['forms'])}",
-                "Set task.form=auto.",
+                "task.format",
+                task["format"],
+                f"{task['name']} can be rendered as {', '.join(task['formats'])}",
+                "Set task.format=auto.",
             )
-        if possible and task["form"] not in possible:
+        if possible and task["format"] not in possible:
             refuse(
-                "task.form",
-                task["form"],
+                "task.format",
+                task["format"],
                 f"{model['name']} ({model['kind']}) takes {', '.join(possible)}",
-                "Set task.form=auto, or choose another model.",
+                "Set task.format=auto, or choose another model.",
             )
-        possible = [form for form in possible if form == task["form"]]
+        possible = [format for format in possible if format == task["format"]]
     if possible:
         return str(possible[0])
     if encoder:
         raise ConfigError(
             f"task={task['name']} with model={model['name']}: this task is generated as text and {model['name']} is "
             "encoder-only, it cannot generate. Choose a model that generates (model=gpt2-medium, "
-            "model=t5-base-lm-adapt), or a task with a head form (pair, choice, tagging, span), such as task=rte."
+            "model=t5-base-lm-adapt), or a task with a head format (pair, choice, tagging, span), such as task=rte."
         )
     raise ConfigError(
         f"task={task['name']} with model={model['name']}: this task needs an output for every token and "
         f"{model['name']} ({model['kind']}) has none, it generates text. Choose an encoder (model=bert-large-cased, "
-        "model=minilm), or a task with a text_to_text form, such as task=rte."
+        "model=minilm), or a task with a text_to_text format, such as task=rte."
     )
 
 
 def _cloze(plain: Plain) -> str:
-    """The form `cloze`, chosen by `method.head=verbaliser`."""
+    """The format `cloze`, chosen by `method.head=verbaliser`."""
     task, method = plain["task"], plain["method"]
     if method.get("head") != "verbaliser":
-        fix = "Set method.head=verbaliser." if "head" in method else "Choose another method, or task.form=auto."
-        refuse("task.form", "cloze", f"{method['name']} would train a linear head, which a cloze has not", fix)
-    if not task.get("cloze") or task["form"] not in ("auto", "cloze"):
+        fix = "Set method.head=verbaliser." if "head" in method else "Choose another method, or task.format=auto."
+        refuse("task.format", "cloze", f"{method['name']} would train a linear head, which a cloze has not", fix)
+    if not task.get("cloze") or task["format"] not in ("auto", "cloze"):
         refuse(
             "method.head",
             "verbaliser",
             f"{task['name']} has no cloze template (task.cloze, task.verbaliser)"
             if not task.get("cloze")
-            else "the form is " + task["form"],
-            "Set method.head=linear, or choose a task with one, such as task=rte with task.form=auto.",
+            else "the format is " + task["format"],
+            "Set method.head=linear, or choose a task with one, such as task=rte with task.format=auto.",
         )
     missing = [label for label in task["labels"] if label not in task["verbaliser"]]
     if missing:
@@ -107,7 +107,7 @@ def _check_label_scoring(plain: Plain) -> None:
     if task["decoding"].get("labels") != "score":
         return
     why = None
-    if form_of(plain) != "text_to_text":
+    if format_of(plain) != "text_to_text":
         why = f"{plain['model']['name']} answers by a head, it generates nothing"
     elif task.get("parts"):
         why = "the tasks of a mixture have labels of their own"
@@ -124,12 +124,12 @@ def check_words(plain: Plain) -> None:
     task, trainer, method = plain["task"], plain["trainer"], plain["method"]
     _check_label_scoring(plain)
     for switch in ("sentinel", "task_name_prefix"):
-        if task.get(switch) and form_of(plain) != "text_to_text":
+        if task.get(switch) and format_of(plain) != "text_to_text":
             refuse(f"task.{switch}", True, "only models that generate read and write it", f"Set task.{switch}=false.")
     if task.get("sentinel") and plain["model"]["family"] != "t5":
         refuse("task.sentinel", True, f"{plain['model']['name']} has no sentinels, T5 has", "Set task.sentinel=false.")
     if method["name"] == "prompt_design":
-        if form_of(plain) != "text_to_text":
+        if format_of(plain) != "text_to_text":
             raise ConfigError(
                 f"method=prompt_design with model={plain['model']['name']}: words can only ask a model that generates. "
                 "Choose model=t5-base-lm-adapt or model=gpt2-medium, or another method."
@@ -157,7 +157,7 @@ def keys_of(schema: type) -> Mapping[str, Any]:
 
 
 def check_parts(plain: Plain) -> None:
-    """The tasks of a mixture: keys that a task has, and the mixture's form among their forms."""
+    """The tasks of a mixture: keys that a task has, and the mixture's format among their formats."""
     task = plain["task"]
     cut = {"low_data.size": (task.get("low_data") or {}).get("size"), "fraction": task.get("fraction")}
     for setting, value in cut.items():
@@ -172,19 +172,19 @@ def check_parts(plain: Plain) -> None:
         for key in part:
             if key not in known:
                 refuse(f"task.parts.{name}.{key}", part[key], "a task has no such key", "Correct its name.")
-        if form_of(plain) not in part["forms"]:
+        if format_of(plain) not in part["formats"]:
             refuse(
                 f"task.parts.{name}",
                 part["name"],
-                f"it can be rendered as {', '.join(part['forms'])}, the mixture is {form_of(plain)}",
-                "Leave it out, or choose another form.",
+                f"it can be rendered as {', '.join(part['formats'])}, the mixture is {format_of(plain)}",
+                "Leave it out, or choose another format.",
             )
         _check_part_options(plain, name, part)
 
 
 def _check_part_options(plain: Plain, name: str, part: Plain) -> None:
     """Windows of several data sets are cut and read in one way: a part may not ask for another."""
-    for key in ("stride", "n_best", "max_answer_tokens") if form_of(plain) == "span" else ():
+    for key in ("stride", "n_best", "max_answer_tokens") if format_of(plain) == "span" else ():
         mixed, own = (config["options"].get(key) for config in (plain["task"], part))
         if mixed != own:
             refuse(

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repro.config.task_files import first_form, parts_of, task_config, task_names
+from repro.config.task_files import first_format, parts_of, task_config, task_names
 from repro.doctor.assets import of_task, that_gives
 from repro.doctor.findings import DOWNLOAD, FILES, READY, WRONG, Finding, worst
 from repro.errors import ReproError
 from repro.tasks.base import SPLITS
-from repro.trials.run import task_in_form
+from repro.trials.run import task_in_format
 
 
 def tasks(data_root: str, deep: bool = False, names: list[str] | None = None) -> list[Finding]:
@@ -57,7 +57,7 @@ def on_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _look(config: dict[str, Any], data_root: str, deep: bool) -> Finding:
     made = config["source"] == "microworld"
-    task = task_in_form({**config, "source": "microworld" if made else "local"}, first_form(config))
+    task = task_in_format({**config, "source": "microworld" if made else "local"}, first_format(config))
     if made and not deep:
         return Finding(
             "task", config["name"], READY, "written when first used", "", dict.fromkeys(task_splits(task), "there")

@@ -38,12 +38,12 @@ def _measured(config: object, folder: Path) -> str:
     plain = resolved(config)  # type: ignore[arg-type]
     task = build_task(plain)
     rendered = [task.render(example) for example in task.examples("train")]
-    backbone, _ = load_backbone(plain["model"], plain["trainer"], torch.device("cpu"), task.form)
-    encode = adapt(backbone, task.form, plain["task"]).encode
+    backbone, _ = load_backbone(plain["model"], plain["trainer"], torch.device("cpu"), task.format)
+    encode = adapt(backbone, task.format, plain["task"]).encode
     spent, made = [], []
     for _ in range(2):
         started = time.perf_counter()
-        cache = token_cache(plain, task.form, backbone)
+        cache = token_cache(plain, task.format, backbone)
         if cache is None:
             raise ConfigError(f"model={plain['model']['name']}: its tokenizer cannot be described, so nothing is kept.")
         made.append(cache.encoded(rendered, True, encode))

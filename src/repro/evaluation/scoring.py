@@ -74,12 +74,12 @@ def predict(
     """
     encoded = (encode or encoded_by(adapter, task))(examples, False)
     places = list(range(len(encoded)))
-    if task.form == "text_to_text":
+    if task.format == "text_to_text":
         first: dict[tuple[int, ...], int] = {}  # targets do not matter here
         places = [first.setdefault(items[0].ids, len(first)) for items in encoded]
         unique = dict(zip(reversed(places), reversed(encoded), strict=True))
         encoded = [unique[place] for place in range(len(first))]
-    said = decoded(adapter, encoded, task.form, injection, decoding, batch_size, between=between)
+    said = decoded(adapter, encoded, task.format, injection, decoding, batch_size, between=between)
     return [task.parse(said[place], example) for place, example in zip(places, examples, strict=True)]
 
 
@@ -87,7 +87,7 @@ def predict(
 def decoded(
     adapter: ModelAdapter,
     encoded: Sequence[Sequence[Encoded]],
-    form: str,
+    format: str,
     injection: Injection,
     decoding: Mapping[str, Any],
     batch_size: int,
@@ -96,15 +96,15 @@ def decoded(
 ) -> list[Any]:
     """What the model says to each example, in order. Batches hold like lengths, and one number of choices.
 
-    In the span form the windows of one example may be in several batches: its answer is the best of all. So may the
+    In the span format the windows of one example may be in several batches: its answer is the best of all. So may the
     candidates of a ranking: what is said of the example is the score of each, in their order.
 
     Args:
         encoded: the sequences of each example.
         trials: which prompt (index on axis K) each example takes; None: the first.
     """
-    owners = [index for index, items in enumerate(encoded) for _ in separated([items], form)]
-    units = separated(encoded, form)
+    owners = [index for index, items in enumerate(encoded) for _ in separated([items], format)]
+    units = separated(encoded, format)
     said: list[list[tuple[int, Any]]] = [[] for _ in encoded]
     tokenizer, device = adapter.backbone.tokenizer, adapter.backbone.device
 
@@ -121,9 +121,9 @@ def decoded(
             said[owners[index]].append((index, output))
         between(len(chosen))
     in_order = [[output for _, output in sorted(own, key=lambda pair: pair[0])] for own in said]
-    if form == "ranking":
+    if format == "ranking":
         return in_order
-    return [best_answer(own) if form == "span" else own[0] for own in in_order]
+    return [best_answer(own) if format == "span" else own[0] for own in in_order]
 
 
 def _batches(units: Sequence[Sequence[Encoded]], batch_size: int) -> list[list[int]]:
@@ -280,7 +280,7 @@ def mean_loss(
         encode: as in `predict`.
     """
     total, count = 0.0, 0
-    encoded = separated((encode or encoded_by(adapter, task))(examples, True), task.form)
+    encoded = separated((encode or encoded_by(adapter, task))(examples, True), task.format)
     encoded.sort(key=lambda items: -max(len(item.ids) for item in items))
     tokenizer, device = adapter.backbone.tokenizer, adapter.backbone.device
 

@@ -40,7 +40,7 @@ def ensemble(trials: Sequence[Finished], data_root: Path, batch_size: int, devic
     keys = [trial.record.key for trial in trials]
     if len(set(keys)) < len(keys):
         raise ConfigError(f"repro ensemble: a run key stands twice in {', '.join(keys)}. Give each once.")
-    refuse_others(trials, (*SHARED, "method.name", "task.name", "task.form", "task.limit", "task.decoding"))
+    refuse_others(trials, (*SHARED, "method.name", "task.name", "task.format", "task.limit", "task.decoding"))
     refuse_tuned(trials)
     first = trials[0]
     task = task_of(first, data_root)
@@ -64,11 +64,11 @@ def _answers(
     except ValueError as error:
         raise ConfigError(f"these trials cannot share a batch: {error}. Choose trials of one method.") from error
     words, count = getattr(task, "vocabulary", ()), len(trials)
-    adapter = adapt(backbone, task.form, trials[0].plain["task"], vocabulary=words)
+    adapter = adapt(backbone, task.format, trials[0].plain["task"], vocabulary=words)
     encoded = [items for example in examples for items in [adapter.encode(task.render(example), False)] * count]
     rows = list(range(count)) * len(examples)
     decoding = trials[0].plain["task"]["decoding"]
-    said = decoded(adapter, encoded, task.form, injection, decoding, batch_size, rows)
+    said = decoded(adapter, encoded, task.format, injection, decoding, batch_size, rows)
     members = (said[member::count] for member in range(count))
     return [[task.parse(output, example) for output, example in zip(own, examples, strict=True)] for own in members]
 

@@ -71,12 +71,12 @@ def predict(trials: Sequence[Finished], file: Path, batch_size: int, device: Any
 
 
 def groups(trials: Sequence[Finished], tasks: Sequence[Any]) -> list[list[int]]:
-    """Trials whose rows can share a batch: one form, and one way of decoding where they generate."""
+    """Trials whose rows can share a batch: one format, and one way of decoding where they generate."""
     found: dict[str, list[int]] = {}
     for index, (trial, task) in enumerate(zip(trials, tasks, strict=True)):
         decoding = [trial.plain["task"]["decoding"][name] for name in DECODING]
-        alone = task.name if task.form in ("cloze", "span") else None
-        key = json.dumps([task.form, alone, decoding if task.form == "text_to_text" else None])
+        alone = task.name if task.format in ("cloze", "span") else None
+        key = json.dumps([task.format, alone, decoding if task.format == "text_to_text" else None])
         found.setdefault(key, []).append(index)
     return list(found.values())
 
@@ -94,15 +94,15 @@ def _answer(
     from repro.evaluation.scoring import decoded
     from repro.models.loading import adapt
 
-    form = tasks[group[0]].form
+    format = tasks[group[0]].format
     adapters = {
-        trial: adapt(backbone, form, trials[trial].plain["task"], vocabulary=getattr(tasks[trial], "vocabulary", ()))
+        trial: adapt(backbone, format, trials[trial].plain["task"], vocabulary=getattr(tasks[trial], "vocabulary", ()))
         for trial in group
     }
     encoded = [adapters[line.trial].encode(tasks[line.trial].render(line.example), False) for line in lines]
     rows = [group.index(line.trial) for line in lines]
     decoding = trials[group[0]].plain["task"]["decoding"]
-    said = decoded(adapters[group[0]], encoded, form, injection, decoding, batch_size, rows)
+    said = decoded(adapters[group[0]], encoded, format, injection, decoding, batch_size, rows)
     return [tasks[line.trial].parse(output, line.example) for line, output in zip(lines, said, strict=True)]
 
 
@@ -146,11 +146,11 @@ def example_of(row: Mapping[str, Any], task: Any, where: str) -> Example:
     fields: dict[str, Any] = {}
     for name in task.inputs:
         value = row.get(name)
-        wanted = "a list of words" if task.form == "tagging" else "a text"
+        wanted = "a list of words" if task.format == "tagging" else "a text"
         good = bool(value) and all(isinstance(word, str) and word.strip() for word in value or ())
-        if task.form == "tagging" and not (isinstance(value, list) and good):
+        if task.format == "tagging" and not (isinstance(value, list) and good):
             raise DataError(f"{where}: {name} is {value!r}: {wanted} is needed for {task.name}.")
-        if task.form != "tagging" and not isinstance(value, str):
+        if task.format != "tagging" and not isinstance(value, str):
             raise DataError(f"{where}: {name} is {value!r}: {wanted} is needed for {task.name}.")
         fields[name] = tuple(value) if isinstance(value, list) else value
     fields |= getattr(task, "hidden", {})

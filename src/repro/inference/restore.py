@@ -124,7 +124,7 @@ def backbone_of(trial: Finished, device: Any) -> Any:
     from repro.models.loading import load_backbone
 
     quiet = {**trial.plain["trainer"], "backbone_dropout": None, "attention_dropout": None}
-    return load_backbone(trial.plain["model"], quiet, device, task_of(trial).form)[0]
+    return load_backbone(trial.plain["model"], quiet, device, task_of(trial).format)[0]
 
 
 def method_of(trial: Finished, backbone: Any, task: Any) -> Any:

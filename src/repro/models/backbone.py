@@ -66,7 +66,7 @@ class Backbone:
     def __init__(self, model: Any, tokenizer: Any, family: Family, spec: ModelSpec, whole: Any = None):
         self.model, self.tokenizer, self.family, self.spec = model, tokenizer, family, spec
         self.whole = model if whole is None else whole
-        """`model`, or the model with its language-model head around it (an encoder in the cloze form)."""
+        """`model`, or the model with its language-model head around it (an encoder in the cloze format)."""
         self.lm_head = None if whole is None else family.lm_head(whole) if family.lm_head else None
         self.attention: Mapping[str, list[nn.Module]] = family.sites(model)
         self.dropout = DropoutKeys()

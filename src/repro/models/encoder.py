@@ -28,7 +28,7 @@ class EncoderAdapter:
     """`[CLS]` through the checkpoint's pooler and a linear head, or every token through a linear head.
 
     Args:
-        form: pair, choice, ranking, tagging, span or cloze.
+        format: pair, choice, ranking, tagging, span or cloze.
         head_dropout: before the head, while training (the official code: `hidden_dropout_prob`; spans have none).
         verbaliser: cloze: token id of each class's word; the class logits are the language-model head's at these.
             Empty: any token may be right.
@@ -42,18 +42,18 @@ class EncoderAdapter:
         self,
         backbone: Backbone,
         encode: Encode,
-        form: str,
+        format: str,
         head_dropout: float = 0.0,
         verbaliser: Sequence[int] = (),
         spans: SpanOptions | None = None,
         allowed: Sequence[int] = (),
     ):
-        self.backbone, self.encode, self.form, self.head_dropout = backbone, encode, form, head_dropout
+        self.backbone, self.encode, self.format, self.head_dropout = backbone, encode, format, head_dropout
         self.verbaliser, self.allowed = tuple(verbaliser), tuple(allowed)
         self.spans = spans or SpanOptions()
 
     def reading(self, batch: Batch, injection: Injection, fixed: bool = False) -> Reading:
-        """Prompt and packed sequences of a batch, the last layer at the form's token alone."""
+        """Prompt and packed sequences of a batch, the last layer at the format's token alone."""
         return self._reading(batch, injection, self._read(batch), fixed)
 
     def _reading(self, batch: Batch, injection: Injection, read: Tensor | None, fixed: bool = False) -> Reading:
@@ -119,32 +119,32 @@ class EncoderAdapter:
     def logits(
         self, batch: Batch, injection: Injection, training: bool = False, reading: Reading | None = None
     ) -> Tensor:
-        """Of the form, float32: [N, C] (pair, ranking, cloze), [N / choices, choices] (choice), [N, T, C] (tagging) or
-        [N, T, 2] (span)."""
+        """Of the format, float32: [N, C] (pair, ranking, cloze), [N / choices, choices] (choice), [N, T, C] (tagging)
+        or [N, T, 2] (span)."""
         features = self.hidden(batch, injection, self._read(batch), reading)
-        if self.form == "cloze":
+        if self.format == "cloze":
             return self._word_logits(features, batch)
         assert injection.head is not None, "an encoder needs a head"
-        if self.form == "span":  # no dropout; padding is no place for an answer
+        if self.format == "span":  # no dropout; padding is no place for an answer
             logits = head_logits(features, injection.head, batch.rows)
             if batch.label_spans is not None:  # start and end of the row's own data set
                 own = batch.label_spans[:, :1] + torch.arange(2, device=logits.device)
                 logits = logits.gather(2, own[:, None].expand(-1, logits.shape[1], -1))
             return logits.masked_fill(batch.mask[..., None] == 0, -torch.inf)
-        if self.form != "tagging":
+        if self.format != "tagging":
             features = self.backbone.model.pooler(features)  # tanh(W [CLS] + b), frozen in every method but fine-tuning
         if training and self.head_dropout:
             features = self.backbone.dropout.states(features, self.head_dropout, HEAD_SITE)
         logits = head_logits(features, injection.head, batch.rows)
-        if self.form == "choice":
+        if self.format == "choice":
             return logits.view(-1, batch.choices)
         return within_spans(logits, batch.label_spans)
 
     def _read(self, batch: Batch) -> Tensor | None:
-        """[N] the token that the form looks at: [CLS] or the gap; None: every token."""
-        if self.form in ("tagging", "span"):
+        """[N] the token that the format looks at: [CLS] or the gap; None: every token."""
+        if self.format in ("tagging", "span"):
             return None
-        return torch.zeros_like(batch.rows) if self.form != "cloze" else batch.mask_at
+        return torch.zeros_like(batch.rows) if self.format != "cloze" else batch.mask_at
 
     def _word_logits(self, features: Tensor, batch: Batch) -> Tensor:
         """The language-model head's logits at the mask token: the classes' words' [N, C] or all [N, V], float32."""
@@ -164,13 +164,13 @@ class EncoderAdapter:
         assert not z_loss, "z-loss is for models that generate"
         training = self.backbone.model.training  # a validation loss has no dropout
         logits = self.logits(batch, injection, training, reading)
-        if self.form == "tagging":
+        if self.format == "tagging":
             assert batch.token_labels is not None
             each = F.cross_entropy(
                 logits.flatten(0, 1), batch.token_labels.flatten(), ignore_index=IGNORE, reduction="none"
             )
             return RowLoss(each.view(len(batch.ids), -1).sum(1), (batch.token_labels != IGNORE).sum(1))
-        if self.form == "span":
+        if self.format == "span":
             assert batch.answers is not None
             both = F.cross_entropy(logits, batch.answers, reduction="none")  # N 2: T are the classes
             return RowLoss(both.mean(1), torch.ones_like(batch.rows))
@@ -183,14 +183,14 @@ class EncoderAdapter:
         """Class ids, the logit of class 1 of each candidate, the tag ids of each word that survived truncation,
         `WindowAnswer`s, or tokens (open cloze)."""
         logits = self.logits(batch, injection)
-        if self.form == "ranking":
+        if self.format == "ranking":
             return logits[:, 1].tolist()
-        if self.form == "span":
+        if self.format == "span":
             return self._window_answers(logits, batch)
-        if self.form == "cloze" and not self.verbaliser:
+        if self.format == "cloze" and not self.verbaliser:
             return self.backbone.tokenizer.convert_ids_to_tokens(likeliest(logits, self.allowed))
         best = logits.argmax(-1).tolist()
-        if self.form == "tagging":
+        if self.format == "tagging":
             return [[tags[index] for index in starts] for tags, starts in zip(best, batch.word_starts, strict=True)]
         return best
 

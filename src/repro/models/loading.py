@@ -167,12 +167,12 @@ def weights_fingerprint(loaded: Any) -> str:
 
 
 def load_backbone(
-    model: Mapping[str, Any], trainer: Mapping[str, Any], device: torch.device, form: str = "text_to_text"
+    model: Mapping[str, Any], trainer: Mapping[str, Any], device: torch.device, format: str = "text_to_text"
 ) -> tuple[Backbone, list[str]]:
     """The frozen backbone on its device, and the deviations that loading causes.
 
     Args:
-        form: `cloze` keeps an encoder's language-model head, which the other forms do without.
+        format: `cloze` keeps an encoder's language-model head, which the other formats do without.
 
     Raises:
         ModelError: weights that cannot be had or do not match the config; the sentence says what to do.
@@ -181,17 +181,17 @@ def load_backbone(
     dtype = DTYPES[trainer["dtype"]]
     dropouts = _dropouts(kind, trainer.get("backbone_dropout"), trainer.get("attention_dropout"))
     missing: list[str] = []
-    auto_class = "AutoModelForMaskedLM" if form == "cloze" else kind.auto_class
-    if form == "cloze" and kind.lm_head is None:
+    auto_class = "AutoModelForMaskedLM" if format == "cloze" else kind.auto_class
+    if format == "cloze" and kind.lm_head is None:
         raise ModelError(
-            f"task.form=cloze: models of the family {kind.name} have no language-model head. Set task.form=auto."
+            f"task.format=cloze: models of the family {kind.name} have no language-model head. Set task.format=auto."
         )
     if model["source"] == "random":
         loaded, tokenizer = random_model(model, kind, dtype, dropouts, auto_class, device)
     else:
         loaded, tokenizer, missing = _pretrained(model, kind, dtype, dropouts, auto_class)
     whole = loaded
-    if form == "cloze":
+    if format == "cloze":
         _refuse_missing_head(model, loaded, missing)
         loaded = loaded.base_model
     if tokenizer.pad_token_id is None:
@@ -212,7 +212,7 @@ def load_backbone(
     ]
     deviations += prepared
     whole.to(device)
-    backbone = Backbone(loaded, tokenizer, kind, spec_of(model), whole if form == "cloze" else None)
+    backbone = Backbone(loaded, tokenizer, kind, spec_of(model), whole if format == "cloze" else None)
     backbone.packing = PACKING[str(trainer.get("packing", "auto")).lower()]
     return backbone, deviations
 
@@ -229,9 +229,9 @@ class Loaded:
     """Its weights, before a method adds any."""
 
     @classmethod
-    def of(cls, model: Mapping[str, Any], trainer: Mapping[str, Any], device: torch.device, form: str) -> Loaded:
+    def of(cls, model: Mapping[str, Any], trainer: Mapping[str, Any], device: torch.device, format: str) -> Loaded:
         """Load it; as `load_backbone`."""
-        backbone, deviations = load_backbone(model, trainer, device, form)
+        backbone, deviations = load_backbone(model, trainer, device, format)
         frozen = sum(parameter.numel() for parameter in backbone.whole.parameters())
         return cls(backbone, tuple(deviations), weights_fingerprint(backbone.model), frozen)
 
@@ -241,8 +241,8 @@ def _refuse_missing_head(model: Mapping[str, Any], whole: Any, missing: list[str
     head = [name for name in missing if not name.startswith(whole.base_model_prefix + ".")]
     if head:
         raise ModelError(
-            f"task.form=cloze: the checkpoint {model['location']} has no language-model head ({head[0]} is missing). "
-            "Choose a model with one (model=bert-large-cased), or set task.form=auto."
+            f"task.format=cloze: the checkpoint {model['location']} has no language-model head ({head[0]} is missing). "
+            "Choose a model with one (model=bert-large-cased), or set task.format=auto."
         )
 
 
@@ -263,7 +263,7 @@ def verbaliser_ids(tokenizer: Any, words: Mapping[str, str], labels: Sequence[st
         if len(found) != 1:
             raise ModelError(
                 f"task.verbaliser: the word {word!r} of the class {label} is {len(found)} tokens for this model; the "
-                "cloze form fills one. Choose another word."
+                "cloze format fills one. Choose another word."
             )
         ids.append(found[0])
     return ids
@@ -271,12 +271,12 @@ def verbaliser_ids(tokenizer: Any, words: Mapping[str, str], labels: Sequence[st
 
 def adapt(
     backbone: Backbone,
-    form: str,
+    format: str,
     task: Mapping[str, Any],
     head_dropout: float = 0.0,
     vocabulary: Sequence[str] = (),
 ) -> ModelAdapter:
-    """The backbone in the role its kind has for this form.
+    """The backbone in the role its kind has for this format.
 
     Args:
         vocabulary: the tokens that may fill the gap of a cloze without classes.
@@ -284,11 +284,11 @@ def adapt(
     source, target = task["max_input_length"], task["max_target_length"]
     if backbone.spec.kind == "encoder":
         words = task.get("verbaliser") or {}
-        ids = verbaliser_ids(backbone.tokenizer, words, task["labels"]) if form == "cloze" else ()
+        ids = verbaliser_ids(backbone.tokenizer, words, task["labels"]) if format == "cloze" else ()
         spans = SpanOptions.of(task.get("options"))
         encode = encoder_encoding(backbone.tokenizer, source, spans)
         allowed = token_ids(backbone.tokenizer, vocabulary)
-        return EncoderAdapter(backbone, encode, form, head_dropout, ids, spans, allowed)
+        return EncoderAdapter(backbone, encode, format, head_dropout, ids, spans, allowed)
     labels = [f"{SENTINEL} {label}" if task.get("sentinel") else label for label in task.get("labels") or ()]
     if backbone.spec.kind == "decoder":
         return DecoderAdapter(backbone, decoder_encoding(backbone.tokenizer, source, target), labels)

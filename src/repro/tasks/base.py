@@ -1,4 +1,4 @@
-"""The nouns of a task: an example, the forms in which a model can see it, and the Task protocol."""
+"""The nouns of a task: an example, the formats in which a model can see it, and the Task protocol."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from repro.metrics.base import Metric
 
 SPLITS = ("train", "validation", "test")
-FORMS = ("text_to_text", "pair", "choice", "ranking", "tagging", "span", "cloze")
+FORMATS = ("text_to_text", "pair", "choice", "ranking", "tagging", "span", "cloze")
 """Forms of rendering: `text_to_text` for models that generate; the others are read by a head on an encoder, `cloze` by
 its own language-model head."""
 
@@ -118,10 +118,10 @@ Rendered = TextToText | Pair | Choice | Ranking | Tagged | Span | Cloze
 
 
 class Task(Protocol):
-    """A data set in one form, with its metrics. Built from `conf/task/*.yaml` by `_target_`."""
+    """A data set in one format, with its metrics. Built from `conf/task/*.yaml` by `_target_`."""
 
     name: str
-    form: str
+    format: str
     labels: tuple[str, ...]
     """Class names or tag names, index = id. Empty for free generation."""
     metrics: tuple[Metric, ...]
@@ -144,7 +144,7 @@ class Task(Protocol):
         ...
 
     def render(self, example: Example) -> Rendered:
-        """The example in this task's `form`, exactly as the paper's code shows it to the model."""
+        """The example in this task's `format`, exactly as the paper's code shows it to the model."""
         ...
 
     def parse(self, output: Any, example: Example) -> Any:

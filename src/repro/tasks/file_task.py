@@ -21,17 +21,17 @@ class FileTask:
     """The fields of `TaskConfig`, checked, and the splits behind them; a subclass says how a split is read.
 
     Raises:
-        ConfigError: an unknown form, source or option, a number out of range, or what `_set_up` refuses.
+        ConfigError: an unknown format, source or option, a number out of range, or what `_set_up` refuses.
     """
 
-    forms: ClassVar[tuple[str, ...]]
+    formats: ClassVar[tuple[str, ...]]
     files: ClassVar[Mapping[str, str]]
     """{split: file name} where `task.options.files` names no other."""
     obtain: ClassVar[str]
     """A sentence saying where the files can be had."""
     options: ClassVar[tuple[str, ...]]
     """Names that `task.options` may hold, besides `files`. Two mean the same in every task that has them: `obtain`, a
-    sentence in place of the class's, and `hub_configs`, {form: the config of the hub's data set}."""
+    sentence in place of the class's, and `hub_configs`, {format: the config of the hub's data set}."""
     editions: ClassVar[Mapping[str, Mapping[int, str]]] = {}
     """As in `Sizes`."""
     lookalikes: ClassVar[Mapping[str, Mapping[int, str]]] = {}
@@ -41,7 +41,7 @@ class FileTask:
         self,
         *,
         name: str,
-        form: str,
+        format: str,
         data_dir: str,
         metrics: Sequence[Metric] = (),
         labels: Sequence[str] = (),
@@ -59,11 +59,11 @@ class FileTask:
     ) -> None:
         """Nothing is read here."""
         chosen = checked_options(options, ("files", *self.options))
-        require_one_of("task.form", form, self.forms)
-        self.name, self.form, self.metrics, self.labels = name, form, tuple(metrics), tuple(labels)
+        require_one_of("task.format", format, self.formats)
+        self.name, self.format, self.metrics, self.labels = name, format, tuple(metrics), tuple(labels)
         files = {**self.files, **(chosen.get("files") or {})}
         obtain = chosen.get("obtain") or self.obtain
-        hub_config = (chosen.get("hub_configs") or {}).get(form, hub_config)
+        hub_config = (chosen.get("hub_configs") or {}).get(format, hub_config)
         self._source = Source(name, source, data_dir, files, obtain, hub_id, hub_config, hub_revision)
         self._original_rows, self._check_rows = dict(rows or {}), check_rows
         sizes = Sizes(self._original_rows, self.editions, self.lookalikes)
@@ -142,7 +142,7 @@ class FileTask:
 class FreeText(FileTask):
     """A task whose answer is a text: no labels, and what is generated is the prediction."""
 
-    forms = ("text_to_text",)
+    formats = ("text_to_text",)
 
     def _set_up(self, options: dict[str, Any]) -> None:
         """Raises ConfigError: labels, or an option's value."""

@@ -72,8 +72,8 @@ def segments(example: Example, template: Sequence[str]) -> Pair:
     return Pair(made[0], made[1] if len(made) > 1 else None, label_of(example))
 
 
-def class_of(output: Any, form: str, labels: Sequence[str]) -> int:
+def class_of(output: Any, format: str, labels: Sequence[str]) -> int:
     """T5's rule for text (`string_label_to_class_id`): the exact label or nothing; no case or space is forgiven."""
-    if form != "text_to_text":
+    if format != "text_to_text":
         return int(output)
     return list(labels).index(output) if output in labels else -1

@@ -32,7 +32,7 @@ class Lama(FileTask):
         files: {split: file in data_dir}.
     """
 
-    forms = ("cloze",)
+    formats = ("cloze",)
     files = FILES
     obtain = "the facts are AutoPrompt's (github.com/ucinlp/autoprompt), the vocabularies github.com/THUDM/P-tuning's."
     options = ("relation", "vocabulary", "vocabulary_name")

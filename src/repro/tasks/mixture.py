@@ -42,26 +42,26 @@ class Mixture:
         stride, n_best, max_answer_tokens: span: as the parts have them (`repro.config.task_rules` compares).
     """
 
-    forms = ("text_to_text", "pair", "tagging", "span")
+    formats = ("text_to_text", "pair", "tagging", "span")
 
-    def __init__(self, name: str, form: str, parts: Mapping[str, Any], options: Mapping[str, Any] | None = None):
-        """`parts` are tasks of one form, already built; nothing is read here.
+    def __init__(self, name: str, format: str, parts: Mapping[str, Any], options: Mapping[str, Any] | None = None):
+        """`parts` are tasks of one format, already built; nothing is read here.
 
         Raises:
-            ConfigError: fewer than two parts, parts of another form, or an unknown option.
+            ConfigError: fewer than two parts, parts of another format, or an unknown option.
         """
         chosen = checked_options(options, ("deviations", "one_dataset_batches", *SPAN_OPTIONS))
-        require_one_of("task.form", form, self.forms)
+        require_one_of("task.format", format, self.formats)
         if len(parts) < 2:
             raise ConfigError(f"task.parts of {name} names {list(parts) or 'nothing'}: a mixture needs two or more.")
         for part, task in parts.items():
-            require_one_of(f"the form of task.parts.{part}", task.form, (form,))
-        self.name, self.form, self.parts = name, form, dict(parts)
+            require_one_of(f"the format of task.parts.{part}", task.format, (format,))
+        self.name, self.format, self.parts = name, format, dict(parts)
         self.one_dataset_batches = bool(chosen.get("one_dataset_batches", False))
         self._said = tuple(chosen.get("deviations") or ())
         ends, total = {}, 0
         for part, task in parts.items():
-            outputs = 2 if form == "span" else len(task.labels)
+            outputs = 2 if format == "span" else len(task.labels)
             ends[part] = (total, total + outputs)
             total += outputs
         self.label_spans: dict[str, tuple[int, int]] = ends
@@ -71,7 +71,7 @@ class Mixture:
     def labels(self) -> tuple[str, ...]:
         """For a head: the classes of all parts in turn. For text: each label once."""
         every = [label for task in self.parts.values() for label in task.labels]
-        return tuple(dict.fromkeys(every)) if self.form == "text_to_text" else tuple(every)
+        return tuple(dict.fromkeys(every)) if self.format == "text_to_text" else tuple(every)
 
     @property
     def metrics(self) -> tuple[PartsScore, ...]:
@@ -116,9 +116,9 @@ class Mixture:
         """As the part parses it."""
         part = self.part_of(example)
         first = self.label_spans[part][0]
-        if self.form == "pair":
+        if self.format == "pair":
             output = int(output) - first
-        elif self.form == "tagging":
+        elif self.format == "tagging":
             output = [int(tag) - first for tag in output]
         return self.parts[part].parse(output, example)
 

@@ -42,7 +42,7 @@ class MultiRc(FileTask):
     A limit on a split keeps a subset of the answers, so that questions lose some: exact match is then of what is left.
     """
 
-    forms = ("text_to_text", "pair")
+    formats = ("text_to_text", "pair")
     files = FILES
     obtain = OBTAIN
     options = ()
@@ -63,7 +63,7 @@ class MultiRc(FileTask):
 
     def render(self, example: Example) -> TextToText | Pair:
         """T5's string without markup, or P-Tuning v2's two segments as they are."""
-        if self.form == "text_to_text":
+        if self.format == "text_to_text":
             plain = labelled_text(example, FIELDS, self.labels)
             return TextToText(without_markup(plain.source), plain.target)
         question, answer, paragraph = (example.fields[name] for name in FIELDS)
@@ -71,7 +71,7 @@ class MultiRc(FileTask):
 
     def parse(self, output: Any, example: Example) -> int:
         """A class id; -1 where generated text is neither True nor False."""
-        return class_of(output, self.form, self.labels)
+        return class_of(output, self.format, self.labels)
 
 
 def without_markup(text: str) -> str:

@@ -53,7 +53,7 @@ class Record(FileTask):
     `check_rows` off.
     """
 
-    forms = ("text_to_text", "ranking")
+    formats = ("text_to_text", "ranking")
     files = FILES
     obtain = OBTAIN
     options = ()
@@ -93,7 +93,7 @@ class Record(FileTask):
             for query in queries
         ]
         examples = [_example(query, split) for query in queries]
-        if split == "train" and self.form == "text_to_text":
+        if split == "train" and self.format == "text_to_text":
             examples = [one for example in examples for one in _one_an_answer(example)]
         return Loaded(contents, examples)
 
@@ -101,7 +101,7 @@ class Record(FileTask):
         """T5's string and the answer (of several the first, but for training rows, which have one each), or P-Tuning
         v2's pair for every entity."""
         passage, query, entities = (example.fields[name] for name in ("passage", "query", "entities"))
-        if self.form == "text_to_text":
+        if self.format == "text_to_text":
             source = f"query: {query} entities: {', '.join(_listed(entities))} passage: {with_sentences(passage)}"
             return TextToText(source, example.meta.get("target") or (example.references or ("",))[0])
         first = passage.replace("@highlight\n", "- ")
@@ -112,12 +112,12 @@ class Record(FileTask):
     def parse(self, output: Any, example: Example) -> str:
         """The generated text, or the entity with the highest score; on a tie the last of the alphabet, as the official
         code's sorting has it."""
-        if self.form == "text_to_text":
+        if self.format == "text_to_text":
             return str(output)
         return max(zip(output, _listed(example.fields["entities"]), strict=True))[1]
 
     def _own_deviations(self) -> tuple[str, ...]:
-        return (ORDER_DEVIATION,) if self.form == "text_to_text" else ()
+        return (ORDER_DEVIATION,) if self.format == "text_to_text" else ()
 
 
 def with_sentences(passage: str) -> str:

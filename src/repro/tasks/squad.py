@@ -1,7 +1,7 @@
 """Extractive question answering: SQuAD 1.1 and 2.0, data of one's own in that format, and the MRQA sets.
 
-P-Tuning v2 marks the answer in the context (form `span`; papers/liu2022 sections (c) and (d)); Lester et al. 2021,
-section 5, have it written out (form `text_to_text`; papers/lester2021 section (c)), train on SQuAD 1.1, choose the
+P-Tuning v2 marks the answer in the context (format `span`; papers/liu2022 sections (c) and (d)); Lester et al. 2021,
+section 5, have it written out (format `text_to_text`; papers/lester2021 section (c)), train on SQuAD 1.1, choose the
 checkpoint on its development set and test on six development sets of MRQA from other domains. Such a task has SQuAD's
 `train` and `validation`, and the other domain's set as `test`.
 """
@@ -56,10 +56,10 @@ class QuestionAnswering(FileTask):
         hub_test: {id, config, revision, subset}: the test split on the hub, where it is another data set.
         train_task: what the training set is called in the paper's table.
 
-    Only the first gold answer is trained on, in both forms; all of them are scored against.
+    Only the first gold answer is trained on, in both formats; all of them are scored against.
     """
 
-    forms = ("text_to_text", "span")
+    formats = ("text_to_text", "span")
     files = FILES
     obtain = OBTAIN
     options = OPTIONS
@@ -94,7 +94,7 @@ class QuestionAnswering(FileTask):
         references = question.answers
         if references is not None and not references:
             references = ("",) if self._unanswerable else ()
-        if self.form == "text_to_text":
+        if self.format == "text_to_text":
             references = tuple(map(padded, references or ()))
         fields = {"question": question.question, "context": question.context, "place": question.place}
         return Example(question.id, fields, tuple(references or ()), cluster=question.context)
@@ -103,7 +103,7 @@ class QuestionAnswering(FileTask):
         """T5's `question: ... context: ...` with padded punctuation, or the question without leading spaces, the
         context and the place of the first gold answer."""
         question, context = example.fields["question"], example.fields["context"]
-        if self.form == "span":
+        if self.format == "span":
             return Span(question.lstrip(), context, example.fields["place"])
         source = _SPACES.sub(" ", f"question: {padded(question)} context: {padded(context)}")
         target = example.references[0] if example.references else ""
@@ -128,8 +128,8 @@ class QuestionAnswering(FileTask):
         return {"text": text, "answer": piece, "null_odds": output.null_odds}
 
     def _own_deviations(self) -> tuple[str, ...]:
-        own: tuple[str, ...] = SPAN_DEVIATIONS if self.form == "span" else ()
-        if self.form == "text_to_text" and self._unanswerable:
+        own: tuple[str, ...] = SPAN_DEVIATIONS if self.format == "span" else ()
+        if self.format == "text_to_text" and self._unanswerable:
             own = (TEXT_V2_DEVIATION.format(self._no_answer),)
         return own
 

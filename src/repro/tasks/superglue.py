@@ -45,7 +45,7 @@ class SentencePair(FileTask):
         files: {split: file name}, where they are not SuperGLUE's; `.jsonl`, `.json` and tables (`tables.read_rows`).
     """
 
-    forms = ("text_to_text", "pair")
+    formats = ("text_to_text", "pair")
     files = FILES
     obtain = OBTAIN
     options = (
@@ -58,7 +58,7 @@ class SentencePair(FileTask):
         self._fields = tuple(options.get("text_fields") or ())
         if not self._fields:
             raise ConfigError("task.options.text_fields is empty: name the fields of a row, in T5's order.")
-        self._template = _checked_template(options, self._fields) if self.form == "pair" else ()
+        self._template = _checked_template(options, self._fields) if self.format == "pair" else ()
         self._cluster = options.get("cluster")
         require_one_of("task.options.cluster", self._cluster, (None, *self._fields))
         self._label_type = options.get("label_type", "name")
@@ -85,7 +85,7 @@ class SentencePair(FileTask):
 
     def render(self, example: Example) -> TextToText | Pair:
         """T5's string and the label's name, or P-Tuning v2's segments and the class id (-1: unlabelled)."""
-        if self.form == "text_to_text":
+        if self.format == "text_to_text":
             return labelled_text(example, self._fields, self.labels)
         return segments(example, self._template)
 
@@ -96,7 +96,7 @@ class SentencePair(FileTask):
 
     def parse(self, output: Any, example: Example) -> int:
         """A class id; -1 where generated text is not exactly a label."""
-        return class_of(output, self.form, self.labels)
+        return class_of(output, self.format, self.labels)
 
 
 class Copa(FileTask):
@@ -106,7 +106,7 @@ class Copa(FileTask):
     Its only option is `files` (as in `SentencePair`).
     """
 
-    forms = ("text_to_text", "choice")
+    formats = ("text_to_text", "choice")
     files = FILES
     obtain = OBTAIN
     options = ()
@@ -122,7 +122,7 @@ class Copa(FileTask):
 
     def render(self, example: Example) -> TextToText | Choice:
         """T5's string and `choice1` or `choice2`, or P-Tuning v2's two pairs and the index of the right one."""
-        if self.form == "text_to_text":
+        if self.format == "text_to_text":
             return labelled_text(example, COPA_FIELDS, self.labels)
         first = f"{example.fields['premise']} {COPA_JOINERS[example.fields['question']]}"
         return Choice(tuple((first, example.fields[choice]) for choice in self.labels), label_of(example))
@@ -131,7 +131,7 @@ class Copa(FileTask):
 
     def parse(self, output: Any, example: Example) -> int:
         """The index of the chosen sentence; -1 where generated text is not exactly a label."""
-        return class_of(output, self.form, self.labels)
+        return class_of(output, self.format, self.labels)
 
 
 def _checked_template(options: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ class Tagging(FileTask):
         hub_iob2: the hub's tags are known to be IOB2: refuse others, as a wrong `hub_tags` would make them.
     """
 
-    forms = ("tagging",)
+    formats = ("tagging",)
     files = FILES
     obtain = OBTAIN
     options: ClassVar[tuple[str, ...]] = (

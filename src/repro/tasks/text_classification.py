@@ -36,7 +36,7 @@ class TextClassification(FileTask):
         files: {split: file} (default: train.csv, dev.csv, test.csv).
     """
 
-    forms = ("text_to_text", "pair")
+    formats = ("text_to_text", "pair")
     files = FILES
     obtain = "it is a data set of your own."
     options = ("columns", "label_column", "template", "cluster")
@@ -99,7 +99,7 @@ class TextClassification(FileTask):
 
     def render(self, example: Example) -> TextToText | Pair:
         """`column: text column: text` and the label's name, or the template's segments and the class id (-1: none)."""
-        if self.form == "text_to_text":
+        if self.format == "text_to_text":
             return labelled_text(example, self._columns, self.labels)
         return segments(example, self._template)
 
@@ -110,7 +110,7 @@ class TextClassification(FileTask):
 
     def parse(self, output: Any, example: Example) -> int:
         """A class id; -1 where generated text is not exactly a label."""
-        return class_of(output, self.form, self.labels)
+        return class_of(output, self.format, self.labels)
 
 
 def read_table(path: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -25,33 +25,33 @@ class Transfer:
     `task.options`:
         train, test: the names of the two parts.
         words: {word of the trained data set: word of the other}; each is replaced wherever it stands in a generated
-            text that answers a test example. In the head forms class ids are taken as they are.
+            text that answers a test example. In the head formats class ids are taken as they are.
     """
 
-    forms = ("text_to_text", "pair")
+    formats = ("text_to_text", "pair")
 
     def __init__(
         self,
         name: str,
-        form: str,
+        format: str,
         parts: Mapping[str, Any],
         options: Mapping[str, Any] | None = None,
         metrics: Any = (),
     ):
-        """`parts` are tasks of one form, already built; nothing is read here.
+        """`parts` are tasks of one format, already built; nothing is read here.
 
         Raises:
             ConfigError: an unknown option, other than two parts, or parts with another number of classes.
         """
         chosen = checked_options(options, OPTIONS)
-        require_one_of("task.form", form, self.forms)
+        require_one_of("task.format", format, self.formats)
         if len(parts) != 2:
             raise ConfigError(f"task.parts of {name} names {list(parts) or 'nothing'}: a transfer has two.")
         for key in ("train", "test"):
             require_one_of(f"task.options.{key}", chosen.get(key), parts)
         if chosen["train"] == chosen["test"]:
             raise ConfigError(f"task.options.test={chosen['test']} is what is trained on: name the other part.")
-        self.name, self.form, self.metrics = name, form, tuple(metrics)
+        self.name, self.format, self.metrics = name, format, tuple(metrics)
         self._names = {"train": chosen["train"], "validation": chosen["train"], "test": chosen["test"]}
         self._trained, self._tested = parts[chosen["train"]], parts[chosen["test"]]
         self._words = dict(chosen.get("words") or {})
@@ -97,7 +97,7 @@ class Transfer:
 
     def parse(self, output: Any, example: Example) -> Any:
         """As its own data set parses it, a generated answer to a test example once it is translated."""
-        if self.form == "text_to_text" and self._of(example) is self._tested:
+        if self.format == "text_to_text" and self._of(example) is self._tested:
             output = str(output)
             for word, other in self._words.items():
                 output = output.replace(word, other)

@@ -46,7 +46,7 @@ class Clozed(Around):
         source: whose template and words they are, and how ours differ; None: they are ours.
     """
 
-    form = "cloze"
+    format = "cloze"
 
     def __init__(self, inside: Any, pieces: Sequence[str], slots: bool, source: str | None = None):
         super().__init__(inside)
@@ -168,10 +168,10 @@ class Prompted(Around):
         return (*self.inside.deviations, SHOTS_DEVIATION)
 
 
-def worded(task: Any, plain: Mapping[str, Any], form: str) -> Any:
+def worded(task: Any, plain: Mapping[str, Any], format: str) -> Any:
     """The task as its config and the method want it said."""
     config, method = plain["task"], plain["method"]
-    if form == "cloze":
+    if format == "cloze":
         return Clozed(task, config["cloze"], method.get("placement") == "template", config.get("cloze_source"))
     if method["name"] == "prompt_design":
         task = Prompted(task, method["text"], method["shots"], plain["seed"])

@@ -46,11 +46,11 @@ class Wsc(FileTask):
 
     `task.options`:
         template_id: pair: 0 puts the pronoun and a colon in front of the text, 1 asterisks around it.
-        hub_configs: {form: config}: the papers read different versions.
+        hub_configs: {format: config}: the papers read different versions.
         files: as in `SentencePair`.
     """
 
-    forms = ("text_to_text", "pair")
+    formats = ("text_to_text", "pair")
     files = FILES
     obtain = OBTAIN
     options = ("template_id", "hub_configs")
@@ -86,13 +86,13 @@ class Wsc(FileTask):
                     meta={"idx": row.get("idx", position)},
                 )
             )
-        if split == "train" and self.form == "text_to_text":
+        if split == "train" and self.format == "text_to_text":
             examples = [example for example in examples if example.references == (1,)]
         return Loaded(rows, examples)
 
     def _check(self, fields: Mapping[str, Any], where: str) -> None:
         """Raises DataError: no pronoun where the row says there is one."""
-        if self.form == "text_to_text":
+        if self.format == "text_to_text":
             marked(fields, where)
         elif self._template == 1 and fields["span2_index"] >= len(fields["text"].split()):
             raise DataError(f"{where}: span2_index is {fields['span2_index']}: the text has fewer words.")
@@ -100,7 +100,7 @@ class Wsc(FileTask):
     def render(self, example: Example) -> TextToText | Pair:
         """The marked text and the phrase, or P-Tuning v2's text with the pronoun, and the phrase."""
         fields = example.fields
-        if self.form == "text_to_text":
+        if self.format == "text_to_text":
             return TextToText(marked(fields, example.id), fields["span1_text"])
         if self._template == 0:
             first = f"{fields['span2_text']}: {fields['text']}"
@@ -111,12 +111,12 @@ class Wsc(FileTask):
 
     def parse(self, output: Any, example: Example) -> int:
         """A class id; of a written phrase whether it names the given one, -1 if nothing is left of it."""
-        if self.form == "pair":
+        if self.format == "pair":
             return int(output)
         return names_referent(str(output), example.fields["span1_text"])
 
     def _own_deviations(self) -> tuple[str, ...]:
-        if self.form == "pair":
+        if self.format == "pair":
             return ()
         return (EXCEPTIONS_DEVIATION, *((SPANS_DEVIATION,) if self._source.kind == "local" else ()))
 

@@ -74,7 +74,7 @@ def _rows(present: int, choices: int) -> int:
 
 
 def _labels(batch: Batch) -> Tensor | None:
-    """[N, T] or [N, U] True where a generating model says a token; None for other forms."""
+    """[N, T] or [N, U] True where a generating model says a token; None for other formats."""
     if batch.target_ids is not None:
         return batch.target_ids != IGNORE
     if batch.token_labels is None or not bool((batch.order == TARGET).any()):

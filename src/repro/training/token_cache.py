@@ -53,7 +53,7 @@ class TokenCache:
         """
         Args:
             folder: made at the first write.
-            identity: what decides the ids besides the examples: tokenizer, lengths, form, code.
+            identity: what decides the ids besides the examples: tokenizer, lengths, format, code.
             most_bytes: beyond this the files that were not used for longest are removed.
         """
         self.folder, self.identity, self.most_bytes = folder, identity, most_bytes
@@ -214,13 +214,13 @@ def _value(piece: Any, kind: str) -> Any:
     return bool(only) if kind == "bool" else only
 
 
-def token_cache(plain: Mapping[str, Any], form: str, backbone: Backbone) -> TokenCache | None:
+def token_cache(plain: Mapping[str, Any], format: str, backbone: Backbone) -> TokenCache | None:
     """Where the trial keeps token ids; None where the config says nowhere, or the tokenizer cannot be described."""
     paths = plain.get("paths") or {}
     place, tokenizer = paths.get("cache_root"), tokenizer_identity(backbone.tokenizer)
     if place is None or tokenizer is None:
         return None
-    about = [encoding_code(), tokenizer, backbone.family.name, form]
+    about = [encoding_code(), tokenizer, backbone.family.name, format]
     settings = {name: value for name, value in plain["task"].items() if name not in _NOT_ENCODED}
     identity = json.dumps([about, settings], sort_keys=True)
     return TokenCache(Path(place) / "tokens", identity, paths["cache_gigabytes"] * 1e9)

@@ -37,19 +37,19 @@ def counts(plain: Mapping[str, Any]) -> dict[str, int]:
     """`trained`, `stored`, `prompt`, `head` and `frozen` of a resolved config, as its record would say."""
     import torch
 
-    from repro.config.rules import form_of, validate
+    from repro.config.rules import format_of, validate
     from repro.methods.base import Context
     from repro.models.backbone import spec_of
     from repro.trials.run import build_method
 
     validate(plain)
-    spec, form = spec_of(plain["model"]), form_of(dict(plain))
+    spec, format = spec_of(plain["model"]), format_of(dict(plain))
     outputs = None
-    if spec.kind == "encoder" and form != "cloze":
+    if spec.kind == "encoder" and format != "cloze":
         task = plain["task"]  # a mixture has the classes of all its parts, a transfer its own
         whole = [task] if task["labels"] else list(task["parts"].values()) or [task]
         sizes = {"choice": 1, "ranking": 2, "span": 2 * len(whole)}
-        outputs = sizes.get(form, sum(len(one["labels"]) for one in whole))
+        outputs = sizes.get(format, sum(len(one["labels"]) for one in whole))
     method = build_method(dict(plain) | {"method": {**plain["method"], "init_text": None}})
     with torch.device("meta"):
         table = torch.empty(spec.vocabulary, spec.width)

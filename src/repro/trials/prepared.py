@@ -65,9 +65,9 @@ def build_tensors(
         ConfigError: the file holds another method's tensors, or tensors of other shapes.
     """
     outputs = None
-    if backbone.spec.kind == "encoder" and task.form != "cloze":  # the cloze's head is the language model's own
+    if backbone.spec.kind == "encoder" and task.format != "cloze":  # the cloze's head is the language model's own
         several = len(getattr(task, "parts", ())) or 1  # data sets of a mixture, each with a start and an end
-        outputs = {"choice": 1, "ranking": 2, "span": 2 * several}.get(task.form, len(task.labels))
+        outputs = {"choice": 1, "ranking": 2, "span": 2 * several}.get(task.format, len(task.labels))
     context = Context(
         spec=backbone.spec,
         embeddings=backbone.model.get_input_embeddings().weight.detach().float(),
@@ -151,10 +151,10 @@ class Trial:
             torch.set_num_threads(trial.trainer["threads"])
         trial.device, trial.method = device, method
         first_at = device if ranks is None else torch.device("cpu")  # whole, it may be too large for one GPU
-        loaded = loaded or Loaded.of(plain["model"], trial.trainer, first_at, task.form)
+        loaded = loaded or Loaded.of(plain["model"], trial.trainer, first_at, task.format)
         trial.backbone, trial.deviations, trial.frozen = loaded.backbone, [*loaded.deviations], loaded.frozen
         dropout = trial.trainer["backbone_dropout"] or 0.0
-        trial.adapter = adapt(trial.backbone, task.form, plain["task"], dropout, getattr(task, "vocabulary", ()))
+        trial.adapter = adapt(trial.backbone, task.format, plain["task"], dropout, getattr(task, "vocabulary", ()))
         trial.weights = {"sha256": loaded.fingerprint, "location": plain["model"]["location"]}
         if method.tuning is not None:
             trial.own = tune(trial.backbone, method.tuning, mixed_seed(plain["seed"], _TUNED))
@@ -164,7 +164,7 @@ class Trial:
             trial.together = Together(trial.backbone, trial.own, method, ranks)
             trial.own, trial.adapter = trial.together.own, trial.together.adapter(trial.adapter)
         trial.parameters = trial._count()
-        trial.tokens = token_cache(plain, task.form, trial.backbone)
+        trial.tokens = token_cache(plain, task.format, trial.backbone)
         trial._plan()
         return trial
 
@@ -193,11 +193,11 @@ class Trial:
     def _plan(self) -> None:
         """What a step may draw from, steps in all, and after which the trial is evaluated."""
         encoded = self.encode(self.examples["train"], True)
-        self.encoded = separated(encoded, self.task.form)
+        self.encoded = separated(encoded, self.task.format)
         kinds = groups(self.task, self.examples["train"])
-        if kinds is not None:  # of each window, in the span form
+        if kinds is not None:  # of each window, in the span format
             pairs = zip(kinds, encoded, strict=True)
-            kinds = [kind for kind, items in pairs for _ in separated([items], self.task.form)]
+            kinds = [kind for kind, items in pairs for _ in separated([items], self.task.format)]
         order = DataOrder(len(self.encoded), self.trainer["batch_size"], self.plain["seed"], kinds)
         self.order, per_epoch = order, order.steps_per_epoch
         steps = self.trainer["steps"]  # 0: nothing is trained, the starting values are scored
@@ -251,7 +251,7 @@ class Trial:
 
     def _score(self, split: str, console: Console, selection: str | None = None) -> Evaluation:
         decoding = self.plain["task"]["decoding"]
-        size = decoding["batch_size"] if self.task.form == "text_to_text" else self.trainer["evaluation_batch_size"]
+        size = decoding["batch_size"] if self.task.format == "text_to_text" else self.trainer["evaluation_batch_size"]
         examples, injection = self.examples[split], self.method.injection(training=False)
         if not self.task.metrics:  # language modelling: there is nothing to decode
             loss = self._mean_loss(examples, injection, size, console)

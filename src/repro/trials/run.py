@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repro.config.rules import form_of, validate
+from repro.config.rules import format_of, validate
 from repro.config.schema import run_key
 from repro.errors import ConfigError, DataError, TrialFailed
 from repro.metrics.base import TASK_SCORE, averaged_values
@@ -183,27 +183,28 @@ def _made(config: Plain) -> Any:
 
 
 def build_task(plain: Plain) -> Any:
-    """The task in the form that fits the model; reads nothing yet."""
-    form = form_of(plain)
+    """The task in the format that fits the model; reads nothing yet."""
+    format = format_of(plain)
     if plain["task"].get("parts"):
-        return _of_parts(plain, form)
-    inner = "pair" if form == "cloze" and "pair" in plain["task"]["forms"] else form  # a class task in cloze words
-    return worded(task_in_form(plain["task"], inner), plain, form)
+        return _of_parts(plain, format)
+    # A classification task in the words of a cloze is read as a pair.
+    inner = "pair" if format == "cloze" and "pair" in plain["task"]["formats"] else format
+    return worded(task_in_format(plain["task"], inner), plain, format)
 
 
-def task_in_form(task: Plain, form: str) -> Any:
-    """The task of a config of conf/task in one of its forms, whatever the model; reads nothing yet."""
+def task_in_format(task: Plain, format: str) -> Any:
+    """The task of a config of conf/task in one of its formats, whatever the model; reads nothing yet."""
     metrics = [*task["metrics"], *(task.get("also_metrics") or ())]
     _, accepted = _class_of(task)
-    config = {**task, "form": form, "metrics": metrics}
+    config = {**task, "format": format, "metrics": metrics}
     made = _made({name: value for name, value in config.items() if name in accepted or name == "_target_"})
     for metric in made.metrics[len(task["metrics"]) :]:
         metric.beside = True  # no part of the task's score
     return made
 
 
-def _of_parts(plain: Plain, form: str) -> Any:
-    """A task of tasks (a mixture, a transfer): every part as it would be alone, but in the whole's form, with its
+def _of_parts(plain: Plain, format: str) -> Any:
+    """A task of tasks (a mixture, a transfer): every part as it would be alone, but in the whole's format, with its
     switches, source and limits."""
     config = plain["task"]
     whole, accepted = _class_of(config)
@@ -212,8 +213,8 @@ def _of_parts(plain: Plain, form: str) -> Any:
     parts = {}
     for name, part in config["parts"].items():
         limit = part.get("limit") or limit_of(name, config["options"], config["limit"])
-        parts[name] = build_task({**plain, "task": {**part, **switches, "limit": limit, "form": form}})
-    given = {"name": config["name"], "form": form, "parts": parts, "options": config["options"]}
+        parts[name] = build_task({**plain, "task": {**part, **switches, "limit": limit, "format": format}})
+    given = {"name": config["name"], "format": format, "parts": parts, "options": config["options"]}
     if "metrics" in accepted:
         given["metrics"] = [_made(metric) for metric in config["metrics"]]
     return whole(**given)

@@ -54,7 +54,8 @@ def test_a_trial_that_cannot_run_is_said_and_the_others_are_submitted(
     cli: Callable[..., Any], pretended: Any, trial_arguments: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     words = [word for word in trial_arguments() if not word.startswith("task=")]
-    done = cli("run", "-m", "hydra/launcher=slurm", *NO_GPU, *words, "task=rte,squadshifts_new_wiki", "task.form=pair")
+    words = [*words, "task=rte,squadshifts_new_wiki", "task.format=pair"]
+    done = cli("run", "-m", "hydra/launcher=slurm", *NO_GPU, *words)
     assert done.code == 2
     assert "1 trials submitted" in done.out and "squadshifts_new_wiki can be rendered as" in done.err
     assert [[trial.config["task"]["name"] for trial in task] for task in chunks(tmp_path)] == [["rte"]]

@@ -29,7 +29,7 @@ from repro.tasks.microworld import (
     writing,
 )
 from repro.tasks.microworld.senses import senses
-from repro.trials.run import task_in_form
+from repro.trials.run import task_in_format
 
 TASKS = [name for name in task_names() if task_config(name, "d")["source"] == "microworld"]
 
@@ -209,7 +209,7 @@ def test_every_split_is_as_its_config_says(name: str, tmp_path: Path, monkeypatc
     """Written anew: the rows, the content's hash, every label used, no example in two splits."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config = task_config(name, "d")
-    task = task_in_form(config, config["forms"][-1])
+    task = task_in_format(config, config["formats"][-1])
     inputs: dict[str, set[str]] = {}
     for split in SPLITS:
         found = task.examples(split)
@@ -247,7 +247,7 @@ def test_who_acts_is_told_by_the_sentence() -> None:
 
 def test_unseen_kinds_are_in_the_test_alone() -> None:
     config = task_config("mini_tables", "d")
-    task = task_in_form(config, "text_to_text")
+    task = task_in_format(config, "text_to_text")
     kinds = {split: {example.fields["source"].split(" | ")[1] for example in task.examples(split)} for split in SPLITS}
     assert kinds["train"] == kinds["validation"] and len(kinds["test"] - kinds["train"]) == 3
     subsets = Counter(example.meta["subset"] for example in task.examples("test"))
@@ -268,7 +268,7 @@ def test_a_data_set_is_written_whole_and_once(tmp_path: Path, monkeypatch: pytes
 
 def test_a_fault_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="must end in one of mini_boolq"):
-        task_in_form(task_config("mini_wic", "d") | {"data_dir": "d/mini_wik"}, "pair")
+        task_in_format(task_config("mini_wic", "d") | {"data_dir": "d/mini_wik"}, "pair")
     (tmp_path / "repro").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(DataError, match="XDG_CACHE_HOME"):

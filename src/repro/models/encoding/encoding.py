@@ -110,7 +110,7 @@ def encode_cloze(tokenizer: Any, cloze: Cloze, max_length: int) -> Encoded:
 
 
 def encoder_encoding(tokenizer: Any, max_input: int, spans: SpanOptions | None = None) -> Encode:
-    """For encoders: pair, choice, ranking, tagging, span and cloze forms."""
+    """For encoders: pair, choice, ranking, tagging, span and cloze formats."""
     stride = (spans or SpanOptions()).stride
 
     def encode(rendered: Rendered, training: bool) -> list[Encoded]:

@@ -117,10 +117,10 @@ def answer_tokens(offsets: np.ndarray, answer: tuple[int, int] | None) -> tuple[
     return int(inside[first]), int(inside[last])
 
 
-def separated(encoded: Sequence[Sequence[Encoded]], form: str) -> list[list[Encoded]]:
+def separated(encoded: Sequence[Sequence[Encoded]], format: str) -> list[list[Encoded]]:
     """What training and loss count as examples: every window of a span and every candidate of a ranking is one (as in
-    the official code), in the other forms all sequences of an example are."""
-    if form not in ("span", "ranking"):
+    the official code), in the other formats all sequences of an example are."""
+    if format not in ("span", "ranking"):
         return [list(items) for items in encoded]
     return [[item] for items in encoded for item in items]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repro.config.rules import form_of, validate
+from repro.config.rules import format_of, validate
 from repro.config.schema import run_key
 from repro.errors import Interrupted, ReproError, print_line
 from repro.store.lock import Lock
@@ -55,14 +55,14 @@ def company(plain: Plain) -> str | None:
     share (DeBERTa's table of relative positions).
     """
     method, trainer, task, model = (plain[name] for name in ("method", "trainer", "task", "model"))
-    form, entry = form_of(plain), _entry(method)
+    format, entry = format_of(plain), _entry(method)
     if entry is None or method.get("tune_backbone") or trainer["steps"] == 0 or str(trainer["gang"]) == "1":
         return None
     if model["family"].startswith("deberta") and trainer["backbone_dropout"]:
         return None
-    one = form in _ANY_TASK and not task.get("parts")
+    one = format in _ANY_TASK and not task.get("parts")
     own = None if one else {key: task[key] for key in task if key not in ("limit", "low_data", "fraction", "data_dir")}
-    return json.dumps([model, [trainer[name] for name in _ALIKE], form, entry, own], sort_keys=True)
+    return json.dumps([model, [trainer[name] for name in _ALIKE], format, entry, own], sort_keys=True)
 
 
 def _entry(method: Mapping[str, Any]) -> list[Any] | None:
@@ -235,7 +235,7 @@ class _Members:
         plain = attempt.plain
         device = pick_device(plain["trainer"]["device"])
         if self._loaded is None:
-            self._loaded = Loaded.of(plain["model"], plain["trainer"], device, attempt.task.form)
+            self._loaded = Loaded.of(plain["model"], plain["trainer"], device, attempt.task.format)
             limit = str(plain["trainer"]["gang"])
             self._admission = Admission(None if limit == "auto" else int(limit), device)
         try:
