@@ -68,7 +68,9 @@ def plains(folder: Path, sweep: Sweep, more: Sequence[str], few: bool = False) -
 
 def timed(trials: Sequence[dict[str, Any]], gang: str) -> tuple[float, list[Any]]:
     """Seconds for all of them, and their records. Data is tokenised before, weights are loaded within."""
-    jobs = [joint.Job(one | {"trainer": one["trainer"] | {"gang": gang}}, {}, ["repro", "run"]) for one in trials]
+    jobs = [
+        joint.Job(one | {"trainer": one["trainer"] | {"joint_trials": gang}}, {}, ["repro", "run"]) for one in trials
+    ]
     started = time.perf_counter()
     results = joint.run_many(jobs)
     seconds = time.perf_counter() - started

@@ -30,7 +30,7 @@ TRIALS = {
 NO_RESULT = {
     *("experiment_name", "rerun"),
     *("trainer.checkpoint_seconds", "trainer.if_running", "trainer.evaluation_batch_size", "trainer.device"),
-    *("trainer.threads", "trainer.gang", "trainer.gradient_checkpointing", "trainer.packing", "trainer.graphs"),
+    *("trainer.threads", "trainer.joint_trials", "trainer.gradient_checkpointing", "trainer.packing", "trainer.graphs"),
     *("task.data_dir", "task.decoding.batch_size", "task.paper_name"),
     "task.cloze_source",
     *("method.paper_section", "method.deviations", "model.paper_name", "model.licence", "model.note"),

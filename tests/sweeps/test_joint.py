@@ -108,7 +108,7 @@ def test_records_are_those_of_trials_run_alone(varied: list[dict[str, Any]], tmp
 def test_a_number_bounds_the_gang(
     quick: Callable[..., dict[str, Any]], tmp_path: Path, limit: str, largest: int | None
 ) -> None:
-    plains = [quick(*RTE, f"seed={seed}", f"trainer.gang={limit}", "trainer.steps=4") for seed in range(5)]
+    plains = [quick(*RTE, f"seed={seed}", f"trainer.joint_trials={limit}", "trainer.steps=4") for seed in range(5)]
     joint.run_many(jobs(plains))
     found = [record["provenance"].get("gang") for record in records(tmp_path / "results").values()]
     assert len(found) == 5 and max((size for size in found if size), default=None) == largest
@@ -117,8 +117,8 @@ def test_a_number_bounds_the_gang(
 
 @pytest.mark.parametrize("value", ["0", "many", "1.5"])
 def test_a_size_that_is_none(quick: Callable[..., dict[str, Any]], value: str) -> None:
-    with pytest.raises(ConfigError, match=rf"trainer.gang={value}.*Set trainer.gang=auto"):
-        run(quick(*RTE, f"trainer.gang={value}"))
+    with pytest.raises(ConfigError, match=rf"trainer.joint_trials={value}.*Set trainer.joint_trials=auto"):
+        run(quick(*RTE, f"trainer.joint_trials={value}"))
 
 
 BASE = ("model=tiny-bert", "task=rte", "method=p_tuning_v2", "seed=1")
@@ -148,7 +148,7 @@ BASE = ("model=tiny-bert", "task=rte", "method=p_tuning_v2", "seed=1")
         (("method=fine_tuning",), False),
         (("method=lora",), False),
         (("trainer.steps=0",), False),
-        (("trainer.gang=1",), False),
+        (("trainer.joint_trials=1",), False),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -237,7 +237,7 @@ def test_a_multirun_with_the_launcher_leaves_what_a_plain_one_leaves(
     swept = [*trial_arguments(), "seed=1,2", "trainer.optimiser.learning_rate=1e-3,1e30", "trainer.steps=4"]
     swept = list({text.partition("=")[0]: text for text in swept}.values())
     plain = cli("run", "-m", *swept, "paths.results_root=plain", "paths.runs_root=plain-runs")
-    gang = cli("run", "-m", "hydra/launcher=gang", *swept, "paths.results_root=gang", "paths.runs_root=gang-runs")
+    gang = cli("run", "-m", "hydra/launcher=joint", *swept, "paths.results_root=gang", "paths.runs_root=gang-runs")
     assert plain.code == gang.code == 2
     ours, theirs = records(Path("gang")), records(Path("plain"))
     assert len(ours) == len(theirs) == 4
@@ -250,7 +250,7 @@ def test_a_multirun_with_the_launcher_leaves_what_a_plain_one_leaves(
     told = [[line for line in done.out.splitlines() if line.startswith("p_tuning_v2 | ")] for done in (plain, gang)]
     assert [line.partition("[")[0] for line in told[0]] == [line.partition("[")[0] for line in told[1]]
     assert "already in the store" not in gang.out
-    again = cli("run", "-m", "hydra/launcher=gang", *swept, "paths.results_root=gang", "paths.runs_root=gang-runs")
+    again = cli("run", "-m", "hydra/launcher=joint", *swept, "paths.results_root=gang", "paths.runs_root=gang-runs")
     assert again.code == 2 and again.out.count("already in the store") == 2 and records(Path("gang")) == ours
 
 
@@ -259,7 +259,7 @@ def test_a_job_that_cannot_be_composed_is_said_by_itself(
     cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     swept = [text for text in trial_arguments() if not text.startswith("task=")]
-    done = cli("run", "-m", "hydra/launcher=gang", *swept, "task=rte,cb", "seed=1,-1")
+    done = cli("run", "-m", "hydra/launcher=joint", *swept, "task=rte,cb", "seed=1,-1")
     assert done.code == 2 and "seed=-1" in done.err
     assert len(records(Path("results"))) == 2
 
@@ -268,7 +268,7 @@ def test_a_job_that_cannot_be_composed_is_said_by_itself(
 def test_grids_run_as_gangs(cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path) -> None:
     common = [text for text in trial_arguments() if not text.startswith(("task=", "method="))]
     grids = "[{task: rte, method: p_tuning_v2, seed: '1,2'}, {task: cb, method: 'p_tuning_v2,fine_tuning'}]"
-    done = cli("run", "-m", "hydra/sweeper=grids", "hydra/launcher=gang", f"hydra.sweeper.grids={grids}", *common)
+    done = cli("run", "-m", "hydra/sweeper=grids", "hydra/launcher=joint", f"hydra.sweeper.grids={grids}", *common)
     assert done.code == 0, done.err
     found = records(Path("results")).values()
     sizes = {(r["config"]["task"]["name"], r["config"]["method"]["name"], r["seed"]): r["provenance"].get("gang")
@@ -315,7 +315,7 @@ def test_a_gang_that_was_stopped_continues_alone_or_together(
     swept = list({text.partition("=")[0]: text for text in swept}.values())
     (tmp_path / "whole").mkdir()
     assert start("run", "-m", *swept, cwd=tmp_path / "whole").end().code == 0
-    together = ["run", "-m", "hydra/launcher=gang", *swept]
+    together = ["run", "-m", "hydra/launcher=joint", *swept]
     if how == signal.SIGKILL:
         together.append("trainer.checkpoint_seconds=1e-9")
     process = start(*together)

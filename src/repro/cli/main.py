@@ -20,7 +20,7 @@ repro: do published results on soft prompts hold?
   repro run --config-dir DIR task=NAME     a task of your own in DIR/task/NAME.yaml (docs/own-data.md)
   repro plan PAPER | EXHIBIT               what that would run: trials, memory, hours, what is missing
   repro sweep PAPER | EXHIBIT              run what is missing of it (--exhibits figure1,table2 --models small,base;
-                                           --gang auto: trials over one model train together)
+                                           --joint auto: trials over one model train together)
   repro sweep --launcher slurm EXHIBIT     submit it to Slurm and return (docs/slurm.md); --resume: what was lost
   repro status [experiment=NAME]           what is queued, running, done, failed; loss, step, time left
   repro watch [experiment=NAME | RUNS]     the same as a live view, with loss curves (--once: one frame)

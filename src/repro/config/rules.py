@@ -309,9 +309,14 @@ def _check_trainer(plain: Plain) -> None:
         refuse(
             "trainer.evaluate_every", every, "must be `epoch` or a number of steps", "Set trainer.evaluate_every=epoch."
         )
-    together = str(trainer["gang"])
+    together = str(trainer["joint_trials"])
     if together != "auto" and not (together.isdigit() and int(together) > 0):
-        refuse("trainer.gang", together, "must be `auto` or how many trials train together", "Set trainer.gang=auto.")
+        refuse(
+            "trainer.joint_trials",
+            together,
+            "must be `auto` or how many trials train together",
+            "Set trainer.joint_trials=auto.",
+        )
     if trainer["z_loss"] and plain["model"]["kind"] == "encoder":
         refuse(
             "trainer.z_loss",

@@ -193,9 +193,9 @@ class TrainerConfig:
     if_running: str = "wait"
     """Another process runs the same key: wait | skip"""
     threads: int | None = None
-    gang: str = "auto"
-    """How many trials train together where a sweep has several over one model (`hydra/launcher=gang`, `repro sweep
-    --gang`, a job of Slurm): a number, or `auto` (by the tokens of a step and by memory). Changes no result."""
+    joint_trials: str = "auto"
+    """How many trials train together where a sweep has several over one model (`hydra/launcher=joint`, `repro sweep
+    --joint`, a job of Slurm): a number, or `auto` (by the tokens of a step and by memory). Changes no result."""
 
 
 @dataclass
@@ -267,7 +267,8 @@ _NOT_IN_KEY = (
     ("trainer", "evaluation_batch_size"),
     ("trainer", "device"),
     ("trainer", "threads"),
-    ("trainer", "gang"),
+    ("trainer", "joint_trials"),
+    ("trainer", "gang"),  # its former name, in stored records
     ("trainer", "gradient_checkpointing"),
     ("trainer", "packing"),
     ("trainer", "graphs"),

@@ -30,7 +30,7 @@ def run(
     Args:
         resume: a trial whose record says `failed` is left out, and is no error.
         retry_failed: it is run again.
-        gang: how many trials over one model train together (`trainer.gang`: a number or `auto`); None: one at a time.
+        gang: `trainer.joint_trials` of every trial, a number or `auto`; None: one trial at a time.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM, after a checkpoint; the same command continues.
@@ -48,7 +48,7 @@ def run(
                 print_line(f"repro: {error}", sys.stderr)
                 continue
             if gang is not None:
-                more = {"trainer.gang": gang} | ({"rerun": "true"} if retry_failed else {})
+                more = {"trainer.joint_trials": gang} | ({"rerun": "true"} if retry_failed else {})
                 fresh = {" ".join(grids.arguments(trial)): trial | more for trial in todo}
                 fresh = {name: trial for name, trial in fresh.items() if name not in seen}
                 seen |= set(fresh)
@@ -133,7 +133,9 @@ def _gangs(composer: Composer, experiment: str, trials: Mapping[str, grids.Overr
                     f"{experiment}: {redacted_text(name)}: failed before, left out; --retry-failed runs it again"
                 )
                 continue
-            words = [word for word in grids.arguments(trial) if not word.startswith(("trainer.gang=", "rerun="))]
+            words = [
+                word for word in grids.arguments(trial) if not word.startswith(("trainer.joint_trials=", "rerun="))
+            ]
             jobs.append(joint.Job(plain, *_for_the_record(trial, words)))
             names.append(name)
         except ReproError as error:
@@ -200,7 +202,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     made.add_argument("--retry-failed", action="store_true", help="also what failed and would fail again")
     made.add_argument(
-        "--gang", metavar="N", help="trials over one model train together: so many, or auto (docs/running.md)"
+        "--joint", metavar="N", help="trials over one model train together: so many, or auto (docs/running.md)"
     )
     options = made.parse_intermixed_args(arguments)
     words = [word for word in options.what if word.lstrip("+").startswith(PREFIX)]
@@ -216,4 +218,4 @@ def main(arguments: Sequence[str]) -> int:
             return code
     if words:
         raise ConfigError(f"{words[0]}: settings of jobs go with --launcher slurm; without it the trials run here.")
-    return run(*asked, options.resume, options.retry_failed, options.gang)
+    return run(*asked, options.resume, options.retry_failed, options.joint)

@@ -110,7 +110,10 @@ def test_trials_over_one_backbone_train_together_and_others_alone(
     job: Any, asked: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     together = [asked("seed=1"), asked("seed=2", "method.length=3")]
-    alone = [asked("seed=3", "trainer.gang=1"), asked("method=fine_tuning", "trainer.optimiser.learning_rate=1e-3")]
+    alone = [
+        asked("seed=3", "trainer.joint_trials=1"),
+        asked("method=fine_tuning", "trainer.optimiser.learning_rate=1e-3"),
+    ]
     made = job(*together, *alone)
     assert made.run() == 0 and events(made) == ["begin", "done"]
     stored = Store(Path(alone[0].config["paths"]["results_root"]) / "records")
@@ -255,8 +258,8 @@ def test_a_warned_job_saves_goes_back_and_ends_as_if_nothing_had_been(
     name: str,
 ) -> None:
     """The real signal in a real process; the scheduler's part is played by hand. One trial after another ends bit for
-    bit as an undisturbed one; a gang to the tolerance of docs/gangs.md, since sums have another order in it."""
-    trials = [asked(f"seed={seed}", f"trainer.gang={gang}", *STEPS) for seed in (1, 2)]
+    bit as an undisturbed one; a gang to the tolerance of docs/joint.md, since sums have another order in it."""
+    trials = [asked(f"seed={seed}", f"trainer.joint_trials={gang}", *STEPS) for seed in (1, 2)]
     made = job(*trials)
     disturbed = DISTURBED.format(step=6, signal=name)
     warned = start(str(made.file), code=disturbed).end()

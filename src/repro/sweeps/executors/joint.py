@@ -56,7 +56,7 @@ def company(plain: Plain) -> str | None:
     """
     method, trainer, task, model = (plain[name] for name in ("method", "trainer", "task", "model"))
     format, entry = format_of(plain), _entry(method)
-    if entry is None or method.get("tune_backbone") or trainer["steps"] == 0 or str(trainer["gang"]) == "1":
+    if entry is None or method.get("tune_backbone") or trainer["steps"] == 0 or str(trainer["joint_trials"]) == "1":
         return None
     if model["family"].startswith("deberta") and trainer["backbone_dropout"]:
         return None
@@ -236,7 +236,7 @@ class _Members:
         device = pick_device(plain["trainer"]["device"])
         if self._loaded is None:
             self._loaded = Loaded.of(plain["model"], plain["trainer"], device, attempt.task.format)
-            limit = str(plain["trainer"]["gang"])
+            limit = str(plain["trainer"]["joint_trials"])
             self._admission = Admission(None if limit == "auto" else int(limit), device)
         try:
             attempt.prepare(self._stop, self._loaded)

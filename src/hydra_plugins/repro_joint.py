@@ -1,4 +1,4 @@
-"""`hydra/launcher: gang`: the trials of a multirun that share a frozen backbone train together, in this process.
+"""`hydra/launcher: joint`: the trials of a multirun that share a frozen backbone train together, in this process.
 
 Hydra imports every plugin at each start, so nothing heavy is imported above.
 """
@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class GangLauncher(Launcher):
+class JointLauncher(Launcher):
     """Trains the missing trials (`repro.sweeps.executors.joint`), then lets Hydra's own launcher go
     through the jobs: each finds its result, prints it, and gives the exit code that it would have given alone."""
 
