@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 
-from repro.errors import ConfigError, redacted_values
-from repro.tracking.artifacts import of_trial
-from repro.tracking.queued import Backend, NullTracker, QueuedTracker, Tracker
+from repro.config.schema import TrackerConfig
+from repro.errors import ConfigError, redacted_text, redacted_values
+from repro.tracking.backend import Backend
+from repro.tracking.queued import NullTracker, QueuedTracker, Tracker
 
 TRACKERS = ("none", "wandb", "tensorboard")
-WANDB_MODES = ("offline", "online", "disabled")
+Mode = Literal["offline", "online", "disabled"]
+WANDB_MODES: tuple[Mode, ...] = get_args(Mode)
 
 
-def make_tracker(tracker: Mapping[str, Any], key: str, config: Mapping[str, Any], folder: str | Path) -> Tracker:
+def make_tracker(tracker: TrackerConfig, key: str, config: Mapping[str, object], folder: str | Path) -> Tracker:
     """The tracker of a trial. Returns at once: libraries are imported and started in the tracker's thread.
 
     Args:
-        tracker: the fields of `TrackerConfig`.
+        tracker: which one, and how its run is labelled.
         key: the run key.
         config: the resolved config of the trial.
         folder: the run folder, where the tracker may keep files.
@@ -26,30 +28,28 @@ def make_tracker(tracker: Mapping[str, Any], key: str, config: Mapping[str, Any]
     Raises:
         ConfigError: an unknown `tracker.name` or `tracker.mode`.
     """
-    made = backend(tracker, key, config, folder)
-    if made is None:
-        return NullTracker()
-    return QueuedTracker(made, f"trial {key}", lambda record: of_trial(record, Path(folder)))
+    made = backend(tracker, key, config, Path(folder))
+    return NullTracker() if made is None else QueuedTracker(made, f"trial {key}")
 
 
-def backend(tracker: Mapping[str, Any], key: str, config: Mapping[str, Any], folder: str | Path) -> Backend | None:
+def backend(tracker: TrackerConfig, key: str, config: Mapping[str, object], folder: Path) -> Backend | None:
     """Where a config wants its values to go, None for nowhere; arguments and errors as of `make_tracker`."""
-    name, mode = tracker.get("name", "none"), tracker.get("mode", "offline")
-    if name not in TRACKERS:
-        raise ConfigError(
-            f"tracker.name is {name!r}, allowed are {', '.join(TRACKERS)}: say `tracker=none`, for example."
-        )
-    if name == "none":
+    for name, value, allowed in (("name", tracker.name, TRACKERS), ("mode", tracker.mode, WANDB_MODES)):
+        if value not in allowed:
+            raise ConfigError(
+                f"tracker.{name} is {value!r}, allowed are {', '.join(allowed)}: say `tracker.{name}={allowed[0]}`."
+            )
+    if tracker.name == "none":
         return None
-    tracker, config = redacted_values(tracker), redacted_values(config)
-    project, group, tags = tracker.get("project", "repro"), tracker.get("group"), list(tracker.get("tags") or ())
-    if name == "tensorboard":
+    public: dict[str, object] = redacted_values(dict(config))
+    project, tags = redacted_text(tracker.project), [redacted_text(tag) for tag in tracker.tags]
+    group = None if tracker.group is None else redacted_text(tracker.group)
+    if tracker.name == "tensorboard":
         from repro.tracking.tensorboard import TensorboardEvents
 
-        return TensorboardEvents({"project": project, "group": group, "tags": tags}, config, key, folder)
-    if mode not in WANDB_MODES:
-        allowed = ", ".join(WANDB_MODES)
-        raise ConfigError(f"tracker.mode is {mode!r}, allowed are {allowed}: say `tracker.mode=offline`, for example.")
+        about = {"run key": key, "project": project, "group": group, "tags": ", ".join(tags)}
+        return TensorboardEvents(about, public, key, folder)
     from repro.tracking.wandb_run import WandbRun
 
-    return WandbRun(project, group, tags, mode, key, config, folder)
+    mode = next(mode for mode in WANDB_MODES if mode == tracker.mode)
+    return WandbRun(project, group, tags, mode, key, public, folder)

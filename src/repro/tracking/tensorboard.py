@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from repro.store.record import Record
-from repro.tracking.artifacts import Shown, Table
-from repro.tracking.queued import flattened, summary
+from repro.tracking.backend import Exhibits, Table, Values, flattened, summary
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 FOLDER = "tensorboard"
 
@@ -22,7 +25,7 @@ class TensorboardEvents:
     """Event files in a folder; those of an earlier process of the same trial stay, and are continued.
 
     Args:
-        about: what is said of the run beside its config: project, group, tags.
+        about: what is shown of the run beside its config: project, group, tags.
         config: the resolved config of the trial.
         key: the run key.
         folder: the trial's run folder.
@@ -30,10 +33,9 @@ class TensorboardEvents:
 
     name = "tensorboard"
 
-    def __init__(self, about: Mapping[str, Any], config: Mapping[str, Any], key: str, folder: str | Path) -> None:
-        self._about, self._config, self._key = dict(about), dict(config), key
-        self._folder = Path(folder) / FOLDER
-        self._writer: Any = None
+    def __init__(self, about: Values, config: Values, key: str, folder: Path) -> None:
+        self._about, self._config, self._key, self._folder = about, config, key, folder / FOLDER
+        self._writer: EventFileWriter
         self._continues = False
         self._last = 0
 
@@ -46,69 +48,69 @@ class TensorboardEvents:
         self._continues = any(self._folder.glob("events.out.tfevents.*"))
         self._writer = EventFileWriter(str(self._folder))
         if not self._continues:
-            settings = {name: _scalar(value) for name, value in flattened(self._config).items()}
-            self._add(hparams_pb(settings, trial_id=self._key, start_time_secs=0), 0)
-            about = [[name, _text(value)] for name, value in {"run key": self._key, **self._about}.items()]
-            self._add(_text_summary("about", Table(("what", "value"), about)), 0)
-            config = [[name, str(value)] for name, value in sorted(settings.items())]
-            self._add(_text_summary("config", Table(("setting", "value"), config)), 0)
+            settings = {name: _setting(value) for name, value in flattened(self._config).items()}
+            self._add(hparams_pb(settings, trial_id=self._key, start_time_secs=0))
+            self._table("about", _facts(self._about))
+            self._table("config", _facts(settings))
 
-    def row(self, values: dict[str, Any], step: int) -> None:
-        """Values of one step; what is no number is left out."""
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
+    def row(self, values: Values, step: int) -> None:
+        """Values of one step; only numbers are written."""
         if self._continues:
             self._continues = False
-            # TensorBoard forgets what an earlier process wrote from this step on. A row without a loss comes second in
-            # its step, so the first one of that step, written before, stays.
-            self._forget_from(step if "train/loss" in values else step + 1)
-        numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
-        self._add(Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]), step)
+            # TensorBoard then ignores what an earlier process wrote from this step on. A row without a loss comes
+            # second in its step, so the first one of that step, written before, stays.
+            self._restart_at(step if "train/loss" in values else step + 1)
         self._last = max(self._last, step)
+        self._scalars(values, step)
 
-    def close(self, record: Record | None, shown: Shown) -> None:
-        """The record's values as scalars (`result/test/accuracy`), tables as text, figures as images."""
+    def show(self, exhibits: Exhibits) -> None:
+        """Tables as text, figures as images."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
+        for name, table in exhibits.tables.items():
+            self._table(f"tables/{name}", table)
+        for name, path in exhibits.figures.items():
+            image = Summary.Image(encoded_image_string=path.read_bytes())
+            self._add(Summary(value=[Summary.Value(tag=f"figures/{name}", image=image)]))
+
+    def close(self, record: Record | None) -> None:
+        """The record's values as scalars (`result/test/accuracy`), and all of its summary as text."""
         facts = summary(record)
-        scalars = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}
-        finite = {name: value for name, value in scalars.items() if math.isfinite(value)}
-        self._add(
-            Summary(value=[Summary.Value(tag=name, simple_value=v) for name, v in finite.items()]),
-            self._last,
-        )
-        said = [[name, str(value)] for name, value in facts.items()]
-        self._add(_text_summary("summary", Table(("what", "value"), said)), self._last)
-        for name, table in shown.tables.items():
-            self._add(_text_summary(f"tables/{name}", table), self._last)
-        for name, png in shown.figures.items():
-            image = Summary.Image(encoded_image_string=png)
-            self._add(Summary(value=[Summary.Value(tag=f"figures/{name}", image=image)]), self._last)
+        self._scalars({name: v for name, v in facts.items() if not isinstance(v, float) or math.isfinite(v)})
+        self._table("summary", _facts(facts))
         self._writer.flush()
         self._writer.close()
 
-    def _add(self, content: Any, step: int) -> None:
+    def _scalars(self, values: Values, step: int | None = None) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+        self._add(Summary(value=[Summary.Value(tag=name, simple_value=v) for name, v in numbers.items()]), step)
+
+    def _table(self, name: str, table: Table) -> None:
+        from tensorboard.plugins.text.summary_v2 import text_pb
+
+        self._add(text_pb(name, table.markdown()))
+
+    def _add(self, content: Summary, step: int | None = None) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
-        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=content))
+        at = self._last if step is None else step
+        self._writer.add_event(Event(wall_time=time.time(), step=at, summary=content))
 
-    def _forget_from(self, step: int) -> None:
+    def _restart_at(self, step: int) -> None:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
         start = SessionLog(status=SessionLog.SessionStatus.START)
         self._writer.add_event(Event(wall_time=time.time(), step=step, session_log=start))
 
 
-def _scalar(value: Any) -> float | bool | str:
-    return value if isinstance(value, bool | str) else float(value) if isinstance(value, int | float) else _text(value)
+def _facts(values: Mapping[str, object]) -> Table:
+    return Table(("what", "value"), [[name, str(value)] for name, value in values.items()])
 
 
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
-
-
-def _text_summary(name: str, table: Table) -> Any:
-    """A table as TensorBoard shows text: Markdown."""
-    from tensorboard.plugins.text.summary_v2 import text_pb
-
-    return text_pb(name, table.markdown())
+def _setting(value: object) -> float | bool | str:
+    """A hyperparameter as TensorBoard takes it."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return value if isinstance(value, bool | str) else float(value) if isinstance(value, int | float) else str(value)

@@ -6,19 +6,20 @@ code or console output is handed over.
 
 from __future__ import annotations
 
-import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from repro.store.record import Record
-from repro.tracking.artifacts import Shown
+from repro.tracking.backend import Exhibits, Values, summary
 from repro.tracking.journal import Journal
-from repro.tracking.queued import summary
+
+if TYPE_CHECKING:
+    import wandb
 
 _INIT_SECONDS = 20.0
-"""Online, a server that does not answer is given up after that; wandb's own 90 s would also hold up the exit."""
+"""Online, a server that does not answer is given up after that; wandb's own 90 s would also delay the exit."""
 
 
 class WandbRun:
@@ -41,25 +42,24 @@ class WandbRun:
         project: str,
         group: str | None,
         tags: Sequence[str],
-        mode: str,
+        mode: Literal["offline", "online", "disabled"],
         key: str,
-        config: Mapping[str, Any],
-        folder: str | Path,
+        config: Values,
+        folder: Path,
     ) -> None:
-        self._settings: dict[str, Any] = {"project": project, "group": group, "mode": mode, "id": key, "name": key}
-        self._settings["tags"] = list(dict.fromkeys(tags))
-        self._config, self._folder, self._offline = dict(config), Path(folder), mode == "offline"
-        self._journal = Journal(self._folder)
-        self._before: list[Path] = []
-        self._continued = False
-        self._run: Any = None
+        self._project, self._group, self._tags, self._mode = project, group, list(dict.fromkeys(tags)), mode
+        self._key, self._config, self._folder = key, dict(config), folder
+        self._journal = Journal(folder)
+        self._older_folders: list[Path] = []
+        self._repeated = mode != "offline"
+        self._run: wandb.Run
 
     def open(self) -> None:
         """Begin the run; without a network only files are written."""
         import wandb
 
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._before = sorted((self._folder / "wandb").glob(f"offline-run-*-{self._settings['id']}"))
+        self._older_folders = sorted((self._folder / "wandb").glob(f"offline-run-*-{self._key}"))
         settings = wandb.Settings(
             console="off",
             silent=True,
@@ -71,51 +71,52 @@ class WandbRun:
             host="hidden",
             init_timeout=_INIT_SECONDS,
         )
-        # Trials of a gang run in one process, each with a run of its own.
+        # Trials that train jointly share a process, each with a run of its own.
         self._run = wandb.init(
-            **self._settings,
+            project=self._project,
+            group=self._group,
+            tags=self._tags,
+            mode=self._mode,
+            id=self._key,
+            name=self._key,
             config=self._config,
             dir=str(self._folder),
-            resume="allow" if self._settings["mode"] == "online" else None,
+            resume="allow" if self._mode == "online" else None,
             reinit="create_new",
             settings=settings,
         )
 
-    def row(self, values: dict[str, Any], step: int) -> None:
+    def row(self, values: Values, step: int) -> None:
         """Values of one step. Online, wandb itself leaves out rows before the last step it has."""
-        if self._offline:
-            self._repeat(step)
+        self._repeat(step)
+        if self._mode == "offline":
             self._journal.add(values, step)
-        self._run.log(values, step=step)
+        self._run.log(dict(values), step=step)
 
-    def close(self, record: Record | None, shown: Shown) -> None:
-        """Summary, tables and figures; then wandb writes what is left."""
+    def show(self, exhibits: Exhibits) -> None:
+        """Tables and figures as wandb's media."""
         import wandb
 
-        if self._offline:
-            self._repeat(None)
-        media: dict[str, Any] = {
+        media: dict[str, object] = {
             f"tables/{name}": wandb.Table(columns=list(table.head), data=[list(line) for line in table.lines])
-            for name, table in shown.tables.items()
+            for name, table in exhibits.tables.items()
         }
-        if shown.figures:
-            from PIL import Image
+        self._run.log(media | {f"figures/{name}": wandb.Image(str(path)) for name, path in exhibits.figures.items()})
 
-            for name, png in shown.figures.items():
-                media[f"figures/{name}"] = wandb.Image(Image.open(io.BytesIO(png)))
-        if media:
-            self._run.log(media)
+    def close(self, record: Record | None) -> None:
+        """The record's summary; then wandb writes what is left."""
+        self._repeat(None)
         self._run.summary.update(summary(record))
         self._run.finish(exit_code=0 if record is not None and record.status != "failed" else 1)
         self._journal.close(remove=record is not None)
 
     def _repeat(self, step: int | None) -> None:
-        """Once: the rows of earlier processes, whose folders are then of no more use."""
-        if self._continued:
+        """Once, offline: log the rows of earlier processes, and remove their folders."""
+        if self._repeated:
             return
-        self._continued = True
+        self._repeated = True
         rows = self._journal.earlier(step)
         for values, at in rows:
-            self._run.log(values, step=at)
-        for folder in self._before if rows else ():
+            self._run.log(dict(values), step=at)
+        for folder in self._older_folders if rows else ():
             shutil.rmtree(folder, ignore_errors=True)

@@ -90,6 +90,7 @@ class Attempt:
             loaded: the backbone that a gang shares (`trial.Loaded`).
             on_step: called with (steps done, steps in all) after every step.
         """
+        from repro.config.schema import TrackerConfig
         from repro.tracking import make_tracker
         from repro.training.checkpoint import Checkpoints
         from repro.training.progress import Console
@@ -100,10 +101,8 @@ class Attempt:
         self.trial = Trial.prepare(
             self.plain, self.task, self._examples, self._selection, device, method, loaded, ranks
         )
-        silent = {**self.plain["tracker"], "name": "none"}
-        self._tracker = make_tracker(
-            self.plain["tracker"] if self._writes else silent, self.key, self.plain, self.folder
-        )
+        tracker = TrackerConfig(**self.plain["tracker"]) if self._writes else TrackerConfig()
+        self._tracker = make_tracker(tracker, self.key, self.plain, self.folder)
         self.record = Record(
             self.key,
             "done",
