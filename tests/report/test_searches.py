@@ -16,7 +16,7 @@ from repro.report.pages.html_report import page
 from repro.report.pages.searches import facts, searched, section, settings
 from repro.report.pages.write import texts, write_report
 from repro.store.record import Record
-from repro.store.searches.journal import Search, Setting
+from repro.store.searches.journal import Sampler, Search, Setting
 from repro.store.store import Store
 
 LR = "trainer.optimiser.learning_rate"
@@ -51,7 +51,7 @@ def search(trials: list[Record]) -> Search:
     tried += [Setting(3, {LR: "0.5", "method.length": "999"}, [], "method.length=999: too long.")]
     tried += [Setting(4, {LR: "0.002", "method.length": "8"}, ["0123456789abcdef"])]
     space = {LR: "tag(log, interval(1e-4,1))", "method.length": "choice(8,16,999)"}
-    sampler = {"name": "random", "seed": 7, "startup": 10}
+    sampler = Sampler("random", 7)
     return Search("mine", None, [], space, sampler, [], "maximize", "accuracy", 9, tried)
 
 

@@ -16,7 +16,7 @@ from repro.errors import ConfigError
 from repro.store.lock import Lock
 from repro.store.progress import ProgressFile
 from repro.store.record import Record
-from repro.store.searches.journal import Search, Setting
+from repro.store.searches.journal import Sampler, Search, Setting
 from repro.store.store import Store
 from repro.sweeps import watch
 from repro.sweeps.executors.slurm.states import State
@@ -112,10 +112,9 @@ def test_what_has_ended_is_read_once_and_the_queue_now_and_then(
 def test_trials_of_a_search_are_named_by_their_settings(tmp_path: Path) -> None:
     settings = [Setting(i, {"method.length": str(4 + i)}, [KEYS[i]]) for i in range(2)]
     settings.append(Setting(2, {"method.length": "9"}, [], "too long"))
-    facts = {"name": "tpe", "seed": 0, "startup": 10}
-    Search("offline/search-cb", "offline/search-cb", ["seed=1"], {}, facts, [], "maximize", settings=settings).write(
-        tmp_path / "results"
-    )
+    Search(
+        "offline/search-cb", "offline/search-cb", ["seed=1"], {}, Sampler(), [], "maximize", settings=settings
+    ).write(tmp_path / "results")
     found = of_search("offline/search-cb", tmp_path / "results")
     lines = Watched(tmp_path / "results", tmp_path / "runs", lambda: found, lambda: None).look()
     assert sorted(line.name for line in lines) == ["setting 1 length=4", "setting 2 length=5"]

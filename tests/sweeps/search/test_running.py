@@ -14,10 +14,9 @@ import pytest
 from repro.config.schema import run_key
 from repro.errors import ConfigError
 from repro.store.record import Record
-from repro.store.searches import journal, space, summary
+from repro.store.searches import journal, summary
 from repro.store.searches.journal import Search
-from repro.store.searches.outcomes import Outcome, outcome, value_of
-from repro.store.searches.proposals import Tried
+from repro.store.searches.outcomes import Outcome, Tried, outcome, value_of
 from repro.store.store import Store
 from repro.sweeps.search.command_line import searching
 
@@ -347,4 +346,3 @@ def test_a_damaged_file_is_said(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('"settings"', '"sittings"'))
     with pytest.raises(StoreError, match=r"is damaged .*the same command makes it again"):
         world.search(2)
-    assert space.dimension(LR, SPACE[LR]) is not None

@@ -23,8 +23,7 @@ from repro.report.compare.groups import lookup
 from repro.report.markdown import escape, number, table_text
 from repro.store.record import Record
 from repro.store.searches.journal import Search
-from repro.store.searches.outcomes import SPLIT, Outcome, direction, outcome
-from repro.store.searches.proposals import Tried
+from repro.store.searches.outcomes import SPLIT, Outcome, Tried, direction, outcome
 from repro.store.searches.summary import QUANTILES, Distribution, chosen
 
 _OUTSIDE = ("paths", "tracker", "recipe", "experiment_name", "rerun", "seed")
@@ -91,11 +90,11 @@ def _of_sampler(search: Search, known: Mapping[str, Record]) -> Searched:
         result = Outcome("failed", reason=one.refused) if one.refused else _outcome([known.get(k) for k in one.keys])
         tried.append(Tried(one.values, result))
         keys.append(tuple(one.keys))
-    facts = search.sampler
-    startup = f", the first {facts['startup']} at random" if facts["name"] == "tpe" else ""
+    sampler = search.sampler
+    startup = f", the first {sampler.startup} at random" if sampler.name == "tpe" else ""
     found = Searched(
         title=search.id,
-        how=f"proposed by optuna's sampler {facts['name']} (seed {facts['seed']}{startup})",
+        how=f"proposed by optuna's sampler {sampler.name} (seed {sampler.seed}{startup})",
         space=search.space,
         budget=f"{search.budget} settings",
         metric=search.metric,
@@ -103,7 +102,7 @@ def _of_sampler(search: Search, known: Mapping[str, Record]) -> Searched:
         tried=tuple(tried),
         keys=tuple(keys),
         reported=None,
-        at_random=facts["name"] == "random",
+        at_random=sampler.name == "random",
         seeds=max(1, len(search.seeds)),
     )
     return _with_reported(found, known)

@@ -12,13 +12,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from repro.errors import ConfigError, StoreError, redacted_command, redacted_text, redacted_values
+from repro.errors import StoreError, redacted_command, redacted_text, redacted_values
 from repro.store.files import read_json, write_json_atomic
-from repro.store.searches.outcomes import Outcome, outcome
-from repro.store.searches.proposals import Sampler, Tried, Values
-from repro.store.searches.space import Dimension
+from repro.store.searches.outcomes import Outcome, Tried, Values, outcome
 from repro.store.store import Store
 
 FOLDER = "searches"
@@ -28,6 +25,17 @@ _NO_PART = (
     *("trainer.checkpoint_seconds=", "trainer.if_running=", "trainer.evaluation_batch_size="),
 )
 """Fixed overrides that change no result: no part of a search, and of no interest beyond this machine."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Which of optuna's samplers, and its seed."""
+
+    name: str = "tpe"
+    """tpe | random"""
+    seed: int = 0
+    startup: int = 10
+    """tpe: settings drawn at random before the first that is modelled."""
 
 
 @dataclass
@@ -52,7 +60,7 @@ class Search:
     """Overrides that all trials share, without those that say where files lie and the like."""
     space: dict[str, str]
     """{override: its values as written}."""
-    sampler: dict[str, Any]
+    sampler: Sampler
     seeds: list[int]
     """Every setting is run with each; empty: with the config's own."""
     direction: str
@@ -69,7 +77,7 @@ class Search:
         told = [
             sorted(self.fixed),
             sorted(self.space.items()),
-            sorted(self.sampler.items()),
+            sorted(asdict(self.sampler).items()),
             self.seeds,
             self.direction,
         ]
@@ -115,8 +123,8 @@ def read(path: Path) -> Search:
     try:
         if data["version"] > VERSION:
             raise StoreError(f"{path} has version {data['version']}, this program reads up to {VERSION}: update repro.")
-        settings = [Setting(**one) for one in data.pop("settings")]
-        return Search(settings=settings, **data)
+        settings = [Setting(**setting) for setting in data.pop("settings")]
+        return Search(settings=settings, sampler=Sampler(**data.pop("sampler")), **data)
     except (TypeError, KeyError, AttributeError) as error:
         raise StoreError(
             f"{path} is damaged ({error}). Restore it (git checkout, if it is kept in git), or delete it: the same "
@@ -154,20 +162,3 @@ def lasting(words: Sequence[str]) -> list[str]:
     """
     kept = [word for word in words if not word.lstrip("+").startswith(_NO_PART)]
     return redacted_command(["", *kept])[1:]  # the first would be taken for a program
-
-
-def check(sampler: Sampler, space: Sequence[Dimension], budget: int, batch: int) -> None:
-    """Refuse what cannot be searched.
-
-    Raises:
-        ConfigError: with the fix.
-    """
-    sampler.check()
-    if not space:
-        raise ConfigError(
-            "there is no search space: give hydra.sweeper.space in the experiment, or overrides such as "
-            "'trainer.optimiser.learning_rate=tag(log, interval(1e-5,1e-2))' on the command line."
-        )
-    for name, value in (("n_trials", budget), ("batch", batch)):
-        if value < 1:
-            raise ConfigError(f"hydra.sweeper.{name}={value}: give 1 or more.")

@@ -15,6 +15,9 @@ from repro.store.record import Record
 
 SPLIT = "validation"
 
+Values = dict[str, str]
+"""{override: value as on a command line}."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -25,6 +28,14 @@ class Outcome:
     value: float | None = None
     """Mean over its seeds."""
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One setting and its outcome."""
+
+    values: Values
+    outcome: Outcome
 
 
 def check_split(plain: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repro.store.searches.journal import Search
-from repro.store.searches.proposals import Tried
+from repro.store.searches.outcomes import Tried
 from repro.store.store import Store
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)

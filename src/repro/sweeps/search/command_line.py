@@ -9,10 +9,11 @@ from typing import Any
 
 from repro.errors import ConfigError
 from repro.store.lock import Lock
-from repro.store.searches import journal, space
-from repro.store.searches.journal import Search
+from repro.store.searches import journal
+from repro.store.searches.journal import Sampler, Search
 from repro.store.searches.outcomes import check_split, direction
-from repro.store.searches.proposals import Sampler
+from repro.sweeps.search import space
+from repro.sweeps.search.proposals import check
 from repro.sweeps.search.running import Compose, Launch, Run
 
 
@@ -74,7 +75,7 @@ def searching(
     except TypeError as error:
         raise ConfigError(f"hydra.sweeper.sampler: {error}. It has name, seed and startup.") from error
     dimensions, fixed = split_words(arguments, texts)
-    journal.check(chosen, dimensions, budget, batch)
+    check(chosen, dimensions, budget, batch)
     seeds = list(about["seeds"])
     if seeds and any(word.startswith("seed=") for word in fixed):
         raise ConfigError("seed= and hydra.sweeper.seeds are both given: leave one of them out.")
@@ -89,9 +90,8 @@ def searching(
         )
     name = str(about["name"] or plain["experiment_name"] or "search")
     texts_of = {one.name: one.text for one in dimensions}
-    facts = {"name": chosen.name, "seed": chosen.seed, "startup": chosen.startup}
     lasting = journal.lasting(fixed)
-    wanted = Search(name, plain["experiment_name"], lasting, texts_of, facts, seeds, way, metric, budget)
+    wanted = Search(name, plain["experiment_name"], lasting, texts_of, chosen, seeds, way, metric, budget)
     results = Path(plain["paths"]["results_root"])
     lock = Lock(Path(plain["paths"]["runs_root"]) / journal.FOLDER / f"{wanted.id}.lock")
     if not lock.acquire(wait=False):

@@ -9,10 +9,10 @@ from typing import Any
 from repro.config.schema import run_key
 from repro.errors import ConfigError
 from repro.store.searches.journal import Search, Setting
-from repro.store.searches.outcomes import check_split
-from repro.store.searches.proposals import Sampler, Tried, propose
-from repro.store.searches.space import Dimension
+from repro.store.searches.outcomes import Tried, check_split
 from repro.store.store import Store
+from repro.sweeps.search.proposals import propose
+from repro.sweeps.search.space import Dimension
 
 EMPTY_HANDED = 3
 """Settings in a row that leave no record: then something else is wrong than the settings."""
@@ -104,9 +104,8 @@ class Run:
         before = len(self.search.settings)
         start = before - before % self._batch
         tried: list[Tried] = self.search.outcomes(self.store, before=start)
-        sampler = Sampler(**self.search.sampler)
         for number in range(before, min(start + self._batch, self.search.budget)):
-            values = propose(self._space, tried, sampler, number, self.search.direction)
+            values = propose(self._space, tried, self.search.sampler, number, self.search.direction)
             if values is None:
                 print(f"search {self.search.id}: nothing new is left to try after {number} settings", flush=True)
                 break

@@ -7,10 +7,11 @@ import random
 import pytest
 
 from repro.errors import ConfigError
-from repro.store.searches import space
-from repro.store.searches.outcomes import Outcome
-from repro.store.searches.proposals import Sampler, Tried, propose
+from repro.store.searches.journal import Sampler
+from repro.store.searches.outcomes import Outcome, Tried
+from repro.sweeps.search import space
 from repro.sweeps.search.command_line import first_words, split_words
+from repro.sweeps.search.proposals import check, propose
 
 LR = "trainer.optimiser.learning_rate"
 
@@ -135,4 +136,4 @@ def test_the_model_finds_the_good_region_and_heeds_the_direction() -> None:
 
 def test_unknown_samplers_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"sampler\.name=grid: allowed are tpe, random"):
-        Sampler("grid").check()
+        check(Sampler("grid"), [], 1, 1)

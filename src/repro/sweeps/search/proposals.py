@@ -8,49 +8,35 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from repro.errors import ConfigError
-from repro.store.searches.outcomes import Outcome
-from repro.store.searches.space import Dimension
+from repro.store.searches.journal import Sampler
+from repro.store.searches.outcomes import Tried, Values
+from repro.sweeps.search.space import Dimension
 
 SAMPLERS = ("tpe", "random")
 ATTEMPTS = 100
 """So many draws may hit a setting that was tried before; then the space counts as exhausted."""
 
-Values = dict[str, str]
-"""{override: value as on a command line}."""
 
+def check(sampler: Sampler, space: Sequence[Dimension], budget: int, batch: int) -> None:
+    """Refuse what cannot be searched.
 
-@dataclass(frozen=True)
-class Sampler:
-    """Which sampler, and its seed."""
-
-    name: str = "tpe"
-    seed: int = 0
-    startup: int = 10
-    """tpe: settings drawn at random before the first that is modelled."""
-
-    def check(self) -> None:
-        """Refuse an unknown one.
-
-        Raises:
-            ConfigError: with what is allowed.
-        """
-        if self.name not in SAMPLERS:
-            allowed = ", ".join(SAMPLERS)
-            raise ConfigError(f"hydra.sweeper.sampler.name={self.name}: allowed are {allowed}. Choose one of these.")
-        if self.startup < 1:
-            raise ConfigError(f"hydra.sweeper.sampler.startup={self.startup}: give 1 or more.")
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One setting and what it came to."""
-
-    values: Values
-    outcome: Outcome
+    Raises:
+        ConfigError: with what is allowed.
+    """
+    if sampler.name not in SAMPLERS:
+        allowed = ", ".join(SAMPLERS)
+        raise ConfigError(f"hydra.sweeper.sampler.name={sampler.name}: allowed are {allowed}. Choose one of these.")
+    if not space:
+        raise ConfigError(
+            "there is no search space: give hydra.sweeper.space in the experiment, or overrides such as "
+            "'trainer.optimiser.learning_rate=tag(log, interval(1e-5,1e-2))' on the command line."
+        )
+    for name, value in (("sampler.startup", sampler.startup), ("n_trials", budget), ("batch", batch)):
+        if value < 1:
+            raise ConfigError(f"hydra.sweeper.{name}={value}: give 1 or more.")
 
 
 def propose(
@@ -62,7 +48,6 @@ def propose(
         space: the dimensions.
         tried: all settings before it. An open one (it runs meanwhile) counts as bad as the worst so far, which keeps
             the proposals of one batch apart.
-        sampler: see `Sampler`.
         number: of the proposal, from 0.
         direction: maximize | minimize
     """
