@@ -252,7 +252,7 @@ look("report, stats, papers, store")
 import repro.config.schema, repro.config.rules, repro.config.compose, repro.trials.run
 import repro.tracking, repro.trials.provenance, repro.sweeps.executors.joint
 look("config, validation, runner")
-from repro.cli import main
+from repro.cli.main import main
 for arguments in (["--help"], ["--version"], ["report", "--help"], ["run", "--cfg", "job"], ["run", "--help"]):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         try:

@@ -134,9 +134,10 @@ def test_an_unexpected_error_prints_no_secret(python: Callable[..., Any]) -> Non
     code = f"""
 import sys
 import repro.cli.main as cli
-def fail(arguments):
+import repro.cli.commands.report as report
+def fail(options):
     raise RuntimeError("cannot reach https://jo:{PASSWORD}@hub.example with {HUB}")
-cli.COMMANDS["report"] = fail
+report.run = fail
 sys.argv = ["repro", "report"]
 cli.main()
 """

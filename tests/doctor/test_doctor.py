@@ -91,11 +91,11 @@ def test_a_mixture_says_what_mends_all_of_its_parts(tmp_path: Path) -> None:
 
 
 def test_that_only_names_were_looked_at_is_said(data_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from repro.doctor.command import main
+    from repro.cli.main import main
 
-    assert main(["task=rte", "--data", str(data_root)]) == 0
+    assert main(["doctor", "task=rte", "--data", str(data_root)]) == 0
     assert "--deep reads the files" in capsys.readouterr().out
-    main(["task=rte", "--data", str(data_root), "--deep"])
+    main(["doctor", "task=rte", "--data", str(data_root), "--deep"])
     assert "--deep" not in capsys.readouterr().out
 
 
@@ -378,7 +378,7 @@ def test_unknown_names_are_refused(word: str, said: str, cli: Callable[..., Any]
 def test_it_loads_no_heavy_library(python: Callable[..., Any], data_root: Path) -> None:
     code = f"""
 import sys
-from repro.cli import main
+from repro.cli.main import main
 code = main(["doctor", "--data", {str(data_root)!r}])
 heavy = [name for name in ("torch", "transformers", "datasets") if name in sys.modules]
 print(code, heavy)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -178,50 +176,20 @@ def comparable(plan: Plan) -> int:
     return count
 
 
-def parser(name: str, about: str) -> argparse.ArgumentParser:
-    """Arguments that `plan` and `sweep` share."""
-    made = argparse.ArgumentParser(prog=f"repro {name}", description=about)
-    made.add_argument("what", nargs="*", help="a paper, an experiment (experiment=NAME too), or overrides key=value")
-    made.add_argument("--exhibits", default="", help="some of them, with commas: figure1,table2")
-    made.add_argument("--models", default="", help="words of model names, with commas: small,base")
-    return made
-
-
-def asked(options: argparse.Namespace) -> tuple[list[Experiment], grids.Overrides, list[str]]:
+def selected(what: Sequence[str], exhibits: str, models: str) -> tuple[list[Experiment], grids.Overrides, list[str]]:
     """Experiments, overrides and model words of a command line.
+
+    Args:
+        what: papers, experiments (`experiment=NAME` too) and overrides `key=value`.
+        exhibits, models: names joined by commas.
 
     Raises:
         ConfigError: nothing was named, or a name that does not exist.
     """
-    words = [word.removeprefix("experiment=") for word in options.what]
+    words = [word.removeprefix("experiment=") for word in what]
     names = [word for word in words if "=" not in word]
     if not names:
         raise ConfigError(f"name a paper or an experiment: {', '.join(experiments.names())}.")
-    given = grids.of_command_line(word for word in words if "=" in word)
-    split = [[part for part in text.split(",") if part] for text in (options.exhibits, options.models)]
-    return experiments.chosen(names, split[0]), given, split[1]
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Say what an exhibit or a paper would run: trials, memory, hours, downloads, what is missing."""
-    made = parser("plan", main.__doc__ or "")
-    made.add_argument("--results", type=Path, default=Path(os.environ.get("REPRO_RESULTS_ROOT", "results")))
-    made.add_argument("--tflops", type=float, default=TERAFLOPS, help="assumed rate of a GPU in TFLOP/s")
-    made.add_argument("--not-reproducible", action="store_true", help="print what no experiment produces, and why")
-    made.add_argument("--write", type=Path, default=None, help="with --not-reproducible: the file")
-    options = made.parse_intermixed_args(arguments)
-    if options.not_reproducible:
-        from repro.sweeps.coverage import page
-
-        if options.write is None:
-            print(page(), end="")
-        else:
-            options.write.write_text(page(), encoding="utf-8")
-            print(f"wrote {options.write}")
-        return 0
-    if options.tflops <= 0:
-        raise ConfigError(f"--tflops={options.tflops}: give a rate above 0.")
-    chosen, given, models = asked(options)
-    plan = make(chosen, given, models, options.results, options.tflops)
-    print(text(plan, options.tflops, comparable(plan)))
-    return 0
+    overrides = grids.of_command_line(word for word in words if "=" in word)
+    split = [[part for part in text.split(",") if part] for text in (exhibits, models)]
+    return experiments.chosen(names, split[0]), overrides, split[1]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.errors import ConfigError
 from repro.store import progress
-from repro.sweeps import grids, listing
+from repro.sweeps import listing
 from repro.sweeps.executors.slurm import queue, submission
 from repro.sweeps.executors.slurm.states import STATUSES, State, States
 from repro.sweeps.listing import Named
@@ -112,29 +109,3 @@ def duration(seconds: float | None) -> str:
         return ""
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}"
-
-
-def main(arguments: Sequence[str]) -> int:
-    """How the trials of an experiment, or of all that was submitted, are doing: by records, run folders and squeue."""
-    parser = argparse.ArgumentParser(prog="repro status", description=main.__doc__)
-    parser.add_argument("what", nargs="*", help="experiment=NAME, and overrides key=value that narrow it")
-    for name in ("results", "runs"):
-        default = Path(os.environ.get(f"REPRO_{name.upper()}_ROOT", name))
-        parser.add_argument(f"--{name}", type=Path, default=default, help=f"folder (default: {name})")
-    parser.add_argument("--all", action="store_true", help="list every trial, however many there are")
-    options = parser.parse_args(arguments)
-    words = [word.removeprefix("experiment=") for word in options.what]
-    chosen = [word for word in words if "=" not in word]
-    if len(chosen) > 1 or (words and not chosen):
-        raise ConfigError("name one experiment, as in `repro status experiment=offline/cb seed=1`, or nothing for all.")
-    given = grids.of_command_line(word for word in words if "=" in word)
-    found = trials(options.runs, chosen[0] if chosen else None, given)
-    if not found:
-        print(f"nothing was submitted or runs beside {options.runs}")
-        return 0
-    states, answered = look(list(found), options.results, options.runs)
-    known = names(found)
-    print("\n".join(table([Shown(known[state.key], state) for state in states], options.all)))
-    if not answered:
-        print("(no queue: squeue is not here or does not answer; what waits or runs elsewhere is told by its files)")
-    return 0

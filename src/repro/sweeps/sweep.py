@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repro.errors import ConfigError, ReproError, print_line, redacted_text
-from repro.sweeps import grids, plan, slurm_sweep
-from repro.sweeps.executors.slurm.settings import PREFIX
+from repro.errors import ReproError, print_line, redacted_text
+from repro.sweeps import grids
 from repro.sweeps.expand import Composer
 from repro.sweeps.experiments import Experiment
 
@@ -191,31 +190,3 @@ def _vote(members: Sequence[Mapping[str, Any]]) -> None:
     record = ensemble(trials, Path(paths["data_root"]), 32, device, ["repro", "ensemble", *keys])
     store.put(record)
     print_line(shown(record))
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run what is missing of a paper's exhibits; `repro plan` says before what that is."""
-    made = plan.parser("sweep", main.__doc__ or "")
-    made.add_argument("--launcher", choices=("slurm",), help="submit the trials as jobs and return (docs/slurm.md)")
-    made.add_argument(
-        "--resume", action="store_true", help="what is missing or was lost; alone: of everything that was submitted"
-    )
-    made.add_argument("--retry-failed", action="store_true", help="also what failed and would fail again")
-    made.add_argument(
-        "--joint", metavar="N", help="trials over one model train together: so many, or auto (docs/running.md)"
-    )
-    options = made.parse_intermixed_args(arguments)
-    words = [word for word in options.what if word.lstrip("+").startswith(PREFIX)]
-    options.what = [word for word in options.what if word not in words]
-    if options.resume and not options.what:
-        return slurm_sweep.resume(words, options.retry_failed) or 0
-    asked = plan.asked(options)
-    if options.launcher == "slurm":
-        return slurm_sweep.launch(*asked, words, options.retry_failed)
-    if options.resume:
-        code = slurm_sweep.resume(words, options.retry_failed, [one.name for one in asked[0]])
-        if code is not None:
-            return code
-    if words:
-        raise ConfigError(f"{words[0]}: settings of jobs go with --launcher slurm; without it the trials run here.")
-    return run(*asked, options.resume, options.retry_failed, options.joint)

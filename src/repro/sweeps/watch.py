@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -177,50 +176,51 @@ def of_search(name: str, results: Path) -> dict[str, Named]:
     return found
 
 
-def _chosen(options: argparse.Namespace) -> tuple[str, Path, Callable[[], Mapping[str, Named]], bool]:
+def _chosen(
+    what: Sequence[str], results: Path, runs: Path
+) -> tuple[str, Path, Callable[[], Mapping[str, Named]], bool]:
     """What to call it, the run folders, its trials, and whether all of them are known beforehand.
 
     Raises:
         ConfigError: words that name neither an experiment nor a folder.
     """
-    words = [word.removeprefix("experiment=") for word in options.what]
+    words = [word.removeprefix("experiment=") for word in what]
     names = [word for word in words if "=" not in word]
-    given = grids.of_command_line(word for word in words if "=" in word)
-    if len(names) > 1 or (given and not names):
+    overrides = grids.of_command_line(word for word in words if "=" in word)
+    if len(names) > 1 or (overrides and not names):
         raise ConfigError("name one experiment (`repro watch experiment=offline/cb`), a folder of runs, or nothing.")
     if not names:
-        return str(options.runs), options.runs, lambda: of_folder(options.runs), False
+        return str(runs), runs, lambda: of_folder(runs), False
     name = names[0]
     if experiments.is_search(name):
-        return name, options.runs, lambda: of_search(name, options.results), False
+        return name, runs, lambda: of_search(name, results), False
     if name not in experiments.names() and Path(name).is_dir():
         return name, Path(name), lambda: of_folder(Path(name)), False
-    known = status.trials(options.runs, name, given)
-    return name, options.runs, lambda: known, True
+    known = status.trials(runs, name, overrides)
+    return name, runs, lambda: known, True
 
 
-def main(arguments: Sequence[str]) -> int:
-    """A live view of an experiment's trials, of a search's, or of all in a folder of runs; Ctrl-C ends it."""
-    parser = argparse.ArgumentParser(prog="repro watch", description=main.__doc__)
-    parser.add_argument("what", nargs="*", help="experiment=NAME and overrides that narrow it, or a folder of runs")
-    for name in ("results", "runs"):
-        default = Path(os.environ.get(f"REPRO_{name.upper()}_ROOT", name))
-        parser.add_argument(f"--{name}", type=Path, default=default, help=f"folder (default: {name})")
-    parser.add_argument("--once", action="store_true", help="one frame (also where the output is no terminal)")
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks (default: 2)")
-    options = parser.parse_args(arguments)
-    about, runs, trials, complete = _chosen(options)
-    watched = Watched(options.results, runs, trials)
+def watch(what: Sequence[str], results: Path, runs: Path, every: float | None) -> None:
+    """A live view of an experiment's trials, of a search's, or of all in a folder of runs; Ctrl-C ends it.
+
+    Args:
+        what: an experiment and overrides that narrow it, or a folder of runs, or nothing.
+        every: seconds between two looks; None: one frame (also where the output is no terminal).
+
+    Raises:
+        ConfigError: words that name neither an experiment nor a folder.
+    """
+    about, folder, trials, complete = _chosen(what, results, runs)
+    watched = Watched(results, folder, trials)
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else int(os.environ.get("COLUMNS", "140")))
     levels = LEVELS if (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN_LEVELS
-    if options.once or not terminal:
+    if every is None or not terminal:
         console.print(frame(watched.look(), about, ROWS, levels))
-        return 0
-    _live(watched, console, (about, complete, max(options.every, 0.2), levels))
-    return 0
+        return
+    _live(watched, console, (about, complete, max(every, 0.2), levels))
 
 
 def _live(watched: Watched, console: Any, how: tuple[str, bool, float, str]) -> None:

@@ -6,7 +6,6 @@ storage.
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -207,36 +206,3 @@ def table(rows: Sequence[Row], csv: bool) -> str:
 
 def _shown(number: float) -> str:
     return f"{number:,.0f}" if number == int(number) and number >= 10 else f"{number:.5g}"
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Count what methods train and store, beside the papers' numbers; or one config's, from overrides."""
-    parser = argparse.ArgumentParser(prog="repro params", description=main.__doc__)
-    parser.add_argument("overrides", nargs="*", help="method=NAME model=NAME task=NAME ...: one config's counts")
-    parser.add_argument("--paper", choices=PAPERS, default=None)
-    parser.add_argument("--csv", action="store_true")
-    parser.add_argument("--budget", type=int, default=None, help="choose the method's size so that it stores so many")
-    options = parser.parse_args(arguments)
-    if options.overrides and (options.paper or options.csv):
-        raise ConfigError("repro params: give overrides of one config, or --paper and --csv for the papers' tables.")
-    if options.budget is not None and (options.budget < 1 or not options.overrides):
-        raise ConfigError(
-            f"--budget={options.budget}: a number of at least 1, with one config: repro params method=lora "
-            "model=gpt2-medium task=e2e --budget 245760."
-        )
-    if not options.overrides:
-        print(table(rows_of(options.paper), options.csv))
-        return 0
-    if options.budget is None:
-        plain, found = of(options.overrides)
-    else:
-        size, plain, found = matched(options.overrides, options.budget)
-        off = 100 * (found["stored"] / options.budget - 1)
-        print(f"{size} stores {found['stored']:,} numbers, {off:+.2f} % from {options.budget:,}")
-    print(f"{plain['method']['name']} on {plain['model']['name']} ({plain['task']['name']})")
-    for name in ("trained", "stored", "prompt", "head", "frozen"):
-        print(f"  {name:8} {found[name]:>16,}")
-    whole = found["frozen"] + found["stored"]
-    trained, stored = (100 * found[name] / whole for name in ("trained", "stored"))
-    print(f"  trained {trained:.4g} % and stored {stored:.4g} % of the whole")
-    return 0

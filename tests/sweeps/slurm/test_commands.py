@@ -266,7 +266,7 @@ def test_submitting_and_looking_load_no_torch(
     words = [*trial_arguments("seed=1,2"), "hydra/launcher=slurm", *NO_GPU]
     code = f"""
 import sys
-from repro.cli import main
+from repro.cli.main import main
 assert main(["run", "-m", *{words!r}]) == 0
 assert main(["status"]) == 0
 assert main(["sweep", "--resume"]) == 0

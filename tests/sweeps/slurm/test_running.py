@@ -236,7 +236,7 @@ def one_round(self):
         os.kill(os.getpid(), signal.{signal})
     company_round(self)
 gang.Gang._round = one_round
-from repro.cli import main
+from repro.cli.main import main
 raise SystemExit(main(["run-chunk", sys.argv[1]]))
 """
 

@@ -1,14 +1,10 @@
-"""`repro check PAPER`: its claims on its own numbers and on ours; `repro check mini`: those in miniature.
-
-Exit code 1 if one fails on ours.
-"""
+"""The papers' claims on their own numbers and on ours, and those in miniature (`repro check`)."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from repro.errors import StoreError
@@ -21,36 +17,29 @@ from repro.report.compare.groups import Group, groups
 from repro.report.markdown import escape, table_text
 from repro.store.store import Store
 
-CLAIM_FAILS = 1
-"""Exit code; 2 is bad input, as everywhere."""
+
+@dataclass(frozen=True)
+class Checked:
+    """Verdicts as text, and whether a claim fails on our runs."""
+
+    text: str
+    fails: bool
 
 
-def check(arguments: Sequence[str]) -> int:
-    """Print the claims of one paper, or of all, with both verdicts."""
-    parser = argparse.ArgumentParser(
-        prog="repro check",
-        description="The papers' claims as predicates, on the papers' own numbers and on ours. "
-        "Exit code 1: a claim fails on ours.",
-    )
-    allowed = ", ".join([*registry.PAPERS, miniature.EXPERIMENTS])
-    parser.add_argument("paper", nargs="?", help=f"one of {allowed}; without it: all papers")
-    parser.add_argument(
-        "--results",
-        default=os.environ.get("REPRO_RESULTS_ROOT", "results"),
-        help="folder with records/ (default: results)",
-    )
-    parser.add_argument("--format", choices=("markdown", "json"), default="markdown")
-    options = parser.parse_args(arguments)
-    if options.paper == miniature.EXPERIMENTS:
-        return _in_miniature(Path(options.results), options.format)
-    wanted = [options.paper] if options.paper else list(registry.PAPERS)
+def of_papers(papers: Sequence[str] | None, results: Path, form: str) -> Checked:
+    """The claims of papers (None: of all) with both verdicts.
+
+    Raises:
+        DataError: no such paper.
+        StoreError: no such folder.
+    """
+    wanted = list(registry.PAPERS if papers is None else papers)
     for paper in wanted:
         registry.load(paper)  # an unknown name is refused before records are read
-    found = _groups(Path(options.results))
-    rows = [row for paper in wanted for row in claim_rows(paper, found)]
-    text = json.dumps([as_data(row) for row in rows], indent=1) + "\n" if options.format == "json" else table(rows)
-    print(text, end="")
-    return CLAIM_FAILS if any(row.ours == FAILS for row in rows) else 0
+    records = _groups(results)
+    rows = [row for paper in wanted for row in claim_rows(paper, records)]
+    text = json.dumps([as_data(row) for row in rows], indent=1) + "\n" if form == "json" else table(rows)
+    return Checked(text, any(row.ours == FAILS for row in rows))
 
 
 def _groups(root: Path) -> list[Group]:
@@ -59,19 +48,24 @@ def _groups(root: Path) -> list[Group]:
     return groups(Store(root / "records").records(statistics=False))
 
 
-def _in_miniature(root: Path, form: str) -> int:
-    rows = miniature.claim_rows(miniature.Settings(_groups(root)))
+def in_miniature(results: Path, form: str) -> Checked:
+    """The claims of the miniature.
+
+    Raises:
+        StoreError: none of its trials is there.
+    """
+    rows = miniature.claim_rows(miniature.Settings(_groups(results)))
     if not rows:
         raise StoreError(
-            f"{root}: no trial of the miniature is there. Run `repro mini --results {root}`, or name the folder of one "
-            "that ran with --results."
+            f"{results}: no trial of the miniature is there. Run `repro mini --results {results}`, or name the folder "
+            "of one that ran with --results."
         )
     if form == "json":
-        print(json.dumps([miniature.as_data(row) for row in rows], indent=1))
+        text = json.dumps([miniature.as_data(row) for row in rows], indent=1)
     else:
-        lines = ([escape(text) for text in miniature.texts(row)] for row in rows)
-        print(f"{table_text(miniature.HEAD, lines)}\n{miniature.line(rows)}")
-    return CLAIM_FAILS if any(row.verdict == FAILS for row in rows) else 0
+        lines = ([escape(cell) for cell in miniature.texts(row)] for row in rows)
+        text = f"{table_text(miniature.HEAD, lines)}\n{miniature.line(rows)}"
+    return Checked(f"{text}\n", any(row.verdict == FAILS for row in rows))
 
 
 def table(rows: Sequence[ClaimRow]) -> str:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro.errors import ReproError
 from repro.metrics.building import build_metric
 from repro.papers import statistics
 from repro.papers.statistics import Aggregated, MeanDifference, PairedDifference, Summary
-from repro.report.compare.groups import Group, lookup
+from repro.report.compare.groups import Group, groups, lookup
+from repro.store.store import Store
 
 if TYPE_CHECKING:
     from repro.metrics.base import Metric
@@ -219,31 +221,23 @@ def _aggregate(one: Aggregated) -> str:
     return f"{one.value:.2f}" + ("" if one.low is None or one.high is None else f" [{one.low:.2f}, {one.high:.2f}]")
 
 
-def versus(arguments: Sequence[str]) -> int:
-    """`repro versus A B`."""
-    import argparse
-    import os
-    from pathlib import Path
+def versus(a: str, b: str, results: Path, metric: str | None = None) -> str:
+    """The page of two sides.
 
-    from repro.report.compare.groups import groups
-    from repro.store.store import Store
+    Args:
+        a, b: see `select`.
+        results: folder with records/.
+        metric: a value of the records; None: the metric of selection.
 
-    parser = argparse.ArgumentParser(
-        prog="repro versus",
-        description="The difference of two groups of runs, and how far seeds and the test set leave it open. "
-        "A side is a record's key, or conditions such as method.name=p_tuning_v2,model.name=minilm.",
-    )
-    parser.add_argument("a")
-    parser.add_argument("b")
-    parser.add_argument("--metric", help="a value of the records (default: the metric of selection)")
-    default = os.environ.get("REPRO_RESULTS_ROOT", "results")
-    parser.add_argument("--results", default=default, help="folder with records/ (default: results)")
-    options = parser.parse_args(arguments)
-    found = groups(Store(Path(options.results) / "records").records())
-    a, b = select(found, options.a), select(found, options.b)
-    tasks = sorted(a.keys() & b.keys())
+    Raises:
+        ReproError: sides that cannot be told, or that share no task.
+    """
+    everything = groups(Store(results / "records").records())
+    sides = select(everything, a), select(everything, b)
+    tasks = sorted(sides[0].keys() & sides[1].keys())
     if not tasks:
-        raise ReproError(f"the two sides share no task: {', '.join(sorted(a))} against {', '.join(sorted(b))}.")
-    duels = [(a[task], b[task], duel(a[task], b[task], options.metric)) for task in tasks]
-    print(page([one for _, _, one in duels], total(duels) if len(duels) > 1 else None), end="")
-    return 0
+        raise ReproError(
+            f"the two sides share no task: {', '.join(sorted(sides[0]))} against {', '.join(sorted(sides[1]))}."
+        )
+    duels = [(sides[0][task], sides[1][task], duel(sides[0][task], sides[1][task], metric)) for task in tasks]
+    return page([one for _, _, one in duels], total(duels) if len(duels) > 1 else None)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any, TextIO
 
+from repro.config import plugins
 from repro.errors import Interrupted, ReproError
 
 BETWEEN = 0.25
@@ -63,6 +64,7 @@ def _say(out: TextIO, **facts: Any) -> None:
 
 def main() -> int:
     """Answer lines until they end."""
+    plugins.load()
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's goes to the parent, which tells us
     # What a library prints must not come between the lines: they go where standard output was, all else to the log.

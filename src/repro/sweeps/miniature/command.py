@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import textwrap
@@ -10,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro.errors import ConfigError, StoreError, explained
+from repro.errors import StoreError, explained
 from repro.report.claims import miniature
 from repro.report.claims.claims import NOT_RUN
 from repro.report.pages.write import Written, write_report
@@ -23,9 +22,6 @@ from repro.sweeps.miniature import comparison, planning
 from repro.sweeps.miniature.display import display
 from repro.sweeps.miniature.page import filled, parts
 
-DEFAULT = "my-mini"
-"""Results of a run that names no folder; git ignores it."""
-WORKERS = 2
 FAILED = 2
 """Exit code where a trial has no result."""
 _GIVEN = {"trainer.threads": "1", "trainer.device": "cpu", "trainer.checkpoint_seconds": "3"}
@@ -41,36 +37,21 @@ def reference_folder() -> Path:
     return conf_dir().parent / "results" / "mini"
 
 
-def parser() -> argparse.ArgumentParser:
-    """Arguments of the command."""
-    made = argparse.ArgumentParser(
-        prog="repro mini",
-        description="The three papers in miniature: trains prompts on the small models and tasks that come with the "
-        "project, writes the report, judges the claims and compares with the committed reference.",
-    )
-    made.add_argument("--short", action="store_true", help="one seed of one task of each family, as CI runs it")
-    made.add_argument("--results", type=Path, default=Path(DEFAULT), help=f"folder for the results ({DEFAULT})")
-    made.add_argument("--runs", type=Path, default=None, help="folder for checkpoints (runs/<name of the results>)")
-    made.add_argument("--reference", type=Path, default=None, help="results to compare with (results/mini)")
-    made.add_argument("--page", type=Path, default=None, help="only fill this page's tables from the results")
-    made.add_argument("--workers", type=int, default=WORKERS, help=f"processes of one thread each ({WORKERS})")
-    return made
+def run(results: Path, runs: Path | None, reference: Path | None, workers: int, short: bool) -> int:
+    """Everything, or what is still missing. The exit code: 0, or 2 if a trial has no result.
 
-
-def main(arguments: Sequence[str]) -> int:
-    """Everything, or what is still missing. The exit code: 0, or 2 if a trial has no result."""
-    options = parser().parse_args(arguments)
-    if options.workers < 1:
-        raise ConfigError(f"--workers={options.workers}: at least one process must do the work.")
-    results = options.results
-    if options.page is not None:
-        return _fill(options.page, results)
-    runs = options.runs or Path(os.environ.get("REPRO_RUNS_ROOT", "runs")) / results.resolve().name
-    reference = options.reference or reference_folder()
-    names = planning.chosen(options.short)
+    Args:
+        runs: folder for checkpoints; None: `runs/<name of the results>`.
+        reference: results to compare with; None: the committed ones.
+        workers: processes of one thread each.
+        short: one seed of one task of each family.
+    """
+    runs = runs or Path(os.environ.get("REPRO_RUNS_ROOT", "runs")) / results.resolve().name
+    reference = reference or reference_folder()
+    names = planning.chosen(short)
     given = {"paths.results_root": str(results), "paths.runs_root": str(runs)} | _GIVEN
     trials = planning.planned(names, given)
-    failures = _run(trials, names, results, runs, reference, options.workers)
+    failures = _run(trials, names, results, runs, reference, workers)
     print("writing the report ...", flush=True)
     written = write_report(results / "records", results, papers=False)
     _print_claims(written)
@@ -81,14 +62,18 @@ def main(arguments: Sequence[str]) -> int:
     return FAILED if failures or lost else 0
 
 
-def _fill(page: Path, results: Path) -> int:
+def fill(page: Path, results: Path) -> None:
+    """Fill a page's tables from the results.
+
+    Raises:
+        StoreError: there are no results, or the page cannot be read.
+    """
     if not Store(results / "records").has_records():
         raise StoreError(f"{results}: no records there. Run `repro mini --results {results}` first.")
     with explained(page, "read"):
         text = page.read_text(encoding="utf-8")
     write_atomic(page, filled(text, parts(results)).encode())
     print(f"wrote {page}")
-    return 0
 
 
 def _run(

@@ -8,7 +8,6 @@ is killed without notice loses what came after its last checkpoints, and is subm
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
@@ -219,14 +218,17 @@ def _traceback(error: Exception) -> None:
     traceback.print_exception(error)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the trials of a job's file; `repro sweep --launcher slurm` writes such files and submits them."""
-    parser = argparse.ArgumentParser(prog="repro run-chunk", description=main.__doc__)
-    parser.add_argument("file", type=Path, help="array-N/M.json of a submission")
-    parser.add_argument("--max-requeues", type=int, default=100, help="see hydra.launcher.max_requeues")
-    parser.add_argument("--signal-seconds", type=float, default=120, help="see hydra.launcher.signal_seconds")
-    options = parser.parse_args(arguments)
-    job = Job(options.file.absolute())
+def run_chunk(file: Path, max_requeues: int, signal_seconds: float) -> int:
+    """Run the trials of a job's file; the exit code.
+
+    Args:
+        file: `array-N/M.json` of a submission.
+        max_requeues, signal_seconds: as in hydra.launcher.
+
+    Raises:
+        StoreError: the file or the folder in which the trials were asked for is not there.
+    """
+    job = Job(file.absolute())
     try:
         os.chdir(job.chunk.folder)
     except OSError as error:
@@ -236,14 +238,14 @@ def main(arguments: Sequence[str]) -> int:
         ) from error
 
     def overdue(number: int) -> None:
-        print(f"repro: {job.again(number, options.max_requeues)}: its step took too long", file=sys.stderr, flush=True)
+        print(f"repro: {job.again(number, max_requeues)}: its step took too long", file=sys.stderr, flush=True)
         os._exit(Interrupted.exit_code)
 
-    with Notice(overdue, options.signal_seconds / 2) as notice:
+    with Notice(overdue, signal_seconds / 2) as notice:
         try:
             return job.run()
         except (Interrupted, KeyboardInterrupt) as error:
             number = notice.received()
-            said = str(error) if number is None else job.again(number, options.max_requeues)
+            said = str(error) if number is None else job.again(number, max_requeues)
             print(f"repro: {said or 'interrupted'}", file=sys.stderr, flush=True)
             return Interrupted.exit_code

@@ -1,0 +1,32 @@
+"""The papers' claims as predicates, on the papers' own numbers and on ours. Exit code 1: a claim fails on ours."""
+
+from __future__ import annotations
+
+import argparse
+
+from repro.cli import options as shared
+
+MINIATURE = "mini"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which claims, on which records."""
+    from repro.papers import registry
+
+    parser.add_argument(
+        "paper", nargs="?", help=f"one of {', '.join([*registry.PAPERS, MINIATURE])}; without it: all papers"
+    )
+    shared.results(parser)
+    parser.add_argument("--format", choices=("markdown", "json"), default="markdown")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the claims of one paper, of all, or those in miniature."""
+    from repro.report.claims import check
+
+    if options.paper == MINIATURE:
+        checked = check.in_miniature(options.results, options.format)
+    else:
+        checked = check.of_papers([options.paper] if options.paper else None, options.results, options.format)
+    print(checked.text, end="")
+    return 1 if checked.fails else 0

@@ -1,0 +1,50 @@
+"""Count what methods train and store, beside the papers' numbers; or one config's, from overrides."""
+
+from __future__ import annotations
+
+import argparse
+
+from repro.errors import ConfigError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """One config, or the papers' tables."""
+    from repro.trials.parameter_counts import PAPERS
+
+    parser.add_argument("overrides", nargs="*", help="method=NAME model=NAME task=NAME ...: one config's counts")
+    parser.add_argument("--paper", choices=PAPERS, default=None)
+    parser.add_argument("--csv", action="store_true")
+    parser.add_argument("--budget", type=int, default=None, help="choose the method's size so that it stores so many")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the counts.
+
+    Raises:
+        ConfigError: options that do not go together.
+    """
+    from repro.trials import parameter_counts as counting
+
+    if options.overrides and (options.paper or options.csv):
+        raise ConfigError("repro params: give overrides of one config, or --paper and --csv for the papers' tables.")
+    if options.budget is not None and (options.budget < 1 or not options.overrides):
+        raise ConfigError(
+            f"--budget={options.budget}: a number of at least 1, with one config: repro params method=lora "
+            "model=gpt2-medium task=e2e --budget 245760."
+        )
+    if not options.overrides:
+        print(counting.table(counting.rows_of(options.paper), options.csv))
+        return 0
+    if options.budget is None:
+        plain, counts = counting.of(options.overrides)
+    else:
+        size, plain, counts = counting.matched(options.overrides, options.budget)
+        off = 100 * (counts["stored"] / options.budget - 1)
+        print(f"{size} stores {counts['stored']:,} numbers, {off:+.2f} % from {options.budget:,}")
+    print(f"{plain['method']['name']} on {plain['model']['name']} ({plain['task']['name']})")
+    for name in ("trained", "stored", "prompt", "head", "frozen"):
+        print(f"  {name:8} {counts[name]:>16,}")
+    total = counts["frozen"] + counts["stored"]
+    trained, stored = (100 * counts[name] / total for name in ("trained", "stored"))
+    print(f"  trained {trained:.4g} % and stored {stored:.4g} % of the whole")
+    return 0

@@ -1,0 +1,40 @@
+"""Say what an exhibit or a paper would run: trials, memory, hours, downloads, what is missing."""
+
+from __future__ import annotations
+
+import argparse
+
+from repro.cli import options as shared
+from repro.errors import ConfigError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Experiments, and the assumed rate."""
+    from repro.sweeps.plan import TERAFLOPS
+
+    shared.experiments(parser)
+    shared.results(parser)
+    shared.write(parser)
+    parser.add_argument("--tflops", type=float, default=TERAFLOPS, help="assumed rate of a GPU in TFLOP/s")
+    parser.add_argument("--not-reproducible", action="store_true", help="print what no experiment produces, and why")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the plan.
+
+    Raises:
+        ConfigError: nothing was named, or no such experiment; a rate of 0.
+    """
+    from repro.sweeps import plan
+
+    if options.not_reproducible:
+        from repro.sweeps.coverage import page
+
+        shared.print_or_write(page(), options.write)
+        return 0
+    if options.tflops <= 0:
+        raise ConfigError(f"--tflops={options.tflops}: give a rate above 0.")
+    experiments, overrides, models = plan.selected(options.what, options.exhibits, options.models)
+    planned = plan.make(experiments, overrides, models, options.results, options.tflops)
+    print(plan.text(planned, options.tflops, plan.comparable(planned)))
+    return 0

@@ -1,0 +1,46 @@
+"""Write REPORT.md, index.html, tables and figures from the store, and print a summary."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from repro.cli import options as shared
+from repro.errors import StoreError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Where from, where to, and a tracker."""
+    shared.results(parser)
+    parser.add_argument("--out", type=Path, default=None, help="where to write (default: the results folder)")
+    parser.add_argument("--track", choices=("wandb", "tensorboard"), help="hand its tables and figures to a tracker")
+    for name, default in (("project", "repro"), ("group", None), ("mode", "offline")):
+        parser.add_argument(f"--{name}", default=default, help=f"tracker.{name} (default: {default})")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the report.
+
+    Raises:
+        StoreError: there are no records.
+    """
+    from repro.report.pages.terminal import print_summary
+    from repro.report.pages.write import write_report
+    from repro.store.store import Store
+
+    root = options.results / "records"
+    if not Store(root).has_records():
+        raise StoreError(
+            f"{root}: no records there. Run a trial first (repro run ...), or name the folder with --results."
+        )
+    out = options.out or options.results
+    written = write_report(root, out)
+    print_summary(written.contents, out)
+    if options.track is not None:
+        from repro.tracking.reports import track_report
+
+        settings = {"name": options.track, **{name: getattr(options, name) for name in ("project", "group", "mode")}}
+        runs = Path(os.environ.get("REPRO_RUNS_ROOT", "runs"))
+        print(f"tracked in {track_report(settings, out, written.paths, runs)}")
+    return 0

@@ -1,0 +1,41 @@
+"""How the trials of an experiment, or of all that was submitted, are doing: by records, run folders and squeue."""
+
+from __future__ import annotations
+
+import argparse
+
+from repro.cli import options as shared
+from repro.errors import ConfigError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which trials."""
+    parser.add_argument("what", nargs="*", help="experiment=NAME, and overrides key=value that narrow it")
+    shared.results(parser)
+    shared.runs(parser)
+    parser.add_argument("--all", action="store_true", help="list every trial, however many there are")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table.
+
+    Raises:
+        ConfigError: more than one experiment, or none of that name.
+    """
+    from repro.sweeps import grids, status
+
+    words = [word.removeprefix("experiment=") for word in options.what]
+    experiments = [word for word in words if "=" not in word]
+    if len(experiments) > 1 or (words and not experiments):
+        raise ConfigError("name one experiment, as in `repro status experiment=offline/cb seed=1`, or nothing for all.")
+    overrides = grids.of_command_line(word for word in words if "=" in word)
+    trials = status.trials(options.runs, experiments[0] if experiments else None, overrides)
+    if not trials:
+        print(f"nothing was submitted or runs beside {options.runs}")
+        return 0
+    states, answered = status.look(list(trials), options.results, options.runs)
+    names = status.names(trials)
+    print("\n".join(status.table([status.Shown(names[state.key], state) for state in states], options.all)))
+    if not answered:
+        print("(no queue: squeue is not here or does not answer; what waits or runs elsewhere is told by its files)")
+    return 0

@@ -1,0 +1,26 @@
+"""The difference of two groups of runs, and how far seeds and the test set leave it open.
+
+A side is a record's key, or conditions such as method.name=p_tuning_v2,model.name=minilm.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from repro.cli import options as shared
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Two sides."""
+    parser.add_argument("a")
+    parser.add_argument("b")
+    parser.add_argument("--metric", help="a value of the records (default: the metric of selection)")
+    shared.results(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the comparison."""
+    from repro.report.compare.versus import versus
+
+    print(versus(options.a, options.b, options.results, options.metric), end="")
+    return 0

@@ -1,0 +1,63 @@
+"""`--plugin` and `--config-dir`, which every command takes: code and configs from outside the package.
+
+They become environment variables while the command runs, so that worker processes and jobs inherit them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from repro.config import plugins
+from repro.errors import ConfigError
+
+CONFIG_DIR = "REPRO_CONFIG_DIR"
+
+
+@contextlib.contextmanager
+def from_outside(words: Sequence[str]) -> Iterator[list[str]]:
+    """Import the plugins and set the config folder for the body; yields the other words.
+
+    Raises:
+        ConfigError: an option without a value, a folder that is not there, a plugin that cannot be imported.
+    """
+    own, files = _taken(words, ("--plugin",))
+    own, folders = _taken(own, ("--config-dir", "-cd"))
+    changed: dict[str, str] = {}
+    if files:
+        changed[plugins.VARIABLE] = plugins.joined([*plugins.named(), *files])
+    if folders:
+        folder = Path(folders[-1])
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir={folder}: there is no such folder.")
+        changed[CONFIG_DIR] = str(folder.absolute())
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        plugins.load()
+        yield own
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _taken(words: Sequence[str], names: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """The words without an option, and the option's values."""
+    kept: list[str] = []
+    values: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name not in names:
+            kept.append(word)
+            continue
+        value = value if equals else next(rest, "")
+        if not value:
+            raise ConfigError(f"{name} needs a value: {name} PATH.")
+        values.append(value)
+    return kept, values
