@@ -13,8 +13,6 @@ from pathlib import Path
 from repro.config import plugins
 from repro.errors import ConfigError
 
-CONFIG_DIR = "REPRO_CONFIG_DIR"
-
 
 @contextlib.contextmanager
 def from_outside(words: Sequence[str]) -> Iterator[list[str]]:
@@ -32,7 +30,7 @@ def from_outside(words: Sequence[str]) -> Iterator[list[str]]:
         folder = Path(folders[-1])
         if not folder.is_dir():
             raise ConfigError(f"--config-dir={folder}: there is no such folder.")
-        changed[CONFIG_DIR] = str(folder.absolute())
+        changed[plugins.CONFIG_DIR] = str(folder.absolute())
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:

@@ -1,4 +1,4 @@
-"""Modules from outside the package: they register methods, tasks, metrics or families before a config is composed."""
+"""What comes from outside the package: a folder of configs, and modules that register methods, tasks, metrics or families."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ from repro.errors import ConfigError, ReproError
 
 VARIABLE = "REPRO_PLUGINS"
 """Environment variable with dotted module names and absolute paths of files, separated by `os.pathsep`."""
+CONFIG_DIR = "REPRO_CONFIG_DIR"
+"""Environment variable with the folder of the user's own configs."""
+
+
+def config_folder() -> Path | None:
+    """The folder of the user's own configs (`--config-dir`)."""
+    text = os.environ.get(CONFIG_DIR)
+    return Path(text) if text else None
 
 
 def named() -> list[str]:

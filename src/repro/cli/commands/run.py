@@ -35,7 +35,7 @@ def run_hydra(overrides: list[str]) -> int:
     """
     import hydra
 
-    from repro.config import compose
+    from repro.config import compose, plugins
 
     compose.register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing half a traceback and exiting with 1
@@ -54,7 +54,8 @@ def run_hydra(overrides: list[str]) -> int:
             tell(error)
 
     before = sys.argv
-    sys.argv = ["repro", *overrides]
+    folder = plugins.config_folder()
+    sys.argv = ["repro", *overrides, *(["--config-dir", str(folder)] if folder else [])]
     try:
         job()
     except Exception as error:
