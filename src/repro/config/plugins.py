@@ -1,4 +1,4 @@
-"""What comes from outside the package: a folder of configs, and modules that register methods, tasks, metrics or families."""
+"""What comes from outside the package: a folder of configs, and modules that register methods, tasks, metrics, families."""
 
 from __future__ import annotations
 

@@ -38,9 +38,10 @@ def run(options: argparse.Namespace) -> int:
     written = write_report(root, out)
     print_summary(written.contents, out)
     if options.track is not None:
+        from repro.config.schema import TrackerConfig
         from repro.tracking.reports import track_report
 
-        settings = {"name": options.track, **{name: getattr(options, name) for name in ("project", "group", "mode")}}
+        settings = TrackerConfig(options.track, options.project, options.group, mode=options.mode)
         runs = Path(os.environ.get("REPRO_RUNS_ROOT", "runs"))
         print(f"tracked in {track_report(settings, out, written.paths, runs)}")
     return 0
