@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from repro.config.plugins import config_folder
 from repro.errors import ConfigError, ReproError, StoreError, explained
 
 
@@ -43,10 +44,22 @@ def register() -> None:
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
 
 
+def conf_dirs() -> list[Path]:
+    """The config tree, then the user's own folder (`--config-dir`)."""
+    own = config_folder()
+    return [conf_dir(), *([own] if own else [])]
+
+
 def options(group: str) -> list[str]:
     """Names of the files of a config group."""
-    folder = conf_dir() / group
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    folders = [root / group for root in conf_dirs()]
+    return sorted({path.relative_to(f).with_suffix("").as_posix() for f in folders for path in f.rglob("*.yaml")})
+
+
+def config_file(group: str, name: str) -> Path:
+    """The file of a group's value; the first place that it could have, if there is none."""
+    paths = [root / group / f"{name}.yaml" for root in conf_dirs()]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def chosen(choices: Mapping[str, str | None], folders: Sequence[str] = ()) -> dict[str, str]:
@@ -198,7 +211,8 @@ def compose(overrides: list[str]) -> Any:
     running, known.hydra = known.hydra, None
     try:
         with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-            return hydra_compose("config", overrides=overrides)
+            own = [f"hydra.searchpath=[file://{folder}]"] if (folder := config_folder()) else []
+            return hydra_compose("config", overrides=[*overrides, *own])
     finally:
         known.hydra = running
 

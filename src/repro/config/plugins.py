@@ -1,4 +1,4 @@
-"""What comes from outside the package: a folder of configs, and modules that register methods, tasks, metrics, families."""
+"""What comes from outside the package: a folder of configs, and modules that register methods, tasks, metrics."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from repro.config.compose import conf_dir, options
+from repro.config.compose import config_file, options
 from repro.errors import ConfigError
 
 
@@ -36,7 +36,7 @@ def _raw(name: str) -> Any:
 
     from repro.config.schema import TaskConfig
 
-    own: Any = OmegaConf.load(conf_dir() / "task" / f"{name}.yaml")
+    own: Any = OmegaConf.load(config_file("task", name))
     parts: dict[str, Any] = {}
     for entry in own.pop("defaults", []):
         if entry == "_self_":
@@ -44,7 +44,7 @@ def _raw(name: str) -> Any:
         ((place, part),) = entry.items()
         if not str(place).startswith("/task@parts."):
             raise ConfigError(f"conf/task/{name}.yaml: defaults of a task may only be its parts, not {place}.")
-        parts[str(place).removeprefix("/task@parts.")] = OmegaConf.load(conf_dir() / "task" / f"{part}.yaml")
+        parts[str(place).removeprefix("/task@parts.")] = OmegaConf.load(config_file("task", str(part)))
     return OmegaConf.merge(OmegaConf.structured(TaskConfig), {"parts": parts}, own)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from repro.config.compose import conf_dir, options
+from repro.config.compose import config_file, options
 from repro.doctor.findings import CONVERSION, DOWNLOAD, EXTRA, FILES, READY, Finding
 
 GGUF_NEEDS = ("gguf", "accelerate")
@@ -27,7 +27,7 @@ def models(names: list[str] | None = None) -> list[Finding]:
 def _facts(name: str) -> dict[str, Any]:
     import yaml
 
-    return dict(yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text(encoding="utf-8")))
+    return dict(yaml.safe_load(config_file("model", name).read_text(encoding="utf-8")))
 
 
 def look(model: Mapping[str, Any]) -> Finding:

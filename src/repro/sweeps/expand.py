@@ -101,9 +101,9 @@ def _only_names(experiment: str) -> bool:
     """Whether an experiment's file sets nothing of a trial but its name: its trials need no composing of their own."""
     import yaml  # type: ignore[import-untyped]
 
-    from repro.config.compose import conf_dir
+    from repro.config.compose import config_file
 
-    path = conf_dir() / "experiment" / f"{experiment}.yaml"
+    path = config_file("experiment", experiment)
     if not path.is_file():
         return False
     content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -130,9 +130,9 @@ def _is_choice(key: str) -> bool:
 
 @cache
 def _is_group(key: str) -> bool:
-    from repro.config.compose import conf_dir
+    from repro.config.compose import conf_dirs
 
-    return "." not in key and (conf_dir() / key.partition("@")[0]).is_dir()
+    return "." not in key and any((root / key.partition("@")[0]).is_dir() for root in conf_dirs())
 
 
 def _parsed(text: str) -> Any:

@@ -55,9 +55,9 @@ def names(paper: str | None = None) -> list[str]:
 
 def is_search(name: str) -> bool:
     """Whether a file of `conf/experiment` is a search by a sampler."""
-    from repro.config.compose import conf_dir
+    from repro.config.compose import config_file
 
-    path = conf_dir() / "experiment" / f"{name}.yaml"
+    path = config_file("experiment", name)
     return path.is_file() and SEARCHES in path.read_text(encoding="utf-8")
 
 
@@ -69,9 +69,9 @@ def load(name: str) -> Experiment:
     """
     import yaml  # type: ignore[import-untyped]
 
-    from repro.config.compose import conf_dir
+    from repro.config.compose import config_file
 
-    path = conf_dir() / "experiment" / f"{name}.yaml"
+    path = config_file("experiment", name)
     if is_search(name):
         raise ConfigError(
             f"experiment={name}: a search proposes its trials one after the other, so they cannot be listed before. "

@@ -65,11 +65,11 @@ def _read(path: Path) -> dict[str, Named] | None:
 
 
 def _identity(experiment: str, given: Mapping[str, str]) -> str:
-    from repro.config.compose import conf_dir
+    from repro.config.compose import conf_dirs
 
     package = Path(__file__).resolve().parents[1]
     about = [experiment, dict(given), {name: os.environ.get(name) for name in FOLDERS}]
     found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for path in sorted([*conf_dir().rglob("*.yaml"), *package.rglob("*.py")]):
+    for path in sorted([*(path for root in conf_dirs() for path in root.rglob("*.yaml")), *package.rglob("*.py")]):
         found.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
     return found.hexdigest()[:24]
