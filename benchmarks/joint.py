@@ -25,7 +25,7 @@ from benchmarks.workloads import SUITES, Workload
 from repro.models.backbone import ModelAdapter
 from repro.training.checkpoint import Progress
 from repro.training.memory import peak_resident
-from repro.training.step import Company
+from repro.training.step import TrialBatch
 
 SIZES = (2, 4, 8, 16)
 ALONE = 4
@@ -47,12 +47,12 @@ class Trials:
         self.runs = [run for run, _ in every]
         self.examples = [batches for _, batches in every]
         self.progresses = [Progress() for _ in self.runs]
-        self.company = Company()
+        self.trial_batch = TrialBatch()
 
     def one_pass(self) -> None:
         """A step on every batch of all of them."""
         for _ in self.examples[0]:
-            failures = self.company.step(self.runs, self.progresses)
+            failures = self.trial_batch.step(self.runs, self.progresses)
             assert not any(failures), failures
 
 

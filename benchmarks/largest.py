@@ -45,8 +45,8 @@ def measured(workload: Workload, device: torch.device, steps: int = STEPS) -> di
         "matmul_gflops": rate / 1e9,
         "utilisation": needed / median / rate,
         "peak_bytes": int(peak),
-        "times_as_many_passes": ours.company.cuts,
-        "activations_computed_twice": ours.company.recomputes,
+        "times_as_many_passes": ours.trial_batch.cuts,
+        "activations_computed_twice": ours.trial_batch.recomputes,
         "losses": ours.progress.losses,
     }
 

@@ -1,4 +1,4 @@
-"""Our own training step, as a trial runs it: a `training.step.Company` over given batches."""
+"""Our own training step, as a trial runs it: a `training.step.TrialBatch` over given batches."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from repro.models.encoding.batch import Batch, Encoded, collate
 from repro.models.loading import adapt, load_backbone
 from repro.training.checkpoint import Progress
 from repro.training.optimisers import make_optimiser
-from repro.training.step import Company, backward
-from repro.training.trainable import Fit, trained
+from repro.training.step import TrialBatch, backward
+from repro.training.trainable import TrainableTrial, trained
 from repro.trials.prepared import build_tensors
 
 ADAMW: dict[str, Any] = {
@@ -36,14 +36,14 @@ def loaded(workload: Workload, dtype: str, packing: bool | str, device: torch.de
     return adapt(backbone, workload.format, {"max_input_length": 256, "max_target_length": 256})
 
 
-def made(workload: Workload, adapter: ModelAdapter, rate: float) -> tuple[Fit, list[list[Encoded]]]:
+def made(workload: Workload, adapter: ModelAdapter, rate: float) -> tuple[TrainableTrial, list[list[Encoded]]]:
     """A trial of the workload at a learning rate, and the batches that it goes round."""
     method, backbone = workload.method(), adapter.backbone
     task: Any = SimpleNamespace(format=workload.format, labels=("no", "yes"))
     build_tensors(method, backbone, task, [workload.seed])
     size, examples = workload.batch_size, workload.examples()
     batches = [examples[start : start + size] for start in range(0, len(examples), size)]
-    run = Fit(
+    run = TrainableTrial(
         adapter=adapter,
         method=method,
         optimiser=make_optimiser(trained(method, {}), ADAMW),
@@ -74,7 +74,7 @@ class Ours:
         self.adapter = loaded(workload, dtype, packing, device)
         self.run, self.examples = made(workload, self.adapter, ADAMW["learning_rate"])
         self.method, self.device, self.progress = self.run.method, device, Progress()
-        self.company = Company()
+        self.trial_batch = TrialBatch()
         """One for all steps: recordings and the step that was made ready are for the next one."""
 
     def batch(self, examples: list[Encoded]) -> Batch:
@@ -96,6 +96,6 @@ class Ours:
     def one_pass(self) -> None:
         """A step on every batch."""
         for _ in self.examples:
-            [failure] = self.company.step([self.run], [self.progress])
+            [failure] = self.trial_batch.step([self.run], [self.progress])
             if failure is not None:
                 raise failure

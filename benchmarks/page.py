@@ -45,8 +45,8 @@ Written by `python -m benchmarks.run_bench --page` from `results/bench/*.json`; 
   bfloat16 kernel is several times slower on short sequences, and less exact.
 - **Passes side by side.** On a CPU a step is cut into passes, and an evaluation into batches, that run one on each
   thread (`trainer.threads`); threads that share every operation wait for each other. The result depends on their number
-  no more than on the order of sums, and on nothing that happens while they run (`tests/training/test_gang.py`). A
-  gang's pass on a CPU holds as many tokens as run well, not the whole step (`training/step.py`, `STATES_A_PASS`).
+  no more than on the order of sums, and not on thread timing (`tests/training/test_joint_training.py`). With joint
+  training a pass on a CPU holds as many tokens as run well, not the whole step (`training/step.py`, `STATES_A_PASS`).
 - **Attention of unlike lengths on a GPU** takes packed sequences end to end in one kernel, without cutting them into
   calls of about one length, where torch has it for the precision (`models/varlen.py`; bfloat16, no bias, no dropout).
   Each process compares the kernel with plain attention once and says so if it is not used.

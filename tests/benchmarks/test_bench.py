@@ -151,12 +151,12 @@ def test_passes_go_on_over_the_same_batches_in_one_company():
     seen = []
     share = ours.run.share
     ours.run.share = lambda step: seen.append(step) or share(step)
-    ours.company._looks_ahead = True
+    ours.trial_batch._looks_ahead = True
     ours.one_pass()
-    company, ahead = ours.company, ours.company.ahead
+    company, ahead = ours.trial_batch, ours.trial_batch.ahead
     assert ahead is not None and ahead.steps == [TINY[0].batches]
     ours.one_pass()
-    assert ours.company is company
+    assert ours.trial_batch is company
     assert seen == list(range(2 * TINY[0].batches + 1)), "every step was made once: the ones ahead were used"
     first = [[one.ids for [one] in share(step).examples] for step in range(2 * TINY[0].batches)]
     assert first[: TINY[0].batches] == first[TINY[0].batches :]

@@ -23,9 +23,9 @@ from repro.methods.base import Tuning
 from repro.methods.fine_tuning import FineTuning
 from repro.training.batching import WHOLE
 from repro.training.checkpoint import Checkpoints
-from repro.training.distributed.process_group import Ranks
+from repro.training.distributed.process_group import ProcessGroup
 from repro.training.distributed.sharded_checkpoints import ShardedCheckpoints
-from repro.training.loop import fit
+from repro.training.loop import train_trial
 from repro.trials.processes import present
 from tests.training.tiny_training import METHODS, Recorder, copies, make_fit
 
@@ -81,7 +81,7 @@ RESUMED: dict[str, dict[str, Any]] = {
 }
 
 
-def made(case: dict[str, Any], ranks: Ranks | None) -> Any:
+def made(case: dict[str, Any], ranks: ProcessGroup | None) -> Any:
     """The case's trial: of these processes together, or of this one."""
     options = {"rate": 1e-3, "steps": 5, "format": "text_to_text", "method": FineTuning, "keep_best": False, **case}
     packing, checkpointing = options.pop("packing", "auto"), options.pop("checkpointing", False)
@@ -100,7 +100,7 @@ def train(run: Any, folder: Path, watcher: Recorder) -> Any:
         shards = run.norms.__self__
         files = ShardedCheckpoints(files, shards, run.snapshot)
     try:
-        return fit(run, files, watcher)
+        return train_trial(run, files, watcher)
     except Interrupted:
         return None
 
@@ -137,7 +137,7 @@ def rows_apart(ours: list[Any], theirs: list[Any]) -> float:
     return max(values + [abs(a["train_loss"] - b["train_loss"]) for a, b in pairs])
 
 
-def compare(case: dict[str, Any], ranks: Ranks, folder: Path) -> dict[str, float]:
+def compare(case: dict[str, Any], ranks: ProcessGroup, folder: Path) -> dict[str, float]:
     """One process against all of them."""
     alone, together, one, both = made(case, None), made(case, ranks), Recorder(), Recorder()
     before = whole(together)
@@ -155,7 +155,7 @@ def compare(case: dict[str, Any], ranks: Ranks, folder: Path) -> dict[str, float
     return found
 
 
-def resumed(case: dict[str, Any], ranks: Ranks, folder: Path) -> dict[str, float]:
+def resumed(case: dict[str, Any], ranks: ProcessGroup, folder: Path) -> dict[str, float]:
     """Interrupted after a step, and continued by as many processes or by another number of them."""
     goal = made(case, None)
     train(goal, folder / f"goal-{ranks.rank}", Recorder())
@@ -176,7 +176,7 @@ def resumed(case: dict[str, Any], ranks: Ranks, folder: Path) -> dict[str, float
     return found
 
 
-def failed(ranks: Ranks) -> dict[str, float]:
+def failed(ranks: ProcessGroup) -> dict[str, float]:
     """Errors of one process reach all, and are said once."""
 
     def work(at: int) -> int:
@@ -201,7 +201,7 @@ def failed(ranks: Ranks) -> dict[str, float]:
 
 def main() -> None:
     processes = present()
-    ranks = Ranks(processes.rank, processes.count, torch.device("cpu"))
+    ranks = ProcessGroup(processes.rank, processes.count, torch.device("cpu"))
     torch.set_num_threads(1)
     folder, only = Path(sys.argv[1]), sys.argv[2:]
     found = {"errors": failed(ranks)}

@@ -1,4 +1,4 @@
-"""How many trials a gang takes: by a number, by tokens, by memory."""
+"""How many trials train jointly: by a number, by tokens, by memory."""
 
 import subprocess
 import sys
@@ -16,10 +16,12 @@ from repro.training.memory import peak_resident
 CPU = torch.device("cpu")
 
 
-def gang(*tokens: float, rounds: int = 1, largest: int = 1, new: int = 0) -> Any:
-    members = [SimpleNamespace(tokens=count, progress=SimpleNamespace(step=int(i >= new))) for i, count in
-               enumerate(tokens)]  # fmt: skip
-    return SimpleNamespace(members=members, rounds=rounds, largest=largest)
+def loop(*tokens: float, steps: int = 1, largest: int = 1, new: int = 0) -> Any:
+    """A training loop whose trials have these tokens a step; the first `new` have made no step yet."""
+    trials = [
+        SimpleNamespace(tokens=count, progress=SimpleNamespace(step=int(i >= new))) for i, count in enumerate(tokens)
+    ]
+    return SimpleNamespace(trials=trials, steps=steps, largest=largest)
 
 
 @pytest.fixture
@@ -34,34 +36,34 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 def test_a_number_is_a_number(memory: dict[str, float]) -> None:
     memory["free"] = 0
     admits = Admission(3, CPU)
-    assert admits.room(gang(rounds=0)) and admits.room(gang(1e9, 1e9, rounds=0))
-    assert not admits.room(gang(1, 1, 1))
+    assert admits.room(loop(steps=0)) and admits.room(loop(1e9, 1e9, steps=0))
+    assert not admits.room(loop(1, 1, 1))
 
 
-def test_the_first_steps_alone_before_others_join(memory: dict[str, float]) -> None:
+def test_the_first_trial_steps_alone_before_others_join(memory: dict[str, float]) -> None:
     admits = Admission(None, CPU)
-    assert admits.room(gang(rounds=0))
-    assert not admits.room(gang(10.0, rounds=0))
-    assert admits.room(gang(10.0, rounds=1))
+    assert admits.room(loop(steps=0))
+    assert not admits.room(loop(10.0, steps=0))
+    assert admits.room(loop(10.0, steps=1))
 
 
-def test_a_step_has_so_many_tokens_at_most(memory: dict[str, float]) -> None:
+def test_a_step_has_a_maximum_of_tokens(memory: dict[str, float]) -> None:
     admits, most = Admission(None, CPU), TOKENS_A_STEP["cpu"]
-    assert admits.room(gang(most / 4, most / 4, most / 4))
-    assert not admits.room(gang(most / 4, most / 4, most / 4, most / 4))
-    assert not admits.room(gang(most)) and admits.room(gang()), "one is always taken"
+    assert admits.room(loop(most / 4, most / 4, most / 4))
+    assert not admits.room(loop(most / 4, most / 4, most / 4, most / 4))
+    assert not admits.room(loop(most)) and admits.room(loop()), "one is always taken"
 
 
-def test_what_a_member_took_must_be_free(memory: dict[str, float]) -> None:
+def test_another_trial_needs_as_much_free_memory_as_one_took(memory: dict[str, float]) -> None:
     admits = Admission(None, CPU)
     memory |= {"taken": 3e9, "free": 2e9 / 0.7 + 1}  # a member takes 2e9
-    assert admits.room(gang(1.0))
+    assert admits.room(loop(1.0))
     memory["free"] = 2e9 / 0.7 - 1
-    assert not admits.room(gang(1.0))
+    assert not admits.room(loop(1.0))
     memory["free"] = 2e9 / 0.7 + 1
-    assert not admits.room(gang(1.0, 1.0, new=1)), "one that has not stepped will take as much"
+    assert not admits.room(loop(1.0, 1.0, new=1)), "one that has not stepped will take as much"
     memory["taken"] = 5e9  # two took 4e9
-    assert admits.room(gang(1.0, 1.0, largest=2))
+    assert admits.room(loop(1.0, 1.0, largest=2))
 
 
 def test_what_the_machine_and_a_container_leave(tmp_path: Path) -> None:

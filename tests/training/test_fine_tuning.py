@@ -14,8 +14,8 @@ from repro.methods.base import Tuning
 from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.tuning import tune
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import fit, train_step
-from repro.training.trainable import Fit
+from repro.training.loop import train_step, train_trial
+from repro.training.trainable import TrainableTrial
 from repro.trials.prepared import tuned_weights
 from tests.training.tiny_training import Recorder, close, copies, load, make_fit
 
@@ -70,7 +70,7 @@ CASES: list[tuple[str, str, Callable[..., Tensor]]] = [
 ]
 
 
-def trained_naively(run: Fit, loss_of: Callable[..., Tensor]) -> tuple[dict[str, Tensor], list[float]]:
+def trained_naively(run: TrainableTrial, loss_of: Callable[..., Tensor]) -> tuple[dict[str, Tensor], list[float]]:
     """A copy of the model under transformers' own attention, torch's clipping and torch's AdamW."""
     from transformers import PreTrainedModel
 
@@ -142,7 +142,7 @@ def test_the_best_weights_are_put_back_into_the_model(tmp_path: Path) -> None:
         return float(-len(seen)), {}
 
     run.evaluate = evaluate
-    fit(run, Checkpoints(tmp_path), Recorder())
+    train_trial(run, Checkpoints(tmp_path), Recorder())
     now = run.adapter.backbone.model.state_dict()
     assert len(seen) == 3
     for name, tensor in now.items():

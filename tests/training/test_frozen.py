@@ -16,7 +16,7 @@ from repro.training.checkpoint import Progress
 from repro.training.loop import train_step
 from repro.training.optimisers import make_optimiser
 from repro.training.step import backward
-from repro.training.trainable import Fit
+from repro.training.trainable import TrainableTrial
 from tests.training.tiny_training import CPU, load, make_fit
 
 KINDS = [
@@ -74,7 +74,7 @@ def test_no_gradient_of_a_weight_and_no_input_of_a_matrix_is_kept(
     assert all(inputs[name].untyped_storage().data_ptr() in saved for name in mine)
 
 
-def saved_by(run: Fit) -> int:
+def saved_by(run: TrainableTrial) -> int:
     with kept() as saved:
         backward([run], run.batches(0))
     weights = {p.untyped_storage().data_ptr() for p in run.adapter.backbone.whole.parameters()}

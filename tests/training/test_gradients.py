@@ -10,7 +10,7 @@ from torch import Tensor
 from repro.models.encoding.batch import IGNORE, PAD, Batch, collate
 from repro.models.loading import adapt
 from repro.training.step import backward
-from repro.training.trainable import Fit
+from repro.training.trainable import TrainableTrial
 from tests.training.tiny_training import CPU, LENGTHS, ToyTask, close, load, make_fit, toy_examples
 
 KINDS = [
@@ -22,13 +22,13 @@ KINDS = [
 ]
 
 
-def step_gradients(run: Fit) -> tuple[dict[str, Tensor], Tensor]:
+def step_gradients(run: TrainableTrial) -> tuple[dict[str, Tensor], Tensor]:
     """Gradients of step 0, and its losses [1]."""
     losses = backward([run], run.batches(0))
     return {name: tensor.grad.clone() for name, tensor in run.tensors.items()}, losses
 
 
-def naive_gradients(run: Fit) -> tuple[dict[str, Tensor], float]:
+def naive_gradients(run: TrainableTrial) -> tuple[dict[str, Tensor], float]:
     """Every example alone, unpadded; its loss over what the reduction asks for, written out."""
     total, weight = torch.zeros((), dtype=torch.float64), 0
     for batch in run.batches(0):

@@ -11,14 +11,14 @@ from torch import Tensor
 from repro.errors import TrialFailed
 from repro.models.backbone import RowLoss
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import fit, train_step
-from repro.training.trainable import Fit
+from repro.training.loop import train_step, train_trial
+from repro.training.trainable import TrainableTrial
 from tests.training.tiny_training import Crash, Recorder, copies, make_fit, same_bits
 
 PER_EPOCH = 3  # 7 examples by 3
 
 
-def scripted(run: Fit, values: list[float]) -> list[dict[str, Tensor]]:
+def scripted(run: TrainableTrial, values: list[float]) -> list[dict[str, Tensor]]:
     """Let evaluation return these values; gives the list to which it adds the tensors it saw."""
     seen: list[dict[str, Tensor]] = []
 
@@ -31,7 +31,7 @@ def scripted(run: Fit, values: list[float]) -> list[dict[str, Tensor]]:
     return seen
 
 
-def small(**options: Any) -> Fit:
+def small(**options: Any) -> TrainableTrial:
     return make_fit("tiny-gpt2", "prompt_tuning", **options)
 
 
@@ -50,7 +50,7 @@ def test_trains_to_the_last_step_and_evaluates_when_due(
 ) -> None:
     run, watcher = small(steps=steps, evaluate_every=every), Recorder()
     seen = scripted(run, [0.0] * len(expected))
-    progress = fit(run, Checkpoints(tmp_path), watcher)
+    progress = train_trial(run, Checkpoints(tmp_path), watcher)
     assert progress.step == run.optimiser.count == len(watcher.losses) == steps
     assert [row["step"] for row in progress.curve] == expected
     assert [row["step"] for row in watcher.rows] == expected
@@ -61,7 +61,7 @@ def test_trains_to_the_last_step_and_evaluates_when_due(
 def test_a_row_of_the_curve_says_what_happened_since_the_one_before(tmp_path: Path) -> None:
     run, watcher = small(steps=5), Recorder()
     scripted(run, [1.5, 2.5])
-    progress = fit(run, Checkpoints(tmp_path), watcher)
+    progress = train_trial(run, Checkpoints(tmp_path), watcher)
     first, second = progress.curve
     assert first["train_loss"] == pytest.approx(sum(watcher.losses[:3]) / 3)
     assert second["train_loss"] == pytest.approx(sum(watcher.losses[3:]) / 2)
@@ -85,7 +85,7 @@ def test_a_row_of_the_curve_says_what_happened_since_the_one_before(tmp_path: Pa
 def test_the_best_tensors_are_loaded_back(tmp_path: Path, values: list[float], best: int) -> None:
     run = small(steps=10)
     seen = scripted(run, values)
-    progress = fit(run, Checkpoints(tmp_path), Recorder())
+    progress = train_trial(run, Checkpoints(tmp_path), Recorder())
     at = [3, 6, 9, 10].index(best)
     assert progress.best == {"step": best, "epoch": round(best / PER_EPOCH, 4), "value": values[at]}
     same_bits(copies(run.tensors), seen[at])
@@ -97,7 +97,7 @@ def test_the_best_tensors_are_loaded_back(tmp_path: Path, values: list[float], b
 def test_without_a_best_the_last_tensors_stay(tmp_path: Path, keep_best: bool, values: list[float]) -> None:
     run = small(steps=10, keep_best=keep_best)
     seen = scripted(run, values)
-    progress = fit(run, Checkpoints(tmp_path), Recorder())
+    progress = train_trial(run, Checkpoints(tmp_path), Recorder())
     assert progress.best is None and not list(tmp_path.glob("best-*"))
     same_bits(copies(run.tensors), seen[-1])
 
@@ -113,7 +113,7 @@ def test_the_backbone_is_in_train_mode_only_where_dropout_asks_for_it(tmp_path: 
         return steps[-1]
 
     run.adapter.losses = losses  # type: ignore[method-assign]
-    fit(run, Checkpoints(tmp_path), Recorder())
+    train_trial(run, Checkpoints(tmp_path), Recorder())
     training = [mode for mode, with_gradient in modes if with_gradient]
     evaluating = [mode for mode, with_gradient in modes if not with_gradient]
     assert training == [dropout is not None] * 4
@@ -144,14 +144,14 @@ FROZEN = [
 def test_the_backbone_of_a_frozen_method_stays_bit_equal(tmp_path: Path, model: str, method: str, format: str) -> None:
     run = make_fit(model, method, format, steps=4, dropout=0.1, dtype="float32")
     before, start = copies(run.adapter.backbone.model.state_dict()), copies(run.tensors)
-    fit(run, Checkpoints(tmp_path), Recorder())
+    train_trial(run, Checkpoints(tmp_path), Recorder())
     same_bits(copies(run.adapter.backbone.model.state_dict()), before)
     assert all(parameter.grad is None for parameter in run.adapter.backbone.model.parameters())
     # The last step is the best for models whose loss is the value: there the trained tensors moved.
     assert format == "pair" or any(not torch.equal(start[name], tensor) for name, tensor in run.tensors.items())
 
 
-def poison(run: Fit, step: int, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+def poison(run: TrainableTrial, step: int, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
     """Change the loss of one step (counted from 1); gives a dict that gets the tensors before that step."""
     inner, state = run.adapter.losses, {}
 
@@ -193,7 +193,7 @@ def test_a_loss_that_is_no_number_ends_the_trial(
     run = small(steps=10, microbatches=microbatches)
     state = poison(run, 5, change)
     with pytest.raises(TrialFailed, match=r"trainer\.optimiser\.learning_rate") as caught:
-        fit(run, Checkpoints(tmp_path), Recorder(save_at=[3]))
+        train_trial(run, Checkpoints(tmp_path), Recorder(save_at=[3]))
     assert what in str(caught.value) and "at step 5:" in str(caught.value)
     same_bits(copies(run.snapshot()), state["before"])
     assert run.optimiser.count == 4
@@ -201,19 +201,19 @@ def test_a_loss_that_is_no_number_ends_the_trial(
     found = Checkpoints(tmp_path).load()
     assert found is not None and found[0].step == 3
     again = small(steps=10)  # without the poison the trial goes on from there
-    assert fit(again, Checkpoints(tmp_path), Recorder()).step == 10
+    assert train_trial(again, Checkpoints(tmp_path), Recorder()).step == 10
 
 
 def test_a_rate_far_too_high_is_noticed(tmp_path: Path) -> None:
     run = small(steps=30, dtype="float32", rate=1e30, clip_norm=None)
     with pytest.raises(TrialFailed, match=r"\(now [0-9.e+]+\) or use trainer.dtype=float32"):
-        fit(run, Checkpoints(tmp_path), Recorder())
+        train_trial(run, Checkpoints(tmp_path), Recorder())
 
 
 def test_an_error_of_a_watcher_passes_through(tmp_path: Path) -> None:
     run = small(steps=5)
     with pytest.raises(Crash):
-        fit(run, Checkpoints(tmp_path), Recorder(crash_at=2))
+        train_trial(run, Checkpoints(tmp_path), Recorder(crash_at=2))
     assert run.optimiser.count == 2 and Checkpoints(tmp_path).load() is None
 
 
@@ -228,9 +228,9 @@ def test_checkpoints_are_written_as_often_as_asked(tmp_path: Path) -> None:
     run = small(steps=4)
     run.checkpoint_seconds = -1.0
     often = Counting(tmp_path / "often")
-    fit(run, often, Recorder())
+    train_trial(run, often, Recorder())
     assert often.steps == [1, 2, 3, 4, 4]
     Counting.steps = []
     seldom = Counting(tmp_path / "seldom")
-    fit(small(steps=4), seldom, Recorder())
+    train_trial(small(steps=4), seldom, Recorder())
     assert seldom.steps == [4]

@@ -21,7 +21,7 @@ from benchmarks.workloads import TINY, Lengths, Workload
 from repro.models.attention import varlen_kernel
 from repro.training import cuda_graphs, fixed_shapes
 from repro.training.cuda_graphs import CudaRecorder, Work
-from repro.training.step import Company
+from repro.training.step import TrialBatch
 
 pytestmark = [
     pytest.mark.gpu,
@@ -84,11 +84,11 @@ def recorder() -> Any:
     return Counting()
 
 
-def same_steps(workload: Workload, dtype: str, members: tuple[int, ...], ours: Company, theirs: Company) -> None:
+def same_steps(workload: Workload, dtype: str, members: tuple[int, ...], ours: TrialBatch, theirs: TrialBatch) -> None:
     """Both companies make two passes from the same start; every loss of every trial is compared."""
     adapter = loaded(workload, dtype, True, DEVICE)
     mine, others = (Trials(workload, members, adapter) for _ in range(2))
-    mine.company, others.company = ours, theirs
+    mine.trial_batch, others.trial_batch = ours, theirs
     for run in others.runs:
         run.graphs = False
     for _ in range(2):
@@ -112,15 +112,15 @@ def test_the_kernel_agrees_with_plain_attention() -> None:
 @pytest.mark.parametrize("members", MEMBERS)
 def test_recorded_steps_are_the_steps(kind: str, dtype: str, members: str, few_shapes: None) -> None:
     counting = recorder()
-    company = Company(counting)
-    same_steps(KINDS[kind], dtype, MEMBERS[members], company, Company())
+    company = TrialBatch(counting)
+    same_steps(KINDS[kind], dtype, MEMBERS[members], company, TrialBatch())
     assert company.graphs is not None and not company.graphs.broken
     assert company.graphs.replays > counting.records > 0
 
 
 @kinds
 def test_a_gpu_records_by_itself(kind: str, few_shapes: None) -> None:
-    company, plain = Company(), Company()
+    company, plain = TrialBatch(), TrialBatch()
     same_steps(KINDS[kind], "bfloat16", (0,), company, plain)
     assert company.graphs is not None and company.graphs.replays > 0 and not company.graphs.broken
     assert plain.graphs is None
@@ -130,10 +130,10 @@ def test_a_gpu_records_by_itself(kind: str, few_shapes: None) -> None:
 @kinds
 @pytest.mark.parametrize("members", MEMBERS)
 def test_a_step_made_ready_is_the_step(kind: str, dtype: str, members: str) -> None:
-    ready, late = Company(ahead=True), Company(ahead=False)
+    ready, late = TrialBatch(ahead=True), TrialBatch(ahead=False)
     adapter = loaded(KINDS[kind], dtype, True, DEVICE)
     mine, others = (Trials(KINDS[kind], MEMBERS[members], adapter) for _ in range(2))
-    mine.company, others.company = ready, late
+    mine.trial_batch, others.trial_batch = ready, late
     for run in (*mine.runs, *others.runs):
         run.graphs = False
     for _ in range(2):

@@ -12,11 +12,11 @@ from repro.methods.prompt_tuning import PromptTuning
 from repro.training.checkpoint import Progress
 from repro.training.loop import train_step
 from repro.training.optimisers import make_optimiser
-from repro.training.trainable import Fit
+from repro.training.trainable import TrainableTrial
 from tests.training.tiny_training import METHODS, make_fit, optimiser_config
 
 
-def enlarge(run: Fit, by: float) -> None:
+def enlarge(run: TrainableTrial, by: float) -> None:
     """A fresh model's weights are so small that no prompt could change its outputs; heads are made large and stay."""
     with torch.no_grad():
         for tensor in run.adapter.backbone.model.parameters():

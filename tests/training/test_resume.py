@@ -12,8 +12,8 @@ from torch import Tensor
 
 from repro.errors import Interrupted
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import fit, train_step
-from repro.training.trainable import Fit
+from repro.training.loop import train_step, train_trial
+from repro.training.trainable import TrainableTrial
 from tests.training.tiny_training import Crash, Recorder, copies, make_fit, same_bits
 
 STEPS, PER_EPOCH = 8, 3  # evaluated after 3, 6 and 8
@@ -31,7 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def start(case: str) -> Fit:
+def start(case: str) -> TrainableTrial:
     """Fresh objects, with every dropout on, in float32."""
     options = {"dtype": "float32", "dropout": 0.1, "steps": STEPS, **CASES[case]}
     return make_fit(options.pop("model"), options.pop("method"), **options)
@@ -45,7 +45,7 @@ def outcome(progress: Progress) -> dict[str, Any]:
 Result = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]
 
 
-def result(run: Fit, folder: Path, progress: Progress) -> Result:
+def result(run: TrainableTrial, folder: Path, progress: Progress) -> Result:
     """The chosen tensors, the last step's with the optimiser's, and curve and selection."""
     found = Checkpoints(folder).load()
     assert found is not None
@@ -56,14 +56,14 @@ def result(run: Fit, folder: Path, progress: Progress) -> Result:
 def uninterrupted(case: str) -> Result:
     with TemporaryDirectory() as folder:
         run = start(case)
-        progress = fit(run, Checkpoints(Path(folder)), Recorder())
+        progress = train_trial(run, Checkpoints(Path(folder)), Recorder())
         return result(run, Path(folder), progress)
 
 
 def finish(case: str, folder: Path) -> None:
     """Run to the end in fresh objects and compare with the run that never stopped."""
     run = start(case)
-    progress = fit(run, Checkpoints(folder), Recorder())
+    progress = train_trial(run, Checkpoints(folder), Recorder())
     chosen, last, told = result(run, folder, progress)
     expected_chosen, expected_last, expected_told = uninterrupted(case)
     same_bits(chosen, expected_chosen)
@@ -93,11 +93,11 @@ def test_the_case_is_sensitive(case: str) -> None:
 def test_stopping_at_arbitrary_steps(tmp_path: Path, case: str) -> None:
     for stop in (1, 2, 3, 5, 8):
         with pytest.raises(Interrupted):
-            fit(start(case), Checkpoints(tmp_path), Recorder(stop_at=stop))
+            train_trial(start(case), Checkpoints(tmp_path), Recorder(stop_at=stop))
     finish(case, tmp_path)
 
 
-def stop_in_evaluation(run: Fit, call: int) -> None:
+def stop_in_evaluation(run: TrainableTrial, call: int) -> None:
     """Raise Interrupted in the middle of an evaluation, after it has used the model."""
     inner, calls = run.evaluate, []
 
@@ -117,7 +117,7 @@ def test_stopping_during_evaluations(tmp_path: Path, case: str) -> None:
         run = start(case)
         stop_in_evaluation(run, call)
         with pytest.raises(Interrupted):
-            fit(run, Checkpoints(tmp_path), Recorder())
+            train_trial(run, Checkpoints(tmp_path), Recorder())
         found = Checkpoints(tmp_path).load()
         assert found is not None and found[0].step == step and found[0].evaluated_step < step
     finish(case, tmp_path)
@@ -127,7 +127,7 @@ def test_stopping_during_evaluations(tmp_path: Path, case: str) -> None:
 def test_a_crash_loses_only_the_steps_since_the_last_checkpoint(tmp_path: Path, case: str) -> None:
     for save_at, crash_at in (([2], 4), ([4, 5], 7)):
         with pytest.raises(Crash):
-            fit(start(case), Checkpoints(tmp_path), Recorder(save_at=save_at, crash_at=crash_at))
+            train_trial(start(case), Checkpoints(tmp_path), Recorder(save_at=save_at, crash_at=crash_at))
         found = Checkpoints(tmp_path).load()
         assert found is not None and found[0].step == save_at[-1]
     finish(case, tmp_path)
@@ -136,7 +136,7 @@ def test_a_crash_loses_only_the_steps_since_the_last_checkpoint(tmp_path: Path, 
 def test_a_crash_before_the_first_checkpoint_starts_anew(tmp_path: Path) -> None:
     case = next(iter(CASES))
     with pytest.raises(Crash):  # after an evaluation, so that best tensors lie there without a state
-        fit(start(case), Checkpoints(tmp_path), Recorder(crash_at=4))
+        train_trial(start(case), Checkpoints(tmp_path), Recorder(crash_at=4))
     assert Checkpoints(tmp_path).load() is None and list(tmp_path.glob("best-3*"))
     finish(case, tmp_path)
 
@@ -147,7 +147,7 @@ def test_a_crash_after_a_better_evaluation_keeps_the_best_that_the_state_names(
 ) -> None:
     seen: dict[int, dict[str, Tensor]] = {}
 
-    def begin() -> Fit:
+    def begin() -> TrainableTrial:
         run = make_fit("tiny-gpt2", "prompt_tuning", steps=STEPS)
 
         def evaluate() -> tuple[float, dict[str, Any]]:
@@ -160,12 +160,12 @@ def test_a_crash_after_a_better_evaluation_keeps_the_best_that_the_state_names(
 
     # The state is of step 4 and names step 3; step 6 is evaluated, perhaps better, and the process dies.
     with pytest.raises(Crash):
-        fit(begin(), Checkpoints(tmp_path), Recorder(save_at=[4], crash_at=6))
+        train_trial(begin(), Checkpoints(tmp_path), Recorder(save_at=[4], crash_at=6))
     found = Checkpoints(tmp_path).load()
     assert found is not None and found[0].best is not None and found[0].best["step"] == 3
     same_bits(Checkpoints(tmp_path).load_best(3), seen[3])
     run = begin()
-    progress = fit(run, Checkpoints(tmp_path), Recorder())
+    progress = train_trial(run, Checkpoints(tmp_path), Recorder())
     best = [3, 6, 8][values.index(max(values))]
     assert progress.best is not None and progress.best["step"] == best
     same_bits(copies(run.tensors), seen[best])
@@ -173,11 +173,11 @@ def test_a_crash_after_a_better_evaluation_keeps_the_best_that_the_state_names(
 
 def test_a_finished_trial_trains_no_more(tmp_path: Path) -> None:
     case = next(iter(CASES))
-    fit(start(case), Checkpoints(tmp_path), Recorder())
+    train_trial(start(case), Checkpoints(tmp_path), Recorder())
     run, watcher = start(case), Recorder()
     run.examples = None  # type: ignore[assignment]
     run.evaluate = None  # type: ignore[assignment]
-    progress = fit(run, Checkpoints(tmp_path), watcher)
+    progress = train_trial(run, Checkpoints(tmp_path), watcher)
     assert not watcher.losses and not watcher.rows
     same_bits(copies(run.tensors), uninterrupted(case)[0])
     assert outcome(progress) == uninterrupted(case)[2]

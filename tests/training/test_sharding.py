@@ -16,7 +16,7 @@ from repro.errors import ModelError
 from repro.methods.fine_tuning import FineTuning
 from repro.models.tuning import tune
 from repro.training.batching import Part, Share, training_batches
-from repro.training.distributed.process_group import Ranks
+from repro.training.distributed.process_group import ProcessGroup
 from repro.training.distributed.sharding import Shards, shard
 from repro.training.optimisers import Adafactor, gradient_norms
 from repro.training.step import backward
@@ -158,7 +158,7 @@ def test_whether_adafactor_factors_is_asked_of_the_whole_matrix() -> None:
     assert "row.m" in Adafactor(nothing, 0.8, 1.0, 0.0, "absolute", "auto", 0, split=Halves(130)).state
 
 
-class OneRank(Ranks):
+class SingleProcess(ProcessGroup):
     """A process alone, without a process group."""
 
     def __init__(self) -> None:
@@ -169,7 +169,7 @@ class OneRank(Ranks):
 
 
 def test_which_moments_have_rows() -> None:
-    shards = Shards(OneRank(), {"backbone.w": 5})
+    shards = Shards(SingleProcess(), {"backbone.w": 5})
     named = ("backbone.w", "optimiser.first.backbone.w", "optimiser.second.backbone.w", "optimiser.row.backbone.w")
     assert [shards.rows(name) for name in named] == [5, 5, 5, 5]
     assert shards.rows("optimiser.column.backbone.w") is None
@@ -181,7 +181,7 @@ def test_norms_count_each_number_once() -> None:
     tensors = {name: torch.randn(1, 5, 3, generator=generator) for name in ("backbone.w", "method.h")}
     for tensor in tensors.values():
         tensor.grad = torch.randn(tensor.shape, generator=generator)
-    shards = Shards(OneRank(), {"backbone.w": 5})
+    shards = Shards(SingleProcess(), {"backbone.w": 5})
     assert torch.allclose(shards.norms(tensors).float(), gradient_norms(tensors))
     shards.ranks.sum = lambda values: values * 4  # type: ignore[method-assign]
     only = gradient_norms({"w": tensors["backbone.w"]}).square() * 3
@@ -193,4 +193,4 @@ def test_weights_of_several_types_are_refused() -> None:
     tune(backbone, FineTuning().tuning, 0)
     backbone.model.pooler.float()
     with pytest.raises(ModelError, match=r"several types \(torch.float32, torch.float64\)"):
-        shard(backbone, OneRank())
+        shard(backbone, SingleProcess())

@@ -19,7 +19,7 @@ from repro.metrics.accuracy import Accuracy
 from repro.store.record import Record
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import train_step
-from repro.training.progress import Console
+from repro.training.progress import ProgressReporter
 from repro.trials.prepared import Trial, build_tensors
 from tests.training.tiny_training import (
     CPU,
@@ -148,7 +148,7 @@ def test_a_whole_trial_fills_its_record(
 ) -> None:
     trial = prepared(model, method, format, metric, selection)
     record, log = Record("k", "done", {}, 4), Log()
-    with Console("toy", trial.steps, log) as console:
+    with ProgressReporter("toy", trial.steps, log) as console:
         trial.train(record, Checkpoints(tmp_path / "checkpoint"), console)
         trial.report(record, tmp_path, console)
     assert [row["step"] for row in record.curve] == [3, 6]
@@ -211,7 +211,7 @@ def test_a_failed_trial_keeps_the_curve_of_its_last_checkpoint(tmp_path: Path) -
     options = {"epochs": None, "steps": 30, "evaluate_every": "1", "checkpoint_seconds": -1.0, "clip_norm": None}
     trial = prepared("tiny-gpt2", "prefix_mlp", "text_to_text", ExactMatch(), "exact_match", rate=1e36, **options)
     record = Record("k", "done", {}, 4)
-    with pytest.raises(TrialFailed), Console("toy", 30, Log()) as console:
+    with pytest.raises(TrialFailed), ProgressReporter("toy", 30, Log()) as console:
         trial.train(record, Checkpoints(tmp_path), console)
     assert 1 <= record.cost["steps"] == len(record.curve) < 30
 
@@ -228,7 +228,7 @@ def test_a_signal_ends_a_trial_after_a_checkpoint_and_it_can_go_on(tmp_path: Pat
 
     before = signal.getsignal(number)
     record = Record("k", "done", {}, 4)
-    with pytest.raises(Interrupted, match="same command continues"), Console("toy", 6, Killer()) as console:
+    with pytest.raises(Interrupted, match="same command continues"), ProgressReporter("toy", 6, Killer()) as console:
         prepared(*kind).train(record, Checkpoints(tmp_path / "stopped"), console)
     assert signal.getsignal(number) is before
     assert record.cost["steps"] == 4 and [row["step"] for row in record.curve] == [3]
@@ -236,7 +236,7 @@ def test_a_signal_ends_a_trial_after_a_checkpoint_and_it_can_go_on(tmp_path: Pat
     results = []
     for folder in ("stopped", "whole"):
         trial, record, log = prepared(*kind), Record("k", "done", {}, 4), Log()
-        with Console("toy", 6, log) as console:
+        with ProgressReporter("toy", 6, log) as console:
             trial.train(record, Checkpoints(tmp_path / folder), console)
         results.append((trial.method.export(), record.curve, record.selection))
         assert min(step for step, _ in log.rows) == (5 if folder == "stopped" else 1)

@@ -1,4 +1,4 @@
-"""Tiny models, toy examples of every format, and a `Fit` made of them: what `trial.py` wires, without a config."""
+"""Tiny models, toy examples of every format, and a `TrainableTrial` made of them, without a config."""
 
 import random
 import string
@@ -24,10 +24,10 @@ from repro.models.tuning import tune
 from repro.tasks.base import Choice, Example, Pair, Ranking, Rendered, Tagged, TextToText
 from repro.training.batching import DataOrder
 from repro.training.checkpoint import Progress
-from repro.training.distributed.process_group import Ranks
-from repro.training.distributed.sharded_trial import Together
+from repro.training.distributed.process_group import ProcessGroup
+from repro.training.distributed.sharded_trial import ShardedTrial
 from repro.training.optimisers import make_optimiser
-from repro.training.trainable import Fit
+from repro.training.trainable import TrainableTrial
 from repro.trials.prepared import build_tensors, tuned_weights
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
@@ -144,9 +144,9 @@ def make_fit(
     dtype: str = "float64",
     dropout: float | None = None,
     backbone: Backbone | None = None,
-    ranks: Ranks | None = None,
+    ranks: ProcessGroup | None = None,
     **optimiser: Any,
-) -> Fit:
+) -> TrainableTrial:
     """A trial of fresh objects, evaluated by minus the loss, or by accuracy on encoders.
 
     Args:
@@ -173,10 +173,10 @@ def make_fit(
         return value, {"validation": {"value": value}}
 
     own = tune(backbone, made.tuning, 0) if made.tuning else {}
-    together = None if ranks is None else Together(backbone, own, made, ranks)
+    together = None if ranks is None else ShardedTrial(backbone, own, made, ranks)
     tuned, sync = tuned_weights(own) if together is None else together.tuned_weights()
     adapter = adapter if together is None else together.adapter(adapter)
-    run = Fit(
+    run = TrainableTrial(
         adapter=adapter,
         method=made,
         optimiser=None,  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""How many trials a gang holds: by a number, or by the tokens of a step and the memory that the first steps took."""
+"""How many trials train jointly: by a number, or by the tokens of a step and the memory that the first steps took."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from repro.training.loop import Gang
+from repro.training.loop import TrainingLoop
 from repro.training.memory import peak_resident
 
 TOKENS_A_STEP = {"cpu": 4_096, "cuda": 16_384}
@@ -30,20 +30,20 @@ class Admission:
             torch.cuda.reset_peak_memory_stats(device)
         self._before = taken(device)
 
-    def room(self, gang: Gang) -> bool:
+    def room(self, loop: TrainingLoop) -> bool:
         """Whether one more trial, about as large as the present ones, may join."""
-        present = len(gang.members)
+        present = len(loop.trials)
         if self.limit is not None:
             return present < self.limit
         if present == 0:
             return True
-        if gang.rounds == 0:
+        if loop.steps == 0:
             return False
-        tokens = sum(member.tokens for member in gang.members)
+        tokens = sum(member.tokens for member in loop.trials)
         if tokens * (present + 1) / present > TOKENS_A_STEP.get(self.device.type, TOKENS_A_STEP["cuda"]):
             return False
-        a_member = (taken(self.device) - self._before) / gang.largest
-        new = sum(member.progress.step == 0 for member in gang.members)  # what they take does not show yet
+        a_member = (taken(self.device) - self._before) / loop.largest
+        new = sum(member.progress.step == 0 for member in loop.trials)  # what they take does not show yet
         return a_member * (new + 1) <= MEMORY_SHARE * free(self.device)
 
 

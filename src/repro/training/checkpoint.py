@@ -39,7 +39,7 @@ class Progress:
     """What happened on the way that a reader of the record should know: a damaged checkpoint, say."""
 
 
-class Saves(Protocol):
+class CheckpointStore(Protocol):
     """Where a trial's states go: `Checkpoints`, or those of several processes."""
 
     def save(self, progress: Progress, tensors: Mapping[str, Tensor]) -> None: ...

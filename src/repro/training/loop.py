@@ -1,9 +1,10 @@
-"""The whole training loop: one trial, or a gang of several over one frozen model in one process.
+"""The whole training loop: one trial, or several jointly over one frozen model in one process.
 
-A member of a gang has all that a run alone has: data order, optimiser state, schedule, clipping, evaluations,
-selection, checkpoints, progress. It joins when there is room, steps in company, is evaluated when it is due, and leaves
-when it has ended or failed; nothing that it computes depends on the others but the order of sums. What it continues
-from is in its own folder, so a gang that was killed may continue with other members, or each of them alone.
+A trial in joint training has all that it would have alone: data order, optimiser state, schedule, clipping,
+evaluations, selection, checkpoints, progress. It joins when there is room, steps with the others, is evaluated when it
+is due, and leaves when it has ended or failed. Its results depend on the others only through the order of summation.
+Each trial resumes from its own folder, so joint training that was killed may continue with other trials, or with each
+of them alone.
 """
 
 from __future__ import annotations
@@ -15,174 +16,181 @@ from dataclasses import dataclass, field
 import torch
 
 from repro.errors import Interrupted, TrialFailed
-from repro.training.checkpoint import Checkpoints, Progress, Saves
-from repro.training.step import Company
-from repro.training.trainable import Fit, Watcher, due, ended, evaluate, resume
+from repro.training.checkpoint import CheckpointStore, Progress
+from repro.training.step import TrialBatch
+from repro.training.trainable import Reporter, TrainableTrial, due, ended, evaluate, resume
 
 
 @dataclass(eq=False)
-class Member:
+class ActiveTrial:
     """A trial in training."""
 
-    run: Fit
-    checkpoints: Saves
-    watcher: Watcher
+    trial: TrainableTrial
+    checkpoints: CheckpointStore
+    reporter: Reporter
     progress: Progress = field(init=False)
     failure: TrialFailed | None = None
     """Why it left before its end."""
-    company: int = 1
-    """The most trials that it stepped together with, itself included."""
+    joint_size: int = 1
+    """The most trials that made a step together with it, itself included."""
     saved_at: float = field(init=False)
     _saved: tuple[int, int] | None = field(init=False, default=None)
     """Step and evaluated step of the last checkpoint that was written here."""
 
     def __post_init__(self) -> None:
-        self.progress = resume(self.run, self.checkpoints)
+        self.progress = resume(self.trial, self.checkpoints)
         self.saved_at = time.monotonic()
 
     @property
     def tokens(self) -> float:
-        """Tokens of one of its steps, about."""
+        """Approximate number of tokens in one of its steps."""
         if self.progress.step:
             return self.progress.tokens / self.progress.step
-        return float(sum(len(item.ids) for items in self.run.examples(0) for item in items))
+        return float(sum(len(item.ids) for items in self.trial.examples(0) for item in items))
 
     @property
-    def unsaved_for_long(self) -> bool:
-        """Whether the next checkpoint is due."""
-        return time.monotonic() - self.saved_at > self.run.checkpoint_seconds
+    def checkpoint_due(self) -> bool:
+        """Whether the last checkpoint is too old."""
+        return time.monotonic() - self.saved_at > self.trial.checkpoint_seconds
 
     def save_if_changed(self) -> None:
-        """Write a checkpoint, if the last one is of an earlier state."""
+        """Write a checkpoint unless the last one is of the present state."""
         if self._saved != (self.progress.step, self.progress.evaluated_step):
             self.save()
 
     def save(self) -> None:
-        """Write the checkpoint that it would continue from."""
-        self.checkpoints.save(self.progress, self.run.snapshot())
+        """Write the checkpoint from which the trial resumes."""
+        self.checkpoints.save(self.progress, self.trial.snapshot())
         self._saved = (self.progress.step, self.progress.evaluated_step)
         self.saved_at = time.monotonic()
 
 
-class Gang:
-    """Trains its members to their ends.
+class TrainingLoop:
+    """Trains all its trials to their ends.
 
     Args:
-        arriving: asked before every step for a trial that joins; None: nobody now. It is asked at least once.
-        left: told of every member that ended or failed, with its trained tensors those of the chosen checkpoint.
-        alone: a single trial, whose errors are the caller's: none is turned into a failure of a member.
+        next_trial: called before every step for a trial that joins; None: no trial joins now. Called at least once.
+        on_end: called with every trial that ended or failed; its tensors are then those of the chosen checkpoint.
+        alone: a single trial, whose errors are raised to the caller: none is turned into a failure of the trial.
     """
 
     def __init__(
-        self, arriving: Callable[[Gang], Member | None], left: Callable[[Member], None], alone: bool = False
+        self,
+        next_trial: Callable[[TrainingLoop], ActiveTrial | None],
+        on_end: Callable[[ActiveTrial], None],
+        alone: bool = False,
     ) -> None:
-        self.members: list[Member] = []
-        self.rounds = 0
-        """Steps made."""
+        self.trials: list[ActiveTrial] = []
+        self.steps = 0
+        """Joint steps made."""
         self.largest = 1
-        """The most trials that made one together."""
-        self._arriving, self._left, self._alone = arriving, left, alone
-        self._company = Company()
+        """The most trials in one step."""
+        self._next_trial, self._on_end, self._alone = next_trial, on_end, alone
+        self._batch = TrialBatch()
 
     def train(self) -> None:
-        """Until nobody is left and nobody arrives.
+        """Train until no trial is left and none joins.
 
         Raises:
-            Interrupted: asked to stop; everything that every member needs to continue is on disk.
+            Interrupted: asked to stop; everything that each trial needs to resume is on disk.
         """
         try:
-            self._welcome()
-            while self.members:
-                self._round()
-                self._welcome()
-        except Interrupted:  # also from the middle of an evaluation, which resuming repeats
+            self._admit()
+            while self.trials:
+                self._step()
+                self._evaluate_and_save()
+                self._remove_ended()
+                self._admit()
+        except Interrupted:  # possibly in the middle of an evaluation, which is repeated on resuming
             self._save_all()
             raise
 
-    def _welcome(self) -> None:
-        while (member := self._arriving(self)) is not None:
-            self.members.append(member)
-            self._part_with_ended()
+    def _admit(self) -> None:
+        while (active := self._next_trial(self)) is not None:
+            self.trials.append(active)
+            self._remove_ended()
 
-    def _round(self) -> None:
-        """One step of everybody, then what is due: evaluations, checkpoints, leaving."""
-        stepping = [m for m in self.members if m.progress.step < m.run.steps and not due(m.run, m.progress)]
-        if stepping:
-            failures = self._company.step([m.run for m in stepping], [m.progress for m in stepping])
-            self.rounds, self.largest = self.rounds + 1, max(self.largest, len(stepping))
-            for member, failure in zip(stepping, failures, strict=True):
-                member.failure, member.company = failure, max(member.company, len(stepping))
-                if failure is None:
-                    member.watcher.step(member.progress, member.progress.losses[-1])
-        for member in [m for m in self.members if m.failure is None]:
-            if due(member.run, member.progress):
-                self._evaluate(member)
-            if member.failure is None and member.run.decided(member.unsaved_for_long):
-                member.save()
-            member.watcher.stop_if_asked(self._save_all)
-        self._part_with_ended()
+    def _step(self) -> None:
+        """One update of each trial that has a step to make before its next evaluation."""
+        stepping = [t for t in self.trials if t.progress.step < t.trial.steps and not due(t.trial, t.progress)]
+        if not stepping:
+            return
+        failures = self._batch.step([t.trial for t in stepping], [t.progress for t in stepping])
+        self.steps, self.largest = self.steps + 1, max(self.largest, len(stepping))
+        for active, failure in zip(stepping, failures, strict=True):
+            active.failure, active.joint_size = failure, max(active.joint_size, len(stepping))
+            if failure is None:
+                active.reporter.step(active.progress, active.progress.losses[-1])
 
-    def _evaluate(self, member: Member) -> None:
+    def _evaluate_and_save(self) -> None:
+        """Evaluations and checkpoints that are due, and a request to stop."""
+        for active in [t for t in self.trials if t.failure is None]:
+            if due(active.trial, active.progress):
+                self._evaluate(active)
+            if active.failure is None and active.trial.decided(active.checkpoint_due):
+                active.save()
+            active.reporter.stop_if_asked(self._save_all)
+
+    def _evaluate(self, active: ActiveTrial) -> None:
         try:
-            member.watcher.evaluated(member.progress, evaluate(member.run, member.progress, member.checkpoints))
-        except Interrupted:
-            raise
+            row = evaluate(active.trial, active.progress, active.checkpoints)
+            active.reporter.evaluated(active.progress, row)
         except TrialFailed as error:
-            member.failure = error
-        except (MemoryError, torch.OutOfMemoryError):
+            active.failure = error
+        except (Interrupted, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             if self._alone:
                 raise
-            member.failure = TrialFailed(f"its evaluation ended with {type(error).__name__}: {error}.")
-            member.failure.__cause__ = error
+            active.failure = TrialFailed(f"its evaluation ended with {type(error).__name__}: {error}.")
+            active.failure.__cause__ = error
 
-    def _part_with_ended(self) -> None:
-        done = [m for m in self.members if m.failure is not None or ended(m.run, m.progress)]
+    def _remove_ended(self) -> None:
+        done = [t for t in self.trials if t.failure is not None or ended(t.trial, t.progress)]
         if not done:
             return
-        self._company.release()
-        for member in done:
-            if member.failure is None:
-                member.save()
-                if member.run.keep_best and member.progress.best:
-                    member.run.load(member.checkpoints.load_best(member.progress.best["step"]))
-            self._left(member)
-            self.members.remove(member)
+        self._batch.release()
+        for active in done:
+            if active.failure is None:
+                active.save()
+                if active.trial.keep_best and active.progress.best:
+                    active.trial.load(active.checkpoints.load_best(active.progress.best["step"]))
+            self._on_end(active)
+            self.trials.remove(active)
 
     def _save_all(self) -> None:
-        for member in self.members:
-            if member.failure is None:
-                member.save_if_changed()
+        for active in self.trials:
+            if active.failure is None:
+                active.save_if_changed()
 
 
-def fit(run: Fit, checkpoints: Checkpoints, watcher: Watcher) -> Progress:
-    """Train one trial to the last step; afterwards the trained tensors are those of the chosen checkpoint.
+def train_trial(trial: TrainableTrial, checkpoints: CheckpointStore, reporter: Reporter) -> Progress:
+    """Train one trial to its last step; afterwards its tensors are those of the chosen checkpoint.
 
     Raises:
         TrialFailed: a loss or gradient became NaN or infinite; the last checkpoint stays on disk.
-        Interrupted: asked to stop; everything needed to continue is on disk.
+        Interrupted: asked to stop; everything needed to resume is on disk.
     """
-    member = Member(run, checkpoints, watcher)
-    train([member], lambda one: None, alone=True)
-    if member.failure is not None:
-        raise member.failure
-    return member.progress
+    active = ActiveTrial(trial, checkpoints, reporter)
+    train([active], lambda _: None, alone=True)
+    if active.failure is not None:
+        raise active.failure
+    return active.progress
 
 
-def train(members: Sequence[Member], left: Callable[[Member], None], alone: bool = False) -> None:
-    """Train these trials together, all from the first step on."""
-    waiting = list(members)
-    Gang(lambda gang: waiting.pop(0) if waiting else None, left, alone).train()
+def train(trials: Sequence[ActiveTrial], on_end: Callable[[ActiveTrial], None], alone: bool = False) -> None:
+    """Train these trials jointly, all from the first step on."""
+    waiting = list(trials)
+    TrainingLoop(lambda _: waiting.pop(0) if waiting else None, on_end, alone).train()
 
 
-def train_step(run: Fit, progress: Progress) -> float:
+def train_step(trial: TrainableTrial, progress: Progress) -> float:
     """One update of one trial; returns its loss.
 
     Raises:
-        TrialFailed: the loss or the gradient is no number; nothing was changed.
+        TrialFailed: the loss or the gradient is not finite; nothing was changed.
     """
-    [failure] = Company().step([run], [progress])
+    [failure] = TrialBatch().step([trial], [progress])
     if failure is not None:
         raise failure
     return progress.losses[-1]

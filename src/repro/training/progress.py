@@ -12,7 +12,7 @@ from typing import Any
 from repro.errors import Interrupted, print_line
 from repro.store.progress import ProgressFile
 from repro.training.checkpoint import Progress
-from repro.training.distributed.process_group import Ranks
+from repro.training.distributed.process_group import ProcessGroup
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 """Ctrl-C, `kill` and a scheduler's preemption, Slurm's warning before a time limit (`--signal=USR2@...`)."""
@@ -47,7 +47,7 @@ class StopRequest:
         self.number = number
 
 
-class Console:
+class ProgressReporter:
     """Prints progress to standard error, passes curves to the tracker, and turns `SIGNALS` into a checkpoint.
 
     Args:
@@ -68,7 +68,7 @@ class Console:
         file: ProgressFile | None = None,
         stop: StopRequest | None = None,
         on_step: Callable[[int, int], object] | None = None,
-        ranks: Ranks | None = None,
+        ranks: ProcessGroup | None = None,
     ):
         self._ranks, self._prints = ranks, ranks is None or ranks.first
         self.name, self.steps, self.tracker, self.file, self.on_step = name, steps, tracker, file, on_step
@@ -78,7 +78,7 @@ class Console:
         self._task: Any = None
         self._said = 0.0
 
-    def __enter__(self) -> Console:
+    def __enter__(self) -> ProgressReporter:
         if self._alone:
             self._stop.__enter__()
         if self._alone and self._prints and sys.stderr.isatty():

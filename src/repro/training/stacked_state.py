@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from repro.training.optimisers import clip_gradients, gradient_norms, over_stack, settings
-from repro.training.trainable import Fit
+from repro.training.trainable import TrainableTrial
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:
@@ -27,7 +27,7 @@ class Stack:
     memory back. A stack of one trial is that trial's own tensors.
     """
 
-    def __init__(self, runs: Sequence[Fit]):
+    def __init__(self, runs: Sequence[TrainableTrial]):
         self.runs = list(runs)
         first = self.runs[0]
         self.tensors, self.optimiser = first.tensors, first.optimiser
@@ -39,7 +39,7 @@ class Stack:
             self.optimiser = over_stack(first.optimiser, self.tensors, moments)
 
     @staticmethod
-    def kind(run: Fit) -> tuple[Any, ...]:
+    def kind(run: TrainableTrial) -> tuple[Any, ...]:
         """What trials of one stack have in common."""
         shapes = tuple((name, tuple(tensor.shape), tensor.dtype) for name, tensor in run.tensors.items())
         return shapes, settings(run.optimiser)
@@ -86,9 +86,9 @@ class Stack:
                     tensor.data = tensor.detach().clone()
 
 
-def stacks(runs: Sequence[Fit]) -> list[Stack]:
+def stacks(runs: Sequence[TrainableTrial]) -> list[Stack]:
     """The runs in stacks of one kind each, in the order of their first members."""
-    kinds: dict[tuple[Any, ...], list[Fit]] = {}
+    kinds: dict[tuple[Any, ...], list[TrainableTrial]] = {}
     for run in runs:
         kinds.setdefault(Stack.kind(run), []).append(run)
     return [Stack(own) for own in kinds.values()]

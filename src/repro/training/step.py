@@ -26,7 +26,7 @@ from repro.training.passes import Pass, owners, prompt_lengths, ready
 from repro.training.passes import losses as pass_losses
 from repro.training.shared_injection import Shared
 from repro.training.stacked_state import Stack, stacks
-from repro.training.trainable import Fit
+from repro.training.trainable import TrainableTrial
 
 TOKENS_A_PASS = 16_384
 """On a GPU: beyond this a larger pass is hardly faster, but takes memory."""
@@ -38,7 +38,7 @@ STATES_A_PASS = 400_000
 """On a CPU: a gang's pass of this many numbers (tokens times width) runs about as fast as any; more take memory."""
 
 
-def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -> int:
+def passes(runs: Sequence[TrainableTrial], shares: Sequence[Share], device: torch.device) -> int:
     """Into how many passes of like length a step is cut: as often as a trial says, and
 
     - of a gang on a GPU, so often that a pass stays within `TOKENS_A_PASS`;
@@ -59,7 +59,7 @@ def passes(runs: Sequence[Fit], shares: Sequence[Share], device: torch.device) -
     return own * workers * rounds
 
 
-def denominators(runs: Sequence[Fit], batches: Sequence[Batch]) -> Tensor:
+def denominators(runs: Sequence[TrainableTrial], batches: Sequence[Batch]) -> Tensor:
     """What each trial's summed loss over a step is divided by [K]: its labels, or its examples."""
     by_example = torch.tensor([run.example_sum for run in runs])
     found = torch.zeros(len(runs), dtype=torch.long)
@@ -69,20 +69,20 @@ def denominators(runs: Sequence[Fit], batches: Sequence[Batch]) -> Tensor:
     return found
 
 
-def injected(runs: Sequence[Fit], keys: Sequence[int] | None) -> Shared:
+def injected(runs: Sequence[TrainableTrial], keys: Sequence[int] | None) -> Shared:
     """What the trials put into the model at a step, for all its passes; `keys` as in `backward`."""
     device = runs[0].adapter.backbone.device
     draws = [None] * len(runs) if keys is None else [torch.tensor([key], device=device) for key in keys]
     return Shared(joined([run.method.injection(training=True, keys=key) for run, key in zip(runs, draws, strict=True)]))
 
 
-def z_options(runs: Sequence[Fit]) -> dict[str, float]:
+def z_options(runs: Sequence[TrainableTrial]) -> dict[str, float]:
     """What the adapter's loss is told."""
     return {"z_loss": runs[0].z_loss} if runs[0].z_loss else {}
 
 
 def backward(
-    runs: Sequence[Fit],
+    runs: Sequence[TrainableTrial],
     batches: Sequence[Batch],
     keys: Sequence[int] | None = None,
     whole: Sequence[Batch] | None = None,
@@ -142,12 +142,12 @@ class Ahead:
     passes: list[Pass]
 
 
-class Company:
+class TrialBatch:
     """The trials that step together, with their stacks; they may change between steps."""
 
     def __init__(self, recorder: Recorder | None = None, ahead: bool | None = None) -> None:
         """`recorder` and `ahead` (steps are made ready one ahead): by default what the device is good for."""
-        self._runs: list[Fit] = []
+        self._runs: list[TrainableTrial] = []
         self._stacks: list[Stack] = []
         self.cuts = 1
         """Times the usual number of passes: doubled where memory did not suffice."""
@@ -163,7 +163,7 @@ class Company:
         self._prompts: list[int] | None = None
         """Rows of the present trials' prompts: to ask the device for them is to wait for it."""
 
-    def gather(self, runs: Sequence[Fit]) -> list[Stack]:
+    def gather(self, runs: Sequence[TrainableTrial]) -> list[Stack]:
         """The stacks of exactly these trials."""
         if [id(run) for run in runs] != [id(run) for run in self._runs]:
             self.release()
@@ -171,7 +171,7 @@ class Company:
             self.graphs = self._graphs_of(runs)
         return self._stacks
 
-    def _graphs_of(self, runs: Sequence[Fit]) -> Graphs | None:
+    def _graphs_of(self, runs: Sequence[TrainableTrial]) -> Graphs | None:
         """Recordings to be made, if these trials' passes can be recorded."""
         if not runs:
             return None
@@ -190,7 +190,7 @@ class Company:
             stack.release()
         self._runs, self._stacks, self.graphs, self.ahead, self._prompts = [], [], None, None, None
 
-    def step(self, runs: Sequence[Fit], progresses: Sequence[Progress]) -> list[TrialFailed | None]:
+    def step(self, runs: Sequence[TrainableTrial], progresses: Sequence[Progress]) -> list[TrialFailed | None]:
         """One update of every trial that can make one; why the others failed, in order."""
         started = time.monotonic()
         self.gather(runs)
@@ -201,7 +201,7 @@ class Company:
         _count(runs, progresses, found, losses, batches, time.monotonic() - started)
         return found
 
-    def _gradients(self, runs: Sequence[Fit], steps: list[int]) -> tuple[Tensor, list[Batch]]:
+    def _gradients(self, runs: Sequence[TrainableTrial], steps: list[int]) -> tuple[Tensor, list[Batch]]:
         """Losses [K] and the batches of the step (of all processes); in more passes where memory does not suffice."""
         device, part = runs[0].adapter.backbone.device, runs[0].part
         known = self.ahead if self.ahead is not None and self.ahead.steps == steps else None
@@ -233,7 +233,7 @@ class Company:
                     run.sync_gradients()  # what passes before left on weights of the backbone
                     forget_gradients(run)
 
-    def _look_ahead(self, runs: Sequence[Fit], steps: Sequence[int], shared: Shared) -> None:
+    def _look_ahead(self, runs: Sequence[TrainableTrial], steps: Sequence[int], shared: Shared) -> None:
         """Make the next step of the same trials ready; nothing here waits for the device."""
         device, following = runs[0].adapter.backbone.device, [step + 1 for step in steps]
         wanted = device.type == "cuda" if self._looks_ahead is None else self._looks_ahead
@@ -247,7 +247,7 @@ class Company:
         made = [ready(adapter, batch, shared.injection, device, self._prompts, fixed) for batch in batches]
         self.ahead = Ahead(following, cuts, shares, batches, made)
 
-    def _take_less(self, runs: Sequence[Fit], divisible: bool) -> bool:
+    def _take_less(self, runs: Sequence[TrainableTrial], divisible: bool) -> bool:
         """Let a step need less memory, at first by shorter passes, then by computing activations twice; False where
         both are done. The gradient stays what it is, up to the order of sums."""
         model = runs[0].adapter.backbone.model
@@ -265,7 +265,9 @@ class Company:
         model.train()  # the library checkpoints in train mode only; dropout has rates of its own
         return True
 
-    def _update(self, runs: Sequence[Fit], progresses: Sequence[Progress], losses: Tensor) -> list[TrialFailed | None]:
+    def _update(
+        self, runs: Sequence[TrainableTrial], progresses: Sequence[Progress], losses: Tensor
+    ) -> list[TrialFailed | None]:
         norms = _by_run(self._stacks)
         values = [*losses.tolist()], [float(norms[id(run)]) for run in runs]
         found = [
@@ -288,7 +290,7 @@ class Company:
         return found
 
 
-def forget_gradients(run: Fit) -> None:
+def forget_gradients(run: TrainableTrial) -> None:
     """No gradient is left on the trial's tensors."""
     for tensor in run.tensors.values():
         tensor.grad = None
@@ -299,7 +301,7 @@ def _by_run(of: Sequence[Stack]) -> dict[int, Tensor]:
     return {id(run): norm for stack in of for run, norm in zip(stack.runs, stack.gather(), strict=True)}
 
 
-def _failure(run: Fit, progress: Progress, loss: float, norm: float) -> TrialFailed | None:
+def _failure(run: TrainableTrial, progress: Progress, loss: float, norm: float) -> TrialFailed | None:
     for what, value in (("loss", loss), ("gradient", norm)):  # a finite loss may have an infinite gradient
         if value - value != 0:
             return TrialFailed(
@@ -311,7 +313,7 @@ def _failure(run: Fit, progress: Progress, loss: float, norm: float) -> TrialFai
 
 
 def _count(
-    runs: Sequence[Fit],
+    runs: Sequence[TrainableTrial],
     progresses: Sequence[Progress],
     failures: Sequence[TrialFailed | None],
     losses: Tensor,

@@ -15,11 +15,11 @@ from repro.methods.base import Method
 from repro.models.backbone import ModelAdapter
 from repro.models.encoding.batch import Batch, Encoded
 from repro.training.batching import WHOLE, Part, Share, step_seed, training_batches
-from repro.training.checkpoint import Progress, Saves
+from repro.training.checkpoint import CheckpointStore, Progress
 from repro.training.optimisers import Optimiser, gradient_norms
 
 
-class Watcher(Protocol):
+class Reporter(Protocol):
     """Who looks on: a progress bar, a tracker, the signal handler."""
 
     def step(self, progress: Progress, loss: float) -> None: ...
@@ -37,7 +37,7 @@ def trained(method: Method, tuned: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @dataclass
-class Fit:
+class TrainableTrial:
     """Everything the loop needs to train one trial. Its tensors have a trial axis K of 1."""
 
     adapter: ModelAdapter
@@ -108,7 +108,7 @@ class Fit:
             tensor.copy_(saved[name])
 
 
-def resume(run: Fit, checkpoints: Saves) -> Progress:
+def resume(run: TrainableTrial, checkpoints: CheckpointStore) -> Progress:
     """The last checkpoint's state, or a fresh one."""
     found = checkpoints.load()
     if found is None:
@@ -119,18 +119,18 @@ def resume(run: Fit, checkpoints: Saves) -> Progress:
     return progress
 
 
-def due(run: Fit, progress: Progress) -> bool:
+def due(run: TrainableTrial, progress: Progress) -> bool:
     """Whether the trial has reached a step after which it is evaluated, and has not been yet."""
     at_mark = progress.step % run.evaluate_every == 0 or progress.step == run.steps
     return at_mark and progress.step > progress.evaluated_step
 
 
-def ended(run: Fit, progress: Progress) -> bool:
+def ended(run: TrainableTrial, progress: Progress) -> bool:
     """Whether all steps are made and the last one is evaluated."""
     return progress.step >= run.steps and progress.evaluated_step >= run.steps
 
 
-def evaluate(run: Fit, progress: Progress, checkpoints: Saves) -> dict[str, Any]:
+def evaluate(run: TrainableTrial, progress: Progress, checkpoints: CheckpointStore) -> dict[str, Any]:
     """Score the present parameters, keep them if they are the best so far (first on ties), add to the curve."""
     started = time.monotonic()
     run.adapter.backbone.model.eval()

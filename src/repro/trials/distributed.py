@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from repro.errors import ConfigError, ReproError
 from repro.store.store import Store
-from repro.training.distributed.process_group import Ranks
+from repro.training.distributed.process_group import ProcessGroup
 from repro.trials.processes import present
 from repro.trials.run import Outcome, Plain, pick_device, run_alone, run_trial, tidy
 
@@ -29,7 +29,7 @@ def run_shared(plain: Plain, key: str, choices: dict[str, Any], command: list[st
         ReproError: as `runner.run`; or another process has ended.
     """
     try:
-        ranks = Ranks(present().rank, present().count, device_of(plain))
+        ranks = ProcessGroup(present().rank, present().count, device_of(plain))
         outcome = (_lead if ranks.first else _follow)(plain, key, choices, command, on_step, ranks)
         ranks.leave()
     except RuntimeError as error:
@@ -67,11 +67,11 @@ def device_of(plain: Plain) -> torch.device:
 
 
 def _lead(
-    plain: Plain, key: str, choices: dict[str, Any], command: list[str], on_step: OnStep, ranks: Ranks
+    plain: Plain, key: str, choices: dict[str, Any], command: list[str], on_step: OnStep, ranks: ProcessGroup
 ) -> Outcome:
     started: list[bool] = []
 
-    def start() -> Ranks:
+    def start() -> ProcessGroup:
         started.append(ranks.share(True))
         return ranks
 
@@ -83,7 +83,7 @@ def _lead(
 
 
 def _follow(
-    plain: Plain, key: str, choices: dict[str, Any], command: list[str], on_step: OnStep, ranks: Ranks
+    plain: Plain, key: str, choices: dict[str, Any], command: list[str], on_step: OnStep, ranks: ProcessGroup
 ) -> Outcome:
     folder = Path(plain["paths"]["runs_root"]) / key
     try:

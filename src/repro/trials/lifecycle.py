@@ -93,7 +93,7 @@ class Attempt:
         from repro.config.schema import TrackerConfig
         from repro.tracking import make_tracker
         from repro.training.checkpoint import Checkpoints
-        from repro.training.progress import Console
+        from repro.training.progress import ProgressReporter
         from repro.trials.prepared import Trial  # torch and transformers load here
 
         ranks, method = self._ranks, build_method(self.plain)
@@ -114,7 +114,7 @@ class Attempt:
         self.checkpoints = Checkpoints(self.folder / CHECKPOINT)
         name, steps = name_of(self.plain), self.trial.steps
         file = progress.ProgressFile(self.folder, steps, name=name) if self._writes else None
-        self._console = Console(name, steps, self._tracker, file, stop, on_step, ranks)
+        self._console = ProgressReporter(name, steps, self._tracker, file, stop, on_step, ranks)
         self._setup_seconds = time.monotonic() - self._clock
 
     def alone(self, on_step: OnStep = None) -> Record:
@@ -166,8 +166,8 @@ class Attempt:
                 record.files = written_files(self.folder)
             finished = record if failure is None else self._failed(failure)
         finally:
-            if member.company > 1:
-                record.provenance["gang"] = member.company
+            if member.joint_size > 1:
+                record.provenance["gang"] = member.joint_size
                 record.cost["seconds"] = self._setup_seconds + sum(
                     record.cost.get(name, 0.0) for name in ("train_seconds", "evaluation_seconds")
                 )

@@ -37,15 +37,15 @@ from repro.tasks.clusters import cluster_numbers
 from repro.tasks.mixture import groups
 from repro.training.batching import DataOrder, mixed_seed
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.distributed.process_group import Ranks
-from repro.training.distributed.sharded_trial import Together
-from repro.training.loop import Member, train
+from repro.training.distributed.process_group import ProcessGroup
+from repro.training.distributed.sharded_trial import ShardedTrial
+from repro.training.loop import ActiveTrial, train
 from repro.training.memory import peak_resident
 from repro.training.optimisers import make_optimiser
-from repro.training.progress import Console
+from repro.training.progress import ProgressReporter
 from repro.training.schedules import schedule
 from repro.training.token_cache import TokenCache, token_cache
-from repro.training.trainable import Fit, trained
+from repro.training.trainable import TrainableTrial, trained
 
 _INITIAL, _TUNED = 0x1217, 0x70E
 """Streams of the seed that draw starting values: the method's, and of layers added to the backbone."""
@@ -139,7 +139,7 @@ class Trial:
         device: torch.device,
         method: Method,
         loaded: Loaded | None = None,
-        ranks: Ranks | None = None,
+        ranks: ProcessGroup | None = None,
     ) -> Trial:
         """Load the model, or take the one that the trials of a gang share, and make the method's tensors.
 
@@ -161,14 +161,14 @@ class Trial:
             trial.backbone.key_dropouts()
         build_tensors(method, trial.backbone, task, [plain["seed"]], plain["method"].get("start_from"))
         if ranks is not None:
-            trial.together = Together(trial.backbone, trial.own, method, ranks)
+            trial.together = ShardedTrial(trial.backbone, trial.own, method, ranks)
             trial.own, trial.adapter = trial.together.own, trial.together.adapter(trial.adapter)
         trial.parameters = trial._count()
         trial.tokens = token_cache(plain, task.format, trial.backbone)
         trial._plan()
         return trial
 
-    together: Together | None = None
+    together: ShardedTrial | None = None
     """What several processes that train the trial have in common; None: one process."""
     device: torch.device
     method: Method
@@ -205,7 +205,7 @@ class Trial:
         every = str(self.trainer["evaluate_every"])
         self.evaluate_every = per_epoch if every == "epoch" else int(every)
 
-    def _fit(self, console: Console) -> Fit:
+    def _fit(self, console: ProgressReporter) -> TrainableTrial:
         tuned, sync = tuned_weights(self.own) if self.together is None else self.together.tuned_weights()
         trainer, pad = self.trainer, self.backbone.tokenizer.pad_token_id
         factor = schedule(
@@ -219,7 +219,7 @@ class Trial:
         if trainer["gradient_checkpointing"]:
             self.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
         split = None if self.together is None else self.together.shards
-        return Fit(
+        return TrainableTrial(
             adapter=self.adapter,
             method=self.method,
             optimiser=make_optimiser(trained(self.method, tuned), trainer["optimiser"], split),
@@ -249,7 +249,7 @@ class Trial:
             ),
         )
 
-    def _score(self, split: str, console: Console, selection: str | None = None) -> Evaluation:
+    def _score(self, split: str, console: ProgressReporter, selection: str | None = None) -> Evaluation:
         decoding = self.plain["task"]["decoding"]
         size = decoding["batch_size"] if self.task.format == "text_to_text" else self.trainer["evaluation_batch_size"]
         examples, injection = self.examples[split], self.method.injection(training=False)
@@ -262,12 +262,12 @@ class Trial:
         found = self.together.ranks.of_first(lambda: asdict(score(self.task, examples, outputs, selection)))
         return Evaluation(**found)
 
-    def _mean_loss(self, examples: Sequence[Any], injection: Any, size: int, console: Console) -> float:
+    def _mean_loss(self, examples: Sequence[Any], injection: Any, size: int, console: ProgressReporter) -> float:
         loss = mean_loss(self.adapter, self.task, examples, injection, size, console.between, self.encode)
         return loss if self.together is None else self.together.ranks.share(loss)
 
     @torch.no_grad()
-    def _evaluate(self, console: Console) -> tuple[float, dict[str, Any]]:
+    def _evaluate(self, console: ProgressReporter) -> tuple[float, dict[str, Any]]:
         """The value to select by (higher is better), and {split: values}."""
         split, size = self.trainer["selection"]["split"], self.trainer["evaluation_batch_size"]
         if self.selection == "loss":
@@ -280,14 +280,14 @@ class Trial:
             raise TrialFailed(f"no checkpoint can be chosen by {self.selection}: {found.missing[self.selection]}")
         return self.sign * found.values[self.selection], {split: found.values}
 
-    def member(self, checkpoints: Checkpoints, console: Console) -> Member:
+    def member(self, checkpoints: Checkpoints, console: ProgressReporter) -> ActiveTrial:
         """The trial as the loop trains it, from its last checkpoint on."""
         self.backbone.model.eval()
         fit = self._fit(console)
         files = checkpoints if self.together is None else self.together.checkpoints(checkpoints, fit)
-        return Member(fit, files, console)
+        return ActiveTrial(fit, files, console)
 
-    def train(self, record: Record, checkpoints: Checkpoints, console: Console) -> None:
+    def train(self, record: Record, checkpoints: Checkpoints, console: ProgressReporter) -> None:
         """Train alone, and fill the record's curve, selection and costs; the method then holds the chosen checkpoint.
 
         Raises:
@@ -336,7 +336,7 @@ class Trial:
         record.cost["flops"] = float(per_token * progress.padded_tokens)
 
     @torch.no_grad()
-    def report(self, record: Record, folder: Path, console: Console) -> None:
+    def report(self, record: Record, folder: Path, console: ProgressReporter) -> None:
         """Score the reported and the selection split at the chosen checkpoint; write predictions and the prompt."""
         from safetensors.torch import save
 

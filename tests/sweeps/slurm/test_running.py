@@ -228,14 +228,14 @@ def test_signals_stop_at_once_or_after_some_patience(
 STEPS = ("trainer.steps=12", "trainer.evaluate_every=4")
 DISTURBED = """
 import os, signal, sys
-from repro.training import gang
-company_round = gang.Gang._round
+from repro.training import loop
+joint_step = loop.TrainingLoop._step
 def one_round(self):
-    progress = self.members[0].progress
+    progress = self.trials[0].progress
     if progress.step == {step} - 1 and os.environ.get("SLURM_RESTART_COUNT") is None:
         os.kill(os.getpid(), signal.{signal})
-    company_round(self)
-gang.Gang._round = one_round
+    joint_step(self)
+loop.TrainingLoop._step = one_round
 from repro.cli.main import main
 raise SystemExit(main(["run-chunk", sys.argv[1]]))
 """

@@ -169,10 +169,10 @@ class _Members:
         Raises:
             Interrupted: after a checkpoint of everybody.
         """
-        from repro.training.loop import Gang
+        from repro.training.loop import TrainingLoop
 
         try:
-            Gang(self._arriving, self._left).train()
+            TrainingLoop(self._arriving, self._left).train()
         finally:
             for _, attempt, lock in self._present.values():
                 with suppress(Exception):

@@ -25,7 +25,7 @@ PATIENCE = timedelta(days=1)
 """How long one waits for another that lives: it may wait for a lock. One that died is noticed at once."""
 
 
-class Ranks:
+class ProcessGroup:
     """The processes of this trial. Making it waits for all of them.
 
     Args:

@@ -11,13 +11,13 @@ from repro.methods.base import Method
 from repro.models.backbone import Backbone, ModelAdapter
 from repro.training.batching import Part
 from repro.training.checkpoint import Checkpoints
-from repro.training.distributed.process_group import Ranks
+from repro.training.distributed.process_group import ProcessGroup
 from repro.training.distributed.sharded_checkpoints import ShardedCheckpoints
 from repro.training.distributed.sharding import ShardedAdapter, shard, split_weights
-from repro.training.trainable import Fit
+from repro.training.trainable import TrainableTrial
 
 
-class Together:
+class ShardedTrial:
     """A backbone that is split over the processes, and a method whose tensors each of them has whole.
 
     Making it splits the backbone and moves everything to this process's device.
@@ -26,7 +26,7 @@ class Together:
         own: weights of the backbone that the method trains, by name.
     """
 
-    def __init__(self, backbone: Backbone, own: Mapping[str, nn.Parameter], method: Method, ranks: Ranks):
+    def __init__(self, backbone: Backbone, own: Mapping[str, nn.Parameter], method: Method, ranks: ProcessGroup):
         self.ranks = ranks
         self._around = shard(backbone, ranks)
         now = dict(backbone.whole.named_parameters())
@@ -47,7 +47,7 @@ class Together:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What a `Fit` is told of the other processes."""
+        """What a `TrainableTrial` is told of the other processes."""
         return {
             "part": Part(self.ranks.rank, self.ranks.count),
             "summed": self.ranks.sum,
@@ -55,7 +55,7 @@ class Together:
             "decided": self.ranks.share,
         }
 
-    def checkpoints(self, files: Checkpoints, run: Fit) -> ShardedCheckpoints:
+    def checkpoints(self, files: Checkpoints, run: TrainableTrial) -> ShardedCheckpoints:
         """Where the trial saves: the first process's files."""
         return ShardedCheckpoints(files, self.shards, run.snapshot)
 

@@ -20,7 +20,7 @@ from repro.errors import ModelError
 from repro.methods.base import Injection
 from repro.models.backbone import Backbone, ModelAdapter, Reading, RowLoss
 from repro.models.encoding.batch import Batch
-from repro.training.distributed.process_group import Ranks
+from repro.training.distributed.process_group import ProcessGroup
 from repro.training.optimisers import TUNED
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class Shards:
             each, the last ones may have fewer, or none.
     """
 
-    def __init__(self, ranks: Ranks, rows: Mapping[str, int]):
+    def __init__(self, ranks: ProcessGroup, rows: Mapping[str, int]):
         self.ranks, self._rows = ranks, dict(rows)
 
     def rows(self, name: str) -> int | None:
@@ -146,7 +146,7 @@ class Shards:
         return out
 
 
-def shard(backbone: Backbone, ranks: Ranks) -> Pass:
+def shard(backbone: Backbone, ranks: ProcessGroup) -> Pass:
     """Split the model's weights over the processes and move them to their devices, a block at a time.
 
     The whole model never is on one device: it is in each process's memory, as it was loaded, until this.
@@ -183,7 +183,7 @@ def shard(backbone: Backbone, ranks: Ranks) -> Pass:
 
 
 def split_weights(
-    own: Mapping[str, nn.Parameter], replicated: Mapping[str, Tensor], ranks: Ranks
+    own: Mapping[str, nn.Parameter], replicated: Mapping[str, Tensor], ranks: ProcessGroup
 ) -> tuple[dict[str, Tensor], Shards, Callable[[], None]]:
     """What `trial.tuned_weights` gives, of split weights: this process's rows as views [1, ...]; how they are split.
 

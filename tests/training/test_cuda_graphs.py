@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_gang import FIRST, KINDS, Kind, negligible
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -28,8 +27,9 @@ from repro.training.checkpoint import Progress
 from repro.training.cuda_graphs import Graphs, Work
 from repro.training.fixed_shapes import filled, rounded
 from repro.training.passes import ready
-from repro.training.step import Company
-from repro.training.trainable import Fit
+from repro.training.step import TrialBatch
+from repro.training.trainable import TrainableTrial
+from tests.training.test_joint_training import FIRST, KINDS, Kind, negligible
 from tests.training.tiny_training import METHODS, close, copies, load, make_fit
 
 CPU = torch.device("cpu")
@@ -102,7 +102,9 @@ def packing(kind: Kind, dropout: float | None = None) -> tuple[Kind, Any]:
     return Kind(kind.model, kind.format, kind.methods, {**kind.options, "dropout": dropout}), backbone
 
 
-def stepped(company: Company, other: Company, kind: Kind, backbone: Any, steps: int, members: Sequence[int]) -> None:
+def stepped(
+    company: TrialBatch, other: TrialBatch, kind: Kind, backbone: Any, steps: int, members: Sequence[int]
+) -> None:
     """Both companies make the same steps from the same states; their losses and tensors are compared every time."""
     ours = [kind.member(number, backbone, steps=steps + 1) for number in members]
     theirs = [kind.member(number, backbone, steps=steps + 1) for number in members]
@@ -135,8 +137,8 @@ def few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_replayed_steps_are_the_steps(case: str, few_shapes: None) -> None:
     kind, backbone = packing(KINDS[case], 0.1 if case in FIRST else None)
     recorder = Traced()
-    company = Company(recorder)
-    stepped(company, Company(), kind, backbone, 8, (0,))
+    company = TrialBatch(recorder)
+    stepped(company, TrialBatch(), kind, backbone, 8, (0,))
     assert company.graphs is not None and not company.graphs.broken
     assert company.graphs.replays > recorder.records > 0
 
@@ -145,8 +147,8 @@ def test_replayed_steps_are_the_steps(case: str, few_shapes: None) -> None:
 def test_a_gang_of_unlike_trials_is_replayed(case: str, few_shapes: None) -> None:
     kind, backbone = packing(KINDS[case], 0.1)
     recorder = Traced()
-    company = Company(recorder)
-    stepped(company, Company(), kind, backbone, 6, (0, 1, 2))
+    company = TrialBatch(recorder)
+    stepped(company, TrialBatch(), kind, backbone, 6, (0, 1, 2))
     assert company.graphs is not None and not company.graphs.broken
     assert company.graphs.replays > recorder.records > 0
 
@@ -154,7 +156,7 @@ def test_a_gang_of_unlike_trials_is_replayed(case: str, few_shapes: None) -> Non
 def test_a_shape_is_recorded_once_it_was_seen() -> None:
     kind, backbone = packing(KINDS[FIRST[0]])
     recorder = Traced()
-    company = Company(recorder)
+    company = TrialBatch(recorder)
     run, progress = kind.member(0, backbone, count=3), Progress()
     replays = []
     for _ in range(5):  # the same three examples at every step
@@ -189,8 +191,8 @@ def test_a_recording_that_fails_or_differs_is_not_used(
 ) -> None:
     monkeypatch.setattr(cuda_graphs, "SEEN_BEFORE", 0)
     kind, backbone = packing(KINDS[FIRST[1]])
-    company = Company(recorder)
-    stepped(company, Company(), kind, backbone, 3, (0,))
+    company = TrialBatch(recorder)
+    stepped(company, TrialBatch(), kind, backbone, 3, (0,))
     assert company.graphs is not None and company.graphs.broken and not company.graphs.replays
     said = capsys.readouterr().err
     assert why in said and said.count("trainer.graphs") == 1
@@ -199,7 +201,7 @@ def test_a_recording_that_fails_or_differs_is_not_used(
 @pytest.mark.parametrize("case", KINDS)
 def test_fillers_change_nothing(case: str) -> None:
     kind, backbone = packing(KINDS[case], 0.1)
-    stepped(Company(Never()), Company(), kind, backbone, cuda_graphs.SEEN_BEFORE, (0, 1, 2))
+    stepped(TrialBatch(Never()), TrialBatch(), kind, backbone, cuda_graphs.SEEN_BEFORE, (0, 1, 2))
 
 
 @pytest.mark.parametrize("method", ["prompt_tuning", "fine_tuning"])
@@ -207,7 +209,7 @@ def test_nothing_is_recorded_where_it_cannot_be(method: str) -> None:
     backbone = load("tiny-t5")
     backbone.packing = method == "fine_tuning"
     run = make_fit("tiny-t5", METHODS[method](), backbone=backbone)
-    company = Company(Never())
+    company = TrialBatch(Never())
     company.step([run], [Progress()])
     assert company.graphs is None
 
@@ -216,10 +218,10 @@ def test_nothing_is_recorded_where_it_cannot_be(method: str) -> None:
 @pytest.mark.parametrize("case", FIRST)
 def test_a_step_made_ready_ahead_is_the_step(case: str, recorder: Any) -> None:
     kind, backbone = packing(KINDS[case], 0.1)
-    company = Company(recorder, ahead=True)
+    company = TrialBatch(recorder, ahead=True)
     runs, progresses = [kind.member(n, backbone, steps=4) for n in (0, 1)], [Progress(), Progress()]
     others, theirs = [kind.member(n, backbone, steps=4) for n in (0, 1)], [Progress(), Progress()]
-    other = Company(recorder, ahead=False)
+    other = TrialBatch(recorder, ahead=False)
     for step in range(4):
         made = company.ahead
         assert (made is None) == (step == 0)
@@ -236,14 +238,14 @@ def test_a_step_made_ready_ahead_is_the_step(case: str, recorder: Any) -> None:
 def test_what_was_made_ready_is_not_taken_for_another_step(tmp_path: Path) -> None:
     """A trial that leaves, and one whose step is not the next."""
     kind, backbone = packing(KINDS[FIRST[0]])
-    company = Company(ahead=True)
+    company = TrialBatch(ahead=True)
     runs, progresses = [kind.member(n, backbone, steps=9) for n in (0, 1)], [Progress(), Progress()]
     company.step(runs, progresses)
     assert company.ahead is not None
     company.step(runs[:1], progresses[:1])
     reference, progress = kind.member(0, backbone, steps=9), Progress()
     for _ in range(2):
-        Company().step([reference], [progress])
+        TrialBatch().step([reference], [progress])
     assert progresses[0].losses == pytest.approx(progress.losses, rel=1e-12)
     progresses[0].step = 5
     company.step(runs[:1], progresses[:1])
@@ -261,7 +263,7 @@ def test_numbers_are_rounded_up() -> None:
         assert rounded(count) == min(number for number in listed if number >= count)
 
 
-def batches_of(run: Fit, steps: int) -> list[Batch]:
+def batches_of(run: TrainableTrial, steps: int) -> list[Batch]:
     return [training_batches([run.share(step)], 0, 1)[0] for step in range(steps)]
 
 
@@ -338,8 +340,8 @@ class Greedy(Traced):
 
 def test_memory_that_recordings_take_is_given_back_first(few_shapes: None, capsys: pytest.CaptureFixture[str]) -> None:
     kind, backbone = packing(KINDS[FIRST[0]])
-    company = Company(Greedy())
-    stepped(company, Company(), kind, backbone, 3, (0,))
+    company = TrialBatch(Greedy())
+    stepped(company, TrialBatch(), kind, backbone, 3, (0,))
     assert company.graphs is not None and company.graphs.broken
     assert capsys.readouterr().err.count("memory does not suffice") == 1
 
@@ -354,8 +356,8 @@ class NoNumber(Traced):
 
 def test_a_replay_without_numbers_is_no_replay(few_shapes: None, capsys: pytest.CaptureFixture[str]) -> None:
     kind, backbone = packing(KINDS[FIRST[2]])
-    company = Company(NoNumber())
-    stepped(company, Company(), kind, backbone, 2, (0,))
+    company = TrialBatch(NoNumber())
+    stepped(company, TrialBatch(), kind, backbone, 2, (0,))
     assert company.graphs is not None and company.graphs.broken
     assert "differs by nan" in capsys.readouterr().err
 

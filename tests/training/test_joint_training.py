@@ -1,4 +1,4 @@
-"""A gang of unlike trials: each ends as it does alone, whoever joins, ends, fails or is started again beside it."""
+"""Joint training of unlike trials: each ends as it does alone, whichever trials join, end, fail or resume beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ from repro.methods.prompt_tuning import PromptTuning
 from repro.models.backbone import Backbone, RowLoss
 from repro.models.threads import worker
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import Gang, Member, fit, train
+from repro.training.loop import ActiveTrial, TrainingLoop, train, train_trial
 from repro.training.stacked_state import stacks
-from repro.training.step import Company
-from repro.training.trainable import Fit
+from repro.training.step import TrialBatch
+from repro.training.trainable import TrainableTrial
 from tests.training.tiny_training import Crash, Recorder, close, copies, load, make_fit, same_bits
 
 ADAFACTOR = {"name": "adafactor", "weight_decay": 1e-3, "factored": "always"}
@@ -34,8 +34,8 @@ class Kind:
     methods: Sequence[Any]
     options: dict[str, Any] = field(default_factory=dict)
 
-    def member(self, number: int, backbone: Backbone, **changes: Any) -> Fit:
-        """Member `number`: other seed, rate, prompt, batch, steps, clipping, data and reduction than the others."""
+    def member(self, number: int, backbone: Backbone, **changes: Any) -> TrainableTrial:
+        """Trial `number`: other seed, rate, prompt, batch, steps, clipping, data and reduction than the others."""
         unlike: list[dict[str, Any]] = [
             {"batch_size": 3, "steps": 8, "clip_norm": 0.3},
             {"batch_size": 5, "steps": 6, "clip_norm": None, "count": 11, "example_sum": True},
@@ -99,9 +99,9 @@ def own(folder: Path, number: int) -> Checkpoints:
     return Checkpoints(folder / str(number))
 
 
-def alone(kind: Kind, number: int, backbone: Backbone, folder: Path) -> tuple[Fit, Progress, Recorder]:
+def alone(kind: Kind, number: int, backbone: Backbone, folder: Path) -> tuple[TrainableTrial, Progress, Recorder]:
     run, watcher = kind.member(number, backbone), Recorder()
-    return run, fit(run, own(folder, number), watcher), watcher
+    return run, train_trial(run, own(folder, number), watcher), watcher
 
 
 def negligible(name: str, format: str) -> bool:
@@ -110,7 +110,10 @@ def negligible(name: str, format: str) -> bool:
 
 
 def the_same(
-    kind: Kind, ours: tuple[Fit, Progress, Recorder], theirs: tuple[Fit, Progress, Recorder], tolerance: float
+    kind: Kind,
+    ours: tuple[TrainableTrial, Progress, Recorder],
+    theirs: tuple[TrainableTrial, Progress, Recorder],
+    tolerance: float,
 ) -> None:
     """Losses step by step, curve, selection, counts and the chosen tensors of two runs of one trial."""
     (run, progress, watcher), (other, expected, recorder) = ours, theirs
@@ -135,16 +138,18 @@ def test_every_member_ends_as_it_does_alone(tmp_path: Path, case: str, dropout: 
     options = {"dropout": dropout}
     kind = Kind(kind.model, kind.format, kind.methods, {**kind.options, **options})
     solo = [alone(kind, number, backbone, tmp_path / "alone") for number in range(4)]
-    members = [Member(kind.member(number, backbone), own(tmp_path / "gang", number), Recorder()) for number in range(4)]
-    left: list[Member] = []
+    members = [
+        ActiveTrial(kind.member(number, backbone), own(tmp_path / "gang", number), Recorder()) for number in range(4)
+    ]
+    left: list[ActiveTrial] = []
     train(members, left.append)
     assert [left.index(member) for member in members] == [2, 0, 1, 3], "they end at steps 8, 6, 7 and 8"
     for member, expected in zip(members, solo, strict=True):
         assert member.failure is None
-        the_same(kind, (member.run, member.progress, member.watcher), expected, 1e-10)
+        the_same(kind, (member.trial, member.progress, member.reporter), expected, 1e-10)
     starts = [kind.member(number, backbone).tensors for number in range(4)]
     assert all(
-        not torch.equal(t, members[0].run.tensors[n]) for n, t in starts[0].items() if not negligible(n, kind.format)
+        not torch.equal(t, members[0].trial.tensors[n]) for n, t in starts[0].items() if not negligible(n, kind.format)
     )
 
 
@@ -161,7 +166,7 @@ def test_passes_side_by_side_make_the_same_gang(tmp_path: Path, case: str, packi
     gangs, workers = [], set()
     for name in ("first", "again"):
         runs = [kind.member(number, backbone) for number in range(4)]
-        members = [Member(run, own(tmp_path / name, number), Recorder()) for number, run in enumerate(runs)]
+        members = [ActiveTrial(run, own(tmp_path / name, number), Recorder()) for number, run in enumerate(runs)]
         inner = runs[0].adapter.losses
 
         def losses(*args: Any, inner: Any = inner, **z: Any) -> RowLoss:
@@ -173,9 +178,9 @@ def test_passes_side_by_side_make_the_same_gang(tmp_path: Path, case: str, packi
         gangs.append(members)
     assert len(workers - {0}) == 2
     for first, again, expected in zip(*gangs, solo, strict=True):
-        the_same(kind, (first.run, first.progress, first.watcher), expected, 1e-6 if packing else 1e-10)
-        assert first.watcher.losses == again.watcher.losses
-        same_bits(first.run.tensors, again.run.tensors)
+        the_same(kind, (first.trial, first.progress, first.reporter), expected, 1e-6 if packing else 1e-10)
+        assert first.reporter.losses == again.reporter.losses
+        same_bits(first.trial.tensors, again.trial.tensors)
 
 
 @pytest.mark.parametrize("case", FIRST)
@@ -190,7 +195,7 @@ def test_a_trial_alone_uses_both_threads(tmp_path: Path, case: str, two_threads:
 
     run.adapter.losses = losses  # type: ignore[method-assign]
     watcher = Recorder()
-    ours = run, fit(run, own(tmp_path, 0), watcher), watcher
+    ours = run, train_trial(run, own(tmp_path, 0), watcher), watcher
     torch.set_num_threads(1)
     the_same(kind, ours, alone(kind, 0, backbone, tmp_path / "one thread"), 1e-10)
     assert len(workers - {0}) == 2
@@ -204,10 +209,12 @@ def test_packed_sequences_make_the_same_gang(tmp_path: Path, case: str) -> None:
     backbone.packing = False
     solo = [alone(kind, number, backbone, tmp_path / "alone") for number in range(4)]
     backbone.packing = True
-    members = [Member(kind.member(number, backbone), own(tmp_path / "gang", number), Recorder()) for number in range(4)]
+    members = [
+        ActiveTrial(kind.member(number, backbone), own(tmp_path / "gang", number), Recorder()) for number in range(4)
+    ]
     train(members, lambda member: None)
     for member, expected in zip(members, solo, strict=True):
-        the_same(kind, (member.run, member.progress, member.watcher), expected, 1e-6)
+        the_same(kind, (member.trial, member.progress, member.reporter), expected, 1e-6)
 
 
 @pytest.mark.parametrize("case", KINDS)
@@ -218,13 +225,13 @@ def test_a_step_from_one_state_differs_by_the_order_of_sums(case: str) -> None:
     together = [kind.member(number, backbone) for number in range(4)]
     apart = [kind.member(number, backbone) for number in range(4)]
     progresses, others = [Progress() for _ in together], [Progress() for _ in apart]
-    company = Company()
+    company = TrialBatch()
     for step in range(3):
         for run, other in zip(together, apart, strict=True):
             other.load(copies(run.snapshot()))
         assert company.step(together, progresses) == [None] * 4
         for run, other, progress, theirs in zip(together, apart, progresses, others, strict=True):
-            assert Company().step([other], [theirs]) == [None]
+            assert TrialBatch().step([other], [theirs]) == [None]
             assert progress.losses[-1] == pytest.approx(theirs.losses[-1], rel=1e-12)
             assert progress.step == theirs.step == step + 1
             for name, tensor in run.tensors.items():
@@ -238,12 +245,12 @@ def test_in_single_and_half_precision(tmp_path: Path, case: str, dtype: str, tol
     """Losses only: which sums a product makes depends on how many rows it has. Rates are low, lest rounding grow."""
     kind, backbone = KINDS[case], load(KINDS[case].model, dtype)
     runs = [kind.member(number, backbone, rate=0.01) for number in range(4)]
-    members = [Member(run, own(tmp_path / "gang", number), Recorder()) for number, run in enumerate(runs)]
+    members = [ActiveTrial(run, own(tmp_path / "gang", number), Recorder()) for number, run in enumerate(runs)]
     train(members, lambda member: None)
     for number, member in enumerate(members):
         run, watcher = kind.member(number, backbone, rate=0.01), Recorder()
-        fit(run, own(tmp_path / "alone", number), watcher)
-        assert member.watcher.losses == pytest.approx(watcher.losses, rel=tolerance)
+        train_trial(run, own(tmp_path / "alone", number), watcher)
+        assert member.reporter.losses == pytest.approx(watcher.losses, rel=tolerance)
 
 
 def test_trials_of_one_shape_are_updated_as_one() -> None:
@@ -267,7 +274,7 @@ def test_trials_of_one_shape_are_updated_as_one() -> None:
     assert torch.equal(runs[2].tensors["method.prompt"], before[2]["method.prompt"] + 1)
 
 
-def poisoned(run: Fit, at: int) -> Fit:
+def poisoned(run: TrainableTrial, at: int) -> TrainableTrial:
     """The run's own rows get a loss of NaN at one step (counted from 1), wherever they stand."""
     inner, key = run.adapter.losses, run.share(at - 1)
 
@@ -291,26 +298,26 @@ def test_a_member_that_fails_disturbs_nobody(tmp_path: Path, case: str) -> None:
     for run in runs:
         run.adapter = runs[0].adapter
     poisoned(runs[2], at=4)
-    members = [Member(run, own(tmp_path / "gang", number), Recorder()) for number, run in enumerate(runs)]
-    left: list[Member] = []
+    members = [ActiveTrial(run, own(tmp_path / "gang", number), Recorder()) for number, run in enumerate(runs)]
+    left: list[ActiveTrial] = []
     train(members, left.append)
     assert left[0] is members[2] and isinstance(left[0].failure, TrialFailed)
     assert "the loss became nan at step 4: " in str(left[0].failure) and left[0].progress.step == 3
     for number in (0, 1, 3):
         member = members[number]
-        the_same(kind, (member.run, member.progress, member.watcher), solo[number], 1e-10)
+        the_same(kind, (member.trial, member.progress, member.reporter), solo[number], 1e-10)
 
 
 @pytest.mark.parametrize("case", FIRST[1:])
 def test_numbers_that_overflow_stay_in_their_rows(tmp_path: Path, case: str) -> None:
     kind, backbone = KINDS[case], load(KINDS[case].model, "float32")
     runs = [kind.member(number, backbone, **({"rate": 1e38} if number == 1 else {})) for number in range(4)]
-    members = [Member(run, own(tmp_path / "gang", number), Recorder()) for number, run in enumerate(runs)]
+    members = [ActiveTrial(run, own(tmp_path / "gang", number), Recorder()) for number, run in enumerate(runs)]
     train(members, lambda member: None)
     assert [member.failure is None for member in members] == [True, False, True, True]
     for number in (0, 2, 3):
         run, progress, watcher = alone(kind, number, backbone, tmp_path / "alone")
-        assert members[number].watcher.losses[0] == pytest.approx(watcher.losses[0], rel=1e-6)
+        assert members[number].reporter.losses[0] == pytest.approx(watcher.losses[0], rel=1e-6)
         assert members[number].progress.step == progress.step == run.steps
 
 
@@ -318,20 +325,22 @@ def test_numbers_that_overflow_stay_in_their_rows(tmp_path: Path, case: str) -> 
 def test_a_member_whose_evaluation_fails_leaves(tmp_path: Path, error: Exception) -> None:
     kind, backbone = KINDS[FIRST[1]], load("tiny-gpt2")
     solo = [alone(kind, number, backbone, tmp_path / "alone") for number in range(2)]
-    members = [Member(kind.member(number, backbone), own(tmp_path / "gang", number), Recorder()) for number in range(3)]
+    members = [
+        ActiveTrial(kind.member(number, backbone), own(tmp_path / "gang", number), Recorder()) for number in range(3)
+    ]
 
     def evaluate() -> tuple[float, dict[str, Any]]:
         raise error
 
-    members[2].run.evaluate = evaluate
+    members[2].trial.evaluate = evaluate
     train(members, lambda member: None)
     assert members[2].progress.step == 2 and str(error) in str(members[2].failure)
     for member, expected in zip(members[:2], solo, strict=True):
-        the_same(kind, (member.run, member.progress, member.watcher), expected, 1e-10)
+        the_same(kind, (member.trial, member.progress, member.reporter), expected, 1e-10)
     run = kind.member(2, backbone)
     run.evaluate = evaluate
     with pytest.raises(type(error), match=str(error)):  # alone, it is the caller's
-        fit(run, own(tmp_path / "other", 2), Recorder())
+        train_trial(run, own(tmp_path / "other", 2), Recorder())
 
 
 @pytest.mark.parametrize("dropout", [None, 0.1])
@@ -340,18 +349,20 @@ def test_members_may_join_late(tmp_path: Path, case: str, dropout: float | None)
     kind, backbone = KINDS[case], load(KINDS[case].model, dropout=dropout)
     kind = Kind(kind.model, kind.format, kind.methods, {**kind.options, "dropout": dropout})
     solo = [alone(kind, number, backbone, tmp_path / "alone") for number in range(4)]
-    members = [Member(kind.member(number, backbone), own(tmp_path / "gang", number), Recorder()) for number in range(4)]
+    members = [
+        ActiveTrial(kind.member(number, backbone), own(tmp_path / "gang", number), Recorder()) for number in range(4)
+    ]
     waiting, sizes = list(members), []
 
-    def arriving(gang: Gang) -> Member | None:
-        sizes.append(len(gang.members))
-        room = not gang.members or (gang.rounds >= 2 and len(gang.members) < 3)
+    def arriving(loop: TrainingLoop) -> ActiveTrial | None:
+        sizes.append(len(loop.trials))
+        room = not loop.trials or (loop.steps >= 2 and len(loop.trials) < 3)
         return waiting.pop(0) if waiting and room else None
 
-    Gang(arriving, lambda member: None).train()
+    TrainingLoop(arriving, lambda member: None).train()
     assert max(sizes) == 3 and not waiting
     for member, expected in zip(members, solo, strict=True):
-        the_same(kind, (member.run, member.progress, member.watcher), expected, 1e-10)
+        the_same(kind, (member.trial, member.progress, member.reporter), expected, 1e-10)
 
 
 @pytest.mark.parametrize("how", ["killed", "interrupted", "interrupted in an evaluation"])
@@ -366,12 +377,12 @@ def test_a_gang_that_ended_early_continues_in_other_company(tmp_path: Path, case
             return Recorder(save_at=[3])
         return Recorder(crash_at=4) if how == "killed" else Recorder(stop_at=4)
 
-    def members(numbers: Sequence[int]) -> dict[int, Member]:
-        return {n: Member(kind.member(n, backbone), own(tmp_path / "gang", n), watcher(n)) for n in numbers}
+    def members(numbers: Sequence[int]) -> dict[int, ActiveTrial]:
+        return {n: ActiveTrial(kind.member(n, backbone), own(tmp_path / "gang", n), watcher(n)) for n in numbers}
 
     first = members(range(4))
     if how == "interrupted in an evaluation":
-        stop_in(first[2].run, call=2)
+        stop_in(first[2].trial, call=2)
     with pytest.raises(Crash if how == "killed" else Interrupted):
         train(list(first.values()), lambda member: None)
     steps = {number: found[0].step for number in range(4) if (found := own(tmp_path / "gang", number).load())}
@@ -380,7 +391,7 @@ def test_a_gang_that_ended_early_continues_in_other_company(tmp_path: Path, case
     again = {}
     for company in ([3, 1], [2], [0]):  # one pair, and two alone
         some = {
-            number: Member(kind.member(number, backbone), own(tmp_path / "gang", number), Recorder())
+            number: ActiveTrial(kind.member(number, backbone), own(tmp_path / "gang", number), Recorder())
             for number in company
         }
         assert all(member.progress.step == steps[number] for number, member in some.items())
@@ -389,10 +400,10 @@ def test_a_gang_that_ended_early_continues_in_other_company(tmp_path: Path, case
     for number, member in again.items():
         run, progress, recorder = solo[number]
         recorder.losses = recorder.losses[steps[number] :]
-        the_same(kind, (member.run, member.progress, member.watcher), (run, progress, recorder), 1e-10)
+        the_same(kind, (member.trial, member.progress, member.reporter), (run, progress, recorder), 1e-10)
 
 
-def stop_in(run: Fit, call: int) -> None:
+def stop_in(run: TrainableTrial, call: int) -> None:
     """Interrupt the run's evaluation number `call`."""
     inner, calls = run.evaluate, []
 
@@ -420,9 +431,9 @@ def test_a_step_that_memory_does_not_hold_is_cut_further() -> None:
 
     runs[0].adapter.losses = losses  # type: ignore[method-assign]
     progresses, others = [Progress() for _ in runs], [Progress() for _ in runs]
-    assert Company().step(runs, progresses) == [None] * 4
+    assert TrialBatch().step(runs, progresses) == [None] * 4
     assert max(sizes) > 2 >= sizes[-1]
-    Company().step(expected, others)
+    TrialBatch().step(expected, others)
     for run, other in zip(runs, expected, strict=True):
         for name, tensor in run.tensors.items():
             close(tensor, other.tensors[name], 1e-12)
@@ -442,10 +453,10 @@ def test_a_trial_that_memory_does_not_hold_goes_on_with_less(kind: Kind, capsys:
         return inner(batch, injection, **z)
 
     run.adapter.losses = losses  # type: ignore[method-assign]
-    company, progress, theirs = Company(), Progress(), Progress()
+    company, progress, theirs = TrialBatch(), Progress(), Progress()
     for _ in range(2):
         assert company.step([run], [progress]) == [None]
-        Company().step([expected], [theirs])
+        TrialBatch().step([expected], [theirs])
         for name, tensor in run.tensors.items():
             close(tensor, expected.tensors[name], 1e-9)
     assert progress.losses == pytest.approx(theirs.losses, rel=1e-10)
@@ -461,7 +472,7 @@ def test_a_trial_that_memory_does_not_hold_goes_on_with_less(kind: Kind, capsys:
 def test_the_time_of_a_step_is_shared_by_tokens(tmp_path: Path) -> None:
     kind, backbone = KINDS[FIRST[0]], load("tiny-t5")
     runs, progresses = [kind.member(number, backbone) for number in range(4)], [Progress() for _ in range(4)]
-    Company().step(runs, progresses)
+    TrialBatch().step(runs, progresses)
     per_token = [progress.train_seconds / progress.tokens for progress in progresses]
     assert per_token == pytest.approx([per_token[0]] * 4)
     assert all(progress.tokens <= progress.padded_tokens for progress in progresses)
