@@ -77,7 +77,6 @@ def test_a_nan_loss_can_be_recorded(store):
 def test_reading_creates_nothing(store):
     assert store.get("aa") is None
     assert list(store.records()) == []
-    assert list(store.query(seed=1)) == []
     assert store.delete("aa") is False
     assert not store.root.exists()
 
@@ -89,23 +88,6 @@ def test_records_are_sorted_and_other_files_ignored(store):
     (store.root / "d").mkdir()
     (store.root / "a" / ".record.json.0123.tmp").write_text("left by a killed writer")
     assert [one.key for one in store.records()] == ["a", "b", "c"]
-
-
-def test_query_by_dotted_paths(store):
-    store.put(record("a", seed=1))
-    store.put(record("b", seed=2))
-    store.put(record("c", seed=2, config={"task": {"name": "cb"}}))
-    store.put(record("d", seed=2, config={"task": None}))
-    assert [one.key for one in store.query(seed=2)] == ["b", "c", "d"]
-    assert [one.key for one in store.query(**{"config.task.name": "rte"})] == ["a", "b"]
-    assert [one.key for one in store.query(**{"config.task.name": "rte", "seed": 2})] == ["b"]
-    assert [one.key for one in store.query(**{"config.task.name": None})] == []
-    assert [one.key for one in store.query()] == ["a", "b", "c", "d"]
-
-
-def test_query_refuses_a_misspelt_field_at_once(store):
-    with pytest.raises(StoreError, match=r"'confg.task'.*config"):
-        store.query(**{"confg.task": 1})
 
 
 def test_delete(store):
@@ -159,8 +141,7 @@ def test_damage_is_named_and_never_skipped(store, how):
         list(store.records())
     errors = []
     assert [one.key for one in store.records(on_damage=errors.append)] == ["a", "c"]
-    assert [one.key for one in store.query(on_damage=errors.append, seed=1)] == ["a", "c"]
-    assert len(errors) == 2
+    assert len(errors) == 1
     assert all(str(path) in str(error) for error in errors)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from repro.config.schema import run_key
 from repro.errors import ConfigError
 from repro.inference.restore import SHARED, Finished, backbone_of, method_of, refuse_others, refuse_tuned, task_of
-from repro.store.record import Record
+from repro.store.record import Provenance, Record, Selection
 from repro.tasks.clusters import cluster_numbers
 from repro.trials.provenance import provenance
 
@@ -79,7 +79,7 @@ def _record(
     split: str,
     examples: Sequence[Any],
     answers: Sequence[Sequence[Any]],
-    circumstances: dict[str, Any],
+    circumstances: Provenance,
 ) -> Record:
     from repro.evaluation.scoring import higher_is_better, score
 
@@ -91,7 +91,7 @@ def _record(
         "members": [trial.record.key for trial in trials],
         "member_method": config["method"]["name"],
     }
-    selection = {
+    selection: Selection = {
         "rule": "majority vote, ties to the earliest member",
         "split": split,
         "members": [{"key": t.record.key, "seed": t.record.seed, **v} for t, v in zip(trials, members, strict=True)],
@@ -110,7 +110,11 @@ def _record(
         missing={split: voted.missing} if voted.missing else {},
         selection=selection,
         parameters=counts | {k: sum(t.record.parameters[k] for t in trials) for k in ("trained", "stored", "prompt")},
-        provenance=circumstances | {"data": task.fingerprint(), "weights": trials[0].record.provenance.get("weights")},
+        provenance={
+            **circumstances,
+            "data": task.fingerprint(),
+            "weights": trials[0].record.provenance.get("weights"),
+        },
         deviations=[*trials[0].record.deviations, "the paper does not state how ties are broken"],
     )
 

@@ -1,4 +1,4 @@
-"""The store: one folder a run key, one `record.json` in it, readable by people, git and a laptop without torch."""
+"""The store: one folder per run key with one `record.json`, readable by people, git and a laptop without torch."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from repro.errors import StoreError, explained, redacted_values
 from repro.store.files import read_json, write_json_atomic
-from repro.store.record import Record, with_checksum
+from repro.store.record import NewerSchema, Record, with_checksum
 
 RECORD_NAME = "record.json"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_ABSENT = object()
 _NUMBERS = ("statistics", "clusters", "subsets")
 """Fields that hold numbers alone, many of them."""
 
@@ -49,7 +46,7 @@ class Store:
         return _read(self.path(key), statistics)
 
     def put(self, record: Record) -> Path:
-        """Writes a record in place of the old one of its key, in one step, secrets masked. Returns the file's path.
+        """Writes a record in place of the old one of its key, in one step, secrets redacted. Returns the path.
 
         Raises:
             StoreError: the record cannot be written; the old one is as it was.
@@ -65,9 +62,9 @@ class Store:
 
         Args:
             on_damage: called with the error of each record that cannot be read (`errors.append`, say), which is then
-                left out; without it the first damaged record raises. Nothing is left out silently.
-            statistics: False leaves the per-example statistics empty and unread: they are most of a record, and a
-                report over many records needs none of them.
+                left out; without it the first damaged record raises.
+            statistics: False leaves the per-example statistics unread (empty): they are most of a record, and a report
+                needs none of them.
 
         Raises:
             StoreError: a damaged record, or a store that cannot be read.
@@ -90,28 +87,6 @@ class Store:
             StoreError: a store that cannot be read.
         """
         return any(path.is_file() for path in self._paths())
-
-    def query(self, on_damage: Callable[[StoreError], object] | None = None, **equal: Any) -> Iterator[Record]:
-        """The records whose fields equal the given values: `query(**{"config.task.name": "rte", "seed": 1})`.
-
-        Args:
-            on_damage: as for `records`.
-            equal: a dotted path from a field of `Record` through its dicts, and the value it must have. A record that
-                lacks the path does not match.
-
-        Raises:
-            StoreError: a path that does not start with a field of `Record`, or a damaged record.
-        """
-        known = [field.name for field in fields(Record)]
-        for dotted in equal:
-            if dotted.split(".")[0] not in known:
-                raise StoreError(f"cannot look for {dotted!r}: a record has no such field. It has {', '.join(known)}.")
-        # A generator of its own, so that a misspelt path is refused here and not when the first record is asked for.
-        return (
-            record
-            for record in self.records(on_damage)
-            if all(_at(record, path) == value for path, value in equal.items())
-        )
 
     def delete(self, key: str) -> bool:
         """Removes the record of a run key, and its folder if nothing else is in it. Returns whether there was one.
@@ -141,7 +116,7 @@ class Store:
 
 
 def _without_statistics(text: bytes) -> bytes:
-    """The text of a record less its per-example statistics, or all of it where their place is not certain.
+    """The text of a record without its per-example statistics; all of it where another program laid the file out.
 
     `json_text` puts each field of a record on a line of its own behind one space, in the order of the names. No text in
     JSON holds a raw line end, so such a line can be nothing else.
@@ -152,38 +127,30 @@ def _without_statistics(text: bytes) -> bytes:
 
 
 def _read(path: Path, statistics: bool = True) -> Record | None:
-    """The record in a file, None if there is no file; the file's folder must bear the record's key."""
+    """The record in a file, None if there is no file."""
     try:
         data = read_json(path, None if statistics else _without_statistics)
     except FileNotFoundError:
         return None
-    return checked(path, data)
+    try:
+        return record_of(data, path.parent.name)
+    except StoreError as error:
+        fix = " Restore it (git checkout, if it is kept in git), or delete it and run the trial again."
+        raise StoreError(f"{path}: {error}{'' if isinstance(error, NewerSchema) else fix}") from error
 
 
-def checked(path: Path, data: Any) -> Record:
-    """The record that a file's data is.
+def record_of(data: object, key: str) -> Record:
+    """The record that the data of a file holds.
+
+    Args:
+        key: the record's, as the folder of the file has it.
 
     Raises:
-        StoreError: it is none, or not of the key that its folder bears; names the file and the fix.
+        StoreError: it is no record, damaged, of a newer schema, or of another key.
     """
-    fix = "Restore it (git checkout, if it is kept in git), or delete it and run the trial again."
     if not isinstance(data, dict):
-        raise StoreError(f"{path} is damaged: it holds a {type(data).__name__}, not a record. {fix}")
-    try:
-        record = Record.from_json(data)
-    except StoreError as error:
-        raise StoreError(f"{path}: {error}") from error
-    if record.key != path.parent.name:
-        raise StoreError(f"{path} holds the record of {record.key}: it was moved or edited. {fix}")
+        raise StoreError(f"it is damaged: it holds a {type(data).__name__}, not a record.")
+    record = Record.from_json(data)
+    if record.key != key:
+        raise StoreError(f"it holds the record of {record.key}: it was moved or edited.")
     return record
-
-
-def _at(record: Record, dotted: str) -> Any:
-    """The value at a dotted path, or a value that equals nothing."""
-    first, *rest = dotted.split(".")
-    value = getattr(record, first)
-    for part in rest:
-        if not isinstance(value, dict) or part not in value:
-            return _ABSENT
-        value = value[part]
-    return value

@@ -14,8 +14,8 @@ from repro.errors import REDACTED, StoreError, explained
 from repro.store.checkpoints import newest
 from repro.store.files import ABANDONED_SECONDS, read_json, sha256_file, writer_lives
 from repro.store.lock import fault_of
-from repro.store.record import CHECKSUM, Record, with_checksum
-from repro.store.store import RECORD_NAME, checked
+from repro.store.record import CHECKSUM, NewerSchema, Record, with_checksum
+from repro.store.store import RECORD_NAME, record_of
 
 _RESTORE = "restore it (git checkout -- FILE, if it is kept in git), or delete it and run the trial again"
 CONFLICTS = "conflict-*.json"
@@ -87,10 +87,10 @@ def _record(folder: Path, problems: list[Problem]) -> Record | None:
         problems.append(Problem(path, f"{what} ({error.__cause__})", _RESTORE))
         return None
     try:
-        record = checked(path, data)
+        record = record_of(data, folder.name)
     except StoreError as error:
-        fix = "update repro (pip install --upgrade)" if "update repro" in str(error) else _RESTORE
-        problems.append(Problem(path, str(error).removeprefix(f"{path}: "), fix))
+        fix = "update repro (pip install --upgrade)" if isinstance(error, NewerSchema) else _RESTORE
+        problems.append(Problem(path, str(error), fix))
         return None
     if why := _altered(data):
         problems.append(Problem(path, why, _RESTORE))

@@ -182,7 +182,8 @@ def _vote(members: Sequence[Mapping[str, Any]]) -> None:
         return
     if any(
         record.config["method"].get("members") == keys
-        for record in store.query(None, **{"config.method.name": "prompt_ensemble"})
+        for record in store.records(statistics=False)
+        if record.trial.method.name == "prompt_ensemble"
     ):
         return
     trials = [find(key, results, runs) for key in keys]

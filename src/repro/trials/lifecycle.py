@@ -13,7 +13,7 @@ from typing import Any
 
 from repro.errors import ReproError, TrialFailed
 from repro.store import progress
-from repro.store.record import Record
+from repro.store.record import Provenance, Record
 from repro.store.run_folder import CHECKPOINT, tidy_finished, written_files
 from repro.store.store import Store
 from repro.trials.run import (
@@ -167,7 +167,7 @@ class Attempt:
             finished = record if failure is None else self._failed(failure)
         finally:
             if member.joint_size > 1:
-                record.provenance["gang"] = member.joint_size
+                record.provenance["joint_trials"] = member.joint_size
                 record.cost["seconds"] = self._setup_seconds + sum(
                     record.cost.get(name, 0.0) for name in ("train_seconds", "evaluation_seconds")
                 )
@@ -237,7 +237,7 @@ def deviations(plain: Plain, task: Any, found: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(said))
 
 
-def _circumstances(trial: Any, task: Any, command: list[str], started: datetime) -> dict[str, Any]:
+def _circumstances(trial: Any, task: Any, command: list[str], started: datetime) -> Provenance:
     from repro.trials.provenance import provenance
 
     return provenance(command, trial.device.type) | {

@@ -322,8 +322,10 @@ class Trial:
             "rule": rule,
             "split": self.trainer["selection"]["split"],
             "metric": self.selection,
-        } | chosen
-        record.selection["value"] = value
+            "step": chosen["step"],
+            "epoch": chosen["epoch"],
+            "value": value,
+        }
         record.cost |= {key: round(value, 3) for key, value in asdict(progress).items() if key.endswith("_seconds")}
         record.cost |= {"steps": progress.step, "tokens": progress.tokens, "padded_tokens": progress.padded_tokens}
         epochs, steps = divmod(progress.step, self.order.steps_per_epoch)  # an epoch's last batch may be smaller

@@ -16,6 +16,7 @@ from typing import Any
 
 import repro
 from repro.errors import redacted_command as redacted_command
+from repro.store.record import GitFacts, Provenance
 
 PACKAGES = (
     "torch",
@@ -35,7 +36,7 @@ GIT_SECONDS = 5.0
 """A git command that takes longer (a sleeping network disk) is given up: the trial matters more."""
 
 
-def provenance(command: list[str], device: str | None = None) -> dict[str, Any]:
+def provenance(command: list[str], device: str | None = None) -> Provenance:
     """What a record says of the circumstances of its trial.
 
     Args:
@@ -63,9 +64,9 @@ def provenance(command: list[str], device: str | None = None) -> dict[str, Any]:
     }
 
 
-def _git() -> dict[str, Any]:
+def _git() -> GitFacts:
     """Commit and dirty flag of the package's source, None both if git does not keep that source."""
-    unknown = {"commit": None, "dirty": None}
+    unknown: GitFacts = {"commit": None, "dirty": None}
     # Installed into an environment that lies inside somebody's repository, we are not of that repository's commit.
     if _run_git("ls-files", "--error-unmatch", "--", __file__) is None:
         return unknown
