@@ -43,14 +43,14 @@ class Damage(Exception):
     """Why a state cannot be used, to be said in parentheses."""
 
 
-def state_text(progress: Mapping[str, Any], tensors: str, best: str | None, hashes: Mapping[str, str]) -> str:
+def state_text(progress: Mapping[str, object], tensors: str, best: str | None, hashes: Mapping[str, str]) -> str:
     """The content of a state's file."""
     named = None if best is None else {"name": best, "sha256": hashes[best]}
     state = {"progress": dict(progress), "tensors": tensors, "sha256": hashes[tensors], "best": named}
     return json_text(state | {"digest": _digest(state)})
 
 
-def _digest(state: Mapping[str, Any]) -> str:
+def _digest(state: Mapping[str, object]) -> str:
     return hashlib.sha256(json_text(dict(state)).encode()).hexdigest()
 
 

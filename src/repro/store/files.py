@@ -71,7 +71,7 @@ def _replace(target: Path, content: bytes) -> None:
     _flush_folder(target.parent)
 
 
-def write_json_atomic(path: str | os.PathLike[str], value: Any) -> None:
+def write_json_atomic(path: str | os.PathLike[str], value: object) -> None:
     """Writes JSON that git can keep: one value a line, keys sorted, but every array of numbers on one line.
 
     See `json_text` for the form.
@@ -83,7 +83,7 @@ def write_json_atomic(path: str | os.PathLike[str], value: Any) -> None:
     write_atomic(path, json_text(value))
 
 
-def json_text(value: Any) -> str:
+def json_text(value: object) -> str:
     """The JSON text of plain values, equal for equal values, with a newline at its end.
 
     Keys are sorted; dicts and lists of text are indented by one space; a list of numbers (or of such lists) is one
@@ -252,7 +252,7 @@ def writer_lives(name: str) -> bool | None:
     return is_alive(int(found["pid"]))
 
 
-def _plain(value: Any, where: str) -> Any:
+def _plain(value: object, where: str) -> object:
     """The value with JSON's own types only, keys sorted, NaN and infinities as None."""
     if value is None or isinstance(value, str | bool):
         return value
@@ -270,7 +270,7 @@ def _plain(value: Any, where: str) -> Any:
     raise TypeError(f"{where} is a {type(value).__name__}: JSON cannot hold it")
 
 
-def _lines(value: Any, indent: str) -> str:
+def _lines(value: object, indent: str) -> str:
     """JSON text of what `_plain` returned. `indent` is that of the line on which the value starts."""
     inner = indent + " "
     if isinstance(value, dict) and value:
@@ -281,6 +281,6 @@ def _lines(value: Any, indent: str) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def _numeric(value: list[Any]) -> bool:
+def _numeric(value: list[object]) -> bool:
     """Whether a list holds numbers, or lists of numbers, only. Nulls (NaN) and bools count; an empty list is one."""
     return all(_numeric(item) if isinstance(item, list) else not isinstance(item, str | dict) for item in value)

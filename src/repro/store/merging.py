@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from repro.errors import StoreError
 from repro.store.files import json_text, write_json_atomic
@@ -25,8 +24,6 @@ from repro.store.record import Record, with_checksum
 from repro.store.store import Store
 
 CHOICES = ("keep", "newer")
-_RESULT = ("status", "selection", "curve", "parameters", "clusters", "subsets")
-"""What must be equal, beside the values and statistics of each split, for two records to say the same."""
 
 
 @dataclass
@@ -123,8 +120,8 @@ def compared(ours: Record, theirs: Record) -> str:
         return "same" if ours.reason == theirs.reason else "conflict"
     if any(failed):
         return "theirs" if failed[0] else "ours"
-    left, right = _plain(ours), _plain(theirs)
-    if any(left[name] != right[name] for name in _RESULT):
+    left, right = _as_stored(ours), _as_stored(theirs)
+    if _result(left) != _result(right):
         return "conflict"
     values = [_values(side) for side in (left, right)]
     if values[0] == values[1]:
@@ -136,18 +133,24 @@ def compared(ours: Record, theirs: Record) -> str:
     return "conflict"
 
 
-def _plain(record: Record) -> dict[str, Any]:
-    """As it would be read from its file: a tuple is a list there."""
-    found: dict[str, Any] = json.loads(json_text(record.to_json()))
-    return found
+def _result(record: Record) -> tuple[object, ...]:
+    """What must be equal, beside the values and statistics of each split, for two records to agree."""
+    return record.status, record.selection, record.curve, record.parameters, record.clusters, record.subsets
 
 
-def _values(data: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+def _as_stored(record: Record) -> Record:
+    """The record as it would be read from its file: a tuple is a list there."""
+    return Record.from_json(json.loads(json_text(record.to_json())))
+
+
+def _values(record: Record) -> dict[tuple[str, ...], object]:
     """{(field, split, name): value} of metrics and statistics."""
+    parts: dict[str, Mapping[str, Mapping[str, object]]]
+    parts = {"metrics": record.metrics, "statistics": record.statistics}
     return {
         (part, split, name): value
-        for part in ("metrics", "statistics")
-        for split, row in data[part].items()
+        for part, rows in parts.items()
+        for split, row in rows.items()
         for name, value in row.items()
     }
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 FILE = "progress.json"
 SECONDS = 2.0
@@ -144,7 +143,7 @@ class _Curve:
             if odd is not None:  # half of the next point
                 self._sum, self._finite, self._steps = odd * self._every / 2, self._every // 2, self._every // 2
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> dict[str, object]:
         """Fields of `Progress`."""
         return {"losses": self._points, "losses_every": self._every}
 

@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from repro.config.schema import run_key
 from repro.errors import REDACTED, StoreError, explained
 from repro.store.checkpoints import newest
 from repro.store.files import ABANDONED_SECONDS, read_json, sha256_file, writer_lives
 from repro.store.lock import fault_of
-from repro.store.record import CHECKSUM, NewerSchema, Record, with_checksum
+from repro.store.record import CHECKSUM, Json, NewerSchema, Record, with_checksum
 from repro.store.store import RECORD_NAME, record_of
 
 _RESTORE = "restore it (git checkout -- FILE, if it is kept in git), or delete it and run the trial again"
@@ -76,10 +75,8 @@ def _record(folder: Path, problems: list[Problem]) -> Record | None:
     try:
         data = read_json(path)
     except FileNotFoundError:
-        if not any(folder.iterdir()):
-            fix = f"run its trial again, or remove the folder: rmdir {folder}"
-        else:
-            fix = f"run its trial again, or remove the folder: rm -r {folder}"
+        remove = f"rm -r {folder}" if any(folder.iterdir()) else f"rmdir {folder}"
+        fix = f"run its trial again, or remove the folder: {remove}"
         problems.append(Problem(path, "is missing: its writer was killed, or somebody deleted it", fix))
         return None
     except StoreError as error:
@@ -88,29 +85,37 @@ def _record(folder: Path, problems: list[Problem]) -> Record | None:
         return None
     try:
         record = record_of(data, folder.name)
-    except StoreError as error:
-        fix = "update repro (pip install --upgrade)" if isinstance(error, NewerSchema) else _RESTORE
-        problems.append(Problem(path, str(error), fix))
+    except NewerSchema as error:
+        problems.append(Problem(path, str(error), "update repro (pip install --upgrade)"))
         return None
-    if why := _altered(data):
+    except StoreError as error:
+        problems.append(Problem(path, str(error), _RESTORE))
+        return None
+    if why := _altered(data, record):
         problems.append(Problem(path, why, _RESTORE))
         return None
     return record
 
 
-def _altered(data: dict[str, Any]) -> str | None:
-    """Why a record that reads well is not the one that was written."""
-    said = data.get(CHECKSUM)
-    if said is None and data["schema_version"] >= 2:
+def _altered(data: Json, record: Record) -> str | None:
+    """Why a record that reads well is not the one that was written.
+
+    Args:
+        data: the content of its file.
+        record: the same, read.
+    """
+    checksum = data.get(CHECKSUM)
+    if checksum is None and data["schema_version"] != 1:
         return "has no checksum, which every record of its version has: it was edited or written by something else"
-    if said is not None and with_checksum(data)[CHECKSUM] != said:
+    if checksum is not None and with_checksum(data)[CHECKSUM] != checksum:
         return "its checksum does not match: the disk or somebody changed it after it was written"
     try:
-        named = run_key(data["config"])
+        key = run_key(record.config)
     except (KeyError, TypeError, AttributeError) as error:
         return f"its config is damaged ({type(error).__name__}: {error})"
-    if named != data["key"] and REDACTED not in json.dumps(data["config"]):  # a masked secret hides what gave the key
-        return f"its config belongs to the key {named}: it was edited"
+    # A redacted secret may have been part of what gave the key.
+    if key != record.key and REDACTED not in json.dumps(record.config):
+        return f"its config belongs to the key {key}: it was edited"
     return None
 
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import repro
 from repro.errors import redacted_command as redacted_command

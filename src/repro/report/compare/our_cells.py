@@ -205,8 +205,9 @@ def _selected(group: Group) -> float:
     """
     values = []
     for record in group.scored:
-        value, way = record.selection.get("value"), direction(group.config, str(record.selection.get("metric")))
-        if not isinstance(value, (int, float)) or way is None:
+        value = record.selection.get("value")
+        better = direction(record.trial.task.metrics, str(record.selection.get("metric")))
+        if not isinstance(value, (int, float)) or better is None:
             return float("-inf")
-        values.append(-value if way == "minimize" else value)
+        values.append(-value if better == "minimize" else value)
     return sum(values) / len(values)

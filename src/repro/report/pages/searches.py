@@ -154,7 +154,7 @@ def _of_grid(members: Sequence[Record]) -> Searched:
         space={path: ", ".join(map(str, values)) for path, values in search.items()},
         budget=f"{size} points",
         metric=metric,
-        direction=direction(config, metric) or "maximize",
+        direction=direction(members[0].trial.task.metrics, metric) or "maximize",
         tried=tuple(tried),
         keys=tuple(tuple(record.key for record in points[point]) for point in order),
         reported=None,

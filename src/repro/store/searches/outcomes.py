@@ -6,9 +6,8 @@ Nothing of any other split is read here, so a test score cannot influence what i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from repro.errors import ConfigError
 from repro.store.record import Record
@@ -38,13 +37,15 @@ class Tried:
     outcome: Outcome
 
 
-def check_split(plain: Mapping[str, Any]) -> None:
+def check_split(split: str) -> None:
     """Refuse a search that would choose by another split.
 
+    Args:
+        split: `trainer.selection.split` of its trials.
+
     Raises:
-        ConfigError: `trainer.selection.split` is another one.
+        ConfigError: it is not the validation split.
     """
-    split = plain["trainer"]["selection"]["split"]
     if split != SPLIT:
         raise ConfigError(
             f"trainer.selection.split={split}: a search chooses among settings by this value, and must not see the "
@@ -89,23 +90,22 @@ def outcome(records: Sequence[Record | None]) -> Outcome:
     return Outcome("done", sum(known) / len(known))
 
 
-def direction(config: Mapping[str, Any], metric: str) -> str | None:
-    """maximize | minimize; None where a metric of the user's own does not tell.
+def direction(metrics: Iterable[Mapping[str, object]], name: str) -> str | None:
+    """maximize | minimize; None where a metric that is not known here may be the one.
 
     Args:
-        config: of a trial.
-        metric: the value's name.
+        metrics: their configs, of a trial's task.
+        name: of the value that is sought.
     """
     from repro.metrics.building import build_metric
 
-    if metric in ("loss", "perplexity"):
+    if name in ("loss", "perplexity"):
         return "minimize"
-    task = config["task"]
-    for one in (*(task.get("metrics") or ()), *(task.get("also_metrics") or ())):
+    for config in metrics:
         try:
-            built = build_metric(one)
+            metric = build_metric(config)
         except ConfigError:
             return None
-        if metric in built.outputs and not built.higher_is_better:
+        if name in metric.outputs and not metric.higher_is_better:
             return "minimize"
     return "maximize"

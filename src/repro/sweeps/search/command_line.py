@@ -80,9 +80,11 @@ def searching(
     if seeds and any(word.startswith("seed=") for word in fixed):
         raise ConfigError("seed= and hydra.sweeper.seeds are both given: leave one of them out.")
     plain = compose(first_words(dimensions, fixed))
-    check_split(plain)
+    check_split(plain["trainer"]["selection"]["split"])
     metric = _metric(plain)
-    way = about["direction"] or direction(plain, metric)
+    way = about["direction"] or direction(
+        [*plain["task"]["metrics"], *(plain["task"].get("also_metrics") or ())], metric
+    )
     if way not in ("maximize", "minimize"):
         raise ConfigError(
             f"hydra.sweeper.direction={about['direction']}: set it to maximize or minimize, since it is not known "

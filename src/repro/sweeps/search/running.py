@@ -123,7 +123,7 @@ class Run:
             one.refused = str(error)
             return one
         for config in configs:
-            check_split(config)
+            check_split(config["trainer"]["selection"]["split"])
         one.keys = [run_key(dict(config)) for config in configs]
         return one
 
