@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from repro.config.compose import note_given
-from repro.config.rules import format_of, lookup, validate
+from repro.config.rules import format_of, validate
 from repro.config.schema import resolved, run_key
 from repro.errors import ConfigError
-from repro.sweeps.expand import Composer
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
@@ -100,7 +98,7 @@ def test_a_file_without_a_command_is_noticed(text: str) -> None:
 
 ALL = [path.relative_to(CONF).with_suffix("").as_posix() for path in sorted(CONF.rglob("*.yaml"))]
 OTHERS = [file for file in ALL if not file.startswith("recipe/")]
-"""Each recipe is composed once, for its first line and for what it says: test_every_recipe_..."""
+"""Recipes are composed in test_recipes.py."""
 
 
 @pytest.fixture(scope="module")
@@ -215,105 +213,6 @@ def test_every_other_file_composes(group: str, name: str | None, composed: Calla
     config = composed(f"{group}={name}", hydra=True)
     assert config.hydra.runtime.choices[group] == name
     checked(config)
-
-
-# Recipes -------------------------------------------------------------------------------------------------------------
-
-
-def cell(name: str) -> tuple[str, str, str, str] | None:
-    """Paper, method, model and task of a recipe's path; None for what several recipes share."""
-    parts = name.split("/")
-    return (parts[0], parts[1], parts[2], parts[3]) if len(parts) == 4 else None
-
-
-def trial_of(name: str) -> dict[str, str]:
-    """The trial of a recipe's first line; for a `make`, that of its cell or of one that takes it."""
-    words, target = command_of((CONF / "recipe" / f"{name}.yaml").read_text(encoding="utf-8"))
-    if target is None:
-        return dict(word.split("=", 1) for word in words)
-    has_target(f"recipe/{name}")
-    found = cell(name) or cell(taking(name))
-    assert found is not None
-    return dict(zip(("method", "model", "task"), found[1:], strict=True))
-
-
-def taking(name: str) -> str:
-    """A cell's recipe that includes what several share."""
-    others = [other for other in files("recipe") if f"/recipe/{name}@" in str(raw("recipe", other).get("defaults"))]
-    others = [other for other in others if cell(other) is not None]  # not another shared file
-    assert others, "no cell's recipe includes this file"
-    return others[0]
-
-
-@each("recipe")
-def test_every_recipe_is_run_by_its_first_line_and_names_its_sources(group: str, name: str | None) -> None:
-    """Composed by Hydra, as `repro plan` has it: the trials of tests/sweeps/test_coverage.py are not composed twice."""
-    from repro.papers import registry
-
-    if name is None:
-        return
-    if cell(name) is None:
-        taking(name)
-    plain = checked(Composer().plain(trial_of(name)))
-    method, model, task = (plain[part]["name"] for part in ("method", "model", "task"))
-    folder, _, place = name.partition("/")
-    assert place == f"{method}/{model}/{task}" or place.startswith(f"{method}/default"), "it runs another recipe"
-    assert method in files("method") and model in files("model") and task in files("task")
-    recipe = plain["recipe"]
-    assert recipe["name"]
-    assert recipe["paper"] is None or recipe["paper"] in registry.papers()
-    assert recipe["paper"] == (None if folder in ("offline", "mini") else folder)
-    assert recipe["sources"] and all(text.strip() for text in recipe["sources"].values())
-    for key in recipe["sources"]:
-        parent, _, last = key.rpartition(".")
-        assert last in (lookup(plain, parent) if parent else plain), f"recipe.sources names {key}, which does not exist"
-    # What the file itself says must be what the trial gets: nothing after it may undo it.
-    for key, value in values(OmegaConf.to_container(raw("recipe", name))):
-        if not key.startswith(("defaults", "recipe.")) and name.endswith(task):
-            assert lookup(plain, key) == value, key
-
-
-@pytest.mark.parametrize("folder", sorted(path.name for path in (CONF / "recipe").iterdir()))
-def test_a_recipe_is_taken_by_the_name_of_its_cell(folder: str, composed: Callable[..., Any]) -> None:
-    """One of each folder, by Hydra's own account of what it chose; conf/config.yaml has the rule."""
-    name = next(name for name in files("recipe") if name.startswith(f"{folder}/") and cell(name) is not None)
-    _, method, model, task = name.split("/")
-    config = composed(f"method={method}", f"model={model}", f"task={task}", hydra=True)
-    assert config.hydra.runtime.choices[f"recipe/{folder}@_global_"] == f"{method}/{model}/{task}"
-
-
-def values(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict) and node:
-        for key, item in node.items():
-            yield from values(item, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, node
-
-
-def test_a_recipe_changes_the_trial_and_a_cell_without_one_says_so(composed: Callable[..., Any]) -> None:
-    with_recipe = resolved(composed("method=p_tuning_v2", "model=roberta-large", "task=rte"))
-    without = resolved(composed("method=p_tuning_v2", "model=tiny-roberta", "task=rte"))
-    assert with_recipe["method"]["length"] == 128 and with_recipe["recipe"]["paper"] == "liu2022"
-    assert without["method"]["length"] == 20 and without["recipe"]["name"] is None
-    assert (
-        resolved(composed("method=p_tuning_v2", "model=roberta-large", "task=rte", "method.length=7"))["method"][
-            "length"
-        ]
-        == 7
-    ), "the command line comes last"
-
-
-def test_the_source_of_a_replaced_value_says_so(composed: Callable[..., Any]) -> None:
-    words = ["method=p_tuning_v2", "model=roberta-large", "task=rte", "method.length=7"]
-    before = resolved(composed(*words))
-    for overrides, changed in ((words, True), ([*words, "recipe.sources={method.length: 'Figure 4'}"], False)):
-        plain = resolved(composed(*words))
-        note_given(plain, overrides)
-        marked = f"given as 7; source of the recipe's value: {before['recipe']['sources']['method.length']}"
-        assert plain["recipe"]["sources"] == before["recipe"]["sources"] | (
-            {"method.length": marked} if changed else {}
-        )
-        assert run_key(plain) == run_key(before)
 
 
 # Experiments ---------------------------------------------------------------------------------------------------------

@@ -288,12 +288,12 @@ def test_chosen_names_only_files_that_are_there() -> None:
     found = chosen(
         {
             "model": "tiny-bert",
-            "recipe/liu2022@_global_": "p_tuning_v2/tiny-bert/rte",
-            "recipe/lester2021@_global_": "prompt_tuning/t5-base-lm-adapt/rte",
+            "recipe@_global_": "prompt_tuning/t5-base-lm-adapt/rte",
+            "recipe/lester2021@_global_": "prompt_tuning",
             "experiment": None,
         }
     )
     assert found == {
         "model": "tiny-bert",
-        "recipe/lester2021@_global_": "prompt_tuning/t5-base-lm-adapt/rte",
+        "recipe/lester2021@_global_": "prompt_tuning",
     }

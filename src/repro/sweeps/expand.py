@@ -15,7 +15,7 @@ from repro.config.schema import note_start, resolved, run_key
 from repro.errors import ConfigError
 from repro.sweeps import grids
 
-FOLDERS = ("REPRO_DATA_ROOT", "REPRO_RESULTS_ROOT", "REPRO_RUNS_ROOT")
+FOLDERS = ("REPRO_DATA_ROOT", "REPRO_RESULTS_ROOT", "REPRO_RUNS_ROOT", "REPRO_CONFIG_DIR")
 PROMPT = "prompt.safetensors"
 """What a finished trial leaves in its run folder."""
 
@@ -96,21 +96,24 @@ class Composer:
         return copy.deepcopy(self._typed[chosen, key, text])
 
 
-@cache
 def _only_names(experiment: str) -> bool:
     """Whether an experiment's file sets nothing of a trial but its name: its trials need no composing of their own."""
-    import yaml  # type: ignore[import-untyped]
-
     from repro.config.compose import config_file
 
     path = config_file("experiment", experiment)
-    if not path.is_file():
-        return False
+    return path.is_file() and _file_only_names(path, experiment)
+
+
+@cache
+def _file_only_names(path: Path, experiment: str) -> bool:
+    import yaml  # type: ignore[import-untyped]
+
     content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     groups = [
         key for entry in content.pop("defaults", []) for key in (entry if isinstance(entry, dict) else {entry: 0})
     ]
-    content.pop("hydra", None)
+    for key in ("hydra", "title"):
+        content.pop(key, None)
     return content == {"experiment_name": experiment} and all(key == "override /hydra/sweeper" for key in groups)
 
 
@@ -128,11 +131,15 @@ def _is_choice(key: str) -> bool:
     return key.startswith("paths.") or _is_group(key)
 
 
-@cache
 def _is_group(key: str) -> bool:
     from repro.config.compose import conf_dirs
 
-    return "." not in key and any((root / key.partition("@")[0]).is_dir() for root in conf_dirs())
+    return _is_folder_of(key.partition("@")[0], tuple(conf_dirs()))
+
+
+@cache
+def _is_folder_of(group: str, folders: tuple[Path, ...]) -> bool:
+    return "." not in group and any((folder / group).is_dir() for folder in folders)
 
 
 def _parsed(text: str) -> Any:

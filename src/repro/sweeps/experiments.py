@@ -18,7 +18,7 @@ class Experiment:
     name: str
     """`<paper>/<exhibit>`"""
     title: str
-    """Its first line, without the command."""
+    """What it reproduces; its name where the file has no title."""
     grids: tuple[Mapping[str, Any], ...]
 
     @property
@@ -79,20 +79,15 @@ def load(name: str) -> Experiment:
         )
     if name not in names():
         raise ConfigError(f"experiment={name}: there is no such file; allowed are {', '.join(names())}.")
-    text = path.read_text(encoding="utf-8")
     try:
-        sweeper = (yaml.safe_load(text).get("hydra") or {}).get("sweeper") or {}
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        sweeper = (content.get("hydra") or {}).get("sweeper") or {}
     except (yaml.YAMLError, AttributeError) as error:
         raise ConfigError(f"{path} is no experiment: {error}") from error
     grids = [*(sweeper.get("grids") or []), *([sweeper["params"]] if sweeper.get("params") else [])]
     if not grids:
         raise ConfigError(f"{path} holds no grid: it needs hydra.sweeper.grids or hydra.sweeper.params.")
-    return Experiment(name, _title(text), tuple(grids))
-
-
-def _title(text: str) -> str:
-    first = next(line for line in text.splitlines() if not line.startswith("# @package"))
-    return first.lstrip("# ").partition(" repro run ")[0].rstrip(". ")
+    return Experiment(name, str(content.get("title") or name), tuple(grids))
 
 
 def chosen(words: Sequence[str], exhibits: Sequence[str] = ()) -> list[Experiment]:

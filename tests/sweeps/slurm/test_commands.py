@@ -243,7 +243,7 @@ def test_what_is_remembered_follows_from_files_and_environment(monkeypatch: pyte
 
     conf = tmp_path / "conf"
     shutil.copytree(compose.conf_dir() / "experiment", conf / "experiment")
-    monkeypatch.setattr(compose, "conf_dir", lambda: conf)
+    monkeypatch.setattr(compose, "conf_dirs", lambda: [conf])
     identities = [listing._identity("offline/cb", {"seed": "1"}), listing._identity("offline/cb", {"seed": "2"})]
     monkeypatch.setenv("REPRO_DATA_ROOT", "/elsewhere")
     identities.append(listing._identity("offline/cb", {"seed": "1"}))
