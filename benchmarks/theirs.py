@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks.workloads import Workload
 from repro.methods.base import Method
-from repro.methods.reparameterisation import join_layers
+from repro.methods.parts.reparameterisation import join_layers
 from repro.models.encoding.batch import Encoded, collate
 from repro.models.families.family import family
 from repro.models.untrained.random_model import random_model

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 
 from repro.methods.base import Method
-from repro.methods.p_tuning_v2 import p_tuning_v2
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.prompt_tuning import PromptTuning
+from repro.methods.parts.input_prompt import PromptTuning
+from repro.methods.registry import build as build_method
 from repro.models.encoding.batch import IGNORE, Encoded
 
 
@@ -70,9 +69,9 @@ class Workload:
     def method(self) -> Method:
         """The method of the paper, its plainest variant (the MLP of a prefix is no part of the backbone's speed)."""
         if self.model["kind"] == "encoder":
-            return p_tuning_v2(self.prompt, prefix_dropout=0.0)
+            return build_method("p_tuning_v2", length=self.prompt, prefix_dropout=0.0)
         if self.model["kind"] == "decoder":
-            return prefix_tuning(self.prompt, reparameterisation="none")
+            return build_method("prefix_tuning", length=self.prompt, reparameterisation="none")
         return PromptTuning(self.prompt, initialisation="sampled_vocabulary")
 
     def examples(self) -> list[Encoded]:

@@ -182,7 +182,7 @@ def test_libraries_stay_in_their_parts() -> None:
         ("methods", "from repro.models.backbone import Backbone", True),
         ("methods", "def f():\n    import repro.store.files", True),
         ("methods", "from repro.errors import ConfigError", False),
-        ("methods", "from repro.methods.heads import head_of", False),
+        ("methods", "from repro.methods.parts.heads import head_of", False),
         ("methods", "from .heads import head_of", False),
         ("methods", "from ..models import backbone", True),
         ("methods", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import repro.models", False),

@@ -205,7 +205,7 @@ REFUSED = [
     ("trainer.optimiser.nme=x", "trainer.optimiser.nme", "no 'nme' in OptimiserConfig", "--cfg job"),
     ("nope=1", "nope", "no 'nope' in TrialConfig", "--cfg job"),
     ("+nope=1", "nope=1", "no such key, only method, model, task", "Correct its name"),
-    ("+method.nope=1", "method.nope=1", "no such key, only _target_, name", "Correct its name"),
+    ("+method.nope=1", "method.nope=1", "no such key, only name, paper_section", "Correct its name"),
     ("+trainer.schedule.nope=1", "trainer.schedule.nope=1", "no such key, only name, warmup_steps", "Correct its name"),
     ("~seed", "seed: ", "this key is missing", "Do not remove it"),
     ("~method.length", "method.length: ", "does not support deletion", "--help"),

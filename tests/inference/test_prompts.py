@@ -71,7 +71,7 @@ def test_a_batch_of_two_tasks_equals_each_task_alone(
 
     from repro.inference.predict import example_of, predict
     from repro.inference.restore import backbone_of, method_of, task_of
-    from repro.methods.joining import joined
+    from repro.methods.parts.joining import joined
     from repro.models.encoding.batch import collate
     from repro.models.loading import adapt
 

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Context, ModelSpec
-from repro.methods.fine_tuning import FineTuning
-from repro.methods.initialisers import class_labels, normal, sampled_vocabulary, stack, uniform
-from repro.methods.p_tuning_v2 import p_tuning_v2
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.prompt_tuning import PromptTuning
+from repro.methods.parts.backbone_weights import FineTuning
+from repro.methods.parts.initialisers import class_labels, normal, sampled_vocabulary, stack, uniform
+from repro.methods.parts.input_prompt import PromptTuning
+from repro.methods.registry import build as build_method
 
 D, V = 64, 300
 SPEC = ModelSpec("encoder_decoder", D, 4, 8, V, {"encoder": 2, "decoder": 3, "cross": 3})
@@ -118,11 +117,11 @@ def test_without_labels_the_whole_prompt_is_sampled():
 
 def test_p_tuning_v2_starts_as_from_pretrained_leaves_new_modules():
     """N(0, 0.02^2) and zero biases, in both variants (papers/liu2022 section (a))."""
-    direct = p_tuning_v2(200)
+    direct = build_method("p_tuning_v2", length=200)
     direct.build(context())
     assert set(direct.parameters) == {"encoder.prefix", "decoder.prefix", "cross.prefix"}
     assert all(abs(tensor.std() - 0.02) < 1e-3 for tensor in direct.parameters.values())
-    mlp = p_tuning_v2(200, reparameterisation="mlp", hidden=96)
+    mlp = build_method("p_tuning_v2", length=200, reparameterisation="mlp", hidden=96)
     mlp.build(context())
     for site in SPEC.sites:
         part = {name: mlp.parameters[f"{site}.{name}"] for name in ("embedding", "w1", "b1", "w2", "b2")}
@@ -133,7 +132,7 @@ def test_p_tuning_v2_starts_as_from_pretrained_leaves_new_modules():
 
 def test_prefix_tuning_starts_as_torch_makes_its_modules():
     """`init_weights` is never called in the official code: Embedding N(0, 1), Linear U(-1/sqrt(in), 1/sqrt(in))."""
-    method = prefix_tuning(100, hidden=96)
+    method = build_method("prefix_tuning", length=100, hidden=96)
     method.build(context())
     for site in SPEC.sites:
         assert abs(method.parameters[f"{site}.embedding"].std() - 1) < 0.05
@@ -145,7 +144,7 @@ def test_prefix_tuning_starts_as_torch_makes_its_modules():
                 assert -bound <= drawn.min() < -0.9 * bound
         default = torch.nn.Linear(D, 4096)
         assert abs(method.parameters[f"{site}.w1"].std() / default.weight.std() - 1) < 0.05
-    shallow = prefix_tuning(100, reparameterisation="none")
+    shallow = build_method("prefix_tuning", length=100, reparameterisation="none")
     shallow.build(context())
     assert abs(shallow.parameters["cross.prefix"].std() - 1) < 0.05
 
@@ -153,7 +152,9 @@ def test_prefix_tuning_starts_as_torch_makes_its_modules():
 def test_prefix_tuning_starts_uniform_where_the_paper_says_so():
     """Appendix A.5: U(0, 1), of P' or of the prefix itself; the MLP's layers start as they do in the code."""
     for kind, name in (("mlp", "cross.embedding"), ("none", "cross.prefix")):
-        method = prefix_tuning(200, reparameterisation=kind, hidden=96, init_distribution="uniform")
+        method = build_method(
+            "prefix_tuning", length=200, reparameterisation=kind, hidden=96, init_distribution="uniform"
+        )
         method.build(context())
         drawn = method.parameters[name]
         assert 0 <= drawn.min() < 0.001 and 0.999 < drawn.max() < 1
@@ -163,7 +164,12 @@ def test_prefix_tuning_starts_uniform_where_the_paper_says_so():
 
 
 def test_a_head_is_drawn_as_bert_draws_new_modules():
-    for method in (FineTuning(), PromptTuning(2, initialisation="uniform"), p_tuning_v2(2), prefix_tuning(2, hidden=4)):
+    for method in (
+        FineTuning(),
+        PromptTuning(2, initialisation="uniform"),
+        build_method("p_tuning_v2", length=2),
+        build_method("prefix_tuning", length=2, hidden=4),
+    ):
         method.build(context(seeds=(0, 1), outputs=50, spec=ENCODER))
         weight, bias = method.parameters["head.weight"], method.parameters["head.bias"]
         assert weight.shape == (2, 50, D)
@@ -179,10 +185,10 @@ METHODS = {
     "uniform": lambda: PromptTuning(4, initialisation="uniform"),
     "sampled_vocabulary": lambda: PromptTuning(4, initialisation="sampled_vocabulary"),
     "class_label": lambda: PromptTuning(4, initialisation="class_label"),
-    "prefix-mlp": lambda: prefix_tuning(4, hidden=8),
-    "prefix-none": lambda: prefix_tuning(4, reparameterisation="none"),
-    "v2-embedding": lambda: p_tuning_v2(4),
-    "v2-mlp": lambda: p_tuning_v2(4, reparameterisation="mlp", hidden=8),
+    "prefix-mlp": lambda: build_method("prefix_tuning", length=4, hidden=8),
+    "prefix-none": lambda: build_method("prefix_tuning", length=4, reparameterisation="none"),
+    "v2-embedding": lambda: build_method("p_tuning_v2", length=4),
+    "v2-mlp": lambda: build_method("p_tuning_v2", length=4, reparameterisation="mlp", hidden=8),
     "fine_tuning": FineTuning,
 }
 

@@ -7,10 +7,9 @@ import torch
 import yaml
 
 from repro.methods.base import Context
-from repro.methods.fine_tuning import FineTuning
-from repro.methods.p_tuning_v2 import p_tuning_v2
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.prompt_tuning import PromptTuning
+from repro.methods.parts.backbone_weights import FineTuning
+from repro.methods.parts.input_prompt import PromptTuning
+from repro.methods.registry import build as build_method
 from repro.models.backbone import spec_of
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
@@ -41,14 +40,14 @@ def test_prompt_tuning_of_t5_xxl(length, numbers, initialisation):
 @pytest.mark.parametrize(("length", "trained", "stored"), [(5, 25_744_896, 245_760), (10, 25_750_016, 491_520)])
 def test_prefix_tuning_of_gpt2_medium(length, trained, stored):
     """papers/liliang2021 section (a): 0.1 % counts what is stored."""
-    said = counts("gpt2-medium", prefix_tuning(length, hidden=512))
+    said = counts("gpt2-medium", build_method("prefix_tuning", length=length, hidden=512))
     assert said == {"trained": trained, "stored": stored, "prompt": stored, "head": 0}
     assert stored / 354_823_168 < 0.0015
 
 
 def test_prefix_tuning_with_the_papers_width_of_its_embedding():
     """P' of k = 512 columns: fewer are trained, and what is stored is the same."""
-    said = counts("gpt2-medium", prefix_tuning(5, hidden=512, embedding_width=512))
+    said = counts("gpt2-medium", build_method("prefix_tuning", length=5, hidden=512, embedding_width=512))
     assert said["trained"] == 5 * 512 + 512 * 512 + 512 + 513 * 49_152
     assert said["stored"] == 245_760
 
@@ -56,7 +55,7 @@ def test_prefix_tuning_with_the_papers_width_of_its_embedding():
 @pytest.mark.parametrize(("length", "trained"), [(100, 61_823_328), (200, 62_130_528)])
 def test_prefix_tuning_of_bart_large(length, trained):
     """Three MLPs (encoder, decoder, cross) with k = 800; the authors count 62.1M in issue 17."""
-    said = counts("bart-large", prefix_tuning(length, hidden=800))
+    said = counts("bart-large", build_method("prefix_tuning", length=length, hidden=800))
     assert said["trained"] == trained
     assert said["stored"] == 73_728 * length
 
@@ -64,7 +63,7 @@ def test_prefix_tuning_of_bart_large(length, trained):
 @pytest.mark.parametrize("length", [8, 128, 224])
 def test_p_tuning_v2_of_bert_large(length):
     """psl x 49,152, and a linear head (Liu et al., the 0.1 to 3 % of table 1)."""
-    said = counts("bert-large-cased", p_tuning_v2(length), outputs=2)
+    said = counts("bert-large-cased", build_method("p_tuning_v2", length=length), outputs=2)
     assert said == {
         "trained": length * 49_152 + 2_050,
         "stored": length * 49_152 + 2_050,
@@ -75,19 +74,21 @@ def test_p_tuning_v2_of_bert_large(length):
 
 def test_p_tuning_v2_with_its_mlp():
     """25.8M at psl 20, folded to 0.98M."""
-    said = counts("bert-large-cased", p_tuning_v2(20, reparameterisation="mlp", hidden=512), outputs=2)
+    said = counts(
+        "bert-large-cased", build_method("p_tuning_v2", length=20, reparameterisation="mlp", hidden=512), outputs=2
+    )
     assert said["trained"] - said["head"] == 25_760_256
     assert said["prompt"] == 983_040
 
 
 def test_grouped_heads_make_prefixes_smaller():
     """A prefix has key/value heads, not query heads: Qwen3-0.6B has 8 of 128 beside a width of 1024."""
-    said = counts("qwen3-0.6b-base", prefix_tuning(10, reparameterisation="none"))
+    said = counts("qwen3-0.6b-base", build_method("prefix_tuning", length=10, reparameterisation="none"))
     assert said["stored"] == 10 * 2 * 28 * 8 * 128
 
 
 def test_chosen_sites_alone_are_counted():
-    one = counts("bart-large", prefix_tuning(10, reparameterisation="none", sites=["cross"]))
+    one = counts("bart-large", build_method("prefix_tuning", length=10, reparameterisation="none", sites=["cross"]))
     assert one["stored"] == one["trained"] == 10 * 2 * 12 * 1024
 
 

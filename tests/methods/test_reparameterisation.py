@@ -5,10 +5,9 @@ import torch
 from torch import nn
 
 from repro.methods.base import Context, KeyValue, ModelSpec
-from repro.methods.p_tuning_v2 import p_tuning_v2
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.prompt_tuning import PromptTuning
-from repro.methods.reparameterisation import join_layers, prefix_of, split_layers
+from repro.methods.parts.input_prompt import PromptTuning
+from repro.methods.parts.reparameterisation import join_layers, prefix_of, split_layers
+from repro.methods.registry import build as build_method
 
 K, P, D, HIDDEN, H, DH = 3, 5, 12, 7, 2, 4
 SPEC = ModelSpec("encoder_decoder", D, H, DH, 50, {"encoder": 3, "decoder": 2, "cross": 2})
@@ -23,10 +22,10 @@ def build(method, spec=SPEC, seeds=range(K), outputs=None):
     return method
 
 
-@pytest.mark.parametrize("make", [prefix_tuning, p_tuning_v2])
+@pytest.mark.parametrize("make", ["prefix_tuning", "p_tuning_v2"])
 @pytest.mark.parametrize("site", SPEC.sites)
 def test_mlp_equals_nn_modules(make, site):
-    method = build(make(P, reparameterisation="mlp", hidden=HIDDEN))
+    method = build(build_method(make, length=P, reparameterisation="mlp", hidden=HIDDEN))
     out = SPEC.kv_width(site)
     ours = prefix_of(method.parameters, site)
     assert ours.shape == (K, P, out)
@@ -70,27 +69,27 @@ def test_join_is_the_inverse_of_split():
 
 
 def test_sites_have_tensors_of_their_own():
-    method = build(prefix_tuning(P, hidden=HIDDEN))
+    method = build(build_method("prefix_tuning", length=P, hidden=HIDDEN))
     kv = method.injection(training=True).kv
     assert list(kv) == ["encoder", "decoder", "cross"]
     assert not torch.equal(kv["decoder"].keys, kv["cross"].keys)
-    chosen = build(prefix_tuning(P, hidden=HIDDEN, sites=["cross"]))
+    chosen = build(build_method("prefix_tuning", length=P, hidden=HIDDEN, sites=["cross"]))
     assert list(chosen.injection(training=True).kv) == ["cross"]
     assert all(name.startswith("cross.") for name in chosen.parameters)
 
 
 @pytest.mark.parametrize("shift", [True, False])
 def test_position_shift_is_the_length(shift):
-    for make in (prefix_tuning, p_tuning_v2):
-        method = build(make(P, hidden=HIDDEN, shift_positions=shift))
+    for make in ("prefix_tuning", "p_tuning_v2"):
+        method = build(build_method(make, length=P, hidden=HIDDEN, shift_positions=shift))
         assert method.injection(training=True).position_shift == (P if shift else 0)
 
 
 METHODS = {
-    "prefix-mlp": lambda: prefix_tuning(P, hidden=HIDDEN),
-    "prefix-none": lambda: prefix_tuning(P, reparameterisation="none"),
-    "v2-embedding": lambda: p_tuning_v2(P),
-    "v2-mlp": lambda: p_tuning_v2(P, reparameterisation="mlp", hidden=HIDDEN),
+    "prefix-mlp": lambda: build_method("prefix_tuning", length=P, hidden=HIDDEN),
+    "prefix-none": lambda: build_method("prefix_tuning", length=P, reparameterisation="none"),
+    "v2-embedding": lambda: build_method("p_tuning_v2", length=P),
+    "v2-mlp": lambda: build_method("p_tuning_v2", length=P, reparameterisation="mlp", hidden=HIDDEN),
     "prompt": lambda: PromptTuning(P, initialisation="sampled_vocabulary", placement="after"),
 }
 
@@ -139,7 +138,7 @@ def test_an_export_does_not_move_with_later_training(make):
 
 
 def test_what_is_stored_has_no_mlp_in_it():
-    exported = build(prefix_tuning(P, hidden=HIDDEN), ENCODER, outputs=3).export()
+    exported = build(build_method("prefix_tuning", length=P, hidden=HIDDEN), ENCODER, outputs=3).export()
     assert set(exported) == {"encoder.prefix", "head.weight", "head.bias"}
     assert exported["encoder.prefix"].shape == (K, P, 2 * 3 * H * DH)
 

@@ -213,12 +213,12 @@ def test_padding_trials_layers_and_masks(name: str) -> None:
 def test_xlarge_has_the_papers_size() -> None:
     """P-Tuning v2's prefix on the 48 layers of DeBERTa-xlarge: P x 2 x 48 x 1024."""
     from repro.methods.base import Context
-    from repro.methods.p_tuning_v2 import p_tuning_v2
+    from repro.methods.registry import build as build_method
     from repro.models.backbone import spec_of
 
     facts = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "deberta-xlarge.yaml").read_text())
     spec = spec_of(facts)
-    method = p_tuning_v2(8)
+    method = build_method("p_tuning_v2", length=8)
     with torch.device("meta"):
         table = torch.empty(spec.vocabulary, spec.width)
         method.build(Context(spec, table, lambda text: [1], ("a", "b"), 2, [torch.Generator()]))

@@ -12,7 +12,7 @@ from torch import nn
 
 from repro import models
 from repro.methods.base import Injection
-from repro.methods.keyed_dropout import dropped, keyed_dropout, mixed, site_number
+from repro.methods.parts.keyed_dropout import dropped, keyed_dropout, mixed, site_number
 from repro.models.attention.keyed_dropout_sites import DropoutKeys, KeyedDropout, key_dropouts, stack_of
 from repro.models.backbone import Backbone
 from repro.models.loading import adapt, load_backbone

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from repro.errors import DataError
 from repro.evaluation.scoring import mean_loss, predict
 from repro.methods.base import Head, Injection
-from repro.methods.p_tuning_v2 import p_tuning_v2
-from repro.methods.prompt_tuning import PromptTuning
+from repro.methods.parts.input_prompt import PromptTuning
+from repro.methods.registry import build as build_method
 from repro.metrics.squad import SquadEmF1
 from repro.models.encoding.batch import collate
 from repro.models.encoding.span_encoding import (
@@ -191,7 +191,7 @@ def nothing(count: int) -> None:
     pass
 
 
-METHODS = [lambda: p_tuning_v2(4, prefix_dropout=0.0), lambda: PromptTuning(5, "uniform")]
+METHODS = [lambda: build_method("p_tuning_v2", length=4, prefix_dropout=0.0), lambda: PromptTuning(5, "uniform")]
 KINDS = [(model, method) for model in ("tiny-bert", "tiny-roberta") for method in METHODS]
 
 
@@ -242,7 +242,7 @@ def inputs_of(item: Any) -> dict[str, Any]:
 @pytest.mark.parity
 @pytest.mark.parametrize("model", ["tiny-bert", "tiny-roberta"])
 def test_loss_and_gradient_equal_transformers_own_model(model: str) -> None:
-    adapter, injection = ready(model, p_tuning_v2(4, prefix_dropout=0.0))
+    adapter, injection = ready(model, build_method("p_tuning_v2", length=4, prefix_dropout=0.0))
     injection = Injection(head=Head(injection.head.weight.detach().requires_grad_(), injection.head.bias.detach()))
     items = [item for example in questions(6) for item in adapter.encode(example.fields["span"], True)]
     losses = adapter.losses(collate(items, 0), injection)
@@ -291,7 +291,7 @@ def test_a_prefix_shifts_no_label_and_padding_takes_no_part(model: str, method: 
 
 def test_the_head_has_no_dropout() -> None:
     backbone = load("tiny-bert")
-    method = p_tuning_v2(4, prefix_dropout=0.0)
+    method = build_method("p_tuning_v2", length=4, prefix_dropout=0.0)
     build_tensors(method, backbone, Squad(), [3])
     dropping = adapt(backbone, "span", TASK, head_dropout=0.9)
     batch = collate(dropping.encode(questions(2)[1].fields["span"], True), 0)

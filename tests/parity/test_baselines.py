@@ -10,11 +10,10 @@ import yaml
 from torch import Tensor
 
 from repro.errors import ModelError
-from repro.methods.adapter import PARTS, AdapterTuning
 from repro.methods.base import Adapter, Context, Injection, Tuning
-from repro.methods.composition import lora_prefix
-from repro.methods.fine_tuning import FineTuning, bitfit, ft_top, ia3, lora
-from repro.methods.prefix_tuning import prefix_tuning
+from repro.methods.parts.backbone_weights import FineTuning
+from repro.methods.parts.bottleneck import PARTS, AdapterTuning
+from repro.methods.registry import build as build_method
 from repro.models.backbone import Backbone, spec_of
 from repro.models.families.family import family
 from repro.models.tuning import tune
@@ -158,7 +157,7 @@ QUERY_VALUE = {
 @pytest.mark.parametrize("name", FAMILIES)
 def test_lora_equals_a_changed_matrix(name):
     """W + (alpha / rank) B A put into a plain model gives the same loss; gradients reach A and B alone."""
-    bone, method = fresh_backbone(name), lora(rank=2, alpha=6)
+    bone, method = fresh_backbone(name), build_method("lora", rank=2, alpha=6)
     own = tune(bone, method.tuning, seed=3)
     build_double(method, bone)
     generator = torch.Generator().manual_seed(0)
@@ -195,13 +194,13 @@ def test_lora_equals_a_changed_matrix(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_lora_with_prefix_is_the_prefix_in_the_changed_model(name):
-    bone, method = fresh_backbone(name), lora_prefix(3, hidden=4, rank=2, alpha=2)
+    bone, method = fresh_backbone(name), build_method("lora_prefix", length=3, hidden=4, rank=2, alpha=2)
     own = tune(bone, method.tuning, seed=3)
     build_double(method, bone)
     assert {key.partition(".")[0] for key in method.parameters} <= {"prefix", "lora"}
     start = batch_loss(bone, method).detach()
     plain = fresh_backbone(name)
-    alone = build_double(prefix_tuning(3, hidden=4), plain)
+    alone = build_double(build_method("prefix_tuning", length=3, hidden=4), plain)
     close(start, batch_loss(plain, alone).detach())  # B starts at zero
     with torch.no_grad():
         for key, parameter in own.items():
@@ -215,15 +214,15 @@ def test_lora_with_prefix_is_the_prefix_in_the_changed_model(name):
 
 
 def test_lora_starts_from_its_seed():
-    first, again, other = (tune(fresh_backbone("bert"), lora().tuning, seed) for seed in (1, 1, 2))
+    first, again, other = (tune(fresh_backbone("bert"), build_method("lora").tuning, seed) for seed in (1, 1, 2))
     a = next(name for name in first if "lora_A" in name)
     assert torch.equal(first[a], again[a]) and not torch.equal(first[a], other[a])
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_ia3_starts_at_the_plain_model_and_scales(name):
-    bone, method = fresh_backbone(name), ia3()
-    before = batch_loss(fresh_backbone(name), build_double(ia3(), fresh_backbone(name)))
+    bone, method = fresh_backbone(name), build_method("ia3")
+    before = batch_loss(fresh_backbone(name), build_double(build_method("ia3"), fresh_backbone(name)))
     own = tune(bone, method.tuning, seed=0)
     build_double(method, bone)
     close(batch_loss(bone, method).detach(), before.detach())
@@ -235,7 +234,7 @@ def test_ia3_starts_at_the_plain_model_and_scales(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_ia3_equals_scaled_rows_and_columns(name):
     """l * (W x + b) for keys and values, W (l * x) in the feed-forward layer, put into a plain model; gradients too."""
-    bone, method = fresh_backbone(name), ia3()
+    bone, method = fresh_backbone(name), build_method("ia3")
     own = tune(bone, method.tuning, seed=0)
     build_double(method, bone)
     generator = torch.Generator().manual_seed(0)
@@ -268,9 +267,9 @@ def test_bitfit_trains_every_bias_and_nothing_else(name):
     bone = fresh_backbone(name)
     if name in ("t5", "llama"):
         with pytest.raises(ModelError, match="no biases to train"):
-            tune(bone, bitfit().tuning, seed=0)
+            tune(bone, build_method("bitfit").tuning, seed=0)
         return
-    own = tune(bone, bitfit().tuning, seed=0)
+    own = tune(bone, build_method("bitfit").tuning, seed=0)
     for module_name, module in bone.model.named_modules():
         bias = getattr(module, "bias", None)
         if isinstance(bias, torch.nn.Parameter):
@@ -282,7 +281,7 @@ def test_bitfit_trains_every_bias_and_nothing_else(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_ft_top_is_the_last_block_and_the_final_norm(name):
     bone = fresh_backbone(name)
-    own = tune(bone, ft_top(1).tuning, seed=0)
+    own = tune(bone, build_method("ft_top", blocks=1).tuning, seed=0)
     stack = LISTS[name](bone.model)["encoder" if name in ENCODERS else "decoder"]
     last = {id(parameter) for parameter in stack[-1].parameters()}
     assert last <= {id(parameter) for parameter in own.values()}
@@ -309,8 +308,8 @@ def gpt2_medium() -> Backbone:
     ("method", "numbers"),
     [
         (FineTuning(), 354_823_168),
-        (ft_top(2), 25_194_496),  # liliang2021 section (a): blocks 22, 23 and ln_f
-        (bitfit(), 24 * (3 * 1024 + 1024 + 4096 + 1024 + 2 * 1024) + 1024),
+        (build_method("ft_top", blocks=2), 25_194_496),  # liliang2021 section (a): blocks 22, 23 and ln_f
+        (build_method("bitfit"), 24 * (3 * 1024 + 1024 + 4096 + 1024 + 2 * 1024) + 1024),
     ],
 )
 def test_tuned_weights_of_gpt2_medium(method, numbers, gpt2_medium):
@@ -334,6 +333,6 @@ def test_adapters_of_gpt2_medium(bottleneck, numbers, gpt2_medium):
 def test_lora_counts(rank):
     """rank x (inputs + outputs) a matrix: GPT-2's c_attn is [3D, D]."""
     bone = fresh_backbone("gpt2")
-    own = tune(bone, lora(rank).tuning, seed=0)
+    own = tune(bone, build_method("lora", rank=rank).tuning, seed=0)
     layers, width = bone.spec.sites["decoder"], bone.spec.width
     assert sum(parameter.numel() for parameter in own.values()) == layers * rank * (width + 3 * width)

@@ -4,17 +4,16 @@ import pytest
 import torch
 
 from repro.methods.base import PLACEMENTS
-from repro.methods.p_tuning_v2 import p_tuning_v2
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.prompt_tuning import PromptTuning
+from repro.methods.parts.input_prompt import PromptTuning
+from repro.methods.registry import build as build_method
 from tests.parity.tiny_models import ENCODERS, FAMILIES, adapter, backbone, build_double, generated_ids, make_batch
 
 pytestmark = pytest.mark.parity
 P, LENGTHS, ROWS = 4, (9, 3, 6, 5), [0, 1, 1, 0]
 METHODS = {
-    "prefix_tuning-mlp": lambda: prefix_tuning(P, hidden=8),
-    "p_tuning_v2-embedding": lambda: p_tuning_v2(P),
-    "p_tuning_v2-mlp": lambda: p_tuning_v2(P, reparameterisation="mlp", hidden=8),
+    "prefix_tuning-mlp": lambda: build_method("prefix_tuning", length=P, hidden=8),
+    "p_tuning_v2-embedding": lambda: build_method("p_tuning_v2", length=P),
+    "p_tuning_v2-mlp": lambda: build_method("p_tuning_v2", length=P, reparameterisation="mlp", hidden=8),
 } | {
     f"prompt_tuning-{place}": lambda place=place: PromptTuning(P, "sampled_vocabulary", placement=place)
     for place in PLACEMENTS

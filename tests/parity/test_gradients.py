@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Injection
-from repro.methods.keyed_dropout import mixed
-from repro.methods.p_tuning_v2 import p_tuning_v2
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.prompt_tuning import PromptTuning
+from repro.methods.parts.input_prompt import PromptTuning
+from repro.methods.parts.keyed_dropout import mixed
+from repro.methods.registry import build as build_method
 from repro.models.attention.keyed_dropout_sites import DropoutKeys
 from repro.models.attention.prefix_attention import Prefix
 from tests.parity.tiny_models import (
@@ -30,10 +29,10 @@ from tests.parity.tiny_models import (
 pytestmark = pytest.mark.parity
 P, LENGTHS, ROWS = 4, (9, 3, 6, 5), [0, 1, 1, 0]
 METHODS = {
-    "prefix_tuning-mlp": lambda: prefix_tuning(P, hidden=8),
-    "prefix_tuning-none": lambda: prefix_tuning(P, reparameterisation="none"),
-    "p_tuning_v2-embedding": lambda: p_tuning_v2(P),
-    "p_tuning_v2-mlp": lambda: p_tuning_v2(P, reparameterisation="mlp", hidden=8),
+    "prefix_tuning-mlp": lambda: build_method("prefix_tuning", length=P, hidden=8),
+    "prefix_tuning-none": lambda: build_method("prefix_tuning", length=P, reparameterisation="none"),
+    "p_tuning_v2-embedding": lambda: build_method("p_tuning_v2", length=P),
+    "p_tuning_v2-mlp": lambda: build_method("p_tuning_v2", length=P, reparameterisation="mlp", hidden=8),
     "prompt_tuning": lambda: PromptTuning(P, initialisation="sampled_vocabulary"),
 }
 
@@ -65,7 +64,7 @@ def test_every_trainable_number_and_no_other(name, make):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_one_trials_rows_leave_the_others_gradient_at_zero(name):
     bone = backbone(name)
-    method = build_double(p_tuning_v2(P), bone, trials=3)
+    method = build_double(build_method("p_tuning_v2", length=P), bone, trials=3)
     losses = adapter(bone).losses(make_batch(bone, (9, 3), rows=[1, 1]), method.injection(training=False))
     losses.total.sum().backward()
     for key, tensor in method.parameters.items():
@@ -143,8 +142,8 @@ def test_dropout_keeps_or_scales():
     assert not torch.equal(got[0] == 0, got[1] == 0)
 
 
-@pytest.mark.parametrize("make", [prefix_tuning, p_tuning_v2])
+@pytest.mark.parametrize("make", ["prefix_tuning", "p_tuning_v2"])
 def test_a_method_drops_only_in_training(make):
-    method = build_double(make(P, prefix_dropout=0.3), backbone("bert"))
+    method = build_double(build_method(make, length=P, prefix_dropout=0.3), backbone("bert"))
     assert method.injection(training=True).kv_dropout == 0.3
     assert method.injection(training=False).kv_dropout == 0.0

@@ -9,10 +9,10 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from repro.methods.base import Context, Injection, KeyValue
-from repro.methods.embedding_only import EmbeddingOnly
-from repro.methods.infix_tuning import InfixTuning
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.reparameterisation import join_layers, mlp, prefix_of, split_layers
+from repro.methods.parts.infix import InfixTuning
+from repro.methods.parts.projected_prompt import EmbeddingOnly
+from repro.methods.parts.reparameterisation import join_layers, mlp, prefix_of, split_layers
+from repro.methods.registry import build as build_method
 from repro.models.encoding.batch import IGNORE, Batch, Encoded, collate
 from repro.models.prefix_activations import activations
 from tests.parity.tiny_models import (
@@ -208,12 +208,14 @@ def test_a_prefix_starts_at_the_activations_of_its_words():
     context = context_of("gpt2", trials=2)
     ids = context.tokenize(" ab")
     target = context.activations(ids)["decoder"]
-    direct = prefix_tuning(len(ids), "none", init_text="ab")
+    direct = build_method("prefix_tuning", length=len(ids), reparameterisation="none", init_text="ab")
     direct.build(context)
     close(direct.parameters["decoder.prefix"], target.expand(2, -1, -1), 1e-6)
-    cold = prefix_tuning(len(ids), "mlp", hidden=16)
+    cold = build_method("prefix_tuning", length=len(ids), reparameterisation="mlp", hidden=16)
     cold.build(context_of("gpt2", trials=2))
-    warm = prefix_tuning(len(ids), "mlp", hidden=16, init_text="ab", init_steps=500)
+    warm = build_method(
+        "prefix_tuning", length=len(ids), reparameterisation="mlp", hidden=16, init_text="ab", init_steps=500
+    )
     warm.build(context_of("gpt2", trials=2))
     close(warm.parameters["decoder.embedding"], cold.parameters["decoder.embedding"], 0)
     before, after = (
@@ -227,9 +229,11 @@ def test_the_fit_is_adam_on_the_layers_alone():
     """Five updates written out with torch's own modules."""
     context = context_of("gpt2")
     ids = context.tokenize(" ab")
-    warm = prefix_tuning(len(ids), "mlp", hidden=16, init_text="ab", init_steps=5)
+    warm = build_method(
+        "prefix_tuning", length=len(ids), reparameterisation="mlp", hidden=16, init_text="ab", init_steps=5
+    )
     warm.build(context)
-    cold = prefix_tuning(len(ids), "mlp", hidden=16)
+    cold = build_method("prefix_tuning", length=len(ids), reparameterisation="mlp", hidden=16)
     cold.build(context_of("gpt2"))
     start = {name: tensor.detach().clone() for name, tensor in cold.parameters.items()}
     first, second = torch.nn.Linear(32, 16), torch.nn.Linear(16, start["decoder.w2"].shape[1])
@@ -250,4 +254,4 @@ def test_a_length_that_is_not_the_number_of_tokens_is_refused():
     from repro.errors import ConfigError
 
     with pytest.raises(ConfigError, match=r"method.length=9: method.init_text='ab' is 3 tokens .* method.length=3"):
-        prefix_tuning(9, "none", init_text="ab").build(context_of("gpt2"))
+        build_method("prefix_tuning", length=9, reparameterisation="none", init_text="ab").build(context_of("gpt2"))

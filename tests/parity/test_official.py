@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from test_naive_attention import written_out_model
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from repro.methods.p_tuning import PTuning
-from repro.methods.p_tuning_v2 import p_tuning_v2
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.prompt_tuning import PromptTuning
+from repro.methods.parts.encoded_prompt import PTuning
+from repro.methods.parts.input_prompt import PromptTuning
+from repro.methods.registry import build as build_method
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import IGNORE, Batch, collate
 from tests.parity import naive
+from tests.parity.test_naive_attention import written_out_model
 from tests.parity.tiny_models import adapter, backbone, build_double, close, items, make_batch, plain
 
 pytestmark = pytest.mark.parity
@@ -174,8 +173,8 @@ def prefix_encoder(parameters: dict[str, Tensor], site: str) -> Tensor:
 @pytest.mark.parametrize("name", ["bert", "roberta"])
 def test_p_tuning_v2(name: str, reparameterisation: str, format: str) -> None:
     bone, model = backbone(name), plain(name)
-    method = build_for(p_tuning_v2(P, reparameterisation, hidden=7, prefix_dropout=0.0), bone, format)
-    batch = encoder_batch(bone, format)
+    method = build_method("p_tuning_v2", length=P, reparameterisation=reparameterisation, hidden=7, prefix_dropout=0.0)
+    method, batch = build_for(method, bone, format), encoder_batch(bone, format)
     ours = adapter(bone, format).losses(batch, method.injection(True)).total
     rows, spec = len(batch.ids), bone.spec
     pairs = get_prompt(prefix_encoder(method.parameters, "encoder"), rows, spec.sites["encoder"], spec.heads)
@@ -190,7 +189,9 @@ def test_p_tuning_v2(name: str, reparameterisation: str, format: str) -> None:
 def test_prompts_in_some_layers(name: str, which: str) -> None:
     """Figure 3: a layer without a prompt attends to the text alone."""
     bone = backbone(name)
-    method = p_tuning_v2(P, prefix_dropout=0.0, layers=which, shift_positions=False, init_std=1.0)
+    method = build_method(
+        "p_tuning_v2", length=P, prefix_dropout=0.0, layers=which, shift_positions=False, init_std=1.0
+    )
     method = build_for(method, bone, "pair") if name == "bert" else build_for_generation(method, bone)
     batch, layer = make_batch(bone, LENGTHS), int(which == "last:1")
     ours = adapter(bone).losses(batch, method.injection(True)).total
@@ -222,7 +223,12 @@ def test_prefix_tuning_of_gpt2(reparameterisation: str, columns: int | None) -> 
     P' has D columns in the code and k in the paper; without an MLP there is no P'.
     """
     bone, model = backbone("gpt2"), plain("gpt2")
-    method = build_double(prefix_tuning(P, reparameterisation, hidden=7, embedding_width=columns), bone)
+    method = build_double(
+        build_method(
+            "prefix_tuning", length=P, reparameterisation=reparameterisation, hidden=7, embedding_width=columns
+        ),
+        bone,
+    )
     if reparameterisation != "none":
         assert method.parameters["decoder.embedding"].shape == (1, P, columns or bone.spec.width)
     batch = make_batch(bone, LENGTHS)
@@ -238,7 +244,10 @@ def test_prefix_tuning_of_gpt2(reparameterisation: str, columns: int | None) -> 
 def test_prefix_tuning_of_bart_has_three_sets(reparameterisation: str) -> None:
     """An embedding and an MLP each for the encoder, the decoder and cross-attention, positions unshifted here."""
     bone = backbone("bart")
-    method = build_double(prefix_tuning(P, reparameterisation, hidden=7, shift_positions=False), bone)
+    method = build_double(
+        build_method("prefix_tuning", length=P, reparameterisation=reparameterisation, hidden=7, shift_positions=False),
+        bone,
+    )
     batch, spec = make_batch(bone, LENGTHS), bone.spec
     ours = adapter(bone).losses(batch, method.injection(True)).total
     kv = {}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repro.methods.base import Injection, KeyValue
-from repro.methods.reparameterisation import join_layers
+from repro.methods.parts.reparameterisation import join_layers
 from repro.models.encoding.batch import IGNORE
 from tests.parity.tiny_models import (
     adapter,

@@ -7,12 +7,11 @@ import torch
 from torch import nn
 
 from repro.methods.base import Injection
-from repro.methods.keyed_dropout import dropped, mixed, site_number
-from repro.methods.p_tuning import PTuning, bi_lstm
-from repro.methods.p_tuning_v2 import p_tuning_v2
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.prompt_tuning import PromptTuning
-from repro.methods.reparameterisation import layer_indices
+from repro.methods.parts.encoded_prompt import PTuning, bi_lstm
+from repro.methods.parts.input_prompt import PromptTuning
+from repro.methods.parts.keyed_dropout import dropped, mixed, site_number
+from repro.methods.parts.reparameterisation import layer_indices
+from repro.methods.registry import build as build_method
 from repro.models.attention.prefix_attention import attached
 from tests.parity.tiny_models import (
     ENCODERS,
@@ -122,7 +121,9 @@ def test_prompts_in_a_template_stand_in_their_places() -> None:
 def test_prefixes_through_linear_layers_and_tanh(reparameterisation: str, layers: int) -> None:
     """Linear - tanh - Linear, and one more of each with `deep`, by torch's modules."""
     bone = backbone("gpt2")
-    method = build_double(prefix_tuning(P, reparameterisation, hidden=7), bone, trials=2)
+    method = build_double(
+        build_method("prefix_tuning", length=P, reparameterisation=reparameterisation, hidden=7), bone, trials=2
+    )
     t = method.parameters
     assert sum(name.startswith("decoder.w") for name in t) == layers
     for trial in (0, 1):
@@ -150,7 +151,9 @@ def test_layer_names(layers: str, wanted: tuple[int, ...]) -> None:
 def test_layers_without_a_prefix_are_as_if_they_had_none(name: str, which: str) -> None:
     """A prefix in one of two layers: the other layer attends to the text alone, and all of the loss moves."""
     bone = backbone(name)
-    method = build_double(p_tuning_v2(P, layers=which, prefix_dropout=0.0, shift_positions=False), bone)
+    method = build_double(
+        build_method("p_tuning_v2", length=P, layers=which, prefix_dropout=0.0, shift_positions=False), bone
+    )
     injection = method.injection(True)
     kept = 0 if which == "first:1" else 1
     assert {kv.layers for kv in injection.kv.values()} == {(kept,)}

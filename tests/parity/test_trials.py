@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from repro.methods.base import PLACEMENTS, Injection
-from repro.methods.joining import joined
+from repro.methods.parts.joining import joined
 from repro.models.encoding.batch import IGNORE, collate
 from tests.parity.tiny_models import (
     DECODERS,

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 
 from repro.errors import Interrupted, ReproError, ToldElsewhere
-from repro.methods.adapter import AdapterTuning
 from repro.methods.base import Tuning
-from repro.methods.fine_tuning import FineTuning
+from repro.methods.parts.backbone_weights import FineTuning
+from repro.methods.parts.bottleneck import AdapterTuning
 from repro.training.batching import WHOLE
 from repro.training.checkpoint import Checkpoints
 from repro.training.distributed.process_group import ProcessGroup

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from repro.methods.joining import joined
+from repro.methods.parts.joining import joined
 from repro.models.attention.packing import Packed, Site
 from repro.models.encoding.batch import IGNORE, Batch, Encoded, collate
 from repro.models.tensor_tree import mapped, pinnable, tensors_of

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from repro.errors import Interrupted, TrialFailed
-from repro.methods.p_tuning import PTuning
-from repro.methods.p_tuning_v2 import p_tuning_v2
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.prompt_tuning import PromptTuning
+from repro.methods.parts.encoded_prompt import PTuning
+from repro.methods.parts.input_prompt import PromptTuning
+from repro.methods.registry import build as build_method
 from repro.models.backbone import Backbone, RowLoss
 from repro.models.threads import worker
 from repro.training.checkpoint import Checkpoints, Progress
@@ -64,7 +63,7 @@ KINDS = {
     "prefix tuning with MLP, GPT-2, adamw": Kind(
         "tiny-gpt2", "text_to_text",
         [
-            lambda n=n, d=d: prefix_tuning(n, hidden=6, prefix_dropout=d)
+            lambda n=n, d=d: build_method("prefix_tuning", length=n, hidden=6, prefix_dropout=d)
             for n, d in ((3, 0.3), (3, 0.3), (6, 0.0), (2, 0.5))
         ],
     ),
@@ -72,12 +71,15 @@ KINDS = {
         "tiny-gpt2", "text_to_text", prompts(4, 1, 4, 3, placement="after"), ADAFACTOR
     ),
     "P-Tuning v2, BERT pairs, adamw": Kind(
-        "tiny-bert", "pair", [lambda n=n: p_tuning_v2(n, prefix_dropout=0.3) for n in (4, 4, 7, 4)]
+        "tiny-bert", "pair",
+        [lambda n=n: build_method("p_tuning_v2", length=n, prefix_dropout=0.3) for n in (4, 4, 7, 4)],
     ),
     "P-Tuning v2 with MLP, BERT tagging, adafactor": Kind(
         "tiny-bert", "tagging",
         [
-            lambda n=n, h=h: p_tuning_v2(n, "mlp", hidden=h, prefix_dropout=0.1)
+            lambda n=n, h=h: build_method(
+                "p_tuning_v2", length=n, reparameterisation="mlp", hidden=h, prefix_dropout=0.1
+            )
             for n, h in ((4, 8), (2, 8), (4, 6), (4, 8))
         ],
         ADAFACTOR,
@@ -89,7 +91,8 @@ KINDS = {
     "prompt tuning, BERT choices, adamw": Kind("tiny-bert", "choice", prompts(4, 2, 4, 3)),
     "prompt tuning, BART, adamw": Kind("tiny-bart", "text_to_text", prompts(5, 2, 5, 9)),
     "prefix tuning, Llama, adamw": Kind(
-        "tiny-llama", "text_to_text", [lambda n=n: prefix_tuning(n, hidden=6) for n in (3, 5, 2, 3)]
+        "tiny-llama", "text_to_text",
+        [lambda n=n: build_method("prefix_tuning", length=n, hidden=6) for n in (3, 5, 2, 3)],
     ),
 }  # fmt: skip
 FIRST = ("prompt tuning, T5, adafactor", "prefix tuning with MLP, GPT-2, adamw", "P-Tuning v2, BERT pairs, adamw")

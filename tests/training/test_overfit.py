@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from repro.methods.p_tuning_v2 import p_tuning_v2
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.prompt_tuning import PromptTuning
+from repro.methods.parts.input_prompt import PromptTuning
+from repro.methods.registry import build as build_method
 from repro.training.checkpoint import Progress
 from repro.training.loop import train_step
 from repro.training.optimisers import make_optimiser
@@ -31,12 +30,20 @@ CASES: list[tuple[str, Callable[[], Any], str, float, float, float, dict[str, An
     # model, method, format, weights times, rate, loss at the end over the first
     ("tiny-t5", lambda: PromptTuning(20, "uniform"), "text_to_text", 1.5, 0.1, 0.5, {}),
     ("tiny-t5", lambda: PromptTuning(20, "uniform"), "text_to_text", 1.5, 0.3, 0.6, ADAFACTOR),
-    ("tiny-t5", lambda: prefix_tuning(10, hidden=32), "text_to_text", 1.5, 0.02, 0.2, {}),
-    ("tiny-gpt2", lambda: prefix_tuning(10, hidden=32), "text_to_text", 10, 0.02, 0.4, {}),
+    ("tiny-t5", lambda: build_method("prefix_tuning", length=10, hidden=32), "text_to_text", 1.5, 0.02, 0.2, {}),
+    ("tiny-gpt2", lambda: build_method("prefix_tuning", length=10, hidden=32), "text_to_text", 10, 0.02, 0.4, {}),
     ("tiny-gpt2", lambda: PromptTuning(20, "uniform"), "text_to_text", 10, 0.1, 0.8, {}),
-    ("tiny-bert", lambda: p_tuning_v2(10, prefix_dropout=0.0), "pair", 10, 0.03, 0.1, {}),
-    ("tiny-bert", lambda: p_tuning_v2(10, "mlp", 32, prefix_dropout=0.0), "choice", 10, 0.02, 0.1, {}),
-    ("tiny-bert", lambda: p_tuning_v2(10, prefix_dropout=0.0), "tagging", 10, 0.03, 0.1, {}),
+    ("tiny-bert", lambda: build_method("p_tuning_v2", length=10, prefix_dropout=0.0), "pair", 10, 0.03, 0.1, {}),
+    (
+        "tiny-bert",
+        lambda: build_method("p_tuning_v2", length=10, reparameterisation="mlp", hidden=32, prefix_dropout=0.0),
+        "choice",
+        10,
+        0.02,
+        0.1,
+        {},
+    ),
+    ("tiny-bert", lambda: build_method("p_tuning_v2", length=10, prefix_dropout=0.0), "tagging", 10, 0.03, 0.1, {}),
     ("tiny-bert", lambda: PromptTuning(10, "uniform"), "pair", 10, 0.1, 0.1, {}),
 ]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from repro.errors import ModelError
-from repro.methods.fine_tuning import FineTuning
+from repro.methods.parts.backbone_weights import FineTuning
 from repro.models.tuning import tune
 from repro.training.batching import Part, Share, training_batches
 from repro.training.distributed.process_group import ProcessGroup

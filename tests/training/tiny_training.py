@@ -14,10 +14,9 @@ from torch import Tensor
 from repro.config.schema import OptimiserConfig
 from repro.errors import Interrupted
 from repro.evaluation.scoring import mean_loss, predict
-from repro.methods.fine_tuning import FineTuning
-from repro.methods.p_tuning_v2 import p_tuning_v2
-from repro.methods.prefix_tuning import prefix_tuning
-from repro.methods.prompt_tuning import PromptTuning
+from repro.methods.parts.backbone_weights import FineTuning
+from repro.methods.parts.input_prompt import PromptTuning
+from repro.methods.registry import build as build_method
 from repro.models.backbone import Backbone
 from repro.models.loading import adapt, load_backbone
 from repro.models.tuning import tune
@@ -37,10 +36,10 @@ CPU = torch.device("cpu")
 
 METHODS: dict[str, Callable[[], Any]] = {
     "prompt_tuning": lambda: PromptTuning(5, "uniform"),
-    "prefix_mlp": lambda: prefix_tuning(3, hidden=6),
-    "prefix_mlp_dropout": lambda: prefix_tuning(3, hidden=6, prefix_dropout=0.3),
-    "p_tuning_v2": lambda: p_tuning_v2(4, prefix_dropout=0.0),
-    "p_tuning_v2_dropout": lambda: p_tuning_v2(4, prefix_dropout=0.3),
+    "prefix_mlp": lambda: build_method("prefix_tuning", length=3, hidden=6),
+    "prefix_mlp_dropout": lambda: build_method("prefix_tuning", length=3, hidden=6, prefix_dropout=0.3),
+    "p_tuning_v2": lambda: build_method("p_tuning_v2", length=4, prefix_dropout=0.0),
+    "p_tuning_v2_dropout": lambda: build_method("p_tuning_v2", length=4, prefix_dropout=0.3),
     "fine_tuning": FineTuning,
 }
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from repro.config.compose import compose, conf_dir, options
-from repro.config.method_schema import MethodConfig
 from repro.config.rules import validate
-from repro.config.schema import METHOD_SCHEMAS, resolved
+from repro.config.schema import resolved
 from repro.errors import ConfigError
+from repro.methods.registry import method
+from repro.methods.schema import MethodConfig
 
 LETTERS = {
     "P": "prompt length",
@@ -127,7 +128,7 @@ def _trial(model: str, task: str) -> dict[str, Any]:
 
 def _fitting(name: str, format: str) -> dict[str, Any]:
     """Values that make a method fit a task without class labels, a small table of positions, or a format."""
-    fields = {field.name for field in dataclasses.fields(METHOD_SCHEMAS[name])}  # type: ignore[arg-type]
+    fields = {field.name for field in dataclasses.fields(method(name).schema)}
     found: dict[str, Any] = {"length": 3, "initialisation": "sampled_vocabulary", "head": "linear"}
     if format == "cloze":
         found["head"] = "verbaliser"

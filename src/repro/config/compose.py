@@ -26,7 +26,8 @@ def register() -> None:
     from omegaconf import OmegaConf
 
     from repro.config.rules import checked_key
-    from repro.config.schema import METHOD_SCHEMAS, TrialConfig
+    from repro.config.schema import TrialConfig
+    from repro.methods.registry import method, names
 
     def sweep_folder(_root_: Any) -> str:
         try:
@@ -36,8 +37,8 @@ def register() -> None:
 
     store = ConfigStore.instance()
     if "schema.yaml" not in store.repo:  # making nodes of all classes is a sixth of what composing a config takes
-        for name, schema in METHOD_SCHEMAS.items():
-            store.store(group="method", name=f"{name}_schema", node=schema)
+        for name in names():
+            store.store(group="method", name=f"{name}_schema", node=method(name).schema)
         store.store(name="schema", node=TrialConfig)
     # `_root_` is the whole config: the key is the trial's, whichever node asks for it.
     OmegaConf.register_new_resolver("run_key", lambda _root_: checked_key(_root_), replace=True)

@@ -10,10 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from repro.config.schema import METHOD_SCHEMAS, TrialConfig, resolved, run_key
+from repro.config.schema import TrialConfig, resolved, run_key
 from repro.config.task_rules import check_parts, check_sources, check_words, keys_of, refuse
 from repro.config.task_rules import format_of as format_of
 from repro.errors import ConfigError
+from repro.methods import registry
 
 Plain = Mapping[str, Any]
 
@@ -339,8 +340,7 @@ def validate(plain: Plain) -> None:
         ConfigError: with the key, the value, what is allowed and the fix.
     """
     _check_keys(plain, TrialConfig)
-    if plain["method"].get("name") in METHOD_SCHEMAS:
-        _check_keys(plain["method"], METHOD_SCHEMAS[plain["method"]["name"]], "method.")
+    _check_keys(plain["method"], registry.method(plain["method"]["name"]).schema, "method.")
     _check_values(plain)
     format_of(plain)
     _check_method(plain)

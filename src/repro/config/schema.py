@@ -15,7 +15,6 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from repro.config.method_schema import METHOD_SCHEMAS as METHOD_SCHEMAS
 from repro.config.task_schema import DecodingConfig as DecodingConfig
 from repro.config.task_schema import LowData as LowData
 from repro.config.task_schema import SplitLimits as SplitLimits

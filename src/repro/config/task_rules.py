@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing
 from collections.abc import Mapping
@@ -153,7 +154,8 @@ def check_words(plain: Plain) -> None:
 @cache
 def keys_of(schema: type) -> Mapping[str, Any]:
     """The keys of a schema's class and their types; a plan asks some ten times a trial."""
-    return typing.get_type_hints(schema)
+    hints = typing.get_type_hints(schema)
+    return {field.name: hints[field.name] for field in dataclasses.fields(schema)}
 
 
 def check_parts(plain: Plain) -> None:

@@ -55,7 +55,7 @@ def _answers(
 ) -> list[list[Any]]:
     """Parsed answers [member][example]: every example stands in the batch once for each member."""
     from repro.evaluation.scoring import decoded
-    from repro.methods.joining import joined
+    from repro.methods.parts.joining import joined
     from repro.models.loading import adapt
 
     backbone = backbone_of(trials[0], device)

@@ -33,7 +33,7 @@ def predict(trials: Sequence[Finished], file: Path, batch_size: int, device: Any
         ConfigError: prompts that cannot share a backbone or a batch.
         DataError: a line that names no task of a prompt, or lacks a field.
     """
-    from repro.methods.joining import joined
+    from repro.methods.parts.joining import joined
 
     if not trials:
         raise ConfigError("--prompt is missing: name at least one finished trial by its run key.")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # method modules import this one, and they load without torch
+    import torch
+    from torch import Tensor
 
 SITES = ("encoder", "decoder", "cross")
 """Attention sites: self-attention of the encoder or the decoder, and the decoder's attention to the encoder."""
@@ -85,9 +86,13 @@ class Tuning:
 
     kind: str
     """all | top (the last `blocks` blocks and the final norm) | biases | lora | ia3"""
+    rank: int = 0
+    alpha: float = 0.0
+    dropout: float = 0.0
+    """Of lora, whose matrices are W + (alpha / rank) B A."""
+    targets: tuple[str, ...] = ()
+    """Names of the modules that lora and ia3 change; empty: the library's choice for the family."""
     blocks: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Of lora and ia3: `rank`, `alpha`, `dropout`, `targets` (module names, empty: the library's choice)."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,7 @@ class Context:
 
 
 class Method(Protocol):
-    """Owns the trainable tensors of K trials. Built by `_target_` from `conf/method`, with plain keywords."""
+    """Owns the trainable tensors of K trials. `MethodConfig.build` makes it."""
 
     name: str
     parameters: dict[str, Tensor]
@@ -188,6 +193,22 @@ class Method(Protocol):
         """The inverse of `export`: afterwards `injection(training=False)` gives the exported prompt."""
         ...
 
+    def start(self, exported: Mapping[str, Tensor]) -> None:
+        """Begin training from an exported prompt.
+
+        Raises:
+            ValueError: it does not fit, or the method has no prompt.
+        """
+        ...
+
     def parameter_counts(self) -> dict[str, int]:
         """`trained` and `stored` numbers of one trial, their parts `prompt` (stored) and `head`; no backbone."""
         ...
+
+
+def no_start(name: str) -> ValueError:
+    """What `Method.start` of a method without a prompt raises."""
+    return ValueError(
+        f"{name} has no prompt that could start from a file. Leave it out, or set method=prompt_tuning, "
+        "prefix_tuning or p_tuning_v2."
+    )

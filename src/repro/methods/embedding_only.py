@@ -1,68 +1,50 @@
-"""Embedding-only (Li and Liang 2021, section 7.2): the prefix's keys and values come out of the frozen model itself.
-
-p trained embeddings are read by the frozen decoder, and what it computes for them is the prefix. In a causal model that
-is a prompt in front of the input: nothing behind it can change what the model computes for it.
-"""
+"""Embedding-only (Li and Liang 2021, section 7.2): the prefix's keys and values come out of the frozen model itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
+from repro.methods.facts import ModelFacts, takes_input_prompt
+from repro.methods.fields import setting
+from repro.methods.registry import register
+from repro.methods.schema import Capabilities, Entry, MethodConfig
 
-from repro.methods.base import Context, Injection
-from repro.methods.heads import per_trial
-from repro.methods.reparameterisation import TorchDefaults, build_direct, build_mlp, mlp, started
+if TYPE_CHECKING:
+    from repro.methods.base import Method
 
 
-class EmbeddingOnly:
-    """Trainable `prompt` [K, P, D], or an MLP that makes it.
+@dataclass
+class EmbeddingOnlyConfig(MethodConfig):
+    """Settings of the ablation: a trained prompt at the input of a causal model."""
 
-    Args:
-        length: P.
-        reparameterisation: `mlp` (Embedding - Linear - tanh - Linear; the code's default) or `none`.
-        hidden: inner width of the MLP.
-    """
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        enters=(Entry.INPUT,),
+        size="length",
+        kinds=("decoder",),
+        why_not_others="its prefix is what a causal model computes for the prompt before it reads anything else",
+        peft_type="PROMPT_TUNING",
+    )
 
-    name = "embedding_only"
-    tuning = None
+    length: int = setting(10, at_least=1)
+    reparameterisation: str = setting("mlp", allowed=("mlp", "none"))
+    """mlp (Embedding - Linear - tanh - Linear, the code's default) | none"""
+    hidden: int = setting(512, at_least=1)
 
-    def __init__(self, length: int, reparameterisation: str = "mlp", hidden: int = 512):
-        self.length, self.reparameterisation, self.hidden = length, reparameterisation, hidden
-        self.parameters: dict[str, Tensor] = {}
+    def positions_taken(self, site: str, kind: str) -> int:
+        """The prompt's length."""
+        return self.length if takes_input_prompt(site, kind) else 0
 
-    def build(self, context: Context) -> None:
-        """Embeddings from N(0, 1), linear layers as `nn.Linear` starts."""
-        width, starts = context.spec.width, TorchDefaults()
-        if self.reparameterisation == "mlp":
-            self.parameters = build_mlp(context, "prompt", self.length, (self.hidden,), width, starts)
-        else:
-            self.parameters = build_direct(context, "prompt", self.length, width, starts)
+    def trained_numbers(self, model: ModelFacts) -> float:
+        """P x D, without the MLP."""
+        return float(self.length * model.width)
 
-    def _prompt(self) -> Tensor:
-        return self.parameters["prompt"] if "prompt" in self.parameters else mlp(self.parameters, "prompt")
+    def build(self, init_words: Sequence[str] = ()) -> Method:
+        """Trainable `prompt` [K, P, D], or an MLP that makes it."""
+        from repro.methods.parts.projected_prompt import EmbeddingOnly
 
-    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
-        """The prompt in front of everything."""
-        return Injection(self._prompt())
+        return EmbeddingOnly(self.length, self.reparameterisation, self.hidden)
 
-    def export(self) -> dict[str, Tensor]:
-        """`prompt` [K, P, D]"""
-        return {"prompt": self._prompt().detach().clone()}
 
-    def restore(self, exported: Mapping[str, Tensor]) -> None:
-        """Takes what `export` gave; the MLP is gone."""
-        self.parameters = {"prompt": exported["prompt"].detach().clone().requires_grad_()}
-
-    def start(self, exported: Mapping[str, Tensor]) -> None:
-        """Begin training from an exported prompt.
-
-        Raises:
-            ValueError: it does not fit.
-        """
-        self.parameters = started(self.parameters, exported, "reparameterisation=none")
-
-    def parameter_counts(self) -> dict[str, int]:
-        """P x D are stored."""
-        prompt = self._prompt()[0].numel()
-        return {"trained": per_trial(self.parameters), "stored": prompt, "prompt": prompt, "head": 0}
+register("embedding_only", EmbeddingOnlyConfig)

@@ -1,64 +1,38 @@
-"""Baselines that train weights of the backbone: all of them, its top blocks, its biases, or low-rank layers in it.
-
-Fine-tuning is "model tuning" in Lester et al.; FT-top2 is Li and Liang's; BitFit, LoRA and IA3 are baselines of ours.
-"""
+"""Fine-tuning, "model tuning" in Lester et al.: every weight of the backbone is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
+from repro.methods.facts import ModelFacts
+from repro.methods.fields import setting
+from repro.methods.registry import register
+from repro.methods.schema import Capabilities, Entry, MethodConfig
 
-from repro.methods.base import Context, Injection, Tuning
-from repro.methods.heads import build_head, head_of, per_trial
-
-
-class FineTuning:
-    """No prompt; a linear head on encoders; the weights that `tuning` names are in the optimiser (K is 1)."""
-
-    def __init__(self, name: str = "fine_tuning", tuning: Tuning | None = None):
-        self.name = name
-        self.tuning = Tuning("all") if tuning is None else tuning
-        self.parameters: dict[str, Tensor] = {}
-
-    def build(self, context: Context) -> None:
-        """Only the head is new."""
-        self.parameters = build_head(context)
-
-    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
-        """The head alone."""
-        return Injection(head=head_of(self.parameters))
-
-    def export(self) -> dict[str, Tensor]:
-        """The head; the runner adds the weights that were trained."""
-        return {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
-
-    def restore(self, exported: Mapping[str, Tensor]) -> None:
-        """Takes what `export` gave."""
-        self.parameters = {name: tensor.detach().clone().requires_grad_() for name, tensor in exported.items()}
-
-    def parameter_counts(self) -> dict[str, int]:
-        """The head only: the runner adds the tuned weights, which are trained and stored."""
-        head = per_trial(self.parameters)
-        return {"trained": head, "stored": head, "prompt": 0, "head": head}
+if TYPE_CHECKING:
+    from repro.methods.base import Method
 
 
-def ft_top(blocks: int = 2) -> FineTuning:
-    """The last blocks and the final norm (Li and Liang 2021 section 5.2: FT-top2)."""
-    return FineTuning("ft_top", Tuning("top", blocks=blocks))
+@dataclass
+class FineTuningConfig(MethodConfig):
+    """Settings of fine-tuning."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(enters=(Entry.BACKBONE,))
+
+    head: str = setting("linear", allowed=("linear", "verbaliser"))
+    """Encoder models: `linear` on the pooled or token output. Generating models ignore it."""
+
+    def trained_numbers(self, model: ModelFacts) -> float:
+        """The whole backbone."""
+        return float(model.parameters or 0)
+
+    def build(self, init_words: Sequence[str] = ()) -> Method:
+        """No prompt; a linear head on encoders."""
+        from repro.methods.parts.backbone_weights import FineTuning
+
+        return FineTuning()
 
 
-def bitfit() -> FineTuning:
-    """Every bias of the backbone (Zaken et al. 2022)."""
-    return FineTuning("bitfit", Tuning("biases"))
-
-
-def lora(rank: int = 8, alpha: float = 16, dropout: float = 0.0, targets: Sequence[str] = ()) -> FineTuning:
-    """W + (alpha / rank) B A with B [out, rank] zero and A [rank, in] drawn (Hu et al. 2022), by the peft library."""
-    options = {"rank": rank, "alpha": alpha, "dropout": dropout, "targets": tuple(targets)}
-    return FineTuning("lora", Tuning("lora", options=options))
-
-
-def ia3(targets: Sequence[str] = ()) -> FineTuning:
-    """Learnt scales of keys, values and inner activations (Liu et al. 2022, T-Few), by the peft library."""
-    return FineTuning("ia3", Tuning("ia3", options={"targets": tuple(targets)}))
+register("fine_tuning", FineTuningConfig)

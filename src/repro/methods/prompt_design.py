@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
+from repro.errors import ConfigError
+from repro.methods.facts import FamilyFacts, ModelFacts
+from repro.methods.fields import setting
+from repro.methods.registry import register
+from repro.methods.schema import Capabilities, MethodConfig
 
-from repro.methods.base import Context, Injection
+if TYPE_CHECKING:
+    from repro.methods.base import Method
 
 
-class PromptDesign:
-    """The plain model; the task puts `text` and `shots` worked examples in front of its source (`tasks.wording`)."""
+@dataclass
+class PromptDesignConfig(MethodConfig):
+    """The words; the task puts them in front of its source (`repro.tasks.wording`)."""
 
-    name = "prompt_design"
-    tuning = None
+    capabilities: ClassVar[Capabilities] = Capabilities(trains=False, words=True)
 
-    def __init__(self, text: str = "", shots: int = 0):
-        self.text, self.shots = text, shots
-        self.parameters: dict[str, Tensor] = {}
+    text: str = ""
+    """In front of the input; with {source} in it, around it."""
+    shots: int = setting(0, at_least=0)
+    """Training examples shown, drawn with the seed."""
 
-    def build(self, context: Context) -> None:
-        """Nothing to make."""
+    def check(self, model: ModelFacts, family: FamilyFacts, task_format: str) -> None:
+        """The model must generate."""
+        super().check(model, family, task_format)
+        if task_format != "text_to_text":
+            raise ConfigError(
+                f"method=prompt_design with model={model.name}: words can only ask a model that generates. Choose "
+                "model=t5-base-lm-adapt or model=gpt2-medium, or another method."
+            )
 
-    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
-        """Nothing put in."""
-        return Injection()
+    def build(self, init_words: Sequence[str] = ()) -> Method:
+        """The plain model."""
+        from repro.methods.parts.words_only import PromptDesign
 
-    def export(self) -> dict[str, Tensor]:
-        """Nothing to keep."""
-        return {}
+        return PromptDesign()
 
-    def restore(self, exported: Mapping[str, Tensor]) -> None:
-        """Nothing to take."""
 
-    def parameter_counts(self) -> dict[str, int]:
-        """Four zeros."""
-        return {"trained": 0, "stored": 0, "prompt": 0, "head": 0}
+register("prompt_design", PromptDesignConfig)

@@ -1,98 +1,82 @@
-"""Prompt tuning (Lester et al. 2021): P trainable vectors at the input of the frozen model.
-
-Pr(Y | [P; X]) with the prompt P in R^{P x D} concatenated to the embedded input (section 2); in T5 that is the
-encoder's. On encoder models this is the "PT" baseline of P-Tuning v2 with its linear head.
-"""
+"""Prompt tuning (Lester et al. 2021): P trainable vectors at the input of the frozen model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
+from repro.methods.facts import FamilyFacts, ModelFacts, takes_input_prompt
+from repro.methods.fields import setting
+from repro.methods.registry import register
+from repro.methods.schema import Capabilities, Entry, MethodConfig, check_placement, refuse
 
-from repro.methods.base import Context, Injection
-from repro.methods.heads import build_head, head_of, per_trial
-from repro.methods.initialisers import class_labels, sampled_vocabulary, stack, uniform
-from repro.methods.reparameterisation import started
+if TYPE_CHECKING:
+    from repro.methods.base import Method
 
 
-class PromptTuning:
-    """Trainable `prompt` [K, P, D].
+@dataclass
+class PromptTuningConfig(MethodConfig):
+    """Settings of prompt tuning. On encoder models this is the "PT" baseline of P-Tuning v2 with its linear head."""
 
-    Args:
-        length: P.
-        initialisation: uniform (range below), sampled_vocabulary, or class_label (section 3.2).
-        uniform_low, uniform_high: the paper says [-0.5, 0.5]; the official configuration samples [0, 0.5).
-        vocabulary_size: how many rows of the table, from id 0, are candidates for sampling.
-        init_words: for class_label where labels are free text; empty means the task's label names.
-        placement: before the input (the paper), after its first token, or after the input.
-        embedded_twice, pooled_at_prompt: encoders, as the official "PT" baseline of P-Tuning v2 does (`Injection`).
-    """
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        enters=(Entry.INPUT,), size="length", peft_type="PROMPT_TUNING", imports="PROMPT_TUNING"
+    )
 
-    name = "prompt_tuning"
-    tuning = None
+    length: int = setting(100, at_least=1)
+    initialisation: str = setting("class_label", allowed=("uniform", "sampled_vocabulary", "class_label"))
+    uniform_low: float = -0.5
+    uniform_high: float = 0.5
+    """The paper says [-0.5, 0.5]; the official configuration samples [0, 0.5)."""
+    vocabulary_size: int = setting(5000, at_least=1)
+    """Rows of the embedding table, from id 0, among which `sampled_vocabulary` draws without replacement."""
+    init_words: list[str] = setting(factory=list)
+    """`class_label`: words instead of the task's label names (Lester et al., footnote 7); empty means the labels."""
+    placement: str = setting("before", shared_jointly=True, allowed=("before", "after_bos", "after", "template"))
+    """before | after (the input) | after_bos"""
+    embedded_twice: bool = setting(False, shared_jointly=True)
+    """Encoders: the text gets position and type embeddings and their norm before the prompt is put in front, and again
+    after (the official "PT" of P-Tuning v2)."""
+    pooled_at_prompt: bool = setting(False, shared_jointly=True)
+    """Encoders: the pooler reads position 0, a prompt row (the official "PT" on COPA)."""
+    head: str = setting("linear", allowed=("linear", "verbaliser"))
+    """linear | verbaliser (the language-model head at a mask token; sets task.format=cloze)"""
 
-    def __init__(
-        self,
-        length: int,
-        initialisation: str = "class_label",
-        uniform_low: float = -0.5,
-        uniform_high: float = 0.5,
-        vocabulary_size: int = 5000,
-        init_words: Sequence[str] = (),
-        placement: str = "before",
-        embedded_twice: bool = False,
-        pooled_at_prompt: bool = False,
-    ):
-        self.length, self.initialisation, self.placement = length, initialisation, placement
-        self.embedded_twice, self.pooled_at_prompt = embedded_twice, pooled_at_prompt
-        self.uniform_low, self.uniform_high = uniform_low, uniform_high
-        self.vocabulary_size, self.init_words = vocabulary_size, tuple(init_words)
-        self.parameters: dict[str, Tensor] = {}
+    def positions_taken(self, site: str, kind: str) -> int:
+        """The prompt's length where the input is read; rows of a template stand at the input's own positions."""
+        return self.length if self.placement != "template" and takes_input_prompt(site, kind) else 0
 
-    def build(self, context: Context) -> None:
-        """Prompt by the chosen initialiser, head (encoders) after it."""
-        words = self.init_words or tuple(context.labels)
-        label_ids = [context.tokenize(word) for word in words]
+    def trained_numbers(self, model: ModelFacts) -> float:
+        """P x D"""
+        return float(self.length * model.width)
 
-        def start(generator: torch.Generator) -> Tensor:
-            if self.initialisation == "uniform":
-                width = context.spec.width
-                return uniform(generator, self.length, width, low=self.uniform_low, high=self.uniform_high)
-            if self.initialisation == "sampled_vocabulary":
-                return sampled_vocabulary(generator, self.length, context.embeddings, self.vocabulary_size)
-            return class_labels(generator, self.length, context.embeddings, label_ids, self.vocabulary_size)
+    def check(self, model: ModelFacts, family: FamilyFacts, task_format: str) -> None:
+        """Switches of the official PT baseline are for encoders, and a template is for the cloze format."""
+        super().check(model, family, task_format)
+        switches = {"embedded_twice": self.embedded_twice, "pooled_at_prompt": self.pooled_at_prompt}
+        for switch, value in switches.items():
+            if value and model.kind != "encoder":
+                allowed = "only encoder models embed and pool the text as the official PT baseline does"
+                refuse(switch, True, allowed, f"Set method.{switch}=false.")
+        if self.embedded_twice and not family.embeds_twice:
+            refuse("embedded_twice", True, "known for the BERT and RoBERTa of the official code", "Set it to false.")
+        check_placement(self.placement, task_format)
 
-        self.parameters = {"prompt": stack(start, context.generators)} | build_head(context)
+    def build(self, init_words: Sequence[str] = ()) -> Method:
+        """Trainable `prompt` [K, P, D]."""
+        from repro.methods.parts.input_prompt import PromptTuning
 
-    def injection(self, training: bool, keys: Tensor | None = None) -> Injection:
-        """[P; X]"""
-        return Injection(
-            self.parameters["prompt"],
+        return PromptTuning(
+            self.length,
+            self.initialisation,
+            self.uniform_low,
+            self.uniform_high,
+            self.vocabulary_size,
+            self.init_words or init_words,
             self.placement,
-            embedded_twice=self.embedded_twice,
-            pooled_at_prompt=self.pooled_at_prompt,
-            head=head_of(self.parameters),
+            self.embedded_twice,
+            self.pooled_at_prompt,
         )
 
-    def export(self) -> dict[str, Tensor]:
-        """`prompt` [K, P, D] and the head."""
-        return {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
 
-    def restore(self, exported: Mapping[str, Tensor]) -> None:
-        """Takes what `export` gave."""
-        self.parameters = {name: tensor.detach().clone().requires_grad_() for name, tensor in exported.items()}
-
-    def start(self, exported: Mapping[str, Tensor]) -> None:
-        """Begin training from an exported prompt.
-
-        Raises:
-            ValueError: it does not fit.
-        """
-        self.parameters = started(self.parameters, exported, "initialisation=uniform")
-
-    def parameter_counts(self) -> dict[str, int]:
-        """P x D, and the head."""
-        prompt, head = per_trial(self.parameters, "prompt"), per_trial(self.parameters, "head.")
-        return {"trained": prompt + head, "stored": prompt + head, "prompt": prompt, "head": head}
+register("prompt_tuning", PromptTuningConfig)

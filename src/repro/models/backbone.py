@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from repro.methods.base import Head, Injection, ModelSpec
-from repro.methods.keyed_dropout import site_number
+from repro.methods.parts.keyed_dropout import site_number
 from repro.models.attention.fused_ops import install
 from repro.models.attention.keyed_dropout_sites import DropoutKeys, key_dropouts, key_functions
 from repro.models.attention.packing import Site

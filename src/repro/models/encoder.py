@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repro.methods.base import Injection
-from repro.methods.keyed_dropout import site_number
+from repro.methods.parts.keyed_dropout import site_number
 from repro.models.attention.packing import Packed
 from repro.models.backbone import Backbone, Reading, RowLoss, constant, head_logits, rows_or_none, within_spans
 from repro.models.encoding.batch import IGNORE, Batch

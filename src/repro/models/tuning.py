@@ -111,14 +111,14 @@ def _peft_config(backbone: Backbone, tuning: Tuning) -> Any:
     import peft
     from peft.utils import constants
 
-    options, family = tuning.options, backbone.model.config.model_type
+    family = backbone.model.config.model_type
     lora = tuning.kind == "lora"
     known: Mapping[str, Any] = (
         constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
         if lora
         else constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING
     )
-    targets = list(options.get("targets") or known.get(family) or _UNKNOWN_TO_PEFT.get(family, {}).get(tuning.kind, ()))
+    targets = list(tuning.targets or known.get(family) or _UNKNOWN_TO_PEFT.get(family, {}).get(tuning.kind, ()))
     if not targets:
         raise ModelError(
             f"method.targets=[]: peft knows no default modules for {family}. Name them: method.targets=[query,value]."
@@ -126,9 +126,9 @@ def _peft_config(backbone: Backbone, tuning: Tuning) -> Any:
     try:
         if lora:
             return peft.LoraConfig(
-                r=options["rank"],
-                lora_alpha=options["alpha"],
-                lora_dropout=options["dropout"],
+                r=tuning.rank,
+                lora_alpha=tuning.alpha,
+                lora_dropout=tuning.dropout,
                 target_modules=targets,
                 fan_in_fan_out=family == "gpt2",
             )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from repro.errors import TrialFailed, print_line
-from repro.methods.joining import joined
+from repro.methods.parts.joining import joined
 from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.threads import side_by_side
 from repro.training.batching import WHOLE, Share, training_batches

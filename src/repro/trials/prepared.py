@@ -90,14 +90,8 @@ def _start(method: Method, file: str) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    take = getattr(method, "start", None)
-    if take is None:
-        raise ConfigError(
-            f"method.start_from={file}: {method.name} has no prompt that could start from a file. Leave it out, or set "
-            "method=prompt_tuning, prefix_tuning or p_tuning_v2."
-        )
     try:
-        take(load_file(str(Path(file).expanduser())))
+        method.start(load_file(str(Path(file).expanduser())))
     except (SafetensorError, ValueError) as error:
         raise ConfigError(f"method.start_from={file}: {error}") from error
 
@@ -245,7 +239,7 @@ class Trial:
                 trainer["backbone_dropout"]
                 or trainer["attention_dropout"]
                 or trainer["gradient_checkpointing"]
-                or (self.method.tuning is not None and self.method.tuning.options.get("dropout"))
+                or (self.method.tuning is not None and self.method.tuning.dropout)
             ),
         )
 

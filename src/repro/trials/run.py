@@ -13,6 +13,8 @@ from typing import Any
 from repro.config.rules import format_of, validate
 from repro.config.schema import run_key
 from repro.errors import ConfigError, DataError, TrialFailed
+from repro.methods.base import Method
+from repro.methods.registry import method
 from repro.metrics.base import TASK_SCORE, averaged_values
 from repro.store.lock import Lock
 from repro.store.record import Record
@@ -228,16 +230,10 @@ def _class_of(config: Plain) -> tuple[Any, Sequence[str]]:
     return found, list(inspect.signature(found.__init__).parameters)  # type: ignore[misc]
 
 
-def build_method(plain: Plain) -> Any:
+def build_method(plain: Plain) -> Method:
     """The method, not yet built: its tensors come when the model is there."""
-    from hydra.utils import get_method
-
-    config = dict(plain["method"])
-    if config.get("initialisation") == "class_label" and not config["init_words"]:
-        config["init_words"] = plain["task"]["init_words"]
-    accepted = inspect.signature(get_method(config["_target_"])).parameters
-    given = {name: value for name, value in config.items() if name in accepted or name == "_target_"}
-    return _made(given)
+    kind = method(plain["method"]["name"])
+    return kind.build(kind.settings(plain["method"]), plain["task"]["init_words"])
 
 
 def check_selection(plain: Plain, task: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from repro.methods.keyed_dropout import keyed_dropout, mixed, site_number
+from repro.methods.parts.keyed_dropout import keyed_dropout, mixed, site_number
 from repro.models.threads import Own
 
 _READS_MEMORY = re.compile(r"(EncDecAttention|encoder_attn)\.(k|v|k_proj|v_proj)\b")

@@ -21,7 +21,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from repro.methods.keyed_dropout import keyed_dropout, site_number
+from repro.methods.parts.keyed_dropout import keyed_dropout, site_number
 from repro.models.attention.keyed_dropout_sites import DropoutKeys
 from repro.models.attention.packed_attention import attend as attend_packed
 from repro.models.attention.packing import Site

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from repro.errors import ConfigError
 from repro.methods.base import Context, Injection, ModelSpec
-from repro.methods.heads import build_head, head_of, per_trial
-from repro.methods.reparameterisation import (
+from repro.methods.parts.heads import build_head, head_of, per_trial
+from repro.methods.parts.reparameterisation import (
     Starts,
     build_direct,
     build_mlp,
@@ -37,6 +37,7 @@ class DeepPrompt:
         init_text: words whose keys and values in the frozen model are the starting prefix (Li and Liang section 7.4).
         init_steps: updates that fit the MLP to them.
         embedding_width: columns of the embedding that the MLP reads; None is D.
+        direct: the value of `reparameterisation` that trains the prefix itself, for messages.
     """
 
     tuning = None
@@ -54,11 +55,12 @@ class DeepPrompt:
         init_text: str | None = None,
         init_steps: int = 500,
         embedding_width: int | None = None,
+        direct: str = "none",
     ):
         self.name, self.length, self.widths = name, length, tuple(widths)
         self.starts, self.dropout, self.sites, self.shift_positions = starts, dropout, tuple(sites), shift_positions
         self.layers, self.init_text, self.init_steps = layers, init_text, init_steps
-        self.embedding_width = embedding_width
+        self.embedding_width, self.direct = embedding_width, direct
         self.parameters: dict[str, Tensor] = {}
         self._spec: ModelSpec | None = None
 
@@ -137,8 +139,7 @@ class DeepPrompt:
         Raises:
             ValueError: it does not fit.
         """
-        plain = "reparameterisation=embedding" if self.name == "p_tuning_v2" else "reparameterisation=none"
-        self.parameters = started(self.parameters, exported, plain)
+        self.parameters = started(self.parameters, exported, f"reparameterisation={self.direct}")
 
     def parameter_counts(self) -> dict[str, int]:
         """`prompt` is P x 2 x L x H x Dh over all sites; an MLP trains more than is stored (Li and Liang, issue 17)."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Context, KeyValue, ModelSpec
-from repro.methods.initialisers import linear_default, normal, stack, uniform
+from repro.methods.parts.initialisers import linear_default, normal, stack, uniform
 
 
 def layer_indices(layers: str, total: int) -> tuple[int, ...]:

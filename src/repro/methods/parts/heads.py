@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Context, Head
-from repro.methods.initialisers import normal, stack
+from repro.methods.parts.initialisers import normal, stack
 
 
 def build_head(context: Context, std: float = 0.02) -> dict[str, Tensor]:

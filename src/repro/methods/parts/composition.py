@@ -7,9 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from repro.methods.base import Context, Injection, Method, Tuning
-from repro.methods.fine_tuning import lora
-from repro.methods.prefix_tuning import prefix_tuning
+from repro.methods.base import Context, Injection, Method, Tuning, no_start
 
 
 class Composition:
@@ -55,6 +53,14 @@ class Composition:
         for key, own in self._split(exported).items():
             self.parts[key].restore(own)
 
+    def start(self, exported: Mapping[str, Tensor]) -> None:
+        """There is no prompt to start.
+
+        Raises:
+            ValueError: always.
+        """
+        raise no_start(self.name)
+
     def parameter_counts(self) -> dict[str, int]:
         """Sums over the parts."""
         counts = [part.parameter_counts() for part in self.parts.values()]
@@ -74,20 +80,3 @@ def merged(injections: Sequence[Injection]) -> Injection:
         }
         out = replace(out, kv={**out.kv, **one.kv}, adapters={**out.adapters, **one.adapters}, **changed)
     return out
-
-
-def lora_prefix(
-    length: int,
-    reparameterisation: str = "mlp",
-    hidden: int = 512,
-    rank: int = 8,
-    alpha: float = 16,
-    dropout: float = 0.0,
-    targets: Sequence[str] = (),
-) -> Composition:
-    """Prefix-tuning with LoRA in the backbone's matrices."""
-    parts: dict[str, Method] = {
-        "prefix": prefix_tuning(length, reparameterisation, hidden),
-        "lora": lora(rank, alpha, dropout, targets),
-    }
-    return Composition("lora_prefix", parts)

@@ -1,0 +1,1 @@
+"""Building blocks of methods, in torch: what a method's `build` puts together. Method modules import them lazily."""
