@@ -1,12 +1,11 @@
-"""What can go wrong, said in sentences; secrets taken out of all that is said; output that cannot fail a trial.
+"""Errors as sentences, redaction of secrets, and console output that cannot fail a trial.
 
-Every message is one sentence, or a few, that say what was wrong, the value, what is allowed, and the fix. The command
-line prints it without a traceback and exits with `exit_code`. A message may quote a secret (a URL with a login, a token
-that a server refused): it is redacted wherever it goes.
+A message says what was wrong, the value, what is allowed, and the fix. The command line prints it without a traceback
+and exits with `exit_code`.
 
-A secret is known in three ways: by the name in front of it (`api_key=...`), by its form (well-known access tokens, a
-login in a URL), and by its value: what stands in an environment variable with such a name is redacted wherever it
-appears. Rather too much is redacted than too little.
+Messages, logs and records are redacted. A secret is recognised by the name in front of it (`api_key=...`), by its format
+(well-known access tokens, a login in a URL), or as the value of an environment variable with such a name. When in doubt,
+text is redacted.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 REDACTED = "***"
 
@@ -37,12 +36,12 @@ _SHAPES = re.compile(
 _URL_LOGIN = re.compile(r"(?:(?<=://)[^/\s@]+|(?<=:/)[^/\s@:]+:[^/\s@]+)(?=@)")
 _HOMES = re.compile(r"/(?:home|Users)/[^/\s:,;'\"]+")
 
-# Of running text and of configs, where a plain `key: score` is no secret.
+# In prose and configs, where a plain `key: score` is no secret.
 _STRONG_NAME = (
     r"(?:[A-Za-z_-]*(?:api|access|secret|private|auth)[_-]?key|(?:[A-Za-z_-]*[_-])?token"
     r"|[A-Za-z_-]*(?:password|passwd|passphrase|secret|authorization))"
 )
-_SAID = re.compile(rf"(?P<name>(?<![A-Za-z]){_STRONG_NAME}['\"]?\s*[=:]\s*){_VALUE}", re.IGNORECASE)
+_IN_PROSE = re.compile(rf"(?P<name>(?<![A-Za-z]){_STRONG_NAME}['\"]?\s*[=:]\s*){_VALUE}", re.IGNORECASE)
 _CONFIG_NAME = re.compile(_STRONG_NAME, re.IGNORECASE)
 _VARIABLE = re.compile(r"(?:.*_)?(?:KEY|TOKEN|PASSWORD|PASSWD|SECRET|PASSPHRASE|CREDENTIALS?|AUTH)", re.IGNORECASE)
 _SHORTEST = 8
@@ -52,9 +51,8 @@ _SHORTEST = 8
 def redacted_command(command: list[str]) -> list[str]:
     """A command line that can be published: `***` for secrets, `~` for home folders, the program without its folder.
 
-    A secret is the value of anything whose name ends like a key, token, password or credential (`wandb.api_key=...`,
-    `--token ...`, `{password: ...}`), a login in a URL, and text of the form of some well-known access tokens. So
-    `max_new_tokens=16` stays.
+    Redacted are values whose name ends in key, token, password or credential (`wandb.api_key=...`, `--token ...`,
+    `{password: ...}`), logins in URLs, and well-known access tokens. `max_new_tokens=16` stays.
     """
     result: list[str] = []
     for position, argument in enumerate(command):
@@ -68,35 +66,34 @@ def redacted_command(command: list[str]) -> list[str]:
 
 
 def redacted_text(text: str) -> str:
-    """A message that can be published: its secrets are masked, the rest stays, folders too."""
+    """A message without its secrets; all else stays, folders too."""
     if not text:
         return text
-    return _known(_SAID.sub(lambda match: match["name"] + REDACTED, text))
+    return _without_known(_IN_PROSE.sub(lambda match: match["name"] + REDACTED, text))
 
 
-def redacted_values(value: Any, skip: tuple[str, ...] = ()) -> Any:
-    """Dicts, lists and texts with every secret masked; a text under a secret's name is one.
+def redacted_values(values: Mapping[str, object], skip: tuple[str, ...] = ()) -> dict[str, object]:
+    """A dict without secrets, at any depth; a string under a secret's name is one.
 
     Args:
-        skip: keys of the outermost dict whose values stay as they are (long lists of numbers).
+        skip: keys whose values stay as they are (long lists of numbers).
     """
+    return {key: value if key in skip else _redacted(value, key) for key, value in values.items()}
+
+
+def _redacted(value: object, key: object = None) -> object:
     if isinstance(value, str):
-        return redacted_text(value)
+        named = isinstance(key, str) and _CONFIG_NAME.fullmatch(key)
+        return REDACTED if value and named else redacted_text(value)
     if isinstance(value, Mapping):
-        return {key: one if key in skip else _under(key, one) for key, one in value.items()}
+        return {name: _redacted(item, name) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [redacted_values(one) for one in value]
+        return [_redacted(item) for item in value]
     return value
 
 
-def _under(key: Any, value: Any) -> Any:
-    if isinstance(value, str) and value and isinstance(key, str) and _CONFIG_NAME.fullmatch(key):
-        return REDACTED
-    return redacted_values(value)
-
-
 class RedactedLog(logging.Filter):
-    """For a log's handlers: what they write has its secrets masked."""
+    """A filter for log handlers: redacts messages and tracebacks."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = redacted_text(record.getMessage()), None
@@ -105,8 +102,8 @@ class RedactedLog(logging.Filter):
         return True
 
 
-def _known(text: str) -> str:
-    """Secrets by form and by value."""
+def _without_known(text: str) -> str:
+    """Redact secrets that are recognised by their format or value."""
     text = _SHAPES.sub(REDACTED, _URL_LOGIN.sub(REDACTED, text))
     for name, value in os.environ.items():
         if len(value) >= _SHORTEST and value in text and _VARIABLE.fullmatch(name) and not value.startswith("/"):
@@ -117,11 +114,11 @@ def _known(text: str) -> str:
 def _without_secrets(argument: str) -> str:
     if match := _ASSIGNED.match(argument):
         return match["name"] + REDACTED
-    return _known(_NESTED.sub(lambda match: match["name"] + REDACTED, argument))
+    return _without_known(_NESTED.sub(lambda match: match["name"] + REDACTED, argument))
 
 
 def _without_person(argument: str) -> str:
-    """Home folders become `~`; the user's name as a part of any path becomes `<user>`."""
+    """Home folders become `~`; the user's name in any path becomes `<user>`."""
     home = os.path.expanduser("~")
     if len(home) > 1:
         argument = re.sub(rf"{re.escape(home)}(?=$|[/\s:,;'\"\]}}])", "~", argument)
@@ -134,18 +131,18 @@ def _without_person(argument: str) -> str:
 
 
 class ReproError(Exception):
-    """Bad input or a failed trial, said so that the reader can mend it. Exit code 2."""
+    """Bad input or a failed trial, with a message that says how to fix it. Exit code 2."""
 
     exit_code = 2
     here_only = False
-    """Of several processes that share a trial, this one alone knows it: it must be the one that says it."""
+    """Only this one of several processes that share a trial knows the error, so it must print it."""
 
     def __str__(self) -> str:
         return redacted_text(super().__str__())
 
 
 class ConfigError(ReproError):
-    """A config that cannot run: found before any data or model is loaded."""
+    """A config that cannot run; found before data or a model is loaded."""
 
 
 class DataError(ReproError):
@@ -153,11 +150,11 @@ class DataError(ReproError):
 
 
 class ModelError(ReproError):
-    """Weights that cannot be had, or that are not what the config says they are."""
+    """Weights that cannot be loaded, or that are not what the config says."""
 
 
 class MetricUnavailable(ReproError):
-    """A metric that this machine cannot compute: what is missing, and what mends it. Never turned into a number."""
+    """A metric that this machine cannot compute: what is missing, and the fix. Never turned into a number."""
 
 
 class TrialFailed(ReproError):
@@ -169,7 +166,7 @@ class StoreError(ReproError):
 
 
 class ToldElsewhere(ReproError):
-    """Another process of this trial failed and has said why; nothing is printed here."""
+    """Another process of this trial failed and printed the reason; nothing is printed here."""
 
 
 class Interrupted(ReproError):
@@ -195,14 +192,11 @@ _FIXES = {
 
 @contextlib.contextmanager
 def explained(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
-    """Turns an OSError of the body into a StoreError that a person can act on.
+    """Turn an OSError of the body into a StoreError with the path, what happened, and the fix.
 
     Args:
         path: the file or folder that the body works on.
         doing: a verb, as in "cannot <doing> <path>".
-
-    Raises:
-        StoreError: path, what happened, and the fix; the OSError is its cause.
     """
     try:
         yield
