@@ -3,9 +3,9 @@
 A message says what was wrong, the value, what is allowed, and the fix. The command line prints it without a traceback
 and exits with `exit_code`.
 
-Messages, logs and records are redacted. A secret is recognised by the name in front of it (`api_key=...`), by its format
-(well-known access tokens, a login in a URL), or as the value of an environment variable with such a name. When in doubt,
-text is redacted.
+Messages, logs and records are redacted. A secret is recognised by the name in front of it (`api_key=...`), by its
+format (well-known access tokens, a login in a URL), or as the value of an environment variable with such a name. When
+in doubt, text is redacted.
 """
 
 from __future__ import annotations

@@ -81,7 +81,8 @@ class Search:
             self.seeds,
             self.direction,
         ]
-        digest = hashlib.sha256(json.dumps(redacted_values(told)).encode()).hexdigest()[:8]  # as its file has it
+        public = redacted_values({"search": told})["search"]  # as its file has it
+        digest = hashlib.sha256(json.dumps(public).encode()).hexdigest()[:8]
         name = redacted_text(self.name).lower()
         return f"{re.sub(r'[^a-z0-9]+', '-', name).strip('-') or 'search'}-{digest}"
 
