@@ -24,10 +24,10 @@ def from_outside(words: Sequence[str]) -> Iterator[list[str]]:
     own, files = _taken(words, ("--plugin",))
     own, folders = _taken(own, ("--config-dir", "-cd"))
     changed: dict[str, str] = {}
-    if files:
-        changed[plugins.VARIABLE] = plugins.joined([*plugins.named(), *files])
-    if folders:
-        folder = Path(folders[-1])
+    if named := [*plugins.named(), *files]:
+        changed[plugins.VARIABLE] = plugins.joined(named)
+    folder = Path(folders[-1]) if folders else plugins.config_folder()
+    if folder is not None:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir={folder}: there is no such folder.")
         changed[plugins.CONFIG_DIR] = str(folder.absolute())
