@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from repro.cli.registry import COMMANDS, Command
 from repro.papers import registry
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,11 +30,36 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
-def test_help_says_what_there_is(arguments: list[str], cli: Callable[..., Any]) -> None:
+def test_help_lists_every_command(arguments: list[str], cli: Callable[..., Any]) -> None:
     done = cli(*arguments)
     assert (done.code, done.err) == (0, "")
-    for text in ("repro run", "repro report", "--cfg job", "Exit codes: 0", "2 ", "130 "):
+    for text in ("--cfg job", "--plugin", "--config-dir", "Exit codes: 0", "2 ", "130 "):
         assert text in done.out
+    assert all(f"\n  repro {command.name} " in done.out for command in COMMANDS if command.usage)
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if not command.raw], ids=lambda one: one.name)
+def test_every_command_describes_itself(command: Command) -> None:
+    text = command.parser().format_help()
+    assert text.startswith(f"usage: repro {command.name} ") and len(text) > 150
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        (("swe",), ["sweep"]),
+        (("sweep", "--jo"), ["--joint"]),
+        (("store", "v"), ["verify"]),
+        (("report", "--pl"), ["--plugin"]),
+    ],
+)
+def test_the_shell_completes(typed: tuple[str, ...], completed: list[str], cli: Callable[..., Any]) -> None:
+    script = cli("completion", "bash").out
+    words = " ".join(("repro", *typed))
+    script += f'\nCOMP_WORDS=({words}); COMP_CWORD={len(typed)}; _repro; echo "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == completed, done.stderr
+    assert "compinit" in cli("completion", "zsh").out
 
 
 def test_version(cli: Callable[..., Any]) -> None:
