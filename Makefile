@@ -130,7 +130,7 @@ bench: $(VENV)/.models ## training speed and memory against peft on this CPU (an
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.run_report --out results/bench/report.json
 	$(BIN)/python -m benchmarks.run_bench --page
 
-bench-gpu: $(VENV)/.ready ## the papers' shapes, gangs of them and T5-XXL; needs a CUDA device
+bench-gpu: $(VENV)/.ready ## the papers' shapes, jointly trained too, and T5-XXL; needs a CUDA device
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.run_bench --device cuda
 	$(BIN)/python -m benchmarks.run_joint --suite cuda
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.run_bench --device cuda --largest
