@@ -1,6 +1,7 @@
 """Weights from folders, packages and the hub: what is loaded is what is there, what cannot be is said."""
 
 import json
+import re
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,14 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from repro.errors import ModelError
 from repro.methods.base import Injection
 from repro.models import loading
 from repro.models.encoding.batch import Encoded, collate
 from repro.models.families.family import family
-from repro.models.loading import adapt, load_backbone, package_file, weights_fingerprint
+from repro.models.loading import adapt, load_backbone, package_file
 from repro.models.untrained.random_model import random_model
+from repro.models.weights import checkpoint_hash, module_hash
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 CPU = torch.device("cpu")
@@ -78,7 +81,7 @@ def test_a_saved_model_comes_back(folders, name, attention):
     assert bone.model.config._attn_implementation == f"repro_{attention}"
     assert not bone.model.training
     assert not any(parameter.requires_grad for parameter in bone.model.parameters())
-    assert weights_fingerprint(bone.model) == weights_fingerprint(model)
+    assert module_hash(bone.model) == module_hash(model)
     assert (
         bone.tokenizer("aé")["input_ids"]
         == random_model(facts(f"tiny-{name}"), family(name), torch.float32, {})[1]("aé")["input_ids"]
@@ -272,14 +275,47 @@ def test_a_damaged_folder(folders, tmp_path, how):
 # Other things a backbone says of itself.
 
 
-def test_a_fingerprint_is_of_the_weights():
+def test_the_hash_of_a_random_model_is_of_its_weights():
     one, _ = random_model(facts("tiny-bert"), family("bert"), torch.float32, {})
     two, _ = random_model(facts("tiny-bert"), family("bert"), torch.float32, {})
-    assert weights_fingerprint(one) == weights_fingerprint(two)
-    assert len(weights_fingerprint(one)) == 16
+    assert module_hash(one) == module_hash(two)
     with torch.no_grad():
         two.encoder.layer[0].output.dense.bias[0] += 1e-3
-    assert weights_fingerprint(one) != weights_fingerprint(two)
+    assert module_hash(one) != module_hash(two)
+
+
+def test_the_content_hash_is_of_the_stored_tensors(tmp_path):
+    """Equal for one file or shards; another name, shape, type or number is another content."""
+    tensors = {f"layer.{i}.weight": torch.arange(6.0).view(2, 3) + i for i in range(3)}
+
+    def saved(folder, changed=None, **more):
+        (tmp_path / folder).mkdir()
+        save_file({**tensors, **(changed or {})}, tmp_path / folder / "model.safetensors", **more)
+        return checkpoint_hash(tmp_path / folder)
+
+    whole = saved("whole")
+    assert re.fullmatch("[0-9a-f]{64}", whole)
+    assert saved("again", metadata={"format": "pt"}) == whole
+    (tmp_path / "shards").mkdir()
+    for name, tensor in tensors.items():
+        save_file({name: tensor}, tmp_path / "shards" / f"{name}.safetensors")
+    index = {"weight_map": {name: f"{name}.safetensors" for name in tensors}}
+    (tmp_path / "shards" / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert checkpoint_hash(tmp_path / "shards") == whole
+    first = tensors["layer.0.weight"]
+    others = [{"layer.3.weight": first.clone()}, {"layer.0.weight": first.half()}, {"layer.0.weight": first.view(3, 2)}]
+    others.append({"layer.0.weight": first + 1e-6})
+    assert len({whole, *(saved(f"other{i}", change) for i, change in enumerate(others))}) == 5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_other_weights_than_the_stated_ones_are_refused(folders, dtype):
+    """Whatever type they are loaded in."""
+    folder = folders["bert"][0]
+    stated = checkpoint_hash(folder)
+    load_backbone(from_folder(folder, "bert") | {"weights": stated}, trainer(dtype), CPU)
+    with pytest.raises(ModelError, match=r"model\.weights=0000.* has the content " + stated):
+        load_backbone(from_folder(folder, "bert") | {"weights": "0000"}, trainer(dtype), CPU)
 
 
 def test_a_random_model_leaves_the_global_generator_alone():
@@ -291,7 +327,7 @@ def test_a_random_model_leaves_the_global_generator_alone():
     second, _ = load_backbone(facts("tiny-gpt2"), trainer(), CPU)
     assert not any(part.training for part in first.model.modules())
     assert not any(parameter.requires_grad for parameter in first.model.parameters())
-    assert weights_fingerprint(first.model) == weights_fingerprint(second.model)
+    assert module_hash(first.model) == module_hash(second.model)
 
 
 # Checkpoints that are installed as Python packages.
@@ -331,7 +367,7 @@ def test_bert_tiny_has_no_pooler():
     assert deviations == ["the checkpoint has no pooler.dense.weight: drawn from N(0, 0.02^2) and kept frozen"]
     assert sum(p.numel() for p in bone.model.parameters()) == facts("bert-tiny")["parameters"]
     again, _ = load_backbone(facts("bert-tiny"), trainer(), CPU)
-    assert weights_fingerprint(bone.model) == weights_fingerprint(again.model)
+    assert module_hash(bone.model) == module_hash(again.model)
 
 
 @pytest.mark.real

@@ -603,7 +603,7 @@ def test_the_records_provenance(ran: tuple[Path, dict[str, Any], dict[str, Any]]
             digest.update(json.dumps(row, sort_keys=True, separators=(",", ":")).encode() + b"\n")
         assert found["data"][split] == {"rows": len(lines), "sha256": digest.hexdigest()}
     assert sorted(found["data"]) == ["train", "validation"]
-    assert re.fullmatch("[0-9a-f]{16}", found["weights"]["sha256"])
+    assert re.fullmatch("[0-9a-f]{64}", found["weights"]["sha256"])
 
 
 def test_the_weights_fingerprint_is_of_the_weights_before_training(

@@ -39,6 +39,8 @@ class ModelConfig:
     """hub (location is a hub id) | folder | package (location is `package:path/in/it`) | random (tests: no weights)"""
     location: str = MISSING
     revision: str | None = None
+    weights: str | None = None
+    """Content hash of the checkpoint's tensors (`repro.models.weights`), checked on loading; null: not known."""
     layers: int = MISSING
     decoder_layers: int | None = None
     heads: int = MISSING

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import GenerationConfig
 
 from repro.errors import ModelError
@@ -25,6 +25,7 @@ from repro.models.encoding.span_encoding import SpanOptions
 from repro.models.encoding.vocabulary import token_ids
 from repro.models.families.family import Family, family
 from repro.models.untrained.random_model import random_model
+from repro.models.weights import checkpoint_hash, module_hash
 
 PACKING: Mapping[str, bool | str] = {"auto": "auto", "true": True, "false": False}
 SENTINEL = "<extra_id_0>"
@@ -155,15 +156,32 @@ def _check_facts(model: Mapping[str, Any], loaded: Any, kind: Family) -> None:
             )
 
 
-def weights_fingerprint(loaded: Any) -> str:
-    """16 hex digits of the SHA-256 over names, shapes and numbers (of a large tensor, a regular sample of 64 Ki)."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(loaded.state_dict().items()):
-        flat = tensor.detach().flatten()
-        step = max(1, flat.numel() // 65536)
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(flat[::step].float().contiguous().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+def content_of(model: Mapping[str, Any], loaded: nn.Module) -> str:
+    """The content hash of the checkpoint that a model was loaded from; of a random model, that of its weights.
+
+    Raises:
+        ModelError: files that cannot be read.
+    """
+    if model["source"] == "random":
+        return module_hash(loaded)
+    place, extra = _where(model)
+    if model["source"] == "hub":
+        from huggingface_hub import snapshot_download
+
+        files = ["*.safetensors", "*.safetensors.index.json"]
+        place = snapshot_download(place, allow_patterns=files, local_files_only=True, **extra)
+    return checkpoint_hash(Path(place) / extra.get("gguf_file", ""), model["location"])
+
+
+def _check_content(model: Mapping[str, Any], loaded: nn.Module) -> None:
+    """`model.weights` must be the hash of what was loaded: trials are told apart by it."""
+    stated = model.get("weights")
+    if stated is not None and (found := content_of(model, loaded)) != stated:
+        raise ModelError(
+            f"model.weights={stated}: the checkpoint {model['location']} has the content {found}, so it is another "
+            "model. Give the checkpoint that is meant, or set model.weights=null and give this one a model.name of its "
+            "own."
+        )
 
 
 def load_backbone(
@@ -200,6 +218,7 @@ def load_backbone(
         whole.to(dtype)  # a GGUF file comes in the type it was stored in
     _fill_missing(whole, missing)
     _check_facts(model, loaded, kind)
+    _check_content(model, whole)
     use(whole, trainer["attention"])
     prepared = kind.prepare(loaded)
     if kind.kind != "encoder":
@@ -224,7 +243,8 @@ class Loaded:
     backbone: Backbone
     deviations: tuple[str, ...]
     """That loading caused."""
-    fingerprint: str
+    weights: str
+    """Content hash of the checkpoint."""
     frozen: int
     """Its weights, before a method adds any."""
 
@@ -233,7 +253,7 @@ class Loaded:
         """Load it; as `load_backbone`."""
         backbone, deviations = load_backbone(model, trainer, device, format)
         frozen = sum(parameter.numel() for parameter in backbone.whole.parameters())
-        return cls(backbone, tuple(deviations), weights_fingerprint(backbone.model), frozen)
+        return cls(backbone, tuple(deviations), model.get("weights") or content_of(model, backbone.whole), frozen)
 
 
 def _refuse_missing_head(model: Mapping[str, Any], whole: Any, missing: list[str]) -> None:

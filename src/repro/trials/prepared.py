@@ -149,7 +149,7 @@ class Trial:
         trial.backbone, trial.deviations, trial.frozen = loaded.backbone, [*loaded.deviations], loaded.frozen
         dropout = trial.trainer["backbone_dropout"] or 0.0
         trial.adapter = adapt(trial.backbone, task.format, plain["task"], dropout, getattr(task, "vocabulary", ()))
-        trial.weights = {"sha256": loaded.fingerprint, "location": plain["model"]["location"]}
+        trial.weights = {"sha256": loaded.weights, "location": plain["model"]["location"]}
         if method.tuning is not None:
             trial.own = tune(trial.backbone, method.tuning, mixed_seed(plain["seed"], _TUNED))
             trial.backbone.key_dropouts()
