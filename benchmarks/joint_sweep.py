@@ -1,4 +1,4 @@
-"""A sweep on real data with packaged weights, one trial at a time and as a gang: the same values, and both's seconds.
+"""A sweep on real data with packaged weights, one trial at a time and jointly: the same values, and both's seconds.
 
 Seeds by learning rates, as `repro run -m` has them: `python -m benchmarks.run_joint --real conll04`, `--real e2e`.
 """
@@ -10,13 +10,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from benchmarks.timing import machine
+from benchmarks.timing import Facts, machine
 from repro.config.compose import compose
 from repro.config.schema import resolved
+from repro.store.record import Record
 from repro.sweeps.executors import joint
 
 
@@ -34,7 +34,7 @@ class Sweep:
 
 SWEEPS = {
     "conll04": Sweep(
-        "gang-conll04-minilm",
+        "sweep-conll04-minilm",
         (
             *("method=p_tuning_v2", "model=minilm", "task=conll04", "trainer.device=cpu"),
             *("trainer.epochs=2", "trainer.batch_size=8", "trainer.evaluation_batch_size=8"),
@@ -42,7 +42,7 @@ SWEEPS = {
         ),
     ),
     "e2e": Sweep(
-        "gang-e2e-smollm2",
+        "sweep-e2e-smollm2",
         (
             *("method=prefix_tuning", "model=smollm2-135m-instruct", "task=e2e", "trainer.device=cpu"),
             *("method.length=5", "method.hidden=64", "trainer.batch_size=5", "trainer.epochs=1"),
@@ -53,59 +53,58 @@ SWEEPS = {
         rates=(1e-4, 1e-3),
     ),
 }
+WAYS = {"alone": "1", "joint": "auto"}
+"""Way of running a sweep: `trainer.joint_trials`."""
 
 
-def plains(folder: Path, sweep: Sweep, more: Sequence[str], few: bool = False) -> list[dict[str, Any]]:
-    """The resolved configs of the sweep's trials; records and runs below `folder`."""
-    places = (f"paths.results_root={folder}/results", f"paths.runs_root={folder}/runs")
-    found = [
-        dict(resolved(compose([*sweep.words, *more, *places, f"seed={s}", f"trainer.optimiser.learning_rate={r}"])))
-        for s in sweep.seeds
-        for r in sweep.rates
-    ]
-    return found[:1] if few else found
+def jobs(folder: Path, sweep: Sweep, way: str, more: Sequence[str]) -> list[joint.Job]:
+    """The sweep's trials; records and runs below `folder`."""
+    paths = (f"paths.results_root={folder}/results", f"paths.runs_root={folder}/runs")
+    words = [*sweep.words, *more, *paths, f"trainer.joint_trials={WAYS[way]}"]
+    each = [[f"seed={seed}", f"trainer.optimiser.learning_rate={rate}"] for seed in sweep.seeds for rate in sweep.rates]
+    return [joint.Job(dict(resolved(compose([*words, *own]))), {}, ["repro", "run"]) for own in each]
 
 
-def timed(trials: Sequence[dict[str, Any]], gang: str) -> tuple[float, list[Any]]:
+def timed(trials: Sequence[joint.Job]) -> tuple[float, list[Record]]:
     """Seconds for all of them, and their records. Data is tokenised before, weights are loaded within."""
-    jobs = [
-        joint.Job(one | {"trainer": one["trainer"] | {"joint_trials": gang}}, {}, ["repro", "run"]) for one in trials
-    ]
     started = time.perf_counter()
-    results = joint.run_many(jobs)
+    outcomes = joint.run_many(trials)
     seconds = time.perf_counter() - started
-    for result in results:
-        if not isinstance(result, joint.Outcome):
-            raise result
-    return seconds, [result.record for result in results if isinstance(result, joint.Outcome)]
+    records = []
+    for outcome in outcomes:
+        if not isinstance(outcome, joint.Outcome):
+            raise outcome
+        assert outcome.record is not None, "folders are fresh, so every trial is run"
+        records.append(outcome.record)
+    return seconds, records
 
 
-def compare(folder: Path, sweep: Sweep, more: Sequence[str] = (), rounds: int = 3) -> dict[str, Any]:
+def compare(folder: Path, sweep: Sweep, more: Sequence[str] = (), rounds: int = 3) -> Facts:
     """Both ways in turn, each time in fresh folders; how far the values of the last round differ."""
     started = machine(torch.device("cpu"))
-    timed(plains(folder / "warm", sweep, [*more, "trainer.epochs=null", "trainer.steps=1"], few=True), "1")
-    seconds: dict[str, list[float]] = {"alone": [], "gang": []}
-    records: dict[str, list[Any]] = {}
+    timed(jobs(folder / "warm", sweep, "alone", [*more, "trainer.epochs=null", "trainer.steps=1"])[:1])
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    records: dict[str, list[Record]] = {}
     for turn in range(rounds):
-        for way, gang in (("alone", "1"), ("gang", "auto"))[:: 1 if turn % 2 == 0 else -1]:
-            took, records[way] = timed(plains(folder / f"{way}-{turn}", sweep, more), gang)
-            seconds[way].append(took)
-    apart, together = records["alone"], records["gang"]
+        for way in list(WAYS)[:: 1 if turn % 2 == 0 else -1]:
+            taken, records[way] = timed(jobs(folder / f"{way}-{turn}", sweep, way, more))
+            seconds[way].append(taken)
+    alone, jointly = records["alone"], records["joint"]
     losses = [
         abs(ours["train_loss"] / theirs["train_loss"] - 1)
-        for one, other in zip(together, apart, strict=True)
-        for ours, theirs in zip(one.curve, other.curve, strict=True)
+        for record, other in zip(jointly, alone, strict=True)
+        for ours, theirs in zip(record.curve, other.curve, strict=True)
     ]
     return {
         "sweep": [*sweep.words, *more],
-        "trials": len(apart),
+        "trials": len(alone),
         "seconds": seconds,
-        "ratio": statistics.median(seconds["alone"]) / statistics.median(seconds["gang"]),
-        "gang_sizes": [one.provenance.get("gang", 1) for one in together],
+        "ratio": statistics.median(seconds["alone"]) / statistics.median(seconds["joint"]),
+        "joint_sizes": [record.provenance.get("joint_trials", 1) for record in jointly],
         "largest_difference_of_a_training_loss": max(losses),
-        "scores_alone": [one.metrics for one in apart],
-        "scores_gang": [one.metrics for one in together],
-        "equal_scores": [one.metrics for one in together] == [other.metrics for other in apart],
+        "scores_alone": [record.metrics for record in alone],
+        "scores_joint": [record.metrics for record in jointly],
+        "equal_scores": [record.metrics for record in jointly] == [record.metrics for record in alone],
         "machine": started,
         "load_after": machine(torch.device("cpu"))["load"],
     }

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmarks.flops import tokens, useful
 from benchmarks.ours import Ours
-from benchmarks.timing import interleaved, machine, product, product_flops, seconds_of
+from benchmarks.timing import Facts, interleaved, machine, product, product_flops, seconds_of, write
 from benchmarks.workloads import LARGEST, Workload
-from repro.store.files import json_text
 from repro.training.memory import peak_resident
 
 STEPS = 6
 """The first sets libraries up and is left out of the median."""
 
 
-def measured(workload: Workload, device: torch.device, steps: int = STEPS) -> dict[str, Any]:
+def measured(workload: Workload, device: torch.device, steps: int = STEPS) -> Facts:
     """A few steps: their seconds and losses, peak memory, and whether memory made a step another one."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -33,11 +31,11 @@ def measured(workload: Workload, device: torch.device, steps: int = STEPS) -> di
     times = interleaved({"product": product(torch.bfloat16, device)}, 5, device)["product"]
     rate = product_flops(device) / statistics.median(times)
     median, needed = statistics.median(seconds[1:]), useful(workload)
-    parameters = list(ours.adapter.backbone.whole.parameters())
+    weights = list(ours.adapter.backbone.whole.parameters())
     return {
         "workload": workload.what,
-        "parameters": sum(one.numel() for one in parameters),
-        "weights_bytes": sum(one.numel() * one.element_size() for one in parameters),
+        "parameters": sum(weight.numel() for weight in weights),
+        "weights_bytes": sum(weight.numel() * weight.element_size() for weight in weights),
         "tokens": tokens(workload),
         "seconds": seconds,
         "median": median,
@@ -51,23 +49,22 @@ def measured(workload: Workload, device: torch.device, steps: int = STEPS) -> di
     }
 
 
-def run(suite: str, device: torch.device, out: Path) -> dict[str, Any]:
+def run(suite: str, device: torch.device, out: Path) -> Facts:
     """Measure, print, and write `<out>/largest-<device>.json`."""
-    found = {"machine": machine(device), **measured(LARGEST[suite], device)}
-    found["load_after"] = machine(device)["load"]
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"largest-{device.type}.json").write_text(json_text(found))
-    print(line(found))
-    return found
+    facts = {"machine": machine(device), **measured(LARGEST[suite], device)}
+    facts["load_after"] = machine(device)["load"]
+    write(facts, out / f"largest-{device.type}.json")
+    print(line(facts))
+    return facts
 
 
-def line(found: dict[str, Any]) -> str:
-    """What was found as a sentence."""
-    passes, twice = found["times_as_many_passes"], found["activations_computed_twice"]
+def line(facts: Facts) -> str:
+    """What was measured, as a sentence."""
+    passes, twice = facts["times_as_many_passes"], facts["activations_computed_twice"]
     memory = "it fitted as it is" if passes == 1 and not twice else f"a step was cut into {passes} times as many passes"
     memory += ", and activations were computed twice" if twice else ""
     return (
-        f"{found['workload']}: {found['parameters'] / 1e9:.2f}e9 parameters ({found['weights_bytes'] / 1e9:.1f} GB in "
-        f"bfloat16), a step {found['median']:.2f} s (median of {len(found['seconds']) - 1} after the first), "
-        f"utilisation {found['utilisation']:.0%}, peak {found['peak_bytes'] / 1e9:.1f} GB; {memory}."
+        f"{facts['workload']}: {facts['parameters'] / 1e9:.2f}e9 parameters ({facts['weights_bytes'] / 1e9:.1f} GB in "
+        f"bfloat16), a step {facts['median']:.2f} s (median of {len(facts['seconds']) - 1} after the first), "
+        f"utilisation {facts['utilisation']:.0%}, peak {facts['peak_bytes'] / 1e9:.1f} GB; {memory}."
     )

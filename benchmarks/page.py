@@ -7,164 +7,139 @@ import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.largest import line as largest
+from benchmarks.profiling import DTYPES
 from benchmarks.profiling import table as shares
-from benchmarks.timing import SHAPES
+from benchmarks.timing import SHAPES, Facts
 
-ON_GPU = ("cuda", "gangs-cuda", "largest-cuda")
-GANG_PEAK = {False: "a process's peak, libraries included", True: "the most that the GPU's allocator gives out"}
-"""By whether it was a GPU."""
+ON_GPU = ("cuda", "joint-cuda", "largest-cuda")
 HEAD = """# Performance
 
-Written by `python -m benchmarks.run_bench --page` from `results/bench/*.json`; a test compares them.
+Written by `python -m benchmarks.run_bench --page` from `results/bench/*.json`.
 
-## What is fast, and why
+## What makes training fast
 
-- **No padding.** `trainer.packing=auto` lays the sequences of a batch end to end, one row of real tokens through every
-  matrix, norm and activation; attention takes them apart again, each with its trial's prefix, sequences of one length
-  in one call. Batches are those of the data order: no sampling by length, which would change the gradient's noise.
-  Loss and gradients equal the padded batch's (`tests/parity/test_packing.py`; float64: 1e-10, float32: 3e-5 of the
-  largest). Dropout is drawn in another order, so a trial with dropout is another draw of the same distribution.
-  `false` never packs; `true` packs wherever it can be done. It cannot, and the batch stays padded to its longest: with
-  an infix, on DeBERTa and GLM (their attention is their own), behind a sliding window, with bottleneck adapters of
-  several trials, and while generating. `auto` also leaves models so small that cutting costs more than padding.
-- **Frozen means frozen.** No gradient of a weight, no input kept for one, nothing below the lowest prompt
-  (`tests/training/test_frozen.py`). GPT-2's GELU is one kernel, T5's and Llama's norm keeps one copy, where sequences
-  are packed. What makes a prompt (an MLP, an LSTM) runs once a step, however many micro-batches there are.
-- **Only what is read.** The language-model head runs on label positions; BERT's and RoBERTa's last layer on the
-  positions that a classifier or a cloze looks at.
-- **T5's cross-attention** compares a label's queries with the encoder's output itself while targets are shorter than a
-  head, instead of projecting every input token to keys and values; the same numbers.
-- **`trainer.dtype=bfloat16`** stores the frozen weights in bfloat16 (autocast would cast them at every use and keep the
-  copies); prompts, heads and the optimiser stay float32.
-- **`task.decoding.labels=score`** decodes a class task as text by its labels, the source read once for all of them,
-  instead of generating. The papers generated, so `generate` is the default.
-- **bfloat16 attention on a CPU** is computed in float32 and kept in bfloat16 where sequences are packed: torch's
-  bfloat16 kernel is several times slower on short sequences, and less exact.
-- **Passes side by side.** On a CPU a step is cut into passes, and an evaluation into batches, that run one on each
-  thread (`trainer.threads`); threads that share every operation wait for each other. The result depends on their number
-  no more than on the order of sums, and not on thread timing (`tests/training/test_joint_training.py`). With joint
-  training a pass on a CPU holds as many tokens as run well, not the whole step (`training/step.py`, `STATES_A_PASS`).
-- **Attention of unlike lengths on a GPU** takes packed sequences end to end in one kernel, without cutting them into
-  calls of about one length, where torch has it for the precision (`models/varlen.py`; bfloat16, no bias, no dropout).
-  Each process compares the kernel with plain attention once and says so if it is not used.
-- **CUDA graphs** (`trainer.graphs`). A pass is recorded once its shape was seen often enough, and replayed: the host
-  launches one graph in place of every kernel. Examples that only fill up bring batches to few shapes
-  (`training/filling.py`); their loss is left out. A recording is compared with the pass it was made of before it is
-  trusted (`training/graphs.py`).
-- **The next step is made ready** while a GPU works on the present one: batches, how they are packed, and their copies
-  to the device from pinned memory, for which nobody waits (`training/step.py`, `models/moving.py`).
-- **Memory that does not suffice** cuts a step into shorter passes, and where they are one example each, activations are
-  computed twice (`trainer.gradient_checkpointing`, which may also be asked for); it says so and goes on.
+- **Packing** (`trainer.packing`): the sequences of a batch lie end to end, without padding; attention separates them.
+  Batches, loss and gradients are those of the padded batch (`tests/parity/test_packing.py`); only dropout masks
+  differ. Not packed: infixes, DeBERTa, GLM, sliding windows, adapters trained jointly, generation.
+- **Frozen weights** get no gradient and keep no input for one (`tests/training/test_frozen.py`).
+- **Only what is read**: the language-model head runs on label positions, an encoder's last layer on what a classifier
+  reads. T5's cross-attention does not project inputs while targets are short.
+- **bfloat16** (`trainer.dtype`) stores frozen weights in bfloat16; prompts, heads and the optimiser stay float32.
+- **Classes by score** (`task.decoding.labels=score`) read the source once for all labels; the papers generated, the
+  default.
+- **CPU threads** (`trainer.threads`) each run whole passes side by side. Results do not depend on timing.
+- **On a GPU**: one attention kernel for sequences of unlike length, CUDA graphs (`trainer.graphs`), and the next step
+  prepared during the present one. Kernel and graphs are compared with plain computation before they are used.
+- **Too little memory** cuts a step into more passes, then computes activations twice, and says so.
 
-`make bench` measures what a CPU does on this machine (an idle one, please). `make bench-gpu` measures the papers' own
-shapes, gangs of them and the largest model on a CUDA device.
+`make bench` measures this CPU, `make bench-gpu` the papers' shapes on a CUDA device.
 """
 NEVER_RUN = """
-`make bench-gpu` has never been run, as no GPU was at hand: nothing here is a claim about GPUs. CUDA graphs and the
-attention kernel are built, and tested on stand-ins only (`tests/training/test_graphs.py`,
-`tests/models/test_varlen.py`); `tests/test_on_gpu.py` compares both with plain computation on a real one, and waits for
-one too.
+`make bench-gpu` has never been run: nothing here is a claim about GPUs. `tests/test_on_gpu.py` compares graphs and
+kernels with plain computation where there is a GPU.
 """
 METHOD = """
-## How it is measured
+## Against peft
 
 {machine}
 
-One process, all variants after one another in every round, each round beginning with another; a unit is one pass of
-training steps over the same {batches} batches. Numbers are medians of {rounds} rounds; a ratio is one of medians, with
-quartiles of the rounds' own ratios in brackets. Weights are random and ids drawn: only shapes and lengths matter, and
-all variants start from the same weights and the same prompt (their losses agree to {agreement:.0e}). `peft` is peft in
-a plain loop: AdamW, sdpa, batches padded to their longest, no dropout.
-
-- *utilisation*: FLOPs that the mathematics needs (`src/repro/bench/flops.py`) over the time and over the rate of a bare
-  {product} product of the same type in the same run.
-- *kept*: bytes that autograd keeps for the backward pass, a step.
-- *peak*: {peak}, weights included.
-
+All variants run in turn in one process over the same {batches} batches, from the same random weights and prompt (losses
+agree to {agreement:.0e}); medians of {rounds} rounds. `peft` is a plain loop: AdamW, sdpa, batches padded to their
+longest, no dropout. *Speed* is a ratio of medians, with quartiles of the rounds' ratios; *utilisation* the FLOPs that
+the mathematics needs (`benchmarks/flops.py`) over the time, relative to a bare {product} product; *peak* is {peak}, in
+MB with weights.
 """
 PEAK = {
-    "cpu": "what a process of its own needs beyond loaded libraries",
-    "cuda": "the most that the GPU's allocator gives out for the variant, recordings with it",
+    "cpu": "a process's memory beyond loaded libraries",
+    "cuda": "what the GPU's allocator gives out at most",
 }
+JOINT_PEAK = {False: "a process's peak, libraries included", True: "the peak of the GPU's allocator"}
+"""By whether it was a GPU."""
 
 
 def page(folder: Path) -> str:
     """The whole page."""
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-    cpu = found.get("cpu")
-    parts = [HEAD] if any(name in found for name in ON_GPU) else [HEAD + NEVER_RUN]
-    if cpu is None:
-        return parts[0] + "\nNothing was measured yet: `make bench`.\n"
-    parts += _timings(cpu, "cpu")
-    parts.append(_profile(found.get("profile-cpu")))
-    parts.append(_padding(cpu.get("padding", {})))
-    parts.append(_gangs(found.get("gangs-cpu")))
-    parts.append(_sweeps([one for name, one in found.items() if name.startswith("gang-")]))
-    parts.append(_stored(found.get("report")))
-    parts += _on_gpu(found)
-    return "\n".join(part for part in parts if part)
+    files = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    head = HEAD if any(name in files for name in ON_GPU) else HEAD + NEVER_RUN
+    if "cpu" not in files:
+        return head + "\nNothing was measured yet: `make bench`.\n"
+    parts = [head, *_against_peft(files["cpu"], "cpu")]
+    if "profile-cpu" in files:
+        parts.append(_profile(files["profile-cpu"]))
+    parts.append(_padding(files["cpu"].get("padding", {})))
+    if "joint-cpu" in files:
+        parts.append(_joint(files["joint-cpu"]))
+    parts.append(_sweeps([file for name, file in files.items() if name.startswith("sweep-")]))
+    if "report" in files:
+        parts.append(_report(files["report"]))
+    return "\n".join(part for part in [*parts, *_on_gpu(files)] if part)
 
 
-def _on_gpu(found: Mapping[str, Any]) -> list[str]:
+def _on_gpu(files: Mapping[str, Facts]) -> list[str]:
     """Everything that was measured on a GPU, under a heading that names it."""
-    files = [found[name] for name in ON_GPU if name in found]
-    if not files:
+    measured = [files[name] for name in ON_GPU if name in files]
+    if not measured:
         return []
-    parts = [f"# On a GPU: {', '.join(sorted({one['machine']['gpu'] for one in files}))}\n"]
-    if "cuda" in found:
-        parts += _timings(found["cuda"], "cuda")
-    parts.append(_gangs(found.get("gangs-cuda"), "--suite cuda"))
-    if "largest-cuda" in found:
-        parts.append(f"## The largest model\n\n{_facts(found['largest-cuda'])}\n\n{largest(found['largest-cuda'])}\n")
+    parts = [f"# On a GPU: {', '.join(sorted({file['machine']['gpu'] for file in measured}))}\n"]
+    if "cuda" in files:
+        parts += _against_peft(files["cuda"], "cuda")
+    if "joint-cuda" in files:
+        parts.append(_joint(files["joint-cuda"], "--suite cuda"))
+    if "largest-cuda" in files:
+        file = files["largest-cuda"]
+        parts.append(f"## The largest model\n\n{_machine(file)}\n\n{largest(file)}\n")
     return [re.sub("^#", "##", part, flags=re.MULTILINE) for part in parts]
 
 
-def _timings(one: Mapping[str, Any], device: str) -> list[str]:
-    """How it was measured, and every workload against peft."""
-    workloads = one["workloads"]
-    figure = f"![speed against peft](../results/bench/{device}.svg)\n"
-    return [_method(one, device), *(_workload(name, row) for name, row in workloads.items()), figure]
-
-
-def _facts(one: Mapping[str, Any]) -> str:
-    """The machine of a file."""
-    machine = one["machine"]
+def _machine(file: Facts) -> str:
+    machine = file["machine"]
     facts = f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads; torch {machine['torch']}, "
-    facts += f"transformers {machine['transformers']}"
-    load = "" if "load_after" not in one else f"; load before and after: {machine['load']}, {one['load_after']}"
-    return facts + load + "."
+    return facts + f"transformers {machine['transformers']}; {_load(file)}."
 
 
-def _method(one: Mapping[str, Any], device: str) -> str:
-    workloads = list(one["workloads"].values())
-    rounds, batches = workloads[0]["rounds"], workloads[0]["batches"]
-    return METHOD.format(
-        machine=_facts(one),
-        rounds=rounds,
-        batches=batches,
+def _load(file: Facts) -> str:
+    """The load before and after: whether the machine was idle."""
+    before, after = file["machine"]["load"], file.get("load_after")
+    return f"load {before[0]}" + ("" if after is None else f", then {after[0]}")
+
+
+def _short(what: str, *more: str) -> str:
+    """A workload without its method and lengths, as a row's name."""
+    return ", ".join((what.partition(",")[0], *more))
+
+
+def _against_peft(file: Facts, device: str) -> list[str]:
+    """How it was measured, a table, and a figure."""
+    workloads = list(file["workloads"].values())
+    method = METHOD.format(
+        machine=_machine(file),
+        rounds=workloads[0]["rounds"],
+        batches=workloads[0]["batches"],
         agreement=max(_disagreement(row) for row in workloads),
         product=" x ".join(map(str, SHAPES[device])),
         peak=PEAK[device],
     )
+    listed = "\n".join(f"- {row['workload']} ({row['real_share']:.0%} real tokens)" for row in workloads)
+    lines = [
+        "| speed, utilisation, peak | " + " | ".join(_short(row["workload"]) for row in workloads) + " |",
+        "|---" * (len(workloads) + 1) + "|",
+    ]
+    for variant in workloads[0]["variants"]:
+        cells = " | ".join(_cell(row["variants"][variant]) for row in workloads)
+        lines.append(f"| {variant} | {cells} |")
+    figure_of = f"![speed against peft](../results/bench/{device}.svg)\n"
+    return [method, listed + "\n", "\n".join(lines) + "\n", figure_of]
 
 
-def _profile(found: Mapping[str, Any] | None) -> str:
-    """Shares of a packed pass by kind of operation."""
-    if found is None:
-        return ""
-    return (
-        "## Where the time goes\n\n"
-        "`python -m benchmarks.run_bench --profile`: "
-        "shares of a packed pass's operations on one thread, by torch's profiler, "
-        f"whose own cost falls on short operations; {found['rows'][0]['passes']} passes after a first one. Load before "
-        f"and after: {found['machine']['load']}, {found['load_after']}.\n\n{shares(found)}\n"
-    )
+def _cell(row: Facts) -> str:
+    speed, peak = row["speed"], row.get("peak_mb")
+    quartiles = f"[{speed['low']:.2f}, {speed['high']:.2f}]"
+    return f"{speed['median']:.2f} {quartiles}, {row['utilisation']:.0%}, {'-' if peak is None else f'{peak:.0f}'}"
 
 
-def _disagreement(workload: Mapping[str, Any]) -> float:
+def _disagreement(workload: Facts) -> float:
     """Largest relative difference of a float32 variant's loss from peft's."""
     variants = workload["variants"]
     exact = [row["loss"] for name, row in variants.items() if "bfloat16" not in name and "fixed" not in name]
@@ -172,121 +147,109 @@ def _disagreement(workload: Mapping[str, Any]) -> float:
     return max(abs(a - b) / abs(b) for a, b in pairs)
 
 
-def _workload(name: str, one: Mapping[str, Any]) -> str:
-    lines = [
-        f"### {one['workload']}\n",
-        f"{one['real_share']:.0%} of a padded batch are real tokens. A pass needs {one['useful_gflop']:.0f} GFLOP; "
-        f"bare products run at {one['matmul_gflops']['float32']:.0f} GFLOP/s (float32) and "
-        f"{one['matmul_gflops']['bfloat16']:.0f} (bfloat16).\n",
-        "| | seconds a pass | speed, peft = 1 | tokens/s | utilisation | kept, MB | peak, MB |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for variant, row in one["variants"].items():
-        seconds, speed, peak = row["seconds"], row["speed"], row.get("peak_mb")
-        lines.append(
-            f"| {variant} | {seconds['median']:.2f} [{seconds['low']:.2f}, {seconds['high']:.2f}] "
-            f"| {speed['median']:.2f} [{speed['low']:.2f}, {speed['high']:.2f}] | {row['tokens_per_second']:.0f} "
-            f"| {row['utilisation']:.0%} | {row['saved_mb']:.0f} | {'-' if peak is None else f'{peak:.0f}'} |"
-        )
-    return "\n".join(lines) + "\n"
+def _profile(file: Facts) -> str:
+    """Shares of a packed pass by kind of operation."""
+    return (
+        "## Where the time goes\n\n`python -m benchmarks.run_bench --profile`: shares of a packed pass's operations on "
+        f"one thread, by torch's profiler, in {' and '.join(DTYPES)}; {_load(file)}.\n\n{shares(file)}\n"
+    )
 
 
-def _padding(found: Mapping[str, Any]) -> str:
+def _padding(settings: Mapping[str, Facts]) -> str:
+    """Real tokens over positions, on the real data."""
     lines = [
         "## Padding on real data\n",
-        "Real tokens over positions of an epoch's batches, each padded to its longest (with targets in a decoder).\n",
-        "| task, tokenizer | training sequences | batch | real | real, all padded to the longest of the split |",
-        "|---|---|---|---|---|",
+        "Real tokens over positions, a batch padded to its longest, and the whole split to its longest.\n",
+        "| task, tokenizer | sequences | batch | by batch | by split |",
+        "|---" * 5 + "|",
     ]
-    for name, row in found.items():
+    for name, row in settings.items():
         if "missing" in row:
             lines.append(f"| {name} | not here | | | |")
         else:
-            lines.append(
-                f"| {name} | {row['examples']:,} | {row['batch_size']} | {row['real']:.0%} "
-                f"| {row['real_at_fixed_length']:.0%} ({row['longest']}) |"
-            )
-    return "\n".join(lines) + "\n" if found else ""
+            by_split = f"{row['real_at_fixed_length']:.0%} ({row['longest']})"
+            lines.append(f"| {name} | {row['examples']:,} | {row['batch_size']} | {row['real']:.0%} | {by_split} |")
+    return "\n".join(lines) + "\n" if settings else ""
 
 
-def _gangs(found: Mapping[str, Any] | None, options: str = "") -> str:
+def _joint(file: Facts, options: str = "") -> str:
     """Several trials in one pass, against one after another, and against peft where it was in the run."""
-    if found is None:
-        return ""
+    rows = file["rows"]
+    sizes = _sizes(rows[0]["ratio"])
     lines = [
-        "## Gangs\n",
-        f"`{' '.join(('python -m benchmarks.run_joint', options)).strip()}`: K trials over one frozen model, a step of "
-        f"all of them, against the same engine a trial at a time; medians of {found['rows'][0]['rounds']} rounds in "
-        f"turn, batches packed. Speed is tokens a second; memory is {GANG_PEAK['gpu' in found['machine']]}, over one "
-        f"trial's. Load before and after: {found['machine']['load']}, {found['load_after']}.\n",
+        "## Joint training\n",
+        f"`{' '.join(('python -m benchmarks.run_joint', options)).strip()}`: K trials over one model, against the same "
+        f"engine a trial at a time; medians of {rows[0]['rounds']} rounds; {_load(file)}. Cells are speed and memory "
+        f"({JOINT_PEAK['gpu' in file['machine']]}) over those of one trial.\n",
+        "| | alone, tokens/s | " + " | ".join(f"K = {size}" for size in sizes) + " |",
+        "|---" * (len(sizes) + 2) + "|",
     ]
-    sizes = [name.removeprefix("gang of ") for name in found["rows"][0]["ratio"] if name != "alone"]
-    lines.append("| | alone, tokens/s | " + " | ".join(f"K = {size}: speed, memory" for size in sizes) + " |")
-    lines.append("|---" * (len(sizes) + 2) + "|")
-    for row in found["rows"]:
-        cells = [f"{row['ratio'][f'gang of {size}']:.2f}, {row['memory']['ratio'][size]:.2f}" for size in sizes]
-        alone = row["tokens_per_second"]["alone"]["median"]
-        lines.append(f"| {row['what']}, {row['dtype']} | {alone:.0f} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *_over_peft([row for row in found["rows"] if "over_peft" in row])]).rstrip() + "\n"
+    for row in rows:
+        cells = " | ".join(f"{row['ratio'][size]:.2f}, {row['memory']['ratio'][size]:.2f}" for size in sizes)
+        lines.append(f"| {_row(row)} | {row['tokens_per_second']['alone']['median']:.0f} | {cells} |")
+    return "\n".join([*lines, "", *_over_peft([row for row in rows if "over_peft" in row])]).rstrip() + "\n"
 
 
-def _over_peft(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _sizes(values: Facts) -> list[str]:
+    """How many trials trained jointly, ascending."""
+    return sorted((name for name in values if name != "alone"), key=int)
+
+
+def _row(row: Facts) -> str:
+    return _short(row["what"], row["what"].rpartition(", ")[2], row["dtype"])
+
+
+def _over_peft(rows: Sequence[Facts]) -> list[str]:
     """Tokens a second over peft's in the same run, and utilisation, of every size."""
     if not rows:
         return []
-    names = list(rows[0]["over_peft"])
+    sizes = _sizes(rows[0]["over_peft"])
+    names, shown = ["alone", *sizes], ["alone", *(f"K = {size}" for size in sizes)]
     lines = [
-        "Tokens a second over those of peft with a plain loop in the same run (autocast where the type is bfloat16), "
-        "and utilisation:\n",
-        "| | peft, tokens/s | " + " | ".join(name.replace("gang of ", "K = ") for name in names) + " |",
+        "Tokens a second over peft's in the same run, and utilisation:\n",
+        "| | peft, tokens/s | " + " | ".join(shown) + " |",
         "|---" * (len(names) + 2) + "|",
     ]
     for row in rows:
         theirs = f"{row['tokens_per_second']['peft']['median']:.0f}, {row['utilisation']['peft']:.0%}"
-        cells = [f"{row['over_peft'][name]:.2f}, {row['utilisation'][name]:.0%}" for name in names]
-        lines.append(f"| {row['what']}, {row['dtype']} | {theirs} | " + " | ".join(cells) + " |")
+        cells = " | ".join(f"{row['over_peft'][name]:.2f}, {row['utilisation'][name]:.0%}" for name in names)
+        lines.append(f"| {_row(row)} | {theirs} | {cells} |")
     return lines
 
 
-def _sweeps(found: Sequence[Mapping[str, Any]]) -> str:
+def _sweeps(files: Sequence[Facts]) -> str:
     """Whole sweeps on real data."""
-    if not found:
+    if not files:
         return ""
     lines = [
         "### Sweeps on real data\n",
-        "Seeds by learning rates, whole trials with loading, training, evaluation and records, in turn: "
-        "`python -m benchmarks.run_joint --real conll04` and `--real e2e`. Speed is the ratio of median seconds; "
-        "loss is "
-        "the largest relative difference of a training loss.\n",
-        "| sweep | trials | one by one, seconds | gang, seconds | speed | loss | scores |",
-        "|---|---|---|---|---|---|---|",
+        "`python -m benchmarks.run_joint --real conll04`, `--real e2e`: seeds by learning rates, whole trials in turn. "
+        "Loss is the largest relative difference of a training loss.\n",
+        "| sweep | trials | one by one, seconds | jointly | speed | loss | scores |",
+        "|---" * 7 + "|",
     ]
-    for one in found:
-        name = ", ".join(word.partition("=")[2] for word in one["sweep"][:3])
-        alone, gang = (", ".join(f"{s:.1f}" for s in one["seconds"][way]) for way in ("alone", "gang"))
-        difference, same = one["largest_difference_of_a_training_loss"], "equal" if one["equal_scores"] else "differ"
-        scores = [value for trial in one["scores_gang"] for split in trial.values() for value in split.values()]
+    for file in files:
+        name = ", ".join(word.partition("=")[2] for word in file["sweep"][:3])
+        alone, jointly = (f"{statistics.median(file['seconds'][way]):.1f}" for way in ("alone", "joint"))
+        difference, same = file["largest_difference_of_a_training_loss"], "equal" if file["equal_scores"] else "differ"
+        scores = [value for trial in file["scores_joint"] for split in trial.values() for value in split.values()]
         same += "" if any(scores) else ", all 0 (too short a training)"
-        lines.append(
-            f"| {name} | {one['trials']} | {alone} | {gang} | {one['ratio']:.2f} | {difference:.0e} | {same} |"
-        )
+        cells = (name, file["trials"], alone, jointly, f"{file['ratio']:.2f}", f"{difference:.0e}", same)
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _stored(found: Mapping[str, Any] | None) -> str:
+def _report(file: Facts) -> str:
     """What costs no training."""
-    if found is None:
-        return ""
-    parts = "; ".join(f"{label.partition(', ')[2]} {seconds:.1f} s" for label, seconds in found["seconds"].items())
-    trial = statistics.median(found["stored_trial"])
+    parts = "; ".join(f"{label.partition(', ')[2]} {seconds:.1f} s" for label, seconds in file["seconds"].items())
+    trial = statistics.median(file["stored_trial"])
     return (
-        "## Reports and stored trials\n\n"
-        f"`python benchmarks/run_report.py`: the report of {found['records']:,} records: {parts}. A trial that is in "
-        f"the store already: {trial:.2f} s, the whole process (median of {len(found['stored_trial'])}).\n"
+        f"## Reports and stored trials\n\n`python -m benchmarks.run_report`: a report of {file['records']:,} records: "
+        f"{parts}. A trial that is stored already: {trial:.2f} s (median of {len(file['stored_trial'])} processes).\n"
     )
 
 
-def figure(cpu: Mapping[str, Any], path: Path) -> None:
+def figure(file: Facts, path: Path) -> None:
     """Bars of speed against peft, quartiles as whiskers."""
     import matplotlib
 
@@ -294,19 +257,19 @@ def figure(cpu: Mapping[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     matplotlib.rcParams["svg.hashsalt"] = "repro"  # else ids in the file are drawn anew
-    workloads = cpu["workloads"]
-    names = list(next(iter(workloads.values()))["variants"])
+    workloads = list(file["workloads"].values())
+    variants = list(workloads[0]["variants"])
     drawn, axes = pyplot.subplots(figsize=(8, 3.2), layout="constrained")
-    for place, variant in enumerate(names):
-        rows = [one["variants"][variant]["speed"] for one in workloads.values()]
-        at = [index + (place - (len(names) - 1) / 2) * 0.8 / len(names) for index in range(len(rows))]
+    for place, variant in enumerate(variants):
+        rows = [row["variants"][variant]["speed"] for row in workloads]
+        at = [index + (place - (len(variants) - 1) / 2) * 0.8 / len(variants) for index in range(len(rows))]
         heights = [row["median"] for row in rows]
         below = [max(0.0, row["median"] - row["low"]) for row in rows]
         above = [max(0.0, row["high"] - row["median"]) for row in rows]
-        axes.bar(at, heights, 0.8 / len(names), label=variant)
+        axes.bar(at, heights, 0.8 / len(variants), label=variant)
         axes.errorbar(at, heights, [below, above], fmt="none", ecolor="black", elinewidth=0.7)
     axes.axhline(1.0, color="grey", linewidth=0.7)
-    axes.set_xticks(range(len(workloads)), [one["workload"].split(",")[0] for one in workloads.values()])
+    axes.set_xticks(range(len(workloads)), [_short(row["workload"]) for row in workloads])
     axes.set_ylabel("training speed, peft = 1")
     axes.legend(fontsize=7, ncols=2)
     drawn.savefig(path, metadata={"Date": None})

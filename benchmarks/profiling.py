@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.ours import Ours
-from benchmarks.timing import machine
+from benchmarks.timing import Facts, machine, write
 from benchmarks.workloads import SUITES, Workload
-from repro.store.files import json_text
 
 KINDS: Mapping[str, tuple[str, ...]] = {
     "matrix products": ("mm", "addmm", "linear", "mkldnn_linear", "_addmm_activation"),
@@ -33,7 +31,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         *("gather", "scatter", "embedding", "constant_pad_nd", "slice_backward", "zeros", "zero_", "fill_", "empty"),
     ),
 }
-"""Kind: operations of aten, and our own attention of bfloat16 (`models.cpu_bfloat16`)."""
+"""Kind: operations of aten, and our own attention for bfloat16 on a CPU."""
 OTHER = "other"
 DTYPES = ("float32", "bfloat16")
 PASSES = 3
@@ -45,23 +43,23 @@ def kind_of(operation: str) -> str:
     return next((kind for kind, names in KINDS.items() if name in names), OTHER)
 
 
-def profiled(workload: Workload, dtype: str, passes: int = PASSES) -> dict[str, Any]:
-    """Seconds a pass by kind of operation, and those of the operations that take most of what is left over."""
+def profiled(workload: Workload, dtype: str, passes: int = PASSES) -> Facts:
+    """Seconds a pass by kind of operation, and the largest of the other operations."""
     ours = Ours(workload, dtype, True, torch.device("cpu"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         ours.one_pass()
-        with profile(activities=[ProfilerActivity.CPU]) as seen:
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
             for _ in range(passes):
                 ours.one_pass()
     finally:
         torch.set_num_threads(threads)
-    seconds = {event.key: event.self_cpu_time_total / 1e6 / passes for event in seen.key_averages()}
+    seconds = {event.key: event.self_cpu_time_total / 1e6 / passes for event in profiler.key_averages()}
     kinds = dict.fromkeys((*KINDS, OTHER), 0.0)
-    for operation, one in seconds.items():
-        kinds[kind_of(operation)] += one
-    rest = sorted(((one, name) for name, one in seconds.items() if kind_of(name) == OTHER), reverse=True)[:5]
+    for operation, taken in seconds.items():
+        kinds[kind_of(operation)] += taken
+    others = sorted(((taken, name) for name, taken in seconds.items() if kind_of(name) == OTHER), reverse=True)[:5]
     total = sum(kinds.values())
     return {
         "workload": workload.name,
@@ -69,28 +67,29 @@ def profiled(workload: Workload, dtype: str, passes: int = PASSES) -> dict[str, 
         "dtype": dtype,
         "passes": passes,
         "seconds": total,
-        "share": {kind: one / total for kind, one in kinds.items()},
-        "largest_others": {name: one / total for one, name in rest},
+        "share": {kind: taken / total for kind, taken in kinds.items()},
+        "largest_others": {name: taken / total for taken, name in others},
     }
 
 
-def run(suite: str, only: str | None, out: Path) -> dict[str, Any]:
+def run(suite: str, only: str | None, out: Path) -> Facts:
     """Profile, print, and write `<out>/profile-<suite>.json`."""
     started = machine(torch.device("cpu")) | {"threads": 1}
-    chosen = [one for one in SUITES[suite] if only in (None, one.name)]
-    found = {"machine": started, "rows": [profiled(one, dtype) for one in chosen for dtype in DTYPES]}
-    found["load_after"] = machine(torch.device("cpu"))["load"]
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"profile-{suite}.json").write_text(json_text(found))
-    print(table(found))
-    return found
+    workloads = [workload for workload in SUITES[suite] if only in (None, workload.name)]
+    facts: Facts = {"machine": started, "rows": [profiled(one, dtype) for one in workloads for dtype in DTYPES]}
+    facts["load_after"] = machine(torch.device("cpu"))["load"]
+    write(facts, out / f"profile-{suite}.json")
+    print(table(facts))
+    return facts
 
 
-def table(found: Mapping[str, Any]) -> str:
-    """Shares of the time, a row a workload and type."""
-    kinds = list(found["rows"][0]["share"])
+def table(facts: Facts) -> str:
+    """Shares of the time, a row a workload; cells hold the types' values."""
+    rows, kinds = facts["rows"], list(facts["rows"][0]["share"])
     lines = ["| | seconds a pass | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 2) + "|"]
-    for row in found["rows"]:
-        shares = " | ".join(f"{row['share'][kind]:.0%}" for kind in kinds)
-        lines.append(f"| {row['what']}, {row['dtype']} | {row['seconds']:.2f} | {shares} |")
+    for what in dict.fromkeys(row["what"] for row in rows):
+        same = [row for row in rows if row["what"] == what]
+        cells = [", ".join(f"{row['seconds']:.2f}" for row in same)]
+        cells += [", ".join(f"{row['share'][kind]:.0%}" for row in same) for kind in kinds]
+        lines.append(f"| {what.partition(',')[0]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

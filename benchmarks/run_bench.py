@@ -13,24 +13,11 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(__file__).parents[1]
-
-
-def _measure(given: argparse.Namespace, suite: str, device: Any) -> None:
-    """What the options ask for."""
-    from benchmarks import largest, profiling, whole
-
-    if given.largest:
-        largest.run(suite, device, given.out)
-    elif given.profile:
-        profiling.run(suite, given.only, given.out)
-    else:
-        whole.run(suite, device, given.rounds, given.only, given.out, Path(__file__), peak=not given.no_peak)
 
 
 def main() -> int:
@@ -46,35 +33,40 @@ def main() -> int:
     parser.add_argument("--profile", action="store_true", help="shares of a packed pass's time by kind of operation")
     parser.add_argument("--page", action="store_true", help="only write docs/performance.md from the results")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    from benchmarks.page import page
+    options = parser.parse_args()
+    if not options.page and (refused := _measure(options)):
+        print(refused)
+        return 2
+    if options.page or (options.out == ROOT / "results" / "bench" and not options.peak_of):
+        from benchmarks.page import page
 
-    if given.page:
-        (ROOT / "docs" / "performance.md").write_text(page(given.out))
-        return 0
+        (ROOT / "docs" / "performance.md").write_text(page(options.out), encoding="utf-8")
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> str | None:
+    """What the options ask for; a sentence where that cannot be done here."""
     warnings.simplefilter("ignore")
     import torch
 
-    device = torch.device(given.device)
-    if given.device == "cuda" and not torch.cuda.is_available():
-        print("--device cuda: torch finds no CUDA device here. Run `make bench`, or go to a machine with a GPU.")
-        return 2
-    suite = given.suite or given.device
-    if given.peak_of:
-        from benchmarks.measure import own_peak
+    from benchmarks import largest, measure, profiling
 
-        print(json.dumps(own_peak(suite, given.only, given.peak_of)))
-        return 0
-    if given.largest and suite == "cpu":
-        print("--largest: T5-XXL needs a CUDA device (--device cuda); --suite tiny runs a tiny shape here.")
-        return 2
-    if given.profile and given.device == "cuda":
-        print("--profile: where a CPU's time goes; leave out --device cuda.")
-        return 2
-    _measure(given, suite, device)
-    if given.out == ROOT / "results" / "bench":
-        (ROOT / "docs" / "performance.md").write_text(page(given.out))
-    return 0
+    device, suite = torch.device(options.device), options.suite or options.device
+    if options.device == "cuda" and not torch.cuda.is_available():
+        return "--device cuda: torch finds no CUDA device here. Run `make bench`, or go to a machine with a GPU."
+    if options.largest and suite == "cpu":
+        return "--largest: T5-XXL needs a CUDA device (--device cuda); --suite tiny runs a tiny shape here."
+    if options.profile and options.device == "cuda":
+        return "--profile: where a CPU's time goes; leave out --device cuda."
+    if options.peak_of:
+        print(json.dumps(measure.own_peak(suite, options.only, options.peak_of)))
+    elif options.largest:
+        largest.run(suite, device, options.out)
+    elif options.profile:
+        profiling.run(suite, options.only, options.out)
+    else:
+        measure.run(suite, device, options.rounds, options.only, options.out, peak=not options.no_peak)
+    return None
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import torch
-
 
 def main() -> int:
     """Print the figures, and write them below the results folder."""
@@ -31,31 +29,41 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", help="of that sweep: trainer.epochs=2 task.limit.train=320")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    from benchmarks.joint import bench, write
+    return _sweep(options) if options.real else _suite(options)
 
-    if options.real:
-        from benchmarks.joint_sweep import SWEEPS, compare
-        from repro.config.compose import register
 
-        register()
-        sweep = SWEEPS[options.real]
-        with tempfile.TemporaryDirectory() as folder:
-            found = compare(Path(folder), sweep, options.overrides, options.rounds or 3)
-        print(json.dumps({key: value for key, value in found.items() if not key.startswith("scores")}, indent=1))
-        path = options.out / f"{sweep.name}.json"
-    else:
-        on_gpu = options.suite == "cuda"
-        device = torch.device("cuda" if on_gpu else "cpu")
-        if on_gpu and not torch.cuda.is_available():
-            print("--suite cuda: torch finds no CUDA device here. Go to a machine with a GPU.")
-            return 2
-        sizes = tuple(int(size) for size in options.sizes.split(","))
-        rounds, dtypes = options.rounds or 5, (options.dtypes or ("bfloat16" if on_gpu else "float32")).split(",")
-        peft = on_gpu if options.peft is None else options.peft
-        found = bench(options.suite, device, rounds, dtypes, not options.padded, sizes, peft, options.only)
-        path = options.out / f"gangs-{options.suite}.json"
-    write(found, path)
-    print(f"wrote {path}")
+def _sweep(options: argparse.Namespace) -> int:
+    from benchmarks.joint_sweep import SWEEPS, compare
+    from benchmarks.timing import write
+
+    sweep = SWEEPS[options.real]
+    with tempfile.TemporaryDirectory() as folder:
+        facts = compare(Path(folder), sweep, options.overrides, options.rounds or 3)
+    print(json.dumps({key: value for key, value in facts.items() if not key.startswith("scores")}, indent=1))
+    write(facts, options.out / f"{sweep.name}.json")
+    return 0
+
+
+def _suite(options: argparse.Namespace) -> int:
+    import torch
+
+    from benchmarks.joint import Settings, bench
+    from benchmarks.timing import write
+
+    on_gpu = options.suite == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        print("--suite cuda: torch finds no CUDA device here. Go to a machine with a GPU.")
+        return 2
+    settings = Settings(
+        torch.device("cuda" if on_gpu else "cpu"),
+        options.rounds or 5,
+        packing=not options.padded,
+        sizes=tuple(int(size) for size in options.sizes.split(",")),
+        peft=on_gpu if options.peft is None else options.peft,
+    )
+    dtypes = (options.dtypes or ("bfloat16" if on_gpu else "float32")).split(",")
+    facts = bench(options.suite, dtypes, settings, options.only)
+    write(facts, options.out / f"joint-{options.suite}.json")
     return 0
 
 

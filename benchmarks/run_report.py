@@ -1,10 +1,10 @@
 """How long `repro report` takes on a synthetic store, and a trial that is in the store already.
 
-`python benchmarks/run_report.py [records] [--out FILE]` (default: 10,000 records).
+`python -m benchmarks.run_report [records] [--out FILE]` (default: 10,000 records).
 
 The records are those of results/records with other lengths, learning rates, names of models and seeds, and as many
-per-example statistics as a validation set of 1,000 examples has. Prints seconds by part; writes to a temporary folder.
-The stored trial is one of results/mini, asked for by the command that its record names, in a process of its own.
+per-example statistics as a validation set of 1,000 examples has. The stored trial is one of results/mini, asked for by
+the command that its record names, in a process of its own.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 
-from benchmarks.timing import machine
+from benchmarks.timing import Facts, machine, write
 from repro.config.schema import run_key
 from repro.papers import registry
 from repro.report.figures.plotting import draw
@@ -38,35 +39,34 @@ ROOT = Path(__file__).parents[1]
 SEEDS = 5
 EXAMPLES = 1000
 MODELS = ((None, "minilm"), ("roberta-large", "roberta-large"), ("bert-large", "bert-large"))
+T = TypeVar("T")
 
 
 def synthetic(count: int, folder: Path) -> None:
     """Writes `count` records."""
     bases = [json.loads(path.read_text()) for path in sorted((ROOT / "results" / "records").glob("*/record.json"))]
     generator = random.Random(0)
-    statistics = {"test": {"accuracy": [[float(generator.random() < 0.7), 1.0] for _ in range(EXAMPLES)]}}
+    per_example = {"test": {"accuracy": [[float(generator.random() < 0.7), 1.0] for _ in range(EXAMPLES)]}}
     settings = (
-        (number, model, base) for number in itertools.count(1) for model in MODELS for base in enumerate(bases[::6])
+        (number, model, base, seed)
+        for number in itertools.count(1)
+        for model in MODELS
+        for base in enumerate(bases[::6])
+        for seed in range(1, SEEDS + 1)
     )
-    written = 0
-    while written < count:
-        number, (paper_name, name), (index, base) = next(settings)
-        for seed in range(1, SEEDS + 1):
-            record = copy.deepcopy(base)
-            config = record["config"]
-            config["seed"] = record["seed"] = seed
-            config["model"] |= {"name": name, "paper_name": paper_name}
-            config["method"]["length"] = number % 128 + 1
-            config["trainer"]["optimiser"]["learning_rate"] = 1e-4 * number + 1e-7 * index
-            for row in record["metrics"].values():
-                row.update({metric: value + generator.gauss(0, 1) for metric, value in row.items()})
-            record |= {"key": run_key(config), "statistics": statistics}
-            path = folder / record["key"] / "record.json"
-            path.parent.mkdir()
-            path.write_text(json_text(record))
-            written += 1
-            if written == count:
-                return
+    for number, (paper_name, name), (index, base), seed in itertools.islice(settings, count):
+        record = copy.deepcopy(base)
+        config = record["config"]
+        config["seed"] = record["seed"] = seed
+        config["model"] |= {"name": name, "paper_name": paper_name}
+        config["method"]["length"] = number % 128 + 1
+        config["trainer"]["optimiser"]["learning_rate"] = 1e-4 * number + 1e-7 * index
+        for row in record["metrics"].values():
+            row.update({metric: value + generator.gauss(0, 1) for metric, value in row.items()})
+        record |= {"key": run_key(config), "statistics": per_example}
+        path = folder / record["key"] / "record.json"
+        path.parent.mkdir()
+        path.write_text(json_text(record))
 
 
 def stored_trial(rounds: int = 5) -> list[float]:
@@ -84,51 +84,46 @@ def stored_trial(rounds: int = 5) -> list[float]:
     return seconds
 
 
+def report_of(count: int) -> Facts:
+    """Seconds of the report of so many records; its parts are printed."""
+    taken: dict[str, float] = {}
+
+    def timed(label: str, work: Callable[[], T]) -> T:
+        start, used = time.perf_counter(), time.process_time()
+        result = work()
+        taken[label] = time.perf_counter() - start
+        print(f"{label}: {taken[label]:.1f} s ({time.process_time() - used:.1f} s of CPU)")
+        return result
+
+    with tempfile.TemporaryDirectory() as name:
+        records, out = Path(name) / "records", Path(name) / "out"
+        records.mkdir()
+        synthetic(count, records)
+        size = sum(path.stat().st_size for path in records.glob("*/record.json"))
+        print(f"{count:,} records, {size / 2**20:.0f} MiB")
+        whole = ("write_report, first time", "write_report, again, figures as they are")
+        for label in whole:
+            timed(label, lambda: write_report(records, out))
+        print(f"index.html: {(out / 'index.html').stat().st_size / 2**20:.1f} MiB")
+        read = timed("  read", lambda: list(Store(records).records(statistics=False)))
+        compared = timed("  compare", lambda: contents(read, registry.cells()))
+        drawn = timed("  draw", lambda: {figure.name: draw(figure)[1] for figure in compared.figures})
+        timed("  texts", lambda: texts(compared))
+        timed("  page", lambda: page(compared, drawn))
+    return {"seconds": {label: taken[label] for label in whole}}
+
+
 def main() -> None:
     """Measures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("records", nargs="?", type=int, default=10_000)
     parser.add_argument("--out", type=Path, help="a JSON file for the seconds")
     options = parser.parse_args()
-    found = {"records": options.records, "machine": machine(torch.device("cpu")), **report_of(options.records)}
-    found["stored_trial"] = stored_trial()
-    print(f"a trial that is in the store: {statistics.median(found['stored_trial']):.2f} s")
+    facts = {"records": options.records, "machine": machine(torch.device("cpu")), **report_of(options.records)}
+    facts["stored_trial"] = stored_trial()
+    print(f"a trial that is in the store: {statistics.median(facts['stored_trial']):.2f} s")
     if options.out is not None:
-        options.out.write_text(json_text(found))
-
-
-def report_of(count: int) -> dict[str, Any]:
-    """Seconds of the report of so many records, by part."""
-    taken = {}
-    with tempfile.TemporaryDirectory() as name:
-        store, out = Path(name) / "records", Path(name) / "out"
-        store.mkdir()
-        synthetic(count, store)
-        size = sum(path.stat().st_size for path in store.glob("*/record.json"))
-        print(f"{count:,} records, {size / 2**20:.0f} MiB")
-        clock, cpu = time.perf_counter, time.process_time
-        for label in ("first time", "again, figures as they are"):
-            start, used = clock(), cpu()
-            write_report(store, out)
-            taken[f"write_report, {label}"] = clock() - start
-            print(f"write_report, {label}: {clock() - start:.1f} s ({cpu() - used:.1f} s of CPU)")
-        print(f"index.html: {(out / 'index.html').stat().st_size / 2**20:.1f} MiB")
-        parts = [("read", lambda _: list(Store(store).records(statistics=False)))]
-        parts.append(("compare", lambda records: contents(records, registry.cells())))
-        found, drawn = None, {}
-        for label, work in parts:
-            start, used = clock(), cpu()
-            found = work(found)
-            print(f"  {label}: {clock() - start:.1f} s ({cpu() - used:.1f} s of CPU)")
-        for label, step in (
-            ("draw", lambda: drawn.update({figure.name: draw(figure)[1] for figure in found.figures})),
-            ("texts", lambda: texts(found)),
-            ("page", lambda: page(found, drawn)),
-        ):
-            start, used = clock(), cpu()
-            step()
-            print(f"  {label}: {clock() - start:.1f} s ({cpu() - used:.1f} s of CPU)")
-    return {"seconds": taken}
+        write(facts, options.out)
 
 
 if __name__ == "__main__":

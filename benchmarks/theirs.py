@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import peft
@@ -102,25 +101,17 @@ class Theirs:
 
     def batch(self, examples: list[Encoded]) -> dict[str, Tensor]:
         """What the library's model is called with."""
-        made = collate(examples, 0)
-        ids, mask, labels = made.ids, made.mask, made.token_labels
-        if self.pad_to is not None:
-            more = max(0, self.pad_to - ids.shape[1])
-            ids, mask = F.pad(ids, (0, more)), F.pad(mask, (0, more))
-            labels = None if labels is None else F.pad(labels, (0, more), value=-100)
-        if made.target_ids is not None:
-            labels = made.target_ids
-        chosen = made.labels if labels is None else labels
-        assert chosen is not None
-        return {
-            "input_ids": ids.to(self.device),
-            "attention_mask": mask.to(self.device),
-            "labels": chosen.to(self.device),
-        }
+        batch = collate(examples, 0)
+        more = max(0, (self.pad_to or 0) - batch.ids.shape[1])
+        labels = batch.labels if batch.target_ids is None else batch.target_ids
+        if batch.token_labels is not None:
+            labels = F.pad(batch.token_labels, (0, more), value=-100)
+        assert labels is not None
+        tensors = {"input_ids": F.pad(batch.ids, (0, more)), "attention_mask": F.pad(batch.mask, (0, more))}
+        return {name: tensor.to(self.device) for name, tensor in (tensors | {"labels": labels}).items()}
 
     def _loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        scope = torch.autocast(self.device.type, torch.bfloat16) if self.autocast else nullcontext()
-        with scope:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             loss: Tensor = self.model(**batch)["loss"]
         return loss
 
@@ -138,15 +129,11 @@ class Theirs:
         if self.trainer:
             self.seconds = trained_by_trainer(self)
             return
-        for examples in self.examples:
-            self.forward_backward_of(examples)
-
-    def forward_backward_of(self, examples: list[Encoded]) -> None:
-        """One step."""
-        self._loss(self.batch(examples)).backward()
-        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        for index in range(len(self.examples)):
+            self.forward_backward(index)
+            torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
 
 
 class _Stream(torch.utils.data.IterableDataset[Encoded]):

@@ -14,7 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from repro.store.files import json_text
 from repro.training.cuda_graphs import SEEN_BEFORE
+
+ROOT = Path(__file__).parents[1]
+"""Where `benchmarks` is found by its name."""
+Facts = dict[str, Any]
+"""What a file of results/bench holds, or a part of it."""
 
 SHAPES = {"cpu": (2048, 1024, 4096), "cuda": (8192, 4096, 4096)}
 """Of the bare matrix product on a device: rows, inner, columns."""
@@ -52,12 +58,12 @@ def interleaved(
     for name in names:
         for _ in range(WARM[device.type]):  # allocations, caches of kernels, recordings
             seconds_of(variants[name], device)
-    found: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         gc.collect()
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            found[name].append(seconds_of(variants[name], device))
-    return found
+            seconds[name].append(seconds_of(variants[name], device))
+    return seconds
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
@@ -118,13 +124,19 @@ def saved_bytes(work: Callable[[], None], parameters: list[Tensor]) -> int:
     return sum(kept.values())
 
 
-def machine(device: torch.device) -> dict[str, Any]:
+def write(facts: Facts, path: Path) -> None:
+    """As JSON; the folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json_text(facts), encoding="utf-8")
+
+
+def machine(device: torch.device) -> Facts:
     """Facts of the machine that a rate depends on; no name."""
     import transformers
 
     cpuinfo = Path("/proc/cpuinfo")
     models = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-    found = {
+    facts = {
         "cpu": models[0] if models else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
@@ -132,4 +144,4 @@ def machine(device: torch.device) -> dict[str, Any]:
         "transformers": transformers.__version__,
         "load": [round(value, 2) for value in os.getloadavg()],
     }
-    return found | ({"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {})
+    return facts | ({"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {})
