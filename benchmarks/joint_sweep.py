@@ -14,8 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.timing import Facts, machine
-from repro.config.compose import compose
-from repro.config.schema import resolved
+from repro.config.compose import compose, resolved
 from repro.store.record import Record
 from repro.sweeps.executors import joint
 

@@ -44,8 +44,7 @@ def shares(data_root: Path) -> dict[str, dict[str, Any]]:
 def _share(overrides: list[str], data_root: Path, folder: Path, tokenizer_class: str) -> dict[str, Any]:
     import transformers
 
-    from repro.config.compose import compose
-    from repro.config.schema import resolved
+    from repro.config.compose import compose, resolved
     from repro.trials.run import build_task
 
     plain = resolved(compose([*overrides, f"paths.data_root={data_root}", "task.check_rows=false"]))

@@ -26,7 +26,7 @@ from typing import TypeVar
 import torch
 
 from benchmarks.timing import Facts, machine, write
-from repro.config.schema import run_key
+from repro.config.run_key import run_key
 from repro.papers import registry
 from repro.report.figures.plotting import draw
 from repro.report.pages.contents import contents

@@ -342,7 +342,8 @@ def altered(composed: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
     """
     import yaml
 
-    from repro.config.schema import note_start, resolved
+    from repro.config.compose import note_start, resolved
+    from repro.config.schema import TrialConfig
 
     neutral = {"method": "p_tuning_v2", "model": "tiny-bert", "task": "rte"}  # no recipe is for a tiny model
     root = "<data_root>"
@@ -373,7 +374,10 @@ def altered(composed: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
             plain["paths"]["data_root"] = "data"
         for task in (plain["task"], *plain["task"]["parts"].values()):
             task["data_dir"] = task["data_dir"].replace(root, plain["paths"]["data_root"])
-        note_start(plain["method"])
+        if plain["method"]["start_from"]:
+            config = TrialConfig.from_dict(plain)
+            note_start(config.method)
+            return config.to_dict()
         return plain
 
     return make

@@ -38,14 +38,14 @@ class JointLauncher(Launcher):
         """
         from hydra.core.utils import setup_globals
 
-        from repro.config import compose
         from repro.sweeps.executors import joint
+        from repro.trials.spec import composed_spec
 
         setup_globals()
-        jobs = []
+        specs = []
         for overrides in job_overrides:
             with suppress(Exception):  # what cannot be composed is said by its own job
                 config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
-                jobs.append(joint.Job(*compose.asked(config, config.hydra)))
-        joint.answer_later(jobs)
+                specs.append(composed_spec(config, config.hydra))
+        joint.answer_later(specs)
         return self._jobs.launch(job_overrides, initial_job_idx)

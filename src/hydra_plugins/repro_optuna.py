@@ -86,6 +86,6 @@ class OptunaSweeper(Sweeper):
         Raises:
             ConfigError: it cannot run.
         """
-        from repro.config.compose import asked_in_sweep
+        from repro.trials.spec import spec_in_sweep
 
-        return asked_in_sweep(self._context.config_loader, self._config, words)[0]
+        return spec_in_sweep(self._context.config_loader, self._config, words).plain

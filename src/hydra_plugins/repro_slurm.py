@@ -69,9 +69,6 @@ class SlurmLauncher(Launcher):
         Raises:
             ConfigError: it cannot run.
         """
-        from repro.config.compose import asked_in_sweep
-        from repro.config.schema import run_key
-        from repro.sweeps.executors.slurm.chunks import Asked
+        from repro.trials.spec import spec_in_sweep
 
-        plain, choices, command = asked_in_sweep(self._context.config_loader, self._config, overrides)
-        return Asked(run_key(plain), tuple(overrides), plain, choices, tuple(command))
+        return spec_in_sweep(self._context.config_loader, self._config, overrides)

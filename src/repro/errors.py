@@ -153,6 +153,10 @@ class ModelError(ReproError):
     """Weights that cannot be loaded, or that are not what the config says."""
 
 
+class WeightsUnavailable(ModelError):
+    """A model that cannot be loaded on this machine: no other trial of it can run here either."""
+
+
 class MetricUnavailable(ReproError):
     """A metric that this machine cannot compute: what is missing, and the fix. Never turned into a number."""
 

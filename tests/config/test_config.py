@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from repro.config.schema import resolved, run_key
+from repro.config.compose import resolved
+from repro.config.run_key import run_key
 
 TRIALS = {
     "fine_tuning": ("method=fine_tuning", "model=tiny-bert", "task=rte"),
@@ -173,7 +174,7 @@ def test_the_key_is_independent_of_places_watchers_and_speed(
 
 def test_the_key_is_the_same_in_other_processes(composed: Callable[..., Any], python: Callable[..., Any]) -> None:
     plain = resolved(composed(*TRIALS["prefix_tuning"]))
-    code = "import json, sys; from repro.config.schema import run_key; print(run_key(json.load(sys.stdin)))"
+    code = "import json, sys; from repro.config.run_key import run_key; print(run_key(json.load(sys.stdin)))"
     for seed in ("1", "2"):
         done = python("-c", code, text=json.dumps(plain), PYTHONHASHSEED=seed)
         assert (done.code, done.out.strip()) == (0, run_key(plain)), done.err

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from repro.config.rules import format_of, validate
-from repro.config.schema import run_key
+from repro.config.rules import form_of, validate
+from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.metrics.superglue import superglue_score
 
@@ -25,7 +25,7 @@ Quick = Callable[..., dict[str, Any]]
 
 
 def finished(plain: dict[str, Any]) -> Any:
-    from repro.trials.run import run
+    from repro.trials.plain import run
 
     outcome = run(plain)
     assert outcome.record is not None and outcome.record.status in ("done", "collapsed")
@@ -69,15 +69,15 @@ def test_labels_cannot_be_scored_everywhere(overrides: tuple[str, ...], why: str
     assert said.endswith("Set task.decoding.labels=generate.")
 
 
-# Which format a model sees -------------------------------------------------------------------------------------------
+# Which form a model sees -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("overrides", "format"),
+    ("overrides", "form"),
     [
         (CLOZE, "cloze"),
         (("method=p_tuning_v2", "method.head=verbaliser", *BERT), "cloze"),
-        (("method=p_tuning_v2", "method.head=verbaliser", "task.format=cloze", *BERT), "cloze"),
+        (("method=p_tuning_v2", "method.head=verbaliser", "task.form=cloze", *BERT), "cloze"),
         (("method=p_tuning_v2", *BERT), "pair"),
         (("method=prompt_tuning", "method.head=verbaliser", *T5), "text_to_text"),
         (("method=p_tuning_v2", "model=tiny-bert", "task=mpt_ner_open"), "tagging"),
@@ -85,21 +85,18 @@ def test_labels_cannot_be_scored_everywhere(overrides: tuple[str, ...], why: str
         (("method=fine_tuning", "model=tiny-t5", "task=lester_mixture"), "text_to_text"),
     ],
 )
-def test_the_form(overrides: tuple[str, ...], format: str, quick: Quick) -> None:
+def test_the_form(overrides: tuple[str, ...], form: str, quick: Quick) -> None:
     plain = quick(*overrides)
     validate(plain)
-    assert format_of(plain) == format
+    assert form_of(plain) == form
 
 
 REFUSED = [
     (("method=p_tuning", "method.length=4", *BERT), "method.length=4: the cloze template of rte has places for 3"),
     (("method=p_tuning", *BERT, "task.verbaliser={entailment: y}"), "no word for the class not_entailment"),
     (("method=p_tuning", "model=tiny-bert", "task=conll04"), "conll04 has no cloze template"),
-    (("method=p_tuning_v2", "task.format=cloze", *BERT), "task.format=cloze: p_tuning_v2 would train a linear head"),
-    (
-        ("method=p_tuning_v2", "method.head=verbaliser", "task.format=pair", *BERT),
-        "method.head=verbaliser: the format is",
-    ),
+    (("method=p_tuning_v2", "task.form=cloze", *BERT), "task.form=cloze: p_tuning_v2 would train a linear head"),
+    (("method=p_tuning_v2", "method.head=verbaliser", "task.form=pair", *BERT), "method.head=verbaliser: the form is"),
     (("method=p_tuning_v2", *BERT, "task.sentinel=true"), "task.sentinel=True: only models that generate"),
     (("method=p_tuning_v2", *BERT, "task.task_name_prefix=true"), "task.task_name_prefix=True: only models"),
     (("method=prefix_tuning", "model=tiny-gpt2", "task=rte", "task.sentinel=true"), "tiny-gpt2 has no sentinels"),
@@ -126,7 +123,7 @@ def test_parts_of_a_mixture_are_checked(quick: Quick) -> None:
     wrong["task"]["parts"]["rte"]["lables"] = []
     assert "task.parts.rte.lables=[]: a task has no such key" in refusal(wrong)
     wrong = copy.deepcopy(plain)
-    wrong["task"]["parts"]["rte"]["formats"] = ["text_to_text"]
+    wrong["task"]["parts"]["rte"]["forms"] = ["text_to_text"]
     assert "task.parts.rte=rte: it can be rendered as text_to_text, the mixture is pair" in refusal(wrong)
     wrong = copy.deepcopy(plain)
     wrong["task"]["source"] = "hub"
@@ -182,7 +179,7 @@ def test_a_cloze_trains_without_a_head(method: str, quick: Quick) -> None:
 @pytest.mark.smoke
 def test_words_that_are_several_tokens_are_refused(quick: Quick) -> None:
     from repro.errors import ModelError
-    from repro.trials.run import run
+    from repro.trials.plain import run
 
     with pytest.raises(ModelError, match=r"the word ' yes' of the class entailment is 4 tokens"):
         run(quick("method=p_tuning", *BERT))

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from repro.config.rules import checked_key, format_of, validate
-from repro.config.schema import resolved, run_key
+from repro.config.compose import resolved
+from repro.config.rules import checked_key, form_of, validate
+from repro.config.run_key import run_key
 from repro.errors import ConfigError
 
 BERT = ("model=tiny-bert", "task=rte")
@@ -31,7 +32,7 @@ CHOICES = {
     "model.family": ("bart", "bert", "deberta", "deberta_v2", "glm", "gpt2", "llama", "roberta", "t5"),
     "model.source": ("hub", "folder", "package", "random"),
     "task.source": ("local", "hub", "microworld"),
-    "task.format": ("auto", "cloze", "text_to_text", "pair", "choice", "ranking", "tagging", "span"),
+    "task.form": ("auto", "cloze", "text_to_text", "pair", "choice", "ranking", "tagging", "span"),
     "task.report_split": ("validation", "test"),
     "trainer.optimiser.name": ("adamw", "adafactor"),
     "trainer.optimiser.factored": ("auto", "always", "never"),
@@ -222,36 +223,36 @@ def test_generation_needs_a_model_that_generates(plain: Callable[..., dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("trial", "format", "takes"),
+    ("trial", "form", "takes"),
     [(BERT, "text_to_text", "tiny-bert (encoder) takes pair"), (T5, "pair", "tiny-t5 (encoder_decoder) takes text_")],
 )
 def test_a_form_that_the_task_has_and_the_model_has_not(
-    trial: tuple[str, ...], format: str, takes: str, plain: Callable[..., dict[str, Any]]
+    trial: tuple[str, ...], form: str, takes: str, plain: Callable[..., dict[str, Any]]
 ) -> None:
-    said = refusal(plain(P2, *trial, f"task.format={format}"))
-    assert said.startswith(f"task.format={format}: {takes}") and "Set task.format=auto" in said
+    said = refusal(plain(P2, *trial, f"task.form={form}"))
+    assert said.startswith(f"task.form={form}: {takes}") and "Set task.form=auto" in said
 
 
 def test_a_form_that_the_task_has_not(plain: Callable[..., dict[str, Any]]) -> None:
-    said = refusal(plain(P2, *BERT, "task.format=tagging"))
-    assert said == "task.format=tagging: rte can be rendered as text_to_text, pair. Set task.format=auto."
+    said = refusal(plain(P2, *BERT, "task.form=tagging"))
+    assert said == "task.form=tagging: rte can be rendered as text_to_text, pair. Set task.form=auto."
 
 
 @pytest.mark.parametrize(
-    ("trial", "format"),
+    ("trial", "form"),
     [
         (BERT, "pair"),
         (("model=tiny-roberta", "task=copa"), "choice"),
         (ROBERTA_TAGGING, "tagging"),
         (T5, "text_to_text"),
         (("model=tiny-gpt2", "task=copa"), "text_to_text"),
-        ((*BERT, "task.format=pair"), "pair"),
+        ((*BERT, "task.form=pair"), "pair"),
     ],
 )
 def test_the_form_follows_from_model_and_task(
-    trial: tuple[str, ...], format: str, plain: Callable[..., dict[str, Any]]
+    trial: tuple[str, ...], form: str, plain: Callable[..., dict[str, Any]]
 ) -> None:
-    assert format_of(plain(P2, *trial)) == format
+    assert form_of(plain(P2, *trial)) == form
 
 
 LENGTHS = "task.max_input_length={} task.max_target_length={} task.decoding.max_new_tokens={}"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from repro.config.schema import resolved, run_key
+from repro.config.compose import resolved
+from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.evaluation.rescoring import rescore
 from repro.metrics import java, meteor_process
@@ -37,7 +38,7 @@ def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ran(quick: Callable[..., dict[str, Any]], *overrides: str) -> tuple[Record, dict[str, Any]]:
-    from repro.trials.run import run
+    from repro.trials.plain import run
 
     plain = quick(*E2E, *overrides)
     record = run(plain).record
@@ -142,7 +143,7 @@ def test_metrics_beside_the_tasks_own_are_no_part_of_the_key(quick: Callable[...
 
 @pytest.mark.smoke
 def test_a_checkpoint_is_not_selected_by_a_value_that_cannot_be_computed(quick, no_java: None, tmp_path) -> None:
-    from repro.trials.run import run
+    from repro.trials.plain import run
 
     plain = quick(*E2E, BESIDE, "trainer.selection.metric=meteor")
     with pytest.raises(ConfigError, match=r"selection\.metric=meteor cannot be computed.*no `java`.*bleu, nist, ter"):
@@ -161,7 +162,7 @@ def test_the_lowest_ter_is_the_best(quick: Callable[..., dict[str, Any]], monkey
 
 @pytest.mark.smoke
 def test_an_evaluate_metric_that_cannot_be_loaded_costs_no_training(quick: Callable[..., dict[str, Any]]) -> None:
-    from repro.trials.run import run
+    from repro.trials.plain import run
 
     wanted = "task.also_metrics=[{_target_: repro.metrics.from_evaluate.FromEvaluate, path: nobody_has_it, key: score}]"
     plain = quick(*E2E, wanted)

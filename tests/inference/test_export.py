@@ -36,7 +36,7 @@ REFUSED = [
 
 def trained(quick: Callable[..., Any], method: str, model: str, *more: str) -> Any:
     from repro.inference.restore import Finished
-    from repro.trials.run import run
+    from repro.trials.plain import run
 
     size = {"adapter": "method.bottleneck=3", "lora": "method.rank=2", "ia3": "seed=1", "fine_tuning": "seed=1"}.get(
         method, "method.length=4"
@@ -189,7 +189,7 @@ def test_a_numpy_prompt_is_scored_as_it_is(quick: Callable[..., Any], tmp_path: 
     import numpy as np
     from safetensors.torch import load_file
 
-    from repro.trials.run import run
+    from repro.trials.plain import run
 
     keys = []
     for seed in (0, 1):
@@ -252,7 +252,7 @@ def test_a_start_that_does_not_fit_is_refused(quick: Callable[..., Any], tmp_pat
 
     from repro.errors import ConfigError
     from repro.inference.import_prompt import import_prompt
-    from repro.trials.run import run
+    from repro.trials.plain import run
 
     np.save(tmp_path / "a.npy", np.ones((4, 32), dtype="float32"))
     file = tmp_path / "a.safetensors"

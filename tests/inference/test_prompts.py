@@ -32,7 +32,7 @@ SAME = ("task.max_input_length=64", "task.decoding.max_new_tokens=6", "trainer.o
 def trained(quick: Callable[..., Any], model: str, task: str, method: str, length: int, *more: str) -> Any:
     """A finished trial, by the runner."""
     from repro.inference.restore import Finished
-    from repro.trials.run import run
+    from repro.trials.plain import run
 
     size = "method.bottleneck" if method == "adapter" else "method.length"
     overrides = [
@@ -196,7 +196,7 @@ def test_a_mixtures_prompt_is_refused(quick: Callable[..., Any], tmp_path: Path)
     from repro.errors import ConfigError
     from repro.inference.predict import predict
     from repro.inference.restore import Finished
-    from repro.trials.run import run
+    from repro.trials.plain import run
 
     outcome = run(quick("model=tiny-bert", "task=mpt_ner_open", "method=p_tuning_v2", "method.length=2"))
     assert outcome.record is not None
@@ -267,7 +267,7 @@ def test_an_ensemble_is_the_members_votes(quick: Callable[..., Any], data_root: 
     """The record's numbers from the members' own stored predictions."""
     from collections import Counter
 
-    from repro.config.schema import run_key
+    from repro.config.run_key import run_key
     from repro.store.store import Store
 
     trials = [trained(quick, "tiny-bert", "cb", "prefix_tuning", 3, f"seed={seed}") for seed in (1, 2, 3)]

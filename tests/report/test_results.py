@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 
-from repro.config.schema import resolved, run_key
+from repro.config.compose import resolved
+from repro.config.run_key import run_key
 from repro.papers import registry
 from repro.report.pages.contents import Contents, contents
 from repro.report.pages.html_report import page

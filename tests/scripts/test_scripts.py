@@ -8,8 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from repro.config.compose import compose  # noqa: E402
-from repro.config.schema import resolved  # noqa: E402
+from repro.config.compose import compose, resolved  # noqa: E402
 from repro.errors import ModelError  # noqa: E402
 from repro.models.families.family import family  # noqa: E402
 from repro.models.loading import load_backbone  # noqa: E402

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from repro.config.schema import run_key
+from repro.config.run_key import run_key
 from repro.store.checkpoints import state_text
 from repro.store.files import sha256_file, write_atomic
 from repro.store.lock import Lock, Owner

@@ -15,7 +15,7 @@ from repro.config.rules import validate
 from repro.config.schema import note_start
 from repro.sweeps import experiments, grids
 from repro.sweeps.expand import Composer
-from repro.trials.run import run
+from repro.trials.plain import run
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 TINY = {"encoder": "tiny-bert", "decoder": "tiny-gpt2", "encoder_decoder": "tiny-t5"}

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from repro.config.schema import run_key
+from repro.config.run_key import run_key
 from repro.errors import ConfigError, TrialFailed
 from repro.store.checkpoints import newest
 from repro.store.lock import Lock
 from repro.store.store import Store
 from repro.sweeps.executors import joint
-from repro.trials.run import Outcome, run
+from repro.trials.plain import run
+from repro.trials.run import Outcome
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

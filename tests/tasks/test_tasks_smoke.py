@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from repro.config.task_files import parts_of, task_config, task_names
-from repro.trials.run import run
+from repro.trials.plain import run
 
 
 def forms_of(name: str) -> list[str]:

@@ -8,9 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from repro.config.compose import compose, conf_dir, options
+from repro.config.compose import compose, conf_dir, options, resolved
 from repro.config.rules import validate
-from repro.config.schema import resolved
 from repro.errors import ConfigError
 from repro.methods.registry import method
 from repro.methods.schema import MethodConfig

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repro.config.plugins import config_folder
+from repro.config.schema import TrialConfig
 from repro.errors import ConfigError, ReproError, StoreError, explained
+from repro.methods.registry import method, names
+from repro.methods.schema import MethodConfig
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def conf_dir() -> Path:
@@ -26,12 +33,13 @@ def register() -> None:
     from omegaconf import OmegaConf
 
     from repro.config.rules import checked_key
-    from repro.config.schema import TrialConfig
-    from repro.methods.registry import method, names
+
+    def key(_root_: Any) -> str:
+        return checked_key(trial_config(_root_))
 
     def sweep_folder(_root_: Any) -> str:
         try:
-            return checked_key(_root_)
+            return key(_root_)
         except ConfigError:  # raised here it would end the sweep; the trial says it again and the others still run
             return "."
 
@@ -41,7 +49,7 @@ def register() -> None:
             store.store(group="method", name=f"{name}_schema", node=method(name).schema)
         store.store(name="schema", node=TrialConfig)
     # `_root_` is the whole config: the key is the trial's, whichever node asks for it.
-    OmegaConf.register_new_resolver("run_key", lambda _root_: checked_key(_root_), replace=True)
+    OmegaConf.register_new_resolver("run_key", key, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
 
 
@@ -77,49 +85,26 @@ def chosen(choices: Mapping[str, str | None], folders: Sequence[str] = ()) -> di
     }
 
 
-_PLACES = ("paths.", "paths=", "task.data_dir=")
-"""Overrides that say where files lie. Records are published: that does not belong into them."""
-
-
-def asked(config: Any, hydra: Any) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """What `repro.trials.run.run` wants of a composed trial: config, choices of groups, command line.
-
-    Args:
-        config: as Hydra composed it.
-        hydra: its own node (`HydraConfig.get()`).
-    """
-    from repro.config.schema import resolved
-
-    plain, overrides = resolved(config), list(hydra.overrides.task)
-    folders = [source.path for source in hydra.runtime.config_sources if source.schema == "file"]
-    note_given(plain, overrides)
-    choices = {k: v for k, v in chosen(hydra.runtime.choices, folders).items() if not k.startswith("hydra")}
-    return plain, choices, ["repro", "run", *(text for text in overrides if not text.lstrip("+").startswith(_PLACES))]
-
-
-def asked_in_sweep(loader: Any, config: Any, words: Sequence[str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """`asked` of one job of a multirun, composed as Hydra's own launcher does it, and validated.
-
-    Args:
-        loader: of Hydra's context.
-        config: of the sweep.
-        words: the job's overrides.
+def trial_config(composed: DictConfig) -> TrialConfig:
+    """The typed config of a trial, from what Hydra composed: interpolations resolved, the start's hash beside it.
 
     Raises:
-        ConfigError: it cannot run.
+        ConfigError: an unknown key, a value of the wrong type, a start that cannot be read.
     """
-    from repro.config.rules import validate
+    from omegaconf import OmegaConf
 
-    try:
-        composed = loader.load_sweep_config(config, list(words))
-        plain, choices, command = asked(composed, composed.hydra)
-    except Exception as error:
-        known = explain(error)
-        if known is None:
-            raise
-        raise known from error
-    validate(plain)
-    return plain, choices, command
+    # Hydra's own node names the run folder by the key of this very config: resolving it here would not end.
+    trial = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    plain = OmegaConf.to_container(trial, resolve=True, throw_on_missing=True, enum_to_str=True)
+    assert isinstance(plain, dict)
+    config = TrialConfig.from_dict({str(key): value for key, value in plain.items()})
+    note_start(config.method)
+    return config
+
+
+def resolved(composed: DictConfig) -> dict[str, Any]:
+    """Bridge: the config as nested dicts, for callers that have not moved to typed access."""
+    return trial_config(composed).to_dict()
 
 
 def explain(error: BaseException) -> ReproError | None:
@@ -200,8 +185,12 @@ def _no_such_file(path: str, text: str) -> str:
     return f"{group}={name}: there is no such file; allowed are {', '.join(allowed) or 'none'}. Choose one of these."
 
 
-def compose(overrides: list[str]) -> Any:
-    """A config beside `hydra.main` (plan, tests, the trials of a sweep): the same files, schema and resolver."""
+def compose(overrides: list[str], hydra: bool = False) -> DictConfig:
+    """A config beside `hydra.main` (plan, tests, the trials of a sweep): the same files, schema and resolver.
+
+    Args:
+        hydra: with Hydra's own node, which knows the chosen files.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -213,19 +202,43 @@ def compose(overrides: list[str]) -> Any:
     try:
         with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
             own = [f"hydra.searchpath=[file://{folder}]"] if (folder := config_folder()) else []
-            return hydra_compose("config", overrides=[*overrides, *own])
+            return hydra_compose("config", overrides=[*overrides, *own], return_hydra_config=hydra)
     finally:
         known.hydra = running
 
 
-def note_given(plain: dict[str, Any], overrides: Sequence[str]) -> None:
+def note_given(config: TrialConfig, overrides: Sequence[str]) -> None:
     """Mark the recipe's sources of values that an experiment or the command line replaced: they tell of the recipe's.
 
     Args:
-        plain: a resolved config; its `recipe.sources` change, which are no part of the key.
+        config: its `recipe.sources` change, which are no part of the key.
         overrides: as on the command line; with `recipe.sources` among them the sources are the overrides' own.
     """
     given = {key.lstrip("+"): value for key, _, value in (text.partition("=") for text in overrides)}
-    sources = plain["recipe"]["sources"]
+    sources = config.recipe.sources
     for key in [] if "recipe.sources" in given else given.keys() & sources.keys():
         sources[key] = f"given as {given[key]}; source of the recipe's value: {sources[key]}"
+
+
+def note_start(method: MethodConfig) -> None:
+    """Put the hash of `start_from` beside it.
+
+    Raises:
+        ConfigError: the file is not there, or is another than `start_sha256` says.
+    """
+    if not method.start_from:
+        return
+    path = Path(method.start_from).expanduser()
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise ConfigError(
+            f"method.start_from={path}: this file cannot be read ({error.strerror}). Give the prompt.safetensors of a "
+            "finished trial, or one that `repro import` wrote."
+        ) from error
+    if method.start_sha256 not in (None, digest):
+        raise ConfigError(
+            f"method.start_sha256={method.start_sha256}: the file {path} has {digest}. Leave start_sha256 out, or "
+            "give the file it belongs to."
+        )
+    method.start_sha256 = digest

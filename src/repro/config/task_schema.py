@@ -1,40 +1,98 @@
-"""Groups of a task's config: decoding, limits and low-data settings. `repro.config.schema` has the rest."""
+"""The schema of a task's config. `repro.config.schema` has the rest."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
+
+from repro.methods.fields import setting
+
+FORMATS = ("auto", "cloze", "text_to_text", "pair", "choice", "ranking", "tagging", "span")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DecodingConfig:
-    beams: int = 1
-    max_new_tokens: int = 16
-    min_new_tokens: int = 0
+    beams: int = setting(1, at_least=1)
+    max_new_tokens: int = setting(16, at_least=1)
+    min_new_tokens: int = setting(0, at_least=0)
     length_penalty: float = 1.0
-    bad_words: list[str] = field(default_factory=list)
+    bad_words: list[str] = setting(factory=list)
     """Strings that must not be generated (prefix-tuning's code forbids newlines)."""
-    labels: str = "generate"
+    labels: str = setting("generate", allowed=("generate", "score"))
     """Class tasks as text: generate (as the papers did) | score (the label whose tokens are together likeliest)."""
-    batch_size: int = 16
+    batch_size: int = setting(16, changes_result=False, at_least=1)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SplitLimits:
     """At most so many examples of a split, drawn with `seed` (train, validation: a random subset; test: the first)."""
 
-    train: int | None = None
-    validation: int | None = None
-    test: int | None = None
+    train: int | None = setting(None, at_least=1)
+    validation: int | None = setting(None, at_least=1)
+    test: int | None = setting(None, at_least=1)
     seed: int = 0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LowData:
     """A low-data setting: a small training set, a validation set in proportion (Li and Liang 2021, section 6.3)."""
 
-    size: int | None = None
+    size: int | None = setting(None, at_least=1)
     """Training examples; null: all."""
-    subset: int = 0
+    subset: int = setting(0, at_least=0)
     """Which draw: 0 to 4 (E2E); 101, 22 or 8 (XSum). `task.fraction` takes it too."""
     dev_fraction: float | None = 0.3
     """Validation examples as a share of `size`; null: the whole split."""
+
+
+@dataclass(kw_only=True)
+class TaskConfig:
+    _target_: str = setting(changes_result=False)
+    name: str = setting()
+    paper_name: str | None = setting(None, changes_result=False)
+    formats: list[str] = setting()
+    """The formats in which the task can be rendered: text_to_text, pair, choice, ranking, tagging, span."""
+    format: str = setting("auto", allowed=FORMATS)
+    """auto: the head format on an encoder, text_to_text elsewhere."""
+    source: str = setting("local", changes_result=False, set_by_mixture=True, allowed=("local", "hub", "microworld"))
+    """local (data_dir) | hub (hub_id) | microworld (written on this machine)"""
+    data_dir: str = setting(changes_result=False)
+    hub_id: str | None = setting(None, changes_result=False)
+    hub_config: str | None = setting(None, changes_result=False)
+    hub_revision: str | None = setting(None, changes_result=False)
+    labels: list[str] = setting(factory=list)
+    rows: dict[str, int] = setting(factory=dict, changes_tokens=False)
+    """Rows of the original splits: a file with other counts is refused unless check_rows is off."""
+    sha256: dict[str, str] = setting(factory=dict, changes_result=False)
+    """First digits of each original split's content hash (`repro doctor --fingerprint`): another one is a deviation."""
+    check_rows: bool = setting(True, changes_tokens=False, set_by_mixture=True)
+    """Off, the files may be others than the task's name says."""
+    metrics: list[dict[str, Any]] = setting(changes_tokens=False)
+    also_metrics: list[dict[str, Any]] = setting(factory=list, changes_result=False)
+    """Metrics beside these, which are no part of the run key: they change neither training nor the other values, and a
+    record made before they were asked for is the same trial (`repro metrics --score KEY` adds them to it)."""
+    report_split: str = setting("validation", changes_tokens=False, allowed=("validation", "test"))
+    """The split whose score is the result (test, where its labels are public and the paper used it)."""
+    max_input_length: int = setting(128, at_least=4)
+    max_target_length: int = setting(16, at_least=2)
+    limit: SplitLimits = setting(factory=SplitLimits)
+    low_data: LowData = setting(factory=LowData)
+    fraction: float | None = None
+    """Share of the training examples that is used (data efficiency, Li and Liang 2021, Figure 6); null: all."""
+    decoding: DecodingConfig = setting(factory=DecodingConfig, changes_tokens=False)
+    options: dict[str, Any] = setting(factory=dict)
+    """The task class's own switches (a template id, say)."""
+    cloze: list[str] = setting(factory=list)
+    """Pieces of the cloze format: [MASK] once, [P:n] positions for prompt rows, texts over the example's fields."""
+    verbaliser: dict[str, str] = setting(factory=dict)
+    """cloze: {class: its word}."""
+    cloze_source: str | None = setting(None, changes_result=False)
+    """Whose template and words these are, and how ours differ: said in the record. null: they are ours."""
+    sentinel: bool = setting(False, set_by_mixture=True)
+    """T5: targets begin with <extra_id_0>, which is taken off predictions (Lester et al. Figure 3c)."""
+    task_name_prefix: bool = setting(False, set_by_mixture=True)
+    """Text to text: the task's name in front of the source, as in T5's mixtures."""
+    parts: dict[str, TaskConfig] = setting(factory=dict)
+    """A mixture's tasks, each as its own file has it. Their format and limits are the mixture's."""
+    init_words: list[str] = setting(factory=list)
+    """Words for class-label initialisation where the labels are free text (Lester et al., footnote 7)."""

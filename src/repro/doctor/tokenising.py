@@ -30,7 +30,7 @@ def seconds(overrides: Sequence[str], data_root: str) -> str:
 def _measured(config: object, folder: Path) -> str:
     import torch
 
-    from repro.config.schema import resolved
+    from repro.config.compose import resolved
     from repro.models.loading import adapt, load_backbone
     from repro.training.token_cache import token_cache
     from repro.trials.run import build_task

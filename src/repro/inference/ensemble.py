@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from repro.config.schema import run_key
+from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.inference.restore import SHARED, Finished, backbone_of, method_of, refuse_others, refuse_tuned, task_of
 from repro.store.record import Provenance, Record, Selection

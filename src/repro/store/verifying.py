@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.config.schema import run_key
+from repro.config.run_key import run_key
 from repro.errors import REDACTED, StoreError, explained
 from repro.store.checkpoints import newest
 from repro.store.files import ABANDONED_SECONDS, read_json, sha256_file, writer_lives

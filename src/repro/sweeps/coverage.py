@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from repro.config.schema import run_key
+from repro.config.run_key import run_key
 from repro.errors import DataError
 from repro.papers import registry
 from repro.papers.registry import Reported
@@ -146,8 +146,7 @@ def _as_second(trial: Planned) -> Planned:
     """A trial that waits for a prompt, with what it will say of it."""
     if trial.waits_for is None:
         return trial
-    plain = dict(trial.plain) | {"method": trial.plain["method"] | {"start_task": trial.start_task}}
-    return Planned(trial.overrides, plain, trial.key, trial.waits_for, trial.search, trial.start_task)
+    return replace(trial, config=trial.config.with_value("method.start_task", trial.start_task))
 
 
 def _votes(name: str, produced: set[str]) -> set[str]:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from repro.config import compose
 from repro.config.rules import validate
-from repro.config.schema import note_start, resolved, run_key
+from repro.config.run_key import run_key
+from repro.config.schema import TrialConfig
 from repro.errors import ConfigError
 from repro.sweeps import grids
+from repro.trials.spec import TrialSpec, recorded_choices, trial_spec
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 FOLDERS = ("REPRO_DATA_ROOT", "REPRO_RESULTS_ROOT", "REPRO_RUNS_ROOT", "REPRO_CONFIG_DIR")
 PROMPT = "prompt.safetensors"
@@ -26,7 +32,7 @@ class Planned:
 
     overrides: tuple[str, ...]
     """As on the command line, the experiment's name included."""
-    plain: Mapping[str, Any]
+    config: TrialConfig
     key: str | None
     """Run key; None while the prompt that it starts from is not trained."""
     waits_for: str | None = None
@@ -35,17 +41,40 @@ class Planned:
     """A point of a search grid: nobody published the hyperparameters."""
     start_task: str | None = None
     """The task of the trial that it waits for."""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """Which file of each config group was chosen."""
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        """Bridge: the config as nested dicts."""
+        return self.config.to_dict()
+
+    @property
+    def spec(self) -> TrialSpec:
+        """The trial, to be run."""
+        return trial_spec(self.config, self.choices, self.overrides)
+
+
+Choice = tuple[tuple[str, ...], tuple[str, ...]]
+"""The environment's folders, and the overrides that choose files."""
+
+
+@dataclass(frozen=True)
+class _Composed:
+    """What Hydra makes of some choices."""
+
+    composed: DictConfig
+    config: TrialConfig
+    choices: Mapping[str, str]
 
 
 # What was composed in this process: exhibits share most of their cells, and the files do not change under us.
-Choice = tuple[tuple[str, ...], tuple[str, ...]]
-"""The environment's folders, and the overrides that choose files."""
-_KNOWN: dict[Choice, tuple[Any, dict[str, Any]]] = {}
-_TYPED: dict[tuple[Choice, str, str], Any] = {}
+_KNOWN: dict[Choice, _Composed] = {}
+_TYPED: dict[tuple[Choice, str, str], object] = {}
 
 
 class Composer:
-    """Overrides to resolved configs: choices of groups are composed by Hydra once, plain values are set in a copy.
+    """Overrides to typed configs: choices of groups are composed by Hydra once, plain values are set in a copy.
 
     A value is typed by the schema, as Hydra does it. Only the folders under `paths` are interpolated by other values,
     so an override of those is a choice like a group.
@@ -54,53 +83,73 @@ class Composer:
     def __init__(self) -> None:
         self._known, self._typed = _KNOWN, _TYPED
 
+    def spec(self, trial: Mapping[str, str]) -> TrialSpec:
+        """A trial, to be run.
+
+        Raises:
+            ConfigError: as `config`.
+        """
+        config, choices = self.composed(trial)
+        return trial_spec(config, choices, grids.arguments(trial))
+
     def plain(self, trial: Mapping[str, str]) -> dict[str, Any]:
-        """The resolved config of a trial, as `repro run` would have it.
+        """Bridge: the config of a trial as nested dicts."""
+        return self.config(trial).to_dict()
+
+    def config(self, trial: Mapping[str, str]) -> TrialConfig:
+        """The config of a trial, as `repro run` would have it.
 
         Raises:
             ConfigError: a key, a value or a file that does not exist.
         """
-        from repro.config import compose
+        return self.composed(trial)[0]
 
+    def composed(self, trial: Mapping[str, str]) -> tuple[TrialConfig, Mapping[str, str]]:
+        """The config of a trial, and which file of each group was chosen."""
         name = trial.get("experiment")
         if name is not None and _only_names(name):
-            return self.plain({k: v for k, v in trial.items() if k != "experiment"}) | {"experiment_name": name}
+            config, choices = self.composed({k: v for k, v in trial.items() if k != "experiment"})
+            return replace(config, experiment_name=name), {**choices, "experiment": name}
         folders = tuple(os.environ.get(name, "") for name in FOLDERS)  # they are interpolated when a config is resolved
         chosen = (folders, tuple(f"{key}={value}" for key, value in trial.items() if _is_choice(key)))
         try:
             if chosen not in self._known:
-                config = compose.compose(list(chosen[1]))
-                self._known[chosen] = (config, resolved(config))
-            plain = dict(self._known[chosen][1])
+                self._known[chosen] = _composed(chosen[1])
+            known = self._known[chosen]
+            config = replace(known.config, method=replace(known.config.method))  # its start's hash is set below
             for key, value in trial.items():
                 if not _is_choice(key):
-                    _set(plain, key, self._value(chosen, key, value))
-            note_start(plain["method"])
-            return plain
+                    config = config.with_value(key, self._value(chosen, key, value))
+            compose.note_start(config.method)
+            return config, known.choices
         except Exception as error:
-            known = compose.explain(error)
-            if known is None:
+            explained = compose.explain(error)
+            if explained is None:
                 raise
-            raise known from error
+            raise explained from error
 
-    def _value(self, chosen: Choice, key: str, text: str) -> Any:
+    def _value(self, chosen: Choice, key: str, text: str) -> object:
         """A value as the schema types it."""
         from omegaconf import OmegaConf
 
         if (chosen, key, text) not in self._typed:
-            config = copy.deepcopy(self._known[chosen][0])
+            config = copy.deepcopy(self._known[chosen].composed)
             OmegaConf.update(config, key, _parsed(text))
             value = OmegaConf.select(config, key)
             plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
             self._typed[chosen, key, text] = plain
-        return copy.deepcopy(self._typed[chosen, key, text])
+        return self._typed[chosen, key, text]
+
+
+def _composed(words: Sequence[str]) -> _Composed:
+    composed = compose.compose(list(words), hydra=True)
+    choices = recorded_choices(composed.hydra.runtime.choices)
+    return _Composed(composed, compose.trial_config(composed), choices)
 
 
 def _only_names(experiment: str) -> bool:
     """Whether an experiment's file sets nothing of a trial but its name: its trials need no composing of their own."""
-    from repro.config.compose import config_file
-
-    path = config_file("experiment", experiment)
+    path = compose.config_file("experiment", experiment)
     return path.is_file() and _file_only_names(path, experiment)
 
 
@@ -117,24 +166,12 @@ def _file_only_names(path: Path, experiment: str) -> bool:
     return content == {"experiment_name": experiment} and all(key == "override /hydra/sweeper" for key in groups)
 
 
-def _set(plain: dict[str, Any], key: str, value: Any) -> None:
-    """Put a value at a dotted path; the dicts on the way are copied, all others are shared with other trials."""
-    *parents, last = key.split(".")
-    node = plain
-    for parent in parents:
-        node[parent] = dict(node[parent])
-        node = node[parent]
-    node[last] = value
-
-
 def _is_choice(key: str) -> bool:
     return key.startswith("paths.") or _is_group(key)
 
 
 def _is_group(key: str) -> bool:
-    from repro.config.compose import conf_dirs
-
-    return _is_folder_of(key.partition("@")[0], tuple(conf_dirs()))
+    return _is_folder_of(key.partition("@")[0], tuple(compose.conf_dirs()))
 
 
 @cache
@@ -171,10 +208,10 @@ class Trials:
         """A grid's trials and whether they are points of a search (without `points` one trial stands for a search)."""
         found: list[tuple[grids.Overrides, bool]] = []
         for trial in grids.product(grid, self.given):
-            name = trial.get("model") or self._composer.plain(trial)["model"]["name"] if self._models else ""
+            name = trial.get("model") or self._composer.config(trial).model.name if self._models else ""
             if not grids.kept(name, self._models):
                 continue
-            search = self._composer.plain(trial)["recipe"].get("search") if grid.get("search") else None
+            search = self._composer.config(trial).recipe.search if grid.get("search") else None
             own = grids.searched(trial, search) if search and points else [trial]
             found += [(point, bool(search)) for point in own]
         return found
@@ -211,8 +248,7 @@ class Trials:
         return _once(found)
 
     def _prompt(self, trial: grids.Overrides) -> Path:
-        plain = self._composer.plain(trial)
-        return Path(plain["paths"]["runs_root"]) / run_key(plain) / PROMPT
+        return self._composer.spec(trial).folder / PROMPT
 
     def planned(self, points: bool = True) -> list[Planned]:
         """Every trial once, by its key; a trial that waits for another has none yet.
@@ -246,16 +282,16 @@ class Trials:
         waits_for: str | None = None,
         start_task: str | None = None,
     ) -> None:
-        plain = self._composer.plain(trial)
+        config, choices = self._composer.composed(trial)
         words = tuple(grids.arguments(trial))
         try:
-            validate(plain)
+            validate(config)
         except ConfigError as error:
             raise ConfigError(f"{' '.join(words)}: {error}") from error
-        key = run_key(plain)
+        key = run_key(config)
         name = (key, waits_for or "")
         if name not in found:
-            found[name] = Planned(words, plain, None if waits_for else key, waits_for, search, start_task)
+            found[name] = Planned(words, config, None if waits_for else key, waits_for, search, start_task, choices)
 
 
 def _started(trial: grids.Overrides, before: Mapping[str, str], path: Path) -> grids.Overrides:

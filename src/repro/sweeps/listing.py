@@ -18,7 +18,6 @@ from pathlib import Path
 from repro.errors import StoreError
 from repro.store.files import write_atomic
 from repro.sweeps import experiments
-from repro.sweeps.executors.slurm.chunks import name_of
 from repro.sweeps.expand import FOLDERS
 
 
@@ -49,7 +48,7 @@ def trials(experiment: str, given: Mapping[str, str], cache: Path) -> dict[str, 
     if fixed and (known := _read(path)) is not None:
         return known
     planned = found.planned(given)
-    made = {trial.key: Named(name_of(trial.plain), trial.overrides) for trial in planned if trial.key is not None}
+    made = {trial.key: Named(trial.spec.name, trial.overrides) for trial in planned if trial.key is not None}
     if fixed:
         rows = [[key, one.name, list(one.words)] for key, one in made.items()]
         with contextlib.suppress(StoreError):  # a full disk, a folder of somebody else's

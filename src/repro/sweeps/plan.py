@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from repro.config.schema import run_key
+from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.sweeps import estimates, experiments, grids
 from repro.sweeps.expand import Planned

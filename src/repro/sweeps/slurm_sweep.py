@@ -11,11 +11,11 @@ from pathlib import Path
 
 from repro.errors import ConfigError, ReproError
 from repro.sweeps.executors.slurm import submission, submit
-from repro.sweeps.executors.slurm.chunks import Asked, Chunk
+from repro.sweeps.executors.slurm.chunks import Chunk
 from repro.sweeps.executors.slurm.settings import PREFIX, Settings, of_words
 from repro.sweeps.executors.slurm.submission import Submission
-from repro.sweeps.expand import Planned
 from repro.sweeps.experiments import Experiment
+from repro.trials.spec import TrialSpec
 
 
 def launch(
@@ -44,29 +44,21 @@ def launch(
 
 def trials_of(
     chosen: Sequence[Experiment], given: Mapping[str, str], models: Sequence[str]
-) -> tuple[list[Asked], list[str]]:
+) -> tuple[list[TrialSpec], list[str]]:
     """The trials of some exhibits, each once; and those that start from prompts which are not trained yet.
 
     Raises:
         ConfigError: a trial that cannot run.
     """
-    asked: dict[str, Asked] = {}
+    asked: dict[str, TrialSpec] = {}
     waiting: list[str] = []
     for experiment in chosen:
         for trial in experiment.planned(given, models):
             if trial.key is None:
                 waiting.append(" ".join(trial.overrides))
             else:
-                asked.setdefault(trial.key, _asked(trial, trial.key))
+                asked.setdefault(trial.key, trial.spec)
     return list(asked.values()), waiting
-
-
-def _asked(trial: Planned, key: str) -> Asked:
-    """A planned trial with what its record says of how it was asked for, as `repro sweep` has it."""
-    pairs = [word.partition("=") for word in trial.overrides]
-    choices = {name: value for name, _, value in pairs if name in ("method", "model", "task", "experiment")}
-    kept = [word for word in trial.overrides if not word.startswith(("paths.", "task.data_dir="))]
-    return Asked(key, trial.overrides, trial.plain, choices, ("repro", "run", *kept))
 
 
 def resume(words: Sequence[str], retry: bool, names: Collection[str] = ()) -> int | None:
@@ -84,7 +76,7 @@ def resume(words: Sequence[str], retry: bool, names: Collection[str] = ()) -> in
     runs = Path(os.environ.get("REPRO_RUNS_ROOT", "runs"))
     found = _by_submission(submission.all_of(runs))
     if names:
-        found = [(one, [trial for trial in trials if trial.experiment in names]) for one, trials in found]
+        found = [(one, [trial for trial in trials if trial.config.experiment_name in names]) for one, trials in found]
         if not any(trials for _, trials in found):
             return None
     if not found:
@@ -92,7 +84,7 @@ def resume(words: Sequence[str], retry: bool, names: Collection[str] = ()) -> in
             f"{runs / submission.FOLDER}: nothing was submitted there. Name a paper or an experiment, or set "
             "REPRO_RUNS_ROOT to the folder with the run folders."
         )
-    groups: dict[str, tuple[str, Settings, list[Asked]]] = {}
+    groups: dict[str, tuple[str, Settings, list[TrialSpec]]] = {}
     for one, trials in found:
         settings = _settings(one, words)
         alike = json.dumps([one.folder, one.results, settings.plain()], sort_keys=True)
@@ -110,7 +102,7 @@ def resume(words: Sequence[str], retry: bool, names: Collection[str] = ()) -> in
     return 0
 
 
-def _by_submission(found: Sequence[Submission]) -> list[tuple[Submission, list[Asked]]]:
+def _by_submission(found: Sequence[Submission]) -> list[tuple[Submission, list[TrialSpec]]]:
     """Every trial once, with the newest submission that holds it; a file that cannot be used is said."""
     seen: set[str] = set()
     kept = []
@@ -141,7 +133,7 @@ def _settings(of: Submission, words: Sequence[str]) -> Settings:
     return Settings(**(before | {key: value for key, value in changed.items() if key in given}))
 
 
-def _submitted(asked: Sequence[Asked], settings: Settings, retry: bool, waiting: Sequence[str]) -> submit.Submitted:
+def _submitted(asked: Sequence[TrialSpec], settings: Settings, retry: bool, waiting: Sequence[str]) -> submit.Submitted:
     done = submit.submit(asked, settings, retry, waiting)
     print(done.table())
     return done

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repro.errors import ReproError, print_line, redacted_text
+from repro.errors import ReproError, WeightsUnavailable, print_line, redacted_text
 from repro.sweeps import grids
 from repro.sweeps.expand import Composer
 from repro.sweeps.experiments import Experiment
+from repro.trials.spec import TrialSpec
 
 
 def run(
@@ -20,7 +21,7 @@ def run(
     models: Sequence[str],
     resume: bool = False,
     retry_failed: bool = False,
-    gang: str | None = None,
+    joint: str | None = None,
 ) -> int:
     """Run the trials that have no record; a trial that fails does not stop the others. The exit code.
 
@@ -29,7 +30,8 @@ def run(
     Args:
         resume: a trial whose record says `failed` is left out, and is no error.
         retry_failed: it is run again.
-        gang: `trainer.joint_trials` of every trial, a number or `auto`; None: one trial at a time.
+        joint: how many trials over one model train jointly (`trainer.joint_trials`: a number or `auto`); None: one at a
+            time.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM, after a checkpoint; the same command continues.
@@ -46,12 +48,12 @@ def run(
                 worst = max(worst, error.exit_code)
                 print_line(f"repro: {error}", sys.stderr)
                 continue
-            if gang is not None:
-                more = {"trainer.joint_trials": gang} | ({"rerun": "true"} if retry_failed else {})
+            if joint is not None:
+                more = {"trainer.joint_trials": joint} | ({"rerun": "true"} if retry_failed else {})
                 fresh = {" ".join(grids.arguments(trial)): trial | more for trial in todo}
                 fresh = {name: trial for name, trial in fresh.items() if name not in seen}
                 seen |= set(fresh)
-                worst = max(worst, _gangs(composer, experiment.name, fresh, resume))
+                worst = max(worst, _jointly(composer, experiment.name, fresh, resume))
                 continue
             for number, trial in enumerate(todo, 1):
                 words = grids.arguments(trial)
@@ -84,18 +86,18 @@ def _trial(
     from repro.trials.run import run as run_trial
 
     try:
-        plain = composer.plain(trial)
-        location = plain["model"]["location"]
+        spec = composer.spec(trial)
+        location = spec.config.model.location
         if location in lost:
             lost[location] += 1
             return 0
-        if resume and not plain["rerun"] and _failed(plain):
+        if resume and not spec.config.rerun and _failed(spec):
             print_line("failed before, left out; --retry-failed runs it again")
             return 0
-        outcome = run_trial(plain, *_for_the_record(trial, words))
+        outcome = run_trial(spec)
     except ReproError as error:
         print_line(f"repro: {error}", sys.stderr)
-        if str(error).startswith("model.location="):
+        if isinstance(error, WeightsUnavailable):
             lost[location] = 0
         return error.exit_code
     if outcome.record is None:
@@ -105,48 +107,36 @@ def _trial(
     return 0
 
 
-def _failed(plain: Mapping[str, Any]) -> bool:
-    from repro.config.schema import run_key
-    from repro.store.store import Store
-
-    record = Store(Path(plain["paths"]["results_root"]) / "records").get(run_key(dict(plain)), statistics=False)
+def _failed(spec: TrialSpec) -> bool:
+    record = spec.store.get(spec.key, statistics=False)
     return record is not None and record.status == "failed"
 
 
-def _for_the_record(trial: grids.Overrides, words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Choices of groups, and the command that runs the trial."""
-    choices = {key: value for key, value in trial.items() if key in ("method", "model", "task", "experiment")}
-    return choices, ["repro", "run", *(word for word in words if not word.startswith(("paths.", "task.data_dir=")))]
-
-
-def _gangs(composer: Composer, experiment: str, trials: Mapping[str, grids.Overrides], resume: bool) -> int:
+def _jointly(composer: Composer, experiment: str, trials: Mapping[str, grids.Overrides], resume: bool) -> int:
     """Run trials by their names, those over one model together; the worst exit code. `resume` as in `run`."""
-    from repro.sweeps.executors import joint
+    from repro.sweeps.executors.joint import Result, run_many, say
 
-    jobs, names, worst = [], [], 0
+    specs, names, worst = list[TrialSpec](), [], 0
     for name, trial in trials.items():
         try:
-            plain = composer.plain(trial)
-            if resume and not plain["rerun"] and _failed(plain):
+            spec = composer.spec(trial)
+            if resume and not spec.config.rerun and _failed(spec):
                 print_line(
                     f"{experiment}: {redacted_text(name)}: failed before, left out; --retry-failed runs it again"
                 )
                 continue
-            words = [
-                word for word in grids.arguments(trial) if not word.startswith(("trainer.joint_trials=", "rerun="))
-            ]
-            jobs.append(joint.Job(plain, *_for_the_record(trial, words)))
+            specs.append(spec)
             names.append(name)
         except ReproError as error:
             worst = max(worst, error.exit_code)
             print_line(f"{experiment}: {redacted_text(name)}\nrepro: {error}", sys.stderr)
     codes: list[int] = []
 
-    def done(index: int, result: joint.Result) -> None:
+    def done(index: int, result: Result) -> None:
         print_line(f"{experiment} {len(codes) + 1}/{len(names)}: {redacted_text(names[index])}")
-        codes.append(joint.say(result))
+        codes.append(say(result))
 
-    joint.run_many(jobs, done)
+    run_many(specs, done)
     return max(worst, *codes, 0)
 
 
@@ -159,24 +149,21 @@ def _votes(composer: Composer, trials: Sequence[grids.Overrides], models: Sequen
     worst = 0
     for members in cells.values():
         try:
-            _vote([composer.plain(trial) for trial in members])
+            _vote([composer.spec(trial) for trial in members])
         except ReproError as error:
             worst = max(worst, error.exit_code)
             print_line(f"repro: {error}", sys.stderr)
     return worst
 
 
-def _vote(members: Sequence[Mapping[str, Any]]) -> None:
-    from repro.config.schema import run_key
+def _vote(members: Sequence[TrialSpec]) -> None:
     from repro.inference.ensemble import ensemble, shown
     from repro.inference.restore import find
-    from repro.store.store import Store
     from repro.trials.run import pick_device
 
-    paths = members[0]["paths"]
-    results, runs = Path(paths["results_root"]), Path(paths["runs_root"])
-    keys = [run_key(dict(plain)) for plain in members]
-    store = Store(results / "records")
+    paths, store = members[0].config.paths, members[0].store
+    results, runs = Path(paths.results_root), Path(paths.runs_root)
+    keys = [spec.key for spec in members]
     if any((record := store.get(key)) is None or record.status == "failed" for key in keys):
         print_line(f"no vote of {', '.join(keys)}: not all of them have a score")
         return
@@ -187,7 +174,7 @@ def _vote(members: Sequence[Mapping[str, Any]]) -> None:
     ):
         return
     trials = [find(key, results, runs) for key in keys]
-    device = pick_device(members[0]["trainer"]["device"])
-    record = ensemble(trials, Path(paths["data_root"]), 32, device, ["repro", "ensemble", *keys])
+    device = pick_device(members[0].config.trainer.device)
+    record = ensemble(trials, Path(paths.data_root), 32, device, ["repro", "ensemble", *keys])
     store.put(record)
     print_line(shown(record))

@@ -6,31 +6,25 @@ they do together is `training/together.py`; here they meet, and learn whether th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import torch
 import torch.distributed as dist
 
 from repro.errors import ConfigError, ReproError
-from repro.store.store import Store
 from repro.training.distributed.process_group import ProcessGroup
 from repro.trials.processes import present
-from repro.trials.run import Outcome, Plain, pick_device, run_alone, run_trial, tidy
+from repro.trials.run import OnStep, Outcome, pick_device, run_alone, run_trial, tidy
+from repro.trials.spec import TrialSpec
 
-OnStep = Callable[[int, int], object] | None
 
-
-def run_shared(plain: Plain, key: str, choices: dict[str, Any], command: list[str], on_step: OnStep) -> Outcome:
+def run_shared(spec: TrialSpec, on_step: OnStep) -> Outcome:
     """`runner.run` in one of several processes. Others than the first return no record.
 
     Raises:
         ReproError: as `runner.run`; or another process has ended.
     """
     try:
-        ranks = ProcessGroup(present().rank, present().count, device_of(plain))
-        outcome = (_lead if ranks.first else _follow)(plain, key, choices, command, on_step, ranks)
+        ranks = ProcessGroup(present().rank, present().count, device_of(spec.config.trainer.device))
+        outcome = (_lead if ranks.first else _follow)(spec, on_step, ranks)
         ranks.leave()
     except RuntimeError as error:
         if not _lost_another(error):
@@ -42,13 +36,13 @@ def run_shared(plain: Plain, key: str, choices: dict[str, Any], command: list[st
     return outcome
 
 
-def device_of(plain: Plain) -> torch.device:
+def device_of(name: str) -> torch.device:
     """Where this process computes: a GPU of its own, or the CPU.
 
     Raises:
         ConfigError: there are fewer GPUs than processes, or the device is neither.
     """
-    device, number = pick_device(plain["trainer"]["device"]), present().on_machine
+    device, number = pick_device(name), present().on_machine
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(
             f"trainer.device={device}: several processes share a trial on CPUs or on CUDA. Set trainer.device=cpu."
@@ -66,9 +60,7 @@ def device_of(plain: Plain) -> torch.device:
     return torch.device("cuda", number)
 
 
-def _lead(
-    plain: Plain, key: str, choices: dict[str, Any], command: list[str], on_step: OnStep, ranks: ProcessGroup
-) -> Outcome:
+def _lead(spec: TrialSpec, on_step: OnStep, ranks: ProcessGroup) -> Outcome:
     started: list[bool] = []
 
     def start() -> ProcessGroup:
@@ -76,20 +68,17 @@ def _lead(
         return ranks
 
     try:
-        return run_alone(plain, key, choices, command, on_step, start)
+        return run_alone(spec, on_step, start)
     finally:
         if not started:  # it is stored, or fails before it starts: the others wait for a word
             ranks.share(False)
 
 
-def _follow(
-    plain: Plain, key: str, choices: dict[str, Any], command: list[str], on_step: OnStep, ranks: ProcessGroup
-) -> Outcome:
-    folder = Path(plain["paths"]["runs_root"]) / key
+def _follow(spec: TrialSpec, on_step: OnStep, ranks: ProcessGroup) -> Outcome:
+    folder = spec.folder
     try:
         if ranks.share(False):
-            store = Store(Path(plain["paths"]["results_root"]) / "records")
-            run_trial(plain, key, folder, store, choices, command, None, ranks)
+            run_trial(spec, None, ranks)
     finally:
         tidy(folder)  # on another machine Hydra has made one there
     return Outcome(None, False, folder)

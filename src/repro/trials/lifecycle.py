@@ -8,14 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from repro.errors import ReproError, TrialFailed
 from repro.store import progress
 from repro.store.record import Provenance, Record
 from repro.store.run_folder import CHECKPOINT, tidy_finished, written_files
-from repro.store.store import Store
 from repro.trials.run import (
     Plain,
     build_method,
@@ -23,10 +21,10 @@ from repro.trials.run import (
     check_metrics,
     check_selection,
     load_examples,
-    name_of,
     pick_device,
     without_places,
 )
+from repro.trials.spec import TrialSpec
 
 OnStep = Callable[[int, int], object] | None
 
@@ -35,27 +33,12 @@ class Attempt:
     """A trial that is being run in this process.
 
     Args:
-        plain: the resolved config.
-        key: its run key.
-        folder: its run folder.
-        store: where the record goes.
-        choices, command: for the record.
         ranks: the processes that make this attempt together; the first of them writes.
     """
 
-    def __init__(
-        self,
-        plain: Plain,
-        key: str,
-        folder: Path,
-        store: Store,
-        choices: dict[str, Any],
-        command: list[str],
-        ranks: Any = None,
-    ) -> None:
+    def __init__(self, spec: TrialSpec, ranks: Any = None) -> None:
         self._ranks, self._writes = ranks, ranks is None or ranks.first
-        self.plain, self.key, self.folder, self.store = plain, key, folder, store
-        self._choices, self._command = choices, command
+        self.spec, self.plain, self.key, self.folder, self.store = spec, spec.plain, spec.key, spec.folder, spec.store
         self._started, self._clock = datetime.now(UTC), time.monotonic()
         self.task: Any = None
         self.trial: Any = None
@@ -108,11 +91,11 @@ class Attempt:
             "done",
             without_places(self.plain),
             self.plain["seed"],
-            choices=self._choices,
+            choices=dict(self.spec.choices),
             parameters=self.trial.parameters,
         )
         self.checkpoints = Checkpoints(self.folder / CHECKPOINT)
-        name, steps = name_of(self.plain), self.trial.steps
+        name, steps = self.spec.name, self.trial.steps
         file = progress.ProgressFile(self.folder, steps, name=name) if self._writes else None
         self._console = ProgressReporter(name, steps, self._tracker, file, stop, on_step, ranks)
         self._setup_seconds = time.monotonic() - self._clock
@@ -208,7 +191,7 @@ class Attempt:
         try:
             if finished is not None and self._writes:
                 finished.deviations = deviations(self.plain, self.task, self.trial.deviations)
-                finished.provenance |= _circumstances(self.trial, self.task, self._command, self._started)
+                finished.provenance |= _circumstances(self.trial, self.task, list(self.spec.command), self._started)
                 if self._ranks is not None:
                     finished.provenance["processes"] = self._ranks.count
                 seconds = finished.cost.get("seconds", time.monotonic() - self._clock)

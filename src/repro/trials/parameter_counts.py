@@ -81,8 +81,7 @@ def _tuned(plain: Mapping[str, Any], tuning: Any) -> tuple[int, int, int]:
 
 def of(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, int]]:
     """A config composed as `repro run` does it, and its counts."""
-    from repro.config.compose import compose, explain
-    from repro.config.schema import resolved
+    from repro.config.compose import compose, explain, resolved
 
     try:
         plain = resolved(compose(list(overrides)))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from repro.config.rules import format_of, validate
-from repro.config.schema import run_key
+from repro.config.schema import TrialConfig
 from repro.errors import ConfigError, DataError, TrialFailed
 from repro.methods.base import Method
 from repro.methods.registry import method
@@ -19,11 +19,12 @@ from repro.metrics.base import TASK_SCORE, averaged_values
 from repro.store.lock import Lock
 from repro.store.record import Record
 from repro.store.run_folder import finish_tidying, tidy_finished
-from repro.store.store import Store
 from repro.tasks.wording import worded
 from repro.trials.processes import present
+from repro.trials.spec import TrialSpec
 
 Plain = dict[str, Any]
+OnStep = Callable[[int, int], object] | None
 
 
 @dataclass(frozen=True)
@@ -35,78 +36,60 @@ class Outcome:
     folder: Path
 
 
-def run(
-    plain: Plain,
-    choices: Mapping[str, Any] | None = None,
-    command: Sequence[str] = (),
-    on_step: Callable[[int, int], object] | None = None,
-) -> Outcome:
+def run(spec: TrialSpec, on_step: OnStep = None) -> Outcome:
     """Make sure that the trial's record is in the store.
 
     Args:
-        plain: the resolved config (`repro.config.schema.resolved`).
-        choices: which file of each config group was chosen, for the record.
-        command: the command line, for the record.
         on_step: called with (steps done, steps in all) while the trial trains, for whoever shows progress of many.
 
     Raises:
         ReproError: bad config, data or weights (nothing is written), a failed trial (its record says why), Ctrl-C.
     """
-    validate(plain)
-    key = run_key(plain)
+    validate(spec.config)
     if present().count > 1:
         from repro.trials.distributed import run_shared
 
-        return run_shared(plain, key, dict(choices or {}), list(command), on_step)
-    return run_alone(plain, key, dict(choices or {}), list(command), on_step)
+        return run_shared(spec, on_step)
+    return run_alone(spec, on_step)
 
 
-def run_alone(
-    plain: Plain,
-    key: str,
-    choices: dict[str, Any],
-    command: list[str],
-    on_step: Callable[[int, int], object] | None,
-    start: Callable[[], Any] = lambda: None,
-) -> Outcome:
+def run_alone(spec: TrialSpec, on_step: OnStep, start: Callable[[], Any] = lambda: None) -> Outcome:
     """`run` in the only process, or in the first of several.
 
     Args:
         start: called when the trial is to be run; gives the processes that run it, where there are several.
     """
-    store = Store(Path(plain["paths"]["results_root"]) / "records")
-    folder = Path(plain["paths"]["runs_root"]) / key
-    lock = Lock(folder / "lock")
+    folder, lock = spec.folder, Lock(spec.folder / "lock")
     try:
-        found = stored(store, key, plain)
-        if found:
+        record = stored(spec)
+        if record:
             finish_tidying(lock, folder)
-            return Outcome(found, True, folder)
-        if not lock.acquire(wait=plain["trainer"]["if_running"] == "wait", on_wait=lambda owner: _say(key, owner)):
+            return Outcome(record, True, folder)
+        waits = spec.config.trainer.if_running == "wait"
+        if not lock.acquire(wait=waits, on_wait=lambda owner: _say(spec.key, owner)):
             return Outcome(None, False, folder)
-        found = stored(store, key, plain)  # the process we waited for may have finished it
-        if found:
+        record = stored(spec)  # the process we waited for may have finished it
+        if record:
             tidy_finished(folder)
-            return Outcome(found, True, folder)
-        record = run_trial(plain, key, folder, store, choices, command, on_step, start())
-        return Outcome(record, False, folder)
+            return Outcome(record, True, folder)
+        return Outcome(run_trial(spec, on_step, start()), False, folder)
     finally:
         lock.release()
         tidy(folder)
 
 
-def stored(store: Store, key: str, plain: Plain) -> Record | None:
+def stored(spec: TrialSpec) -> Record | None:
     """The trial's record. A failed one is an error again, unless it is to be run anew.
 
     Raises:
         TrialFailed: the record says that the trial failed.
     """
-    record = store.get(key)
-    if record is None or (record.status == "failed" and plain["rerun"]):
+    record = spec.store.get(spec.key)
+    if record is None or (record.status == "failed" and spec.config.rerun):
         return None
     if record.status == "failed":
-        raise TrialFailed(f"{name_of(plain)} failed before ({record.reason}) To run it again add rerun=true.")
-    _refuse_other_data(record, plain)
+        raise TrialFailed(f"{spec.name} failed before ({record.reason}) To run it again add rerun=true.")
+    _refuse_other_data(record, spec.plain)
     return record
 
 
@@ -151,10 +134,6 @@ def tidy(folder: Path) -> None:
                 empty.rmdir()
 
 
-def name_of(plain: Plain) -> str:
-    return f"{plain['method']['name']} {plain['model']['name']} {plain['task']['name']} seed {plain['seed']}"
-
-
 def without_places(plain: Plain) -> Plain:
     """The config as a record keeps it: no folders of this machine, which say nothing about the result."""
     kept = {name: value for name, value in plain.items() if name != "paths"}
@@ -186,7 +165,7 @@ def _made(config: Plain) -> Any:
 
 def build_task(plain: Plain) -> Any:
     """The task in the format that fits the model; reads nothing yet."""
-    format = format_of(plain)
+    format = format_of(TrialConfig.from_dict(plain))
     if plain["task"].get("parts"):
         return _of_parts(plain, format)
     # A classification task in the words of a cloze is read as a pair.
@@ -214,7 +193,9 @@ def _of_parts(plain: Plain, format: str) -> Any:
     switches = {name: config[name] for name in ("sentinel", "task_name_prefix", "source", "check_rows")}
     parts = {}
     for name, part in config["parts"].items():
-        limit = part.get("limit") or limit_of(name, config["options"], config["limit"])
+        limit = part["limit"]
+        if not any(limit[split] for split in ("train", "validation", "test")):  # it has none of its own
+            limit = limit_of(name, config["options"], config["limit"])
         parts[name] = build_task({**plain, "task": {**part, **switches, "limit": limit, "format": format}})
     given = {"name": config["name"], "format": format, "parts": parts, "options": config["options"]}
     if "metrics" in accepted:
@@ -329,19 +310,10 @@ def pick_device(name: str) -> Any:
     return device
 
 
-def run_trial(
-    plain: Plain,
-    key: str,
-    folder: Path,
-    store: Store,
-    choices: dict[str, Any],
-    command: list[str],
-    on_step: Callable[[int, int], object] | None = None,
-    ranks: Any = None,
-) -> Record:
+def run_trial(spec: TrialSpec, on_step: OnStep = None, ranks: Any = None) -> Record:
     """Read, load, train, score, record."""
     from repro.trials.lifecycle import Attempt
 
-    attempt = Attempt(plain, key, folder, store, choices, command, ranks)
+    attempt = Attempt(spec, ranks)
     attempt.read()
     return attempt.alone(on_step)

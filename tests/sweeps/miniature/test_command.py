@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from repro.config.schema import run_key
+from repro.config.run_key import run_key
 from repro.store.store import Store
 from repro.sweeps.expand import Planned
 from repro.sweeps.miniature import command, planning
-from repro.trials.run import run
+from repro.trials.plain import run
 
 
 @pytest.fixture

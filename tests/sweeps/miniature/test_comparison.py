@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from repro.config.schema import run_key
+from repro.config.run_key import run_key
 from repro.store.record import Record
 from repro.sweeps.miniature import comparison
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from repro.config.schema import run_key
+from repro.config.run_key import run_key
 from repro.errors import Interrupted
 from repro.store.store import Store
 from repro.sweeps.executors.process_pool import Crew

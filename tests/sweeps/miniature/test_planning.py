@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from repro.config.schema import run_key
+from repro.config.run_key import run_key
 from repro.errors import DataError
 from repro.store.record import Record
 from repro.store.store import Store

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from repro.config.schema import run_key
+from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.store.record import Record
 from repro.store.searches import journal, summary

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from repro.config.schema import resolved, run_key
+from repro.config.compose import resolved
+from repro.config.run_key import run_key
 from tests.conftest import QUICK
 
 pytestmark = pytest.mark.smoke

@@ -83,7 +83,7 @@ def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretended:
 @pytest.fixture
 def asked(quick: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
     """asked(*overrides) -> Asked: a two-step trial."""
-    from repro.config.schema import run_key
+    from repro.config.run_key import run_key
     from repro.sweeps.executors.slurm.chunks import Asked
 
     def make(*overrides: str) -> Asked:

@@ -279,7 +279,7 @@ def test_a_warned_job_saves_goes_back_and_ends_as_if_nothing_had_been(
     again = start(str(made.file), code=disturbed).end()
     assert again.code == 0, again.err
     assert "seed 1: step 7/12" in again.err and f"seed 2: step {(steps[1] or 0) + 1}/12" in again.err
-    from repro.trials.run import run
+    from repro.trials.plain import run
 
     here = tmp_path / "here" / "results"
     for trial in trials:

@@ -77,14 +77,14 @@ def _trial(config: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from repro.config.compose import asked
     from repro.sweeps.executors import joint
+    from repro.trials.spec import composed_spec
 
     for handler in logging.getLogger().handlers:  # Hydra has just set them up
         handler.addFilter(RedactedLog())
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         _redact_sweep_file(HydraConfig.get())
-    result = joint.answered(joint.Job(*asked(config, HydraConfig.get())))
+    result = joint.answered(composed_spec(config, HydraConfig.get()))
     if present().first:
         joint.say(result)
 

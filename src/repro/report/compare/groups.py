@@ -6,22 +6,14 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from repro.config.schema import run_key
+from repro.config.run_key import flat, result_fields, run_key
 from repro.papers.registry import PAPERS
 from repro.store.record import Record
-
-_PARTS = ("method", "model", "task", "trainer")
-_NOISE = {
-    *("paper_section", "deviations", "paper_name", "licence", "note", "data_dir", "check_rows"),
-    *("checkpoint_seconds", "if_running", "evaluation_batch_size", "gradient_checkpointing"),
-    *("also_metrics", "equation", "stored_formula", "trained_formula", "start_from", "cloze", "verbaliser"),
-}
-"""Fields that do not change a result."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,8 @@ class Group:
     @cached_property
     def fields(self) -> dict[str, Any]:
         """{dotted path: value} of every field of the config that can change a result."""
-        return dict(_fields_of({part: self.config.get(part) for part in _PARTS}))
+        fields = result_fields(self.config)
+        return {path: value for path, value in flat(fields) if path != "seed"}
 
     @cached_property
     def scored(self) -> tuple[Record, ...]:
@@ -131,16 +124,6 @@ def lookup(config: Mapping[str, Any], path: str) -> Any:
         # A config is made of plain dicts; asking for a Mapping takes most of the time of a large store.
         node = node.get(part) if isinstance(node, (dict, Mapping)) else None
     return node
-
-
-def _fields_of(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted path, value) of every field of a config that can change a result."""
-    if isinstance(node, dict):
-        for name, value in node.items():
-            if name not in _NOISE:
-                yield from _fields_of(value, f"{path}.{name}" if path else str(name))
-    else:
-        yield path, node
 
 
 def plain_text(text: str) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from repro.config.schema import ADDED
 from repro.papers import registry
 from repro.papers.registry import Reported, canonical_metric
 from repro.report.compare.compare import Comparison, band, compare, describe
@@ -217,8 +216,7 @@ def method_names(found: Sequence[Group]) -> dict[str, str]:
         places[tuple(group.names[name] for name in ("task_name", "model_name", "method"))].append(group)
     names = {}
     for (_, _, method), members in places.items():
-        # A record made before a field existed has it at the value that means "as before".
-        flat = {group.key: ADDED | group.fields for group in members}
+        flat = {group.key: group.fields for group in members}
         paths = sorted({path for fields in flat.values() for path in fields})
         differing = [path for path in paths if len({repr(fields.get(path)) for fields in flat.values()}) > 1]
         for key, fields in flat.items():

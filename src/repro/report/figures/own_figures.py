@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from repro.config.schema import ADDED
 from repro.report.compare.groups import Group
 from repro.report.compare.rows import Row, natural
 from repro.report.figures.panels import Figure, Panel, Point, Series
@@ -25,7 +24,7 @@ _TOP = 8
 def own_figures(own: Sequence[OwnTable], found: Sequence[Group]) -> list[Figure]:
     """Ablations in one field, and parameters against score; none where there is no such run."""
     by_key = {group.key: group for group in found}
-    fields = {group.key: ADDED | group.fields for group in found}
+    fields = {group.key: group.fields for group in found}
     rows = {line[0].group: line[0] for table in own for line in table.lines if line[0].ours is not None}
     panels = [p for table in own if (p := _ablation(table, rows, fields, by_key)) is not None]
     drawn = []

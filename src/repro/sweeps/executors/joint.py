@@ -6,79 +6,28 @@ beyond the order of sums. Nothing here loads torch before a trial has to be trai
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from repro.config.rules import format_of, validate
-from repro.config.schema import run_key
-from repro.errors import Interrupted, ReproError, print_line
+from repro.config.joint import joint_key
+from repro.config.rules import validate
+from repro.errors import Interrupted, ReproError, WeightsUnavailable, print_line
 from repro.store.lock import Lock
 from repro.store.run_folder import finish_tidying
-from repro.store.store import Store
 from repro.trials.lifecycle import Attempt
-from repro.trials.run import Outcome, Plain, run, stored, tidy
+from repro.trials.run import Outcome, run, stored, tidy
+from repro.trials.spec import TrialSpec
 
 Result = Outcome | ReproError
 """What became of a trial: its outcome, or why there is none."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """One trial that is asked for: its resolved config, and for the record the choices of groups and the command."""
-
-    plain: Plain
-    choices: Mapping[str, Any]
-    command: Sequence[str]
-
-
-_EMBEDS = ("prompt_tuning", "embedding_only", "p_tuning")
-_KEY_VALUES = ("prefix_tuning", "p_tuning_v2")
-_ALIKE = (
-    *("dtype", "device", "threads", "attention", "packing", "graphs", "gradient_checkpointing"),
-    *("backbone_dropout", "attention_dropout", "z_loss"),
-)
-"""Settings of the trainer that a pass has in common; the others are each trial's own."""
-_ANY_TASK = ("pair", "tagging", "text_to_text", "ranking")
-"""Forms in which trials of different tasks may share a pass: nothing of the task is in the model."""
-
-
-def company(plain: Plain) -> str | None:
-    """What trials must have in common to share a pass, as one text; None: this one trains alone.
-
-    Alone are: whatever trains weights of the backbone or nothing at all, and models whose dropout masks what all rows
-    share (DeBERTa's table of relative positions).
-    """
-    method, trainer, task, model = (plain[name] for name in ("method", "trainer", "task", "model"))
-    format, entry = format_of(plain), _entry(method)
-    if entry is None or method.get("tune_backbone") or trainer["steps"] == 0 or str(trainer["joint_trials"]) == "1":
-        return None
-    if model["family"].startswith("deberta") and trainer["backbone_dropout"]:
-        return None
-    one = format in _ANY_TASK and not task.get("parts")
-    own = None if one else {key: task[key] for key in task if key not in ("limit", "low_data", "fraction", "data_dir")}
-    return json.dumps([model, [trainer[name] for name in _ALIKE], format, entry, own], sort_keys=True)
-
-
-def _entry(method: Mapping[str, Any]) -> list[Any] | None:
-    """Where a method's tensors enter the model: what `methods.joining` asks to be equal."""
-    name = method["name"]
-    if name in _EMBEDS:
-        switches = ("embedded_twice", "pooled_at_prompt")
-        return ["embeds", method.get("placement", "before"), *(bool(method.get(switch)) for switch in switches)]
-    if name in _KEY_VALUES:
-        return ["kv", method["sites"], method["layers"]]
-    if name == "adapter":
-        return [name]
-    return ["infix", method["length"]] if name == "infix_tuning" else None
-
-
-def run_many(jobs: Sequence[Job], done: Callable[[int, Result], None] = lambda index, result: None) -> list[Result]:
+def run_many(
+    specs: Sequence[TrialSpec], done: Callable[[int, Result], None] = lambda index, result: None
+) -> list[Result]:
     """Make sure that the records of all trials are in the store; what became of each, in order.
 
     Args:
@@ -94,54 +43,45 @@ def run_many(jobs: Sequence[Job], done: Callable[[int, Result], None] = lambda i
             results[index] = result
             done(index, result)
 
-    groups: dict[str, dict[int, Job]] = {}
+    groups: dict[str, dict[int, TrialSpec]] = {}
     single: list[int] = []
-    for index, job in enumerate(jobs):
-        found, alike = _known(job)
+    for index, spec in enumerate(specs):
+        found, alike = _known(spec)
         if found is not None:
             settle(index, found)
         elif alike is None:
             single.append(index)
         else:
-            groups.setdefault(alike, {})[index] = job
+            groups.setdefault(alike, {})[index] = spec
     for group in groups.values():
         if len(group) > 1:
             single += _together(group, settle)
         else:
             single += group
     for index in sorted(single):
-        job = jobs[index]
         try:
-            settle(index, run(job.plain, job.choices, job.command))
+            settle(index, run(specs[index]))
         except ReproError as error:
             if isinstance(error, Interrupted):
                 raise
             settle(index, error)
-    return [results[index] for index in range(len(jobs))]
+    return [results[index] for index in range(len(specs))]
 
 
-def _known(job: Job) -> tuple[Result | None, str | None]:
+def _known(spec: TrialSpec) -> tuple[Result | None, str | None]:
     """A trial's record or why it cannot run, else whom it may train with."""
     try:
-        validate(job.plain)
-        record = stored(_store(job), run_key(job.plain), job.plain)
+        validate(spec.config)
+        record = stored(spec)
         if record is not None:
-            finish_tidying(Lock(_folder(job) / "lock"), _folder(job))
-            return Outcome(record, True, _folder(job)), None
-        return None, company(job.plain)
+            finish_tidying(Lock(spec.folder / "lock"), spec.folder)
+            return Outcome(record, True, spec.folder), None
+        return None, joint_key(spec.config)
     except ReproError as error:
         return error, None
 
 
-def _store(job: Job) -> Store:
-    return Store(Path(job.plain["paths"]["results_root"]) / "records")
-
-
-def _folder(job: Job) -> Path:
-    return Path(job.plain["paths"]["runs_root"]) / run_key(job.plain)
-
-
-def _together(group: Mapping[int, Job], settle: Callable[[int, Result], None]) -> list[int]:
+def _together(group: Mapping[int, TrialSpec], settle: Callable[[int, Result], None]) -> list[int]:
     """Train these as gangs; the indices of those that are left for later, as another process runs them."""
     from repro.training.progress import StopRequest
 
@@ -154,7 +94,7 @@ def _together(group: Mapping[int, Job], settle: Callable[[int, Result], None]) -
 class _Members:
     """The trials of one backbone: waiting, in training, ended."""
 
-    def __init__(self, group: Mapping[int, Job], settle: Callable[[int, Result], None], stop: Any) -> None:
+    def __init__(self, group: Mapping[int, TrialSpec], settle: Callable[[int, Result], None], stop: Any) -> None:
         self._waiting = deque(group.items())
         self._settle, self._stop = settle, stop
         self._present: dict[Any, tuple[int, Attempt, Lock]] = {}
@@ -185,14 +125,14 @@ class _Members:
         while self._waiting and (self._admission is None or self._admission.room(gang)):
             if self._stop.number is not None:  # a signal while trials are being prepared
                 raise Interrupted("stopped after a checkpoint; the same command continues it.")
-            index, job = self._waiting.popleft()
+            index, spec = self._waiting.popleft()
             try:
-                member = self._begin(index, job)
+                member = self._begin(index, spec)
             except ReproError as error:
                 if isinstance(error, Interrupted):
                     raise
                 self._settle(index, error)
-                if str(error).startswith("model.location="):  # none of them can be loaded: each try may take minutes
+                if isinstance(error, WeightsUnavailable):  # none of them can be loaded: each try may take minutes
                     for other, _ in self._waiting:
                         self._settle(other, error)
                     self._waiting.clear()
@@ -201,23 +141,23 @@ class _Members:
                 return member
         return None
 
-    def _begin(self, index: int, job: Job) -> Any:
+    def _begin(self, index: int, spec: TrialSpec) -> Any:
         """Lock and prepare a trial; None where there is nothing to train here."""
-        plain, key, folder = job.plain, run_key(job.plain), _folder(job)
+        folder = spec.folder
         lock = Lock(folder / "lock")
         if not lock.acquire(wait=False):
-            if plain["trainer"]["if_running"] == "wait":
+            if spec.config.trainer.if_running == "wait":
                 self.later.append(index)
             else:
                 self._settle(index, Outcome(None, False, folder))
             return None
         member = None
         try:
-            found = stored(_store(job), key, plain)  # the process that had the lock may have finished it
+            found = stored(spec)  # the process that had the lock may have finished it
             if found is not None:
                 self._settle(index, Outcome(found, True, folder))
                 return None
-            attempt = Attempt(plain, key, folder, _store(job), dict(job.choices), list(job.command))
+            attempt = Attempt(spec)
             attempt.read()
             member = self._prepared(attempt)
             self._present[member] = (index, attempt, lock)
@@ -236,7 +176,7 @@ class _Members:
         device = pick_device(plain["trainer"]["device"])
         if self._loaded is None:
             self._loaded = Loaded.of(plain["model"], plain["trainer"], device, attempt.task.format)
-            limit = str(plain["trainer"]["joint_trials"])
+            limit = attempt.spec.config.trainer.joint_trials
             self._admission = Admission(None if limit == "auto" else int(limit), device)
         try:
             attempt.prepare(self._stop, self._loaded)
@@ -264,22 +204,22 @@ _ANSWERS: dict[str, Result] = {}
 """By run key: what a launcher has found out already, for the job that asks for it next."""
 
 
-def answer_later(jobs: Sequence[Job]) -> None:
+def answer_later(specs: Sequence[TrialSpec]) -> None:
     """Train these trials now; each job of a multirun then picks its own result up (`answered`)."""
-    results = run_many(jobs)
-    _ANSWERS.update((run_key(job.plain), result) for job, result in zip(jobs, results, strict=True))
+    results = run_many(specs)
+    _ANSWERS.update((spec.key, result) for spec, result in zip(specs, results, strict=True))
 
 
-def answered(job: Job) -> Result:
+def answered(spec: TrialSpec) -> Result:
     """A trial's result: what was found out before, else it is run now.
 
     Raises:
         ReproError: it ended with this.
     """
-    result = _ANSWERS.pop(run_key(job.plain), None)
+    result = _ANSWERS.pop(spec.key, None)
     if isinstance(result, ReproError):
         raise result
-    return result or run(job.plain, job.choices, job.command)
+    return result or run(spec)
 
 
 def say(result: Result) -> int:

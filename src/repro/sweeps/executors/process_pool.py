@@ -137,7 +137,7 @@ class Crew:
             worker.process.stdin.close()
             return
         worker.job = self._waiting.pop(0)
-        task = {"plain": worker.job.plain, "choices": worker.job.choices, "command": worker.job.command}
+        task = worker.job.spec.to_dict()
         watcher.started(worker.job)
         with contextlib.suppress(BrokenPipeError):  # it ended: its output says so as well
             worker.process.stdin.write(json.dumps(task).encode() + b"\n")

@@ -1,8 +1,8 @@
 """`python -m repro.sweeps.executors.process_worker`: trials come as lines of JSON, progress goes out as lines of JSON.
 
-One process runs many trials, so that torch and transformers are loaded once. In: `{"plain": ..., "choices": ...,
-"command": [...]}`, one trial a line; the end of the input ends the process. Out: `{"step": 3, "of": 100}` a few times a
-second, then `{"done": "done", "said": ...}`, `{"failed": "why"}` or `{"stopped": "..."}`.
+One process runs many trials, so that torch and transformers are loaded once. In: a `TrialSpec`, one a line; the end of
+the input ends the process. Out: `{"step": 3, "of": 100}` a few times a second, then `{"done": "done", "said": ...}`,
+`{"failed": "why"}` or `{"stopped": "..."}`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def one_trial(job: Mapping[str, Any], out: TextIO) -> bool:
     """Run a trial; whether the process is to go on."""
     from repro.trials.run import run
+    from repro.trials.spec import TrialSpec
 
     said = 0.0
 
@@ -42,7 +43,7 @@ def one_trial(job: Mapping[str, Any], out: TextIO) -> bool:
             _say(out, step=step, of=of)
 
     try:
-        outcome = run(job["plain"], job["choices"], job["command"], on_step)
+        outcome = run(TrialSpec.from_dict(job), on_step)
     except (Interrupted, KeyboardInterrupt) as error:
         _say(out, stopped=str(error))
         return False

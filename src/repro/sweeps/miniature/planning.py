@@ -12,6 +12,7 @@ from repro.store.record import Record
 from repro.store.store import Store
 from repro.sweeps import estimates, experiments
 from repro.sweeps.expand import Planned
+from repro.trials.spec import TrialSpec
 
 SHORT = f"{EXPERIMENTS}/short"
 """The experiment of `repro mini --short`: trials of the others, one seed, one task of each family."""
@@ -36,9 +37,7 @@ class Job:
     key: str
     name: str
     """`prompt_tuning mini-t5-s mini_rte seed 1 (length 8)`"""
-    plain: Mapping[str, Any]
-    choices: Mapping[str, str]
-    command: tuple[str, ...]
+    spec: TrialSpec
     seconds: float
     """How long it is expected to take on the machine of the reference, or by its shape."""
 
@@ -81,19 +80,15 @@ def to_run(trials: Sequence[Planned], results: Path, reference: Path | None) -> 
 
 
 def _job(trial: Planned, before: Record | None) -> Job:
-    plain = dict(trial.plain) | {"rerun": True}
+    spec = trial.spec.again()
     given = dict(word.partition("=")[::2] for word in trial.overrides)
-    choices = {key: value for key, value in given.items() if key in ("method", "model", "task", "experiment")}
-    words = [word for word in trial.overrides if not word.startswith(("paths.", "task.data_dir="))]
-    assert trial.key is not None
-    return Job(trial.key, _name(plain, given), plain, choices, ("repro", "run", *words), _seconds(plain, before))
+    return Job(spec.key, _name(spec, given), spec, _seconds(spec.plain, before))
 
 
-def _name(plain: Mapping[str, Any], given: Mapping[str, str]) -> str:
-    parts = [plain[group]["name"] for group in ("method", "model", "task")]
+def _name(spec: TrialSpec, given: Mapping[str, str]) -> str:
     varied = {key: value for key, value in given.items() if "." in key and not key.startswith(_UNTOLD)}
-    said = ", ".join(f"{key.rpartition('.')[2].replace('_', ' ')} {value}" for key, value in varied.items())
-    return f"{' '.join(parts)} seed {plain['seed']}" + (f" ({said})" if said else "")
+    settings = ", ".join(f"{key.rpartition('.')[2].replace('_', ' ')} {value}" for key, value in varied.items())
+    return spec.name + (f" ({settings})" if settings else "")
 
 
 def _seconds(plain: Mapping[str, Any], before: Record | None) -> float:

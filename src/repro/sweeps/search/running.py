@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repro.config.schema import run_key
+from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.store.searches.journal import Search, Setting
 from repro.store.searches.outcomes import Tried, check_split

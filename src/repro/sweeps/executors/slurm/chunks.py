@@ -3,57 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from repro.config.schema import run_key
+from repro.config.conversion import to_plain
 from repro.errors import ConfigError
 from repro.store.files import read_json, write_json_atomic
+from repro.trials.spec import TrialSpec
 
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One trial that is asked for, with all that `repro.trials.run.run` wants of it."""
-
-    key: str
-    words: tuple[str, ...]
-    """Its overrides, as on a command line."""
-    config: Mapping[str, Any]
-    """The resolved config."""
-    choices: Mapping[str, Any]
-    """Which file of each config group was chosen, for the record."""
-    command: tuple[str, ...]
-    """The command line, for the record."""
-
-    @property
-    def experiment(self) -> str | None:
-        """The experiment that it belongs to."""
-        return self.config.get("experiment_name")
-
-    @property
-    def name(self) -> str:
-        """Method, model, task and seed."""
-        return name_of(self.config)
-
-    def again(self) -> Asked:
-        """The same trial, to be run though its record says `failed`."""
-        return Asked(self.key, self.words, {**self.config, "rerun": True}, self.choices, self.command)
-
-
-def name_of(config: Mapping[str, Any]) -> str:
-    """Method, model, task and seed of a resolved config, as a console shows a running trial."""
-    return " ".join([*(config[group]["name"] for group in ("method", "model", "task")), f"seed {config['seed']}"])
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class Chunk:
     """The trials of one job, and the folder in which they were asked for: their paths may be relative to it."""
 
-    trials: tuple[Asked, ...]
+    trials: tuple[TrialSpec, ...]
     folder: str
 
     def write(self, path: Path) -> None:
@@ -62,7 +28,7 @@ class Chunk:
         Raises:
             StoreError: the file cannot be written.
         """
-        trials = [asdict(trial) for trial in self.trials]
+        trials = [trial.to_dict() for trial in self.trials]
         write_json_atomic(path, {"version": VERSION, "folder": self.folder, "trials": trials})
 
     @classmethod
@@ -77,36 +43,27 @@ class Chunk:
             data = read_json(path)
             if data["version"] != VERSION:
                 raise ValueError(f"version {data['version']}, this program reads {VERSION}")
-            trials = tuple(
-                Asked(one["key"], tuple(one["words"]), one["config"], one["choices"], tuple(one["command"]))
-                for one in data["trials"]
-            )
+            trials = tuple(TrialSpec.from_dict(one) for one in data["trials"])
             chunk = cls(trials, data["folder"])
         except FileNotFoundError as error:
             raise ConfigError(f"{path}: there is no such file; it is written when trials are submitted.") from error
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"{path} holds no trials of a job ({error}). Submit them again.") from error
-        for trial in chunk.trials:
-            if run_key(dict(trial.config)) != trial.key:
-                raise ConfigError(
-                    f"{path}: trial {trial.key} has another key now: the file was edited, or repro was updated since. "
-                    "Submit it again."
-                )
         return chunk
 
 
-def alike(trial: Asked) -> str:
+def alike(trial: TrialSpec) -> str:
     """Equal for trials that can share a model in memory: they differ in their seed and hyperparameters only."""
     config = trial.config
-    return json.dumps(
-        [config["model"], config["trainer"]["dtype"], config["method"]["name"], config["task"]["name"], trial.choices],
-        sort_keys=True,
-    )
+    names = [config.trainer.dtype, config.method.name, config.task.name, dict(trial.choices)]
+    return json.dumps([to_plain(config.model), *names], sort_keys=True)
 
 
-def cut(trials: Sequence[Asked], size: int) -> list[tuple[Asked, ...]]:
+def cut(trials: Sequence[TrialSpec], size: int) -> list[tuple[TrialSpec, ...]]:
     """Pieces of at most `size` trials, alike ones side by side, otherwise in their order."""
-    groups: dict[str, list[Asked]] = {}
+    groups: dict[str, list[TrialSpec]] = {}
     for trial in trials:
         groups.setdefault(alike(trial), []).append(trial)
     ordered = [trial for group in groups.values() for trial in group]

@@ -11,7 +11,8 @@ from typing import Any
 
 from repro.errors import StoreError
 from repro.store.files import read_json, write_json_atomic
-from repro.sweeps.executors.slurm.chunks import Asked, Chunk
+from repro.sweeps.executors.slurm.chunks import Chunk
+from repro.trials.spec import TrialSpec
 
 FOLDER = "slurm"
 """Beside the run folders."""
@@ -54,25 +55,25 @@ class Submission:
         return self.root.name
 
     @classmethod
-    def begin(cls, asked: Sequence[Asked], settings: Mapping[str, Any], waiting: Sequence[str] = ()) -> Submission:
+    def begin(cls, asked: Sequence[TrialSpec], settings: Mapping[str, Any], waiting: Sequence[str] = ()) -> Submission:
         """A new submission of these trials; nothing is on disk yet."""
-        paths = asked[0].config["paths"]
-        runs, now = Path(paths["runs_root"]).absolute(), datetime.now(UTC)
+        paths = asked[0].config.paths
+        runs, now = Path(paths.runs_root).absolute(), datetime.now(UTC)
         return cls(
             root=runs / FOLDER / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
             created=now.isoformat(),
-            results=str(Path(paths["results_root"]).absolute()),
+            results=str(Path(paths.results_root).absolute()),
             runs=str(runs),
             folder=str(Path.cwd()),
             settings=dict(settings),
             trials=[
-                {"key": one.key, "name": one.name, "words": list(one.words), "experiment": one.experiment}
+                {"key": one.key, "name": one.name, "words": list(one.words), "experiment": one.config.experiment_name}
                 for one in asked
             ],
             waiting=list(waiting),
         )
 
-    def add(self, pieces: Sequence[Sequence[Asked]]) -> Path:
+    def add(self, pieces: Sequence[Sequence[TrialSpec]]) -> Path:
         """One more array, a task for each piece; writes the tasks' files and returns their folder.
 
         Raises:

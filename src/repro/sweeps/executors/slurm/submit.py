@@ -21,10 +21,11 @@ from typing import Any
 
 from repro.errors import ConfigError, StoreError, TrialFailed
 from repro.sweeps.executors.slurm import queue, submission
-from repro.sweeps.executors.slurm.chunks import Asked, cut
+from repro.sweeps.executors.slurm.chunks import cut
 from repro.sweeps.executors.slurm.settings import PREFIX, Settings
 from repro.sweeps.executors.slurm.states import FINISHED, State, States
 from repro.sweeps.executors.slurm.submission import Submission
+from repro.trials.spec import TrialSpec
 
 ENDING_SECONDS = 10.0
 """So long we wait for a job that is ending, a second or two as a rule; one that hangs counts as gone."""
@@ -38,7 +39,7 @@ class Submitted:
     """{run key: how it was found}, before anything was submitted."""
     results: Path = Path()
     runs: Path = Path()
-    sent: list[Asked] = field(default_factory=list)
+    sent: list[TrialSpec] = field(default_factory=list)
     submission: Submission | None = None
     """None where nothing was left to submit."""
     waiting: list[str] = field(default_factory=list)
@@ -69,7 +70,7 @@ class Submitted:
 
 
 def submit(
-    asked: Sequence[Asked], settings: Settings, retry_failed: bool = False, waiting: Sequence[str] = ()
+    asked: Sequence[TrialSpec], settings: Settings, retry_failed: bool = False, waiting: Sequence[str] = ()
 ) -> Submitted:
     """Submit what is missing of some trials, and return at once.
 
@@ -87,7 +88,7 @@ def submit(
     _require_slurm()
     made = Submission.begin(once, settings.plain(), waiting)
     found, runs = _found(once, Path(made.results), Path(made.runs)), Path(made.runs)
-    todo = [one for one in once if found[one.key].wanted(retry_failed or bool(one.config["rerun"]))]
+    todo = [one for one in once if found[one.key].wanted(retry_failed or one.config.rerun)]
     done = Submitted(found, Path(made.results), runs, waiting=list(waiting))
     if not todo:
         return done
@@ -114,7 +115,7 @@ def submit(
     return done
 
 
-def _found(asked: Sequence[Asked], results: Path, runs: Path) -> dict[str, State]:
+def _found(asked: Sequence[TrialSpec], results: Path, runs: Path) -> dict[str, State]:
     """How each trial does; for one whose task is just ending, how it does then: cancelled, or back in the queue.
 
     Raises:

@@ -18,11 +18,11 @@ from pathlib import Path
 from types import FrameType
 
 from repro.errors import Interrupted, ReproError, StoreError
-from repro.store.store import Store
 from repro.sweeps.executors.slurm import failures, queue
 from repro.sweeps.executors.slurm.attempts import Attempts
-from repro.sweeps.executors.slurm.chunks import Asked, Chunk
+from repro.sweeps.executors.slurm.chunks import Chunk
 from repro.trials.run import Outcome
+from repro.trials.spec import TrialSpec
 
 SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 TERM_PATIENCE = 20.0
@@ -77,7 +77,7 @@ class Notice:
                 timer.start()
 
 
-def train(trials: Sequence[Asked], done: Callable[[Asked, Outcome | Exception], None]) -> None:
+def train(trials: Sequence[TrialSpec], done: Callable[[TrialSpec, Outcome | Exception], None]) -> None:
     """Train them: those over one backbone as gangs (`repro.sweeps.executors.joint`), the others one after another.
 
     An error that nobody expected (a bug, a broken device) ends a gang without telling whose it is. So what is left then
@@ -89,7 +89,6 @@ def train(trials: Sequence[Asked], done: Callable[[Asked, Outcome | Exception], 
     Raises:
         Interrupted: asked to stop; whatever was training has a checkpoint.
     """
-    from repro.sweeps.executors.joint import Job as Member
     from repro.sweeps.executors.joint import run_many
     from repro.trials.run import run
 
@@ -99,7 +98,7 @@ def train(trials: Sequence[Asked], done: Callable[[Asked, Outcome | Exception], 
         done(left.pop(index), result)
 
     try:
-        run_many([Member(dict(one.config), one.choices, one.command) for one in trials], settle)
+        run_many(trials, settle)
     except Interrupted:
         raise
     except Exception as error:
@@ -107,7 +106,7 @@ def train(trials: Sequence[Asked], done: Callable[[Asked, Outcome | Exception], 
         print(f"repro: {words}: the {len(left)} trials that are left run alone", file=sys.stderr, flush=True)
     for index, trial in list(left.items()):
         try:
-            settle(index, run(dict(trial.config), trial.choices, trial.command))
+            settle(index, run(trial))
         except Interrupted:
             raise
         except Exception as error:  # the others still run
@@ -122,11 +121,11 @@ class Job:
         self.attempts = Attempts(file.with_suffix(".attempts.jsonl"))
         self.worst = 0
 
-    def folder(self, trial: Asked) -> Path:
+    def folder(self, trial: TrialSpec) -> Path:
         """A trial's run folder."""
-        return Path(trial.config["paths"]["runs_root"]) / trial.key
+        return trial.folder
 
-    def left(self) -> list[Asked]:
+    def left(self) -> list[TrialSpec]:
         """Trials to run: those without a record, and those that failed and are to be tried again.
 
         A trial of which this job knows already that it cannot run is left out when the job starts again.
@@ -134,11 +133,11 @@ class Job:
         found = []
         for trial in self.chunk.trials:
             try:
-                record = Store(Path(trial.config["paths"]["results_root"]) / "records").get(trial.key, statistics=False)
+                record = trial.store.get(trial.key, statistics=False)
             except StoreError as error:  # a damaged one is not overwritten
                 self._say(trial, error)
                 continue
-            if record is not None and not (record.status == "failed" and trial.config["rerun"]):
+            if record is not None and not (record.status == "failed" and trial.config.rerun):
                 continue
             note = failures.read(self.folder(trial))
             if note is not None and note.repeats and note.job == self.name and self.name is not None:
@@ -156,7 +155,7 @@ class Job:
         self.attempts.end(self.name, "done" if self.worst == 0 else "failed")
         return self.worst
 
-    def _say(self, trial: Asked, outcome: Outcome | Exception) -> None:
+    def _say(self, trial: TrialSpec, outcome: Outcome | Exception) -> None:
         if isinstance(outcome, Exception):
             code = outcome.exit_code if isinstance(outcome, ReproError) else 1
             self.worst = max(self.worst, code)
@@ -203,7 +202,7 @@ class Job:
 
         ended, steps = 0, 0
         for trial in self.chunk.trials:
-            records = Store(Path(trial.config["paths"]["results_root"]) / "records")
+            records = trial.store
             said = progress.read(self.folder(trial))
             if records.path(trial.key).is_file() or failures.read(self.folder(trial)) is not None:
                 ended += 1

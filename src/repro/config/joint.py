@@ -1,0 +1,36 @@
+"""Which trials can train jointly: those that agree in what a pass over a shared backbone has in common."""
+
+from __future__ import annotations
+
+import json
+
+from repro.config.families import family_facts
+from repro.config.rules import format_of
+from repro.config.run_key import fields_with
+from repro.config.schema import TrialConfig
+
+_ANY_TASK = ("pair", "tagging", "text_to_text", "ranking")
+"""Formats in which trials of different tasks may share a pass: nothing of the task is in the model."""
+
+
+def joint_key(config: TrialConfig) -> str | None:
+    """Trials with equal keys can train jointly; None if this trial must train alone.
+
+    Alone are: whatever trains weights of the backbone or nothing at all, and models whose dropout masks what all rows
+    share (DeBERTa's table of relative positions).
+    """
+    trainer, task, of_method = config.trainer, config.task, config.method.joint_key()
+    if of_method is None or trainer.steps == 0 or trainer.joint_trials == "1":
+        return None
+    if trainer.backbone_dropout and family_facts(config.model.family).shared_dropout:
+        return None
+    plain, format_name = config.to_dict(), format_of(config)
+    shared = {
+        "method": of_method,
+        "model": plain["model"],
+        "trainer": fields_with(plain, lambda facts: facts.shared_jointly)["trainer"],
+    }
+    if format_name not in _ANY_TASK or task.parts:
+        freely = ("limit", "low_data", "fraction", "data_dir")
+        shared["task"] = {name: value for name, value in plain["task"].items() if name not in freely}
+    return json.dumps([shared, format_name], sort_keys=True)
