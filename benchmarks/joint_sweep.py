@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.timing import Facts, machine
-from repro.config.compose import compose, resolved
+from repro.config.compose import compose, trial_config
 from repro.store.record import Record
 from repro.sweeps.executors import joint
+from repro.trials.spec import TrialSpec, trial_spec
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,15 @@ WAYS = {"alone": "1", "joint": "auto"}
 """Way of running a sweep: `trainer.joint_trials`."""
 
 
-def jobs(folder: Path, sweep: Sweep, way: str, more: Sequence[str]) -> list[joint.Job]:
+def jobs(folder: Path, sweep: Sweep, way: str, more: Sequence[str]) -> list[TrialSpec]:
     """The sweep's trials; records and runs below `folder`."""
     paths = (f"paths.results_root={folder}/results", f"paths.runs_root={folder}/runs")
     words = [*sweep.words, *more, *paths, f"trainer.joint_trials={WAYS[way]}"]
     each = [[f"seed={seed}", f"trainer.optimiser.learning_rate={rate}"] for seed in sweep.seeds for rate in sweep.rates]
-    return [joint.Job(dict(resolved(compose([*words, *own]))), {}, ["repro", "run"]) for own in each]
+    return [trial_spec(trial_config(compose([*words, *own]))) for own in each]
 
 
-def timed(trials: Sequence[joint.Job]) -> tuple[float, list[Record]]:
+def timed(trials: Sequence[TrialSpec]) -> tuple[float, list[Record]]:
     """Seconds for all of them, and their records. Data is tokenised before, weights are loaded within."""
     started = time.perf_counter()
     outcomes = joint.run_many(trials)

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from repro.config.compose import resolved
 from repro.config.rules import format_of, validate
-from repro.config.schema import resolved, run_key
+from repro.config.run_key import run_key
 from repro.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]

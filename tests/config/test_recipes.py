@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from repro.config.compose import compose, conf_dir, note_given, options
+from repro.config.compose import compose, conf_dir, note_given, options, resolved, trial_config
 from repro.config.plugins import CONFIG_DIR
 from repro.config.recipes import COVERS, Cell, Recipe, recipes, recipes_for
-from repro.config.rules import lookup, validate
-from repro.config.schema import resolved, run_key
+from repro.config.rules import validate
+from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.papers import registry
+from repro.report.compare.groups import lookup
 from repro.sweeps.expand import Composer
 
 ROOT = conf_dir() / "recipe"
@@ -144,8 +145,9 @@ def test_the_source_of_a_replaced_value_says_so() -> None:
     words = [*WORDS, "method.length=7"]
     before = resolved(compose(words))
     for overrides, changed in ((words, True), ([*words, "recipe.sources={method.length: 'Figure 4'}"], False)):
-        plain = resolved(compose(words))
-        note_given(plain, overrides)
+        config = trial_config(compose(words))
+        note_given(config, overrides)
+        plain = config.to_dict()
         marked = f"given as 7; source of the recipe's value: {before['recipe']['sources']['method.length']}"
         assert plain["recipe"]["sources"] == before["recipe"]["sources"] | (
             {"method.length": marked} if changed else {}

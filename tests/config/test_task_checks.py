@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from repro.config.rules import form_of, validate
+from repro.config.rules import format_of, validate
 from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.metrics.superglue import superglue_score
@@ -77,7 +77,7 @@ def test_labels_cannot_be_scored_everywhere(overrides: tuple[str, ...], why: str
     [
         (CLOZE, "cloze"),
         (("method=p_tuning_v2", "method.head=verbaliser", *BERT), "cloze"),
-        (("method=p_tuning_v2", "method.head=verbaliser", "task.form=cloze", *BERT), "cloze"),
+        (("method=p_tuning_v2", "method.head=verbaliser", "task.format=cloze", *BERT), "cloze"),
         (("method=p_tuning_v2", *BERT), "pair"),
         (("method=prompt_tuning", "method.head=verbaliser", *T5), "text_to_text"),
         (("method=p_tuning_v2", "model=tiny-bert", "task=mpt_ner_open"), "tagging"),
@@ -88,15 +88,18 @@ def test_labels_cannot_be_scored_everywhere(overrides: tuple[str, ...], why: str
 def test_the_form(overrides: tuple[str, ...], form: str, quick: Quick) -> None:
     plain = quick(*overrides)
     validate(plain)
-    assert form_of(plain) == form
+    assert format_of(plain) == form
 
 
 REFUSED = [
-    (("method=p_tuning", "method.length=4", *BERT), "method.length=4: the cloze template of rte has places for 3"),
+    (("method=p_tuning", "method.length=4", *BERT), "method.length=4: the cloze template of rte has positions for 3"),
     (("method=p_tuning", *BERT, "task.verbaliser={entailment: y}"), "no word for the class not_entailment"),
     (("method=p_tuning", "model=tiny-bert", "task=conll04"), "conll04 has no cloze template"),
-    (("method=p_tuning_v2", "task.form=cloze", *BERT), "task.form=cloze: p_tuning_v2 would train a linear head"),
-    (("method=p_tuning_v2", "method.head=verbaliser", "task.form=pair", *BERT), "method.head=verbaliser: the form is"),
+    (("method=p_tuning_v2", "task.format=cloze", *BERT), "task.format=cloze: p_tuning_v2 would train a linear head"),
+    (
+        ("method=p_tuning_v2", "method.head=verbaliser", "task.format=pair", *BERT),
+        "head=verbaliser: the format is",
+    ),
     (("method=p_tuning_v2", *BERT, "task.sentinel=true"), "task.sentinel=True: only models that generate"),
     (("method=p_tuning_v2", *BERT, "task.task_name_prefix=true"), "task.task_name_prefix=True: only models"),
     (("method=prefix_tuning", "model=tiny-gpt2", "task=rte", "task.sentinel=true"), "tiny-gpt2 has no sentinels"),
@@ -123,7 +126,7 @@ def test_parts_of_a_mixture_are_checked(quick: Quick) -> None:
     wrong["task"]["parts"]["rte"]["lables"] = []
     assert "task.parts.rte.lables=[]: a task has no such key" in refusal(wrong)
     wrong = copy.deepcopy(plain)
-    wrong["task"]["parts"]["rte"]["forms"] = ["text_to_text"]
+    wrong["task"]["parts"]["rte"]["formats"] = ["text_to_text"]
     assert "task.parts.rte=rte: it can be rendered as text_to_text, the mixture is pair" in refusal(wrong)
     wrong = copy.deepcopy(plain)
     wrong["task"]["source"] = "hub"

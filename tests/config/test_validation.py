@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from repro.config.compose import resolved
-from repro.config.rules import checked_key, form_of, validate
+from repro.config.rules import checked_key, format_of, validate
 from repro.config.run_key import run_key
 from repro.errors import ConfigError
 
@@ -32,7 +32,7 @@ CHOICES = {
     "model.family": ("bart", "bert", "deberta", "deberta_v2", "glm", "gpt2", "llama", "roberta", "t5"),
     "model.source": ("hub", "folder", "package", "random"),
     "task.source": ("local", "hub", "microworld"),
-    "task.form": ("auto", "cloze", "text_to_text", "pair", "choice", "ranking", "tagging", "span"),
+    "task.format": ("auto", "cloze", "text_to_text", "pair", "choice", "ranking", "tagging", "span"),
     "task.report_split": ("validation", "test"),
     "trainer.optimiser.name": ("adamw", "adafactor"),
     "trainer.optimiser.factored": ("auto", "always", "never"),
@@ -229,13 +229,13 @@ def test_generation_needs_a_model_that_generates(plain: Callable[..., dict[str, 
 def test_a_form_that_the_task_has_and_the_model_has_not(
     trial: tuple[str, ...], form: str, takes: str, plain: Callable[..., dict[str, Any]]
 ) -> None:
-    said = refusal(plain(P2, *trial, f"task.form={form}"))
-    assert said.startswith(f"task.form={form}: {takes}") and "Set task.form=auto" in said
+    said = refusal(plain(P2, *trial, f"task.format={form}"))
+    assert said.startswith(f"task.format={form}: {takes}") and "Set task.format=auto" in said
 
 
 def test_a_form_that_the_task_has_not(plain: Callable[..., dict[str, Any]]) -> None:
-    said = refusal(plain(P2, *BERT, "task.form=tagging"))
-    assert said == "task.form=tagging: rte can be rendered as text_to_text, pair. Set task.form=auto."
+    said = refusal(plain(P2, *BERT, "task.format=tagging"))
+    assert said == "task.format=tagging: rte can be rendered as text_to_text, pair. Set task.format=auto."
 
 
 @pytest.mark.parametrize(
@@ -246,13 +246,13 @@ def test_a_form_that_the_task_has_not(plain: Callable[..., dict[str, Any]]) -> N
         (ROBERTA_TAGGING, "tagging"),
         (T5, "text_to_text"),
         (("model=tiny-gpt2", "task=copa"), "text_to_text"),
-        ((*BERT, "task.form=pair"), "pair"),
+        ((*BERT, "task.format=pair"), "pair"),
     ],
 )
 def test_the_form_follows_from_model_and_task(
     trial: tuple[str, ...], form: str, plain: Callable[..., dict[str, Any]]
 ) -> None:
-    assert form_of(plain(P2, *trial)) == form
+    assert format_of(plain(P2, *trial)) == form
 
 
 LENGTHS = "task.max_input_length={} task.max_target_length={} task.decoding.max_new_tokens={}"

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from repro.config.compose import note_start
 from repro.config.rules import validate
-from repro.config.schema import note_start
+from repro.config.schema import TrialConfig
 from repro.sweeps import experiments, grids
 from repro.sweeps.expand import Composer
 from repro.trials.plain import run
@@ -94,7 +95,9 @@ def test_one_step_of_every_kind_of_trial(name: str, data_root: Path, tmp_path: P
             plain["method"] = plain["method"] | {"start_from": f"{done.folder}/prompt.safetensors"}
         small = shrunk(plain, data_root, tmp_path)
         if before is not None:
-            note_start(small["method"])
+            typed = TrialConfig.from_dict(small)
+            note_start(typed.method)
+            small = typed.to_dict()
         validate(small)
         record = run(small).record
         assert record is not None and record.status in ("done", "collapsed"), trial

@@ -18,7 +18,7 @@ from repro.store.checkpoints import newest
 from repro.store.lock import Lock
 from repro.store.store import Store
 from repro.sweeps.executors import joint
-from repro.trials.plain import run
+from repro.trials.plain import run, spec_of
 from repro.trials.run import Outcome
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -50,7 +50,7 @@ def the_same(ours: dict[str, Any], theirs: dict[str, Any], rel: float = 1e-5) ->
 
 
 def jobs(plains: Sequence[dict[str, Any]]) -> list[joint.Job]:
-    return [joint.Job(plain, {}, ["repro", "run"]) for plain in plains]
+    return [spec_of(plain) for plain in plains]
 
 
 def elsewhere(plain: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from repro.errors import Interrupted
 from repro.store.store import Store
 from repro.sweeps.executors.process_pool import Crew
 from repro.sweeps.miniature.planning import Job
+from repro.trials.plain import spec_of
 
 Quick = Callable[..., dict[str, Any]]
 LONG = ("trainer.steps=100000", "trainer.evaluate_every=100000")
@@ -46,7 +47,7 @@ class Seen:
 
 
 def job(name: str, plain: dict[str, Any]) -> Job:
-    return Job(run_key(plain), name, plain, {"method": plain["method"]["name"]}, ("repro", "run"), 1.0)
+    return Job(run_key(plain), name, spec_of(plain), 1.0)
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ def crew(job: Job, step: int, of: int) -> Any:
     return SimpleNamespace(workers=[worker], clock=clock)
 
 
-JOB = Job("k", "prompt_tuning mini-t5-s mini_rte seed 1", {}, {}, (), 100.0)
+JOB = Job("k", "prompt_tuning mini-t5-s mini_rte seed 1", None, 100.0)
 
 
 def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

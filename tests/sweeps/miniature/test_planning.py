@@ -37,10 +37,12 @@ def test_done_is_left_out_failed_is_run_again_and_the_longest_comes_first(quick:
         stored(tmp_path / "reference", plain, seconds=seconds)
     trials = [trial(plain) for plain in (one, two, three, four)]
     jobs = planning.to_run(trials, tmp_path / "results", tmp_path / "reference")
-    assert [(job.plain["seed"], job.seconds) for job in jobs] == [(3, 50.0), (4, 20.0), (2, 5.0)]
-    assert all(job.plain["rerun"] and run_key(dict(job.plain)) == job.key for job in jobs), "rerun is not in the key"
+    assert [(job.spec.plain["seed"], job.seconds) for job in jobs] == [(3, 50.0), (4, 20.0), (2, 5.0)]
+    assert all(job.spec.plain["rerun"] and run_key(dict(job.spec.plain)) == job.key for job in jobs), (
+        "rerun is not in the key"
+    )
     unknown = planning.to_run(trials, tmp_path / "results", None)
-    assert {job.plain["seed"] for job in unknown} == {2, 3, 4} and all(job.seconds > 0 for job in unknown)
+    assert {job.spec.plain["seed"] for job in unknown} == {2, 3, 4} and all(job.seconds > 0 for job in unknown)
 
 
 def test_a_trial_is_named_by_what_varies_and_its_command_has_no_folders(quick: Quick, tmp_path: Path) -> None:

@@ -82,13 +82,12 @@ def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretended:
 
 @pytest.fixture
 def asked(quick: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
-    """asked(*overrides) -> Asked: a two-step trial."""
-    from repro.config.run_key import run_key
-    from repro.sweeps.executors.slurm.chunks import Asked
+    """asked(*overrides) -> Any: a two-step trial."""
+    from repro.trials.plain import spec_of
 
-    def make(*overrides: str) -> Asked:
+    def make(*overrides: str) -> Any:
         config = quick(*overrides)
-        return Asked(run_key(config), overrides, config, {"model": "tiny-bert"}, ("repro", "run", *overrides))
+        return spec_of(config, {"model": "tiny-bert"}, overrides)
 
     return make
 

@@ -41,9 +41,7 @@ def run(options: argparse.Namespace) -> int:
         from repro.config.schema import TrackerConfig
         from repro.tracking.reports import track_report
 
-        settings = TrackerConfig(
-            name=options.track, project=options.project, group=options.group, mode=options.mode
-        )
+        settings = TrackerConfig(name=options.track, project=options.project, group=options.group, mode=options.mode)
         runs = Path(os.environ.get("REPRO_RUNS_ROOT", "runs"))
         print(f"tracked in {track_report(settings, out, written.paths, runs)}")
     return 0
