@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from repro.config.joint import joint_key
 from repro.config.run_key import run_key
+from repro.config.schema import TrialConfig
 from repro.errors import ConfigError, TrialFailed
 from repro.store.checkpoints import newest
 from repro.store.lock import Lock
@@ -46,7 +48,7 @@ def the_same(ours: dict[str, Any], theirs: dict[str, Any], rel: float = 1e-5) ->
     exact = ("steps", "examples", "tokens")
     assert {name: ours["cost"].get(name) for name in exact} == {name: theirs["cost"].get(name) for name in exact}
     assert set(ours["cost"]) == set(theirs["cost"])
-    assert set(ours["provenance"]) - {"gang"} == set(theirs["provenance"])
+    assert set(ours["provenance"]) - {"joint_trials"} == set(theirs["provenance"])
 
 
 def jobs(plains: Sequence[dict[str, Any]]) -> list[joint.Job]:
@@ -91,7 +93,7 @@ def test_records_are_those_of_trials_run_alone(varied: list[dict[str, Any]], tmp
             assert isinstance(result, Outcome) and not result.from_store
             run(elsewhere(plain, tmp_path))
         the_same(ours[key], records(tmp_path / "alone")[key])
-        sizes[index] = ours[key]["provenance"].get("gang")
+        sizes[index] = ours[key]["provenance"].get("joint_trials")
     assert [sizes[index] for index in (5, 6, 7)] == [None] * 3, "alone: tuned weights, another place, another model"
     assert all(sizes[index] is not None and sizes[index] >= 3 for index in (0, 1, 2, 3, 4)), sizes
     assert not list(tmp_path.rglob("lock*")) and not list(tmp_path.rglob("checkpoint"))
@@ -111,7 +113,7 @@ def test_a_number_bounds_the_gang(
 ) -> None:
     plains = [quick(*RTE, f"seed={seed}", f"trainer.joint_trials={limit}", "trainer.steps=4") for seed in range(5)]
     joint.run_many(jobs(plains))
-    found = [record["provenance"].get("gang") for record in records(tmp_path / "results").values()]
+    found = [record["provenance"].get("joint_trials") for record in records(tmp_path / "results").values()]
     assert len(found) == 5 and max((size for size in found if size), default=None) == largest
     assert run_key(plains[0]) == run_key(quick(*RTE, "seed=0", "trainer.steps=4")), "no part of the key"
 
@@ -156,7 +158,7 @@ BASE = ("model=tiny-bert", "task=rte", "method=p_tuning_v2", "seed=1")
 def test_who_may_train_with_whom(quick: Callable[..., dict[str, Any]], change: tuple[str, ...], together: bool) -> None:
     changed = {text.partition("=")[0] for text in change}
     other = quick(*(text for text in BASE if text.partition("=")[0] not in changed), *change)
-    assert (joint.company(quick(*BASE)) == joint.company(other)) == together
+    assert (joint_key(TrialConfig.from_dict(quick(*BASE))) == joint_key(TrialConfig.from_dict(other))) == together
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,10 @@ def test_who_may_train_with_whom(quick: Callable[..., dict[str, Any]], change: t
 )  # fmt: skip
 def test_who_trains_alone(quick: Callable[..., dict[str, Any]], overrides: tuple[str, ...]) -> None:
     given = {text.partition("=")[0] for text in overrides}
-    assert joint.company(quick(*(t for t in BASE if t.partition("=")[0] not in given), *overrides)) is None
+    assert (
+        joint_key(TrialConfig.from_dict(quick(*(t for t in BASE if t.partition("=")[0] not in given), *overrides)))
+        is None
+    )
 
 
 def test_an_error_in_one_members_scoring_is_its_own(
@@ -244,7 +249,7 @@ def test_a_multirun_with_the_launcher_leaves_what_a_plain_one_leaves(
     assert len(ours) == len(theirs) == 4
     for key, record in theirs.items():
         the_same(ours[key], record)
-        assert ours[key]["provenance"]["gang"] >= 2
+        assert ours[key]["provenance"]["joint_trials"] >= 2
         assert ours[key]["provenance"]["command"] == record["provenance"]["command"]
     lines = [[line for line in done.err.splitlines() if line.startswith("repro: ")] for done in (plain, gang)]
     assert lines[0] == lines[1] and len(lines[0]) == 2
@@ -272,7 +277,7 @@ def test_grids_run_as_gangs(cli: Callable[..., Any], trial_arguments: Callable[.
     done = cli("run", "-m", "hydra/sweeper=grids", "hydra/launcher=joint", f"hydra.sweeper.grids={grids}", *common)
     assert done.code == 0, done.err
     found = records(Path("results")).values()
-    sizes = {(r["config"]["task"]["name"], r["config"]["method"]["name"], r["seed"]): r["provenance"].get("gang")
+    sizes = {(r["config"]["task"]["name"], r["config"]["method"]["name"], r["seed"]): r["provenance"].get("joint_trials")
              for r in found}  # fmt: skip
     assert sizes.pop(("cb", "fine_tuning", 1)) is None
     assert len(sizes) == 3 and all(sizes.values())
@@ -290,12 +295,12 @@ def test_a_sweep_takes_gangs(data_root: Path, tmp_path: Path, capsys: pytest.Cap
     for gang in (None, "auto"):
         places = {"paths.data_root": str(data_root)}
         places |= {f"paths.{name}_root": str(tmp_path / f"{gang}-{name}") for name in ("results", "runs")}
-        assert sweep.run(chosen, quick | places, [], gang=gang) == 0
+        assert sweep.run(chosen, quick | places, [], joint=gang) == 0
     ours, theirs = records(tmp_path / "auto-results"), records(tmp_path / "None-results")
     assert len(ours) == len(theirs) == 4
     for key, record in theirs.items():
         the_same(ours[key], record)
-        assert ours[key]["provenance"]["gang"] >= 2 and "gang" not in record["provenance"]
+        assert ours[key]["provenance"]["joint_trials"] >= 2 and "joint_trials" not in record["provenance"]
         assert ours[key]["provenance"]["command"] == record["provenance"]["command"]
     assert capsys.readouterr().out.count("offline/cb 4/4: ") == 2
 

@@ -6,7 +6,7 @@ import json
 
 from repro.config.families import family_facts
 from repro.config.rules import format_of
-from repro.config.run_key import fields_with
+from repro.config.run_key import facts
 from repro.config.schema import TrialConfig
 
 _ANY_TASK = ("pair", "tagging", "text_to_text", "ranking")
@@ -28,7 +28,7 @@ def joint_key(config: TrialConfig) -> str | None:
     shared = {
         "method": of_method,
         "model": plain["model"],
-        "trainer": fields_with(plain, lambda facts: facts.shared_jointly)["trainer"],
+        "trainer": {name: vars(trainer)[name] for name, fact in facts(type(trainer)).items() if fact.shared_jointly},
     }
     if format_name not in _ANY_TASK or task.parts:
         freely = ("limit", "low_data", "fraction", "data_dir")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from repro.config.conversion import types_of
 from repro.config.schema import TaskConfig, TrialConfig
@@ -18,7 +18,6 @@ KEY_VERSION = 2
 """Part of every run key. Bump when the meaning of a config field changes."""
 
 Plain = Mapping[str, object]
-Wanted = Callable[[Facts], bool]
 
 
 def run_key(config: TrialConfig | Plain) -> str:
@@ -38,7 +37,7 @@ def result_fields(config: TrialConfig | Plain) -> dict[str, object]:
     A method that is not registered here (of a record that somebody else made) keeps every field of its own.
     """
     plain = config.to_dict() if isinstance(config, TrialConfig) else config
-    kept = fields_with(plain, lambda facts: facts.changes_result)
+    kept = _kept(TrialConfig, plain)
     method_fields, model, task = (_group(kept, name) for name in ("method", "model", "task"))
     if "model" in kept and not _stated(model, "weights"):  # then only name and revision say which weights they are
         model["revision"] = _group(plain, "model").get("revision")
@@ -46,11 +45,6 @@ def result_fields(config: TrialConfig | Plain) -> dict[str, object]:
         task.pop("cloze", None)
         task.pop("verbaliser", None)
     return kept
-
-
-def fields_with(plain: Plain, wanted: Wanted) -> dict[str, object]:
-    """The fields of a plain config whose facts are as wanted, nested as in the config."""
-    return _kept(TrialConfig, plain, wanted)
 
 
 def flat(fields: Plain, path: str = "") -> Iterator[tuple[str, object]]:
@@ -72,17 +66,18 @@ def facts(schema: type) -> Mapping[str, Facts]:
     return _FACTS[schema]
 
 
-def _kept(schema: type, plain: Plain, wanted: Wanted) -> dict[str, object]:
+def _kept(schema: type, plain: Plain) -> dict[str, object]:
+    """The fields that can change a result, those of groups inside too."""
     known, kept = facts(schema), dict[str, object]()
     for name, value in plain.items():
-        if name in known and not wanted(known[name]):
+        if name in known and not known[name].changes_result:
             continue
         if not isinstance(value, Mapping):
             kept[name] = value
         elif schema is TaskConfig and name == "parts":
-            kept[name] = {part: _part(task, wanted) for part, task in value.items()}
+            kept[name] = {part: _part(task) for part, task in value.items()}
         elif inner := _schema_below(schema, name, value):
-            kept[name] = _kept(inner, value, wanted)
+            kept[name] = _kept(inner, value)
         else:
             kept[name] = value
     return kept
@@ -99,12 +94,13 @@ def _schema_below(schema: type, name: str, value: Plain) -> type | None:
     return kind if isinstance(kind, type) and dataclasses.is_dataclass(kind) else None
 
 
-def _part(task: object, wanted: Wanted) -> object:
+def _part(task: object) -> object:
     """A mixture's task: without what the mixture sets for all of its parts, and without words of the cloze format."""
     if not isinstance(task, Mapping):
         return task
-    kept = _kept(TaskConfig, task, lambda facts: wanted(facts) and not facts.set_by_mixture)
-    return {name: value for name, value in kept.items() if name not in ("cloze", "verbaliser")}
+    known = facts(TaskConfig)
+    dropped = {"cloze", "verbaliser", *(name for name, fact in known.items() if fact.set_by_mixture)}
+    return {name: value for name, value in _kept(TaskConfig, task).items() if name not in dropped}
 
 
 def _group(fields: Plain, name: str) -> dict[str, object]:

@@ -49,7 +49,8 @@ def counts(plain: Mapping[str, Any]) -> dict[str, int]:
         whole = [task] if task["labels"] else list(task["parts"].values()) or [task]
         sizes = {"choice": 1, "ranking": 2, "span": 2 * len(whole)}
         outputs = sizes.get(format, sum(len(one["labels"]) for one in whole))
-    method = build_method(dict(plain) | {"method": {**plain["method"], "init_text": None}})
+    settings = {name: None if name == "init_text" else value for name, value in plain["method"].items()}
+    method = build_method(dict(plain) | {"method": settings})
     with torch.device("meta"):
         table = torch.empty(spec.vocabulary, spec.width)
         method.build(Context(spec, table, lambda text: [1], plain["task"]["labels"], outputs, [torch.Generator()]))

@@ -118,7 +118,7 @@ def test_trials_over_one_backbone_train_together_and_others_alone(
     assert made.run() == 0 and events(made) == ["begin", "done"]
     stored = Store(Path(alone[0].config["paths"]["results_root"]) / "records")
     found = [stored.get(trial.key) for trial in (*together, *alone)]
-    assert [record and record.provenance.get("gang") for record in found] == [2, 2, None, None]
+    assert [record and record.provenance.get("joint_trials") for record in found] == [2, 2, None, None]
     assert made.left() == [] and "the trials that are left" not in capsys.readouterr().err
 
 
