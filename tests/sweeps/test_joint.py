@@ -277,8 +277,10 @@ def test_grids_run_as_gangs(cli: Callable[..., Any], trial_arguments: Callable[.
     done = cli("run", "-m", "hydra/sweeper=grids", "hydra/launcher=joint", f"hydra.sweeper.grids={grids}", *common)
     assert done.code == 0, done.err
     found = records(Path("results")).values()
-    sizes = {(r["config"]["task"]["name"], r["config"]["method"]["name"], r["seed"]): r["provenance"].get("joint_trials")
-             for r in found}  # fmt: skip
+    sizes = {
+        (r["config"]["task"]["name"], r["config"]["method"]["name"], r["seed"]): r["provenance"].get("joint_trials")
+        for r in found
+    }
     assert sizes.pop(("cb", "fine_tuning", 1)) is None
     assert len(sizes) == 3 and all(sizes.values())
 
@@ -350,10 +352,10 @@ def test_the_bench_of_a_sweep_compares_records_of_both_ways(tmp_path: Path, tria
 
     register()
     found = compare(tmp_path, Sweep("tiny", tuple(trial_arguments()), seeds=(1, 2), rates=(1e-3, 1e-2)), rounds=1)
-    assert found["trials"] == 4 and max(found["gang_sizes"]) > 1
+    assert found["trials"] == 4 and max(found["joint_sizes"]) > 1
     assert found["equal_scores"] and found["scores_gang"][0] and found["largest_difference_of_a_training_loss"] < 1e-4
     folders = [
         sorted(path.name for path in (tmp_path / f"{way}-0/results/records").iterdir()) for way in found["seconds"]
     ]
     assert folders[0] == folders[1] and len(folders[0]) == 4
-    assert found["ratio"] == found["seconds"]["alone"][0] / found["seconds"]["gang"][0]
+    assert found["ratio"] == found["seconds"]["alone"][0] / found["seconds"]["joint"][0]
