@@ -50,15 +50,15 @@ QUICK = (
 
 
 FIRST = (
-    *("tests/miniature/test_short.py", "tests/jobs/test_on_slurm.py", "tests/training/test_sharding.py"),
-    *("tests/test_faults.py", "tests/sweeps/", "tests/test_conf.py"),
+    *("tests/sweeps/miniature/test_short.py", "tests/sweeps/slurm/test_on_slurm.py", "tests/training/test_sharding.py"),
+    *("tests/scripts/test_faults.py", "tests/sweeps/", "tests/config/test_conf.py"),
 )
-"""What takes long in one test or fixture, so that no process is left with it at the end or makes it twice; then what
-composes the same trials, which a process keeps (repro.sweeps.expand), beside each other."""
+"""Slow tests and fixtures first, so that no process has them left at the end; then the tests that compose the same
+trials, which a process keeps (repro.sweeps.expand), beside each other."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Those of FIRST before all others, which stay in their order."""
+    """Sort by FIRST; within equals the order stays."""
 
     def rank(item: pytest.Item) -> int:
         return next((number for number, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST))

@@ -118,7 +118,7 @@ def test_formulas_of_what_is_tuned(name: str, model: str) -> None:
         "blocks": 1,
     }
     assert set(letters) == {letter for key in methods_page.TUNED_LETTERS for letter in key.split(", ")}
-    tuned = eval(methods_page._method(name)["tuned_formula"], {}, letters)
+    tuned = eval(methods_page.settings(name).tuned_formula, {}, letters)
     assert found["stored"] - found["prompt"] - found["head"] == tuned > 0
 
 
