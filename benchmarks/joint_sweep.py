@@ -16,7 +16,9 @@ import torch
 from benchmarks.timing import Facts, machine
 from repro.config.compose import compose, trial_config
 from repro.store.record import Record
-from repro.sweeps.executors import joint
+from repro.errors import ReproError
+from repro.sweeps.executors.base import Result
+from repro.sweeps.executors.joint import Joint
 from repro.trials.spec import TrialSpec, trial_spec
 
 
@@ -68,11 +70,12 @@ def jobs(folder: Path, sweep: Sweep, way: str, more: Sequence[str]) -> list[Tria
 def timed(trials: Sequence[TrialSpec]) -> tuple[float, list[Record]]:
     """Seconds for all of them, and their records. Data is tokenised before, weights are loaded within."""
     started = time.perf_counter()
-    outcomes = joint.run_many(trials)
+    results: dict[str, Result] = {}
+    Joint().run(trials, lambda spec, result: results.update({spec.key: result}))
     seconds = time.perf_counter() - started
     records = []
-    for outcome in outcomes:
-        if not isinstance(outcome, joint.Outcome):
+    for outcome in [results[trial.key] for trial in trials]:
+        if isinstance(outcome, ReproError):
             raise outcome
         assert outcome.record is not None, "folders are fresh, so every trial is run"
         records.append(outcome.record)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from repro.sweeps.executors.slurm.arrays import JobArray, all_arrays
 from scripts.faults.trials import environment, write_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,11 +112,9 @@ class Bench:
         lines = self.slurm("squeue", "--noheader", "--array", "--format=%F_%K %T").splitlines()
         return dict(line.split() for line in lines)
 
-    def submissions(self) -> list[dict[str, Any]]:
-        """Every submission, oldest first."""
-        files = self.folder.glob("cluster/runs/slurm/*/submission.json")
-        found = [json.loads(file.read_text()) | {"id": file.parent.name} for file in files]
-        return sorted(found, key=lambda one: one["created"])
+    def arrays(self) -> list[JobArray]:
+        """Every job array, oldest first."""
+        return all_arrays(self.folder / "cluster" / "runs")
 
     def run_folder(self, key: str) -> Path:
         """Of a trial on the cluster."""
@@ -127,7 +126,7 @@ class Bench:
 
     def attempts(self) -> list[dict[str, Any]]:
         """What jobs noted of themselves."""
-        files = sorted(self.folder.glob("cluster/runs/slurm/*/array-*/*.attempts.jsonl"))
+        files = sorted(self.folder.glob("cluster/runs/slurm/*/*.attempts.jsonl"))
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     def wait_for(self, seen: Callable[[], object], seconds: float = 400.0) -> None:
@@ -139,7 +138,7 @@ class Bench:
         end = time.monotonic() + seconds
         while not seen():
             if time.monotonic() > end:
-                logs = sorted(self.folder.glob("cluster/runs/slurm/*/array-*/*log.err"))
+                logs = sorted(self.folder.glob("cluster/runs/slurm/*/*log.err"))
                 printed = "\n".join(f"{log.name}: {log.read_text()[-2000:]}" for log in logs)
                 raise TimeoutError(f"waited {seconds:g} s; queue {self.states()}\n{printed}")
             time.sleep(0.02)

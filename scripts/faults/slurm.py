@@ -1,10 +1,10 @@
 """Faults of jobs on a real one-node Slurm, and what became of their trials.
 
-Small trials are submitted as an array, two jobs at a time; each job trains its two trials as a gang. Then jobs are
+Small trials are submitted as an array, two jobs at a time; each job trains its two trials jointly. Then jobs are
 killed, cancelled, preempted, warned of their time limit, and lose their node; what was lost is submitted again.
 Meanwhile the same trials run here without a cluster, one after another. A job has recovered when the records and
-prompts of its trials are those of the undisturbed run, and is lost otherwise. Numbers may differ as they do between a
-gang and a trial alone, in the order of sums: the arithmetic is float64, the trained numbers are float32.
+prompts of its trials are those of the undisturbed run, and is lost otherwise. Numbers may differ as they do between
+joint training and a trial alone, in the order of sums: the arithmetic is float64, the trained numbers are float32.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repro.sweeps.executors.slurm.arrays import JobArray
 from scripts.faults.cluster import Bench, cluster, unavailable
 from scripts.faults.result import Result
 from scripts.faults.trials import Place
@@ -79,9 +80,8 @@ def measured(bench: Bench, faults: Faults) -> tuple[list[Result], Hit]:
 def _submitted(bench: Bench, trials: Sequence[str]) -> tuple[str, list[list[str]]]:
     """Submit all trials; the array's id, and the run keys of each task."""
     bench.repro("run", "-m", "hydra/launcher=slurm", *(f"hydra.launcher.{word}" for word in JOBS), *trials)
-    [submission] = bench.submissions()
-    [array] = submission["arrays"]
-    return array["job"], array["tasks"]
+    [array] = bench.arrays()
+    return str(array.job), keys(array)
 
 
 def _resumed(bench: Bench, lost: Sequence[str]) -> tuple[str, list[list[str]]]:
@@ -91,10 +91,15 @@ def _resumed(bench: Bench, lost: Sequence[str]) -> tuple[str, list[list[str]]]:
         AssertionError: it submitted something else.
     """
     bench.repro("sweep", "--resume")
-    [again] = bench.submissions()[-1]["arrays"]
-    if sorted(key for task in again["tasks"] for key in task) != sorted(lost):
-        raise AssertionError(f"--resume submitted {again['tasks']}, lost were {lost}")
-    return again["job"], again["tasks"]
+    again = bench.arrays()[-1]
+    if sorted(trial.key for trial in again.trials()) != sorted(lost):
+        raise AssertionError(f"--resume submitted {keys(again)}, lost were {lost}")
+    return str(again.job), keys(again)
+
+
+def keys(array: JobArray) -> list[list[str]]:
+    """The run keys of each task."""
+    return [[trial.key for trial in task] for task in array.tasks]
 
 
 def _held(bench: Bench, keys: Sequence[str]) -> list[int]:

@@ -1,22 +1,32 @@
 """`hydra/sweeper: grids`: Hydra's multirun over several grids, prompts that start from others' in a second stage.
 
-Hydra takes plugins from the namespace package `hydra_plugins` only, hence the place.
+Hydra takes plugins from the namespace package `hydra_plugins` only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from repro.errors import ConfigError
-from repro.sweeps import grids
-from repro.sweeps.expand import Trials
+from hydra_plugins.repro_slurm import SlurmLauncher
+
+
+def returns_early(launcher: Launcher) -> bool:
+    """Whether a launcher returns before its trials have ended."""
+    return isinstance(launcher, SlurmLauncher) and launcher.executor.returns_early
+
+
+def write_config(config: DictConfig) -> None:
+    """Keep the sweep's config, as Hydra's own sweeper does."""
+    folder = Path(config.hydra.sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / "multirun.yaml")
 
 
 class GridSweeper(Sweeper):
@@ -31,15 +41,19 @@ class GridSweeper(Sweeper):
 
     def __init__(
         self,
-        grids: Sequence[Mapping[str, Any]],
+        grids: Sequence[Mapping[str, object]],
         models: Sequence[str] = (),
         max_batch_size: int | None = None,
-        params: Mapping[str, Any] | None = None,
+        params: Mapping[str, object] | None = None,
     ):
-        self._grids = [dict(grid) for grid in grids] + ([dict(params)] if params else [])
+        self._grids = [
+            {
+                str(key): OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+                for key, value in g.items()
+            }
+            for g in [*grids, *([params] if params else [])]
+        ]
         self._models, self._size = [str(word) for word in models], max_batch_size
-        self._launcher: Any = None
-        self._config: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's call before `sweep`."""
@@ -48,28 +62,28 @@ class GridSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> list[object]:
         """Launch the trials, those that others start from first; the results in order.
 
         Raises:
             ConfigError: a grid that cannot be read.
         """
-        folder = Path(self._config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self._config, folder / "multirun.yaml")
-        given = grids.of_command_line(arguments)
-        known = Trials(self._grids, given, self._models)
-        results: list[Any] = []
-        for stage in known.stages():
+        from repro.errors import ConfigError
+        from repro.sweeps import composing, grids
+        from repro.sweeps.expand import Trials
+
+        write_config(self._config)
+        results: list[object] = []
+        for stage in Trials(self._grids, grids.of_command_line(arguments), self._models).stages():
             try:
-                words = [grids.arguments(trial) for trial in stage()]
+                words = [composing.arguments(trial) for trial in stage()]
             except ConfigError as error:  # a prompt to start from is not there
-                if not (results and getattr(self._launcher, "returns_at_once", False)):
+                if not (results and returns_early(self._launcher)):
                     raise
                 print(f"{error} The trials that start from such prompts: the same command, when the others are done.")
                 break
             size = self._size or max(len(words), 1)
             for start in range(0, len(words), size):
-                done = self._launcher.launch(words[start : start + size], initial_job_idx=len(results))
-                results += [job.return_value for job in done]  # asking for it raises what the job raised
+                jobs = self._launcher.launch(words[start : start + size], initial_job_idx=len(results))
+                results += [job.return_value for job in jobs]  # asking for it raises what the job raised
         return results

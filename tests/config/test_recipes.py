@@ -22,7 +22,7 @@ from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.papers import registry
 from repro.report.compare.groups import lookup
-from repro.sweeps.expand import Composer
+from repro.sweeps.composing import composed as composed_quickly
 
 ROOT = conf_dir() / "recipe"
 VALUES: dict[str, list[str]] = json.loads(Path(__file__).with_name("recipe_values.json").read_text(encoding="utf-8"))
@@ -97,7 +97,7 @@ def test_the_first_line_runs_the_recipe_and_every_value_names_its_source(recipe:
     first = recipe.path.read_text(encoding="utf-8").splitlines()[1]
     command = COMMAND.search(first)
     assert command, f"{recipe.path}: no command in its first line"
-    plain = Composer().plain(dict(word.split("=", 1) for word in command.group(1).split()))
+    plain = composed_quickly(dict(word.split("=", 1) for word in command.group(1).split())).to_dict()
     validate(plain)
     cell = Cell(*(plain[part]["name"] for part in Cell._fields))
     assert recipe in recipes_for(cell, ALL), "it runs another recipe"
@@ -211,5 +211,5 @@ def test_a_wrong_recipe_is_named(own: Callable[[str, str], None], texts: list[st
     for name, text in zip("ab", texts, strict=False):
         own(f"recipe/mine/{name}", text)
     with pytest.raises(ConfigError) as error:
-        Composer().plain({"method": "p_tuning_v2", "model": "tiny-bert", "task": "rte"})
+        composed_quickly({"method": "p_tuning_v2", "model": "tiny-bert", "task": "rte"})
     assert all(word in str(error.value) for word in words)

@@ -44,17 +44,17 @@ FIRST_STAGES = ("mpt_ner", "mpt_srl", "mpt_qa")
 @pytest.mark.parametrize("name", [name for paper in registry.PAPERS for name in experiments.names(paper)])
 def test_every_trial_has_a_recipe_and_what_nobody_published_is_searched(name: str) -> None:
     for trial in experiments.load(name).planned(points=False):
-        said, recipe = " ".join(trial.overrides), trial.plain["recipe"]
-        assert recipe["name"] and recipe["sources"], f"no recipe, so values of ours: {said}"
-        if recipe["search"] and trial.plain["task"]["name"] not in FIRST_STAGES:
+        said, recipe = " ".join(trial.words), trial.spec.config.recipe
+        assert recipe.name and recipe.sources, f"no recipe, so values of ours: {said}"
+        if recipe.search and trial.spec.config.task.name not in FIRST_STAGES:
             assert trial.search, f"a guess where the recipe has a search: {said}"
 
 
 def test_a_prompt_that_another_starts_from_has_its_length() -> None:
     planned = experiments.load("liu2022/table3").planned(points=False)
-    lengths = {trial.key: trial.plain["method"].get("length") for trial in planned}
+    lengths = {trial.key: trial.spec.config.to_dict()["method"].get("length") for trial in planned}
     waiting = [trial for trial in planned if trial.waits_for]
-    assert waiting and all(lengths[trial.waits_for] == trial.plain["method"]["length"] for trial in waiting)
+    assert waiting and all(lengths[trial.waits_for] == trial.spec.config.to_dict()["method"]["length"] for trial in waiting)
 
 
 def test_an_exhibit_produces_its_own_table() -> None:

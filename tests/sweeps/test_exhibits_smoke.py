@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -12,11 +11,11 @@ import pytest
 import yaml
 
 from repro.config.compose import note_start
-from repro.config.rules import validate
 from repro.config.schema import TrialConfig
 from repro.sweeps import experiments, grids
-from repro.sweeps.expand import Composer
-from repro.trials.plain import run
+from repro.sweeps.composing import composed
+from repro.trials.run import run
+from repro.trials.spec import trial_spec
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 TINY = {"encoder": "tiny-bert", "decoder": "tiny-gpt2", "encoder_decoder": "tiny-t5"}
@@ -45,9 +44,9 @@ def kinds(name: str) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
                 yield dict(grid), trial
 
 
-def shrunk(plain: dict[str, Any], data_root: Path, folder: Path) -> dict[str, Any]:
+def shrunk(config: TrialConfig, data_root: Path, folder: Path) -> dict[str, Any]:
     """The same trial for one step, on a tiny model of the same family and on made-up data."""
-    small = copy.deepcopy(plain)
+    plain, small = config.to_dict(), config.to_dict()
     own = f"tiny-{plain['model']['family']}"
     tiny = own if (CONF / "model" / f"{own}.yaml").is_file() else TINY[plain["model"]["kind"]]
     small["model"] |= content("model", tiny)
@@ -84,27 +83,24 @@ def shrunk(plain: dict[str, Any], data_root: Path, folder: Path) -> dict[str, An
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", experiments.names())
 def test_one_step_of_every_kind_of_trial(name: str, data_root: Path, tmp_path: Path) -> None:
-    composer, count = Composer(), 0
+    count = 0
     for grid, trial in kinds(name):
-        plain = composer.plain(trial | {"experiment": name})
+        config = composed(trial | {"experiment": name})
+        small = shrunk(config, data_root, tmp_path)
         before = grids.earlier(grid, trial)
         if before is not None:
-            first = shrunk(composer.plain(before), data_root, tmp_path)
-            first["method"]["length"] = plain["method"]["length"]
-            done = run(first)
-            plain["method"] = plain["method"] | {"start_from": f"{done.folder}/prompt.safetensors"}
-        small = shrunk(plain, data_root, tmp_path)
-        if before is not None:
-            typed = TrialConfig.from_dict(small)
-            note_start(typed.method)
-            small = typed.to_dict()
-        validate(small)
-        record = run(small).record
+            first = shrunk(composed(before), data_root, tmp_path)
+            first["method"]["length"] = small["method"]["length"]
+            done = run(trial_spec(TrialConfig.from_dict(first)))
+            small["method"]["start_from"] = f"{done.folder}/prompt.safetensors"
+        made = TrialConfig.from_dict(small)
+        note_start(made.method)
+        record = run(trial_spec(made)).record
         assert record is not None and record.status in ("done", "collapsed"), trial
-        assert record.cost["steps"] == small["trainer"]["steps"]
-        assert record.config["method"]["name"] == plain["method"]["name"] and record.config["experiment_name"] == name
+        assert record.cost["steps"] == made.trainer.steps
+        assert record.config["method"]["name"] == config.method.name and record.config["experiment_name"] == name
         splits = {split.partition("_")[0] for split in record.metrics}  # test_seen is a part of test
-        assert {small["task"]["report_split"]} <= splits
+        assert {made.task.report_split} <= splits
         count += 1
     assert count == len(list(kinds(name))) > 0
 

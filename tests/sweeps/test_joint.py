@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from repro.config.joint import joint_key
-from repro.config.run_key import run_key
-from repro.config.schema import TrialConfig
 from repro.errors import ConfigError, TrialFailed
 from repro.store.checkpoints import newest
 from repro.store.lock import Lock
+from repro.store.record import Record
 from repro.store.store import Store
-from repro.sweeps.executors import joint
-from repro.trials.plain import run, spec_of
-from repro.trials.run import Outcome
+from repro.sweeps.executors.base import Result
+from repro.sweeps.executors.joint import Joint
+from repro.trials.run import Outcome, run
+from repro.trials.spec import TrialSpec
 
+Records = Callable[[Path], dict[str, dict[str, Any]]]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 RTE = ("model=tiny-bert", "task=rte", "method=p_tuning_v2")
 EXACT = ("key", "status", "reason", "seed", "metrics", "missing", "statistics", "clusters", "subsets", "parameters",
          "deviations", "choices")  # fmt: skip
-
-
-def records(folder: Path) -> dict[str, dict[str, Any]]:
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob("records/*/record.json"))]
-    return {record["key"]: record for record in found}
 
 
 def the_same(ours: dict[str, Any], theirs: dict[str, Any], rel: float = 1e-5) -> None:
@@ -51,17 +47,20 @@ def the_same(ours: dict[str, Any], theirs: dict[str, Any], rel: float = 1e-5) ->
     assert set(ours["provenance"]) - {"joint_trials"} == set(theirs["provenance"])
 
 
-def jobs(plains: Sequence[dict[str, Any]]) -> list[joint.Job]:
-    return [spec_of(plain) for plain in plains]
+def run_jointly(specs: Sequence[TrialSpec]) -> list[Result]:
+    """What became of each trial."""
+    results: dict[str, Result] = {}
+    Joint().run(specs, lambda spec, result: results.update({spec.key: result}))
+    return [results[spec.key] for spec in specs]
 
 
-def elsewhere(plain: dict[str, Any], folder: Path) -> dict[str, Any]:
-    paths = plain["paths"] | {"results_root": str(folder / "alone"), "runs_root": str(folder / "alone-runs")}
-    return plain | {"paths": paths}
+def elsewhere(spec: TrialSpec, folder: Path) -> TrialSpec:
+    paths = replace(spec.config.paths, results_root=str(folder / "alone"), runs_root=str(folder / "alone-runs"))
+    return replace(spec, config=replace(spec.config, paths=paths))
 
 
 @pytest.fixture
-def varied(quick: Callable[..., dict[str, Any]]) -> list[dict[str, Any]]:
+def varied(spec: Callable[..., TrialSpec]) -> list[TrialSpec]:
     """Unlike trials over tiny-bert, and three that cannot join them."""
     own = [
         (*RTE, "seed=1"),
@@ -73,27 +72,24 @@ def varied(quick: Callable[..., dict[str, Any]]) -> list[dict[str, Any]]:
         ("model=tiny-bert", "task=rte", "method=prompt_tuning", "method.initialisation=uniform", "seed=1"),
         ("model=tiny-gpt2", "task=e2e", "method=prefix_tuning"),
     ]
-    return [quick(*overrides) for overrides in own]
+    return [spec(*overrides) for overrides in own]
 
 
-def test_records_are_those_of_trials_run_alone(varied: list[dict[str, Any]], tmp_path: Path) -> None:
-    told: dict[int, joint.Result] = {}
-    results = joint.run_many(jobs(varied), told.__setitem__)
-    assert list(told.values()) and [told[index] for index in range(len(varied))] == results
+def test_records_are_those_of_trials_run_alone(varied: list[TrialSpec], records: Records, tmp_path: Path) -> None:
+    results = run_jointly(varied)
     ours = records(tmp_path / "results")
     assert len(ours) == len(varied)
     sizes = {}
-    for index, plain in enumerate(varied):
-        key, result = run_key(plain), results[index]
+    for index, (spec, result) in enumerate(zip(varied, results, strict=True)):
         if index == 4:
-            assert isinstance(result, TrialFailed) and ours[key]["status"] == "failed"
+            assert isinstance(result, TrialFailed) and ours[spec.key]["status"] == "failed"
             with pytest.raises(TrialFailed):
-                run(elsewhere(plain, tmp_path))
+                run(elsewhere(spec, tmp_path))
         else:
             assert isinstance(result, Outcome) and not result.from_store
-            run(elsewhere(plain, tmp_path))
-        the_same(ours[key], records(tmp_path / "alone")[key])
-        sizes[index] = ours[key]["provenance"].get("joint_trials")
+            run(elsewhere(spec, tmp_path))
+        the_same(ours[spec.key], records(tmp_path / "alone")[spec.key])
+        sizes[index] = ours[spec.key]["provenance"].get("joint_trials")
     assert [sizes[index] for index in (5, 6, 7)] == [None] * 3, "alone: tuned weights, another place, another model"
     assert all(sizes[index] is not None and sizes[index] >= 3 for index in (0, 1, 2, 3, 4)), sizes
     assert not list(tmp_path.rglob("lock*")) and not list(tmp_path.rglob("checkpoint"))
@@ -101,27 +97,27 @@ def test_records_are_those_of_trials_run_alone(varied: list[dict[str, Any]], tmp
         same = tmp_path / "runs" / path.relative_to(tmp_path / "alone-runs")
         assert same.read_bytes() == path.read_bytes()
 
-    again = joint.run_many(jobs(varied))
+    again = run_jointly(varied)
     assert all(isinstance(result, Outcome) and result.from_store for i, result in enumerate(again) if i != 4)
     assert isinstance(again[4], TrialFailed) and "failed before" in str(again[4])
     assert records(tmp_path / "results") == ours
 
 
-@pytest.mark.parametrize(("limit", "largest"), [("1", None), ("2", 2), ("3", 3), ("auto", 5)])
-def test_a_number_bounds_the_gang(
-    quick: Callable[..., dict[str, Any]], tmp_path: Path, limit: str, largest: int | None
+@pytest.mark.parametrize(("limit", "largest"), [("1", None), ("3", 3), ("auto", 5)])
+def test_a_number_bounds_joint_training(
+    spec: Callable[..., TrialSpec], records: Records, tmp_path: Path, limit: str, largest: int | None
 ) -> None:
-    plains = [quick(*RTE, f"seed={seed}", f"trainer.joint_trials={limit}", "trainer.steps=4") for seed in range(5)]
-    joint.run_many(jobs(plains))
-    found = [record["provenance"].get("joint_trials") for record in records(tmp_path / "results").values()]
-    assert len(found) == 5 and max((size for size in found if size), default=None) == largest
-    assert run_key(plains[0]) == run_key(quick(*RTE, "seed=0", "trainer.steps=4")), "no part of the key"
+    specs = [spec(*RTE, f"seed={seed}", f"trainer.joint_trials={limit}", "trainer.steps=4") for seed in range(5)]
+    run_jointly(specs)
+    sizes = [record["provenance"].get("joint_trials") for record in records(tmp_path / "results").values()]
+    assert len(sizes) == 5 and max((size for size in sizes if size), default=None) == largest
+    assert specs[0].key == spec(*RTE, "seed=0", "trainer.steps=4").key, "no part of the key"
 
 
 @pytest.mark.parametrize("value", ["0", "many", "1.5"])
-def test_a_size_that_is_none(quick: Callable[..., dict[str, Any]], value: str) -> None:
+def test_a_size_that_is_none(spec: Callable[..., TrialSpec], value: str) -> None:
     with pytest.raises(ConfigError, match=rf"trainer.joint_trials={value}.*Set trainer.joint_trials=auto"):
-        run(quick(*RTE, f"trainer.joint_trials={value}"))
+        run(spec(*RTE, f"trainer.joint_trials={value}"))
 
 
 BASE = ("model=tiny-bert", "task=rte", "method=p_tuning_v2", "seed=1")
@@ -155,10 +151,10 @@ BASE = ("model=tiny-bert", "task=rte", "method=p_tuning_v2", "seed=1")
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_who_may_train_with_whom(quick: Callable[..., dict[str, Any]], change: tuple[str, ...], together: bool) -> None:
+def test_who_may_train_with_whom(spec: Callable[..., TrialSpec], change: tuple[str, ...], together: bool) -> None:
     changed = {text.partition("=")[0] for text in change}
-    other = quick(*(text for text in BASE if text.partition("=")[0] not in changed), *change)
-    assert (joint_key(TrialConfig.from_dict(quick(*BASE))) == joint_key(TrialConfig.from_dict(other))) == together
+    other = spec(*(text for text in BASE if text.partition("=")[0] not in changed), *change)
+    assert (joint_key(spec(*BASE).config) == joint_key(other.config)) == together
 
 
 @pytest.mark.parametrize(
@@ -170,67 +166,61 @@ def test_who_may_train_with_whom(quick: Callable[..., dict[str, Any]], change: t
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_who_trains_alone(quick: Callable[..., dict[str, Any]], overrides: tuple[str, ...]) -> None:
+def test_who_trains_alone(spec: Callable[..., TrialSpec], overrides: tuple[str, ...]) -> None:
     given = {text.partition("=")[0] for text in overrides}
-    assert (
-        joint_key(TrialConfig.from_dict(quick(*(t for t in BASE if t.partition("=")[0] not in given), *overrides)))
-        is None
-    )
+    assert joint_key(spec(*(t for t in BASE if t.partition("=")[0] not in given), *overrides).config) is None
 
 
-def test_an_error_in_one_members_scoring_is_its_own(
-    quick: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_error_in_scoring_one_trial_is_its_own(
+    spec: Callable[..., TrialSpec], records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from repro.trials.prepared import Trial
 
-    inner = Trial._score
+    inner = Trial.report
 
-    def score(self: Trial, split: str, console: Any, selection: str | None = None) -> Any:
-        if self.plain["seed"] == 2 and selection is None:
+    def report(self: Trial, record: Record, *others: Any) -> None:
+        if record.seed == 2:
             raise ZeroDivisionError("nothing to divide")
-        return inner(self, split, console, selection)
+        inner(self, record, *others)
 
-    monkeypatch.setattr(Trial, "_score", score)
-    plains = [quick(*RTE, f"seed={seed}") for seed in (1, 2, 3)]
-    results = joint.run_many(jobs(plains))
+    monkeypatch.setattr(Trial, "report", report)
+    results = run_jointly([spec(*RTE, f"seed={seed}") for seed in (1, 2, 3)])
     assert isinstance(results[1], TrialFailed) and "ZeroDivisionError: nothing to divide" in str(results[1])
     status = {record["seed"]: record["status"] for record in records(tmp_path / "results").values()}
     assert status[2] == "failed" and {status[1], status[3]} <= {"done", "collapsed"}
     assert not list(tmp_path.rglob("lock*"))
 
 
-def test_data_or_weights_that_cannot_be_had_stop_no_other(quick: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    good = [quick(*RTE, f"seed={seed}") for seed in (1, 2)]
-    broken = quick(*RTE, "seed=3")
-    broken["task"] = broken["task"] | {"data_dir": str(tmp_path / "gone")}
-    lost = [quick(*RTE, f"seed={s}", "model.source=folder", f"model.location={tmp_path}/no") for s in (4, 5)]
-    results = joint.run_many(jobs([good[0], broken, good[1], *lost]))
+def test_data_or_weights_that_cannot_be_had_stop_no_other(
+    spec: Callable[..., TrialSpec], records: Records, tmp_path: Path
+) -> None:
+    good = [spec(*RTE, f"seed={seed}") for seed in (1, 2)]
+    broken = spec(*RTE, "seed=3", f"task.data_dir={tmp_path}/gone")
+    lost = [spec(*RTE, f"seed={s}", "model.source=folder", f"model.location={tmp_path}/no") for s in (4, 5)]
+    results = run_jointly([good[0], broken, good[1], *lost])
     assert isinstance(results[0], Outcome) and isinstance(results[2], Outcome)
     assert "does not exist" in str(results[1])
     assert str(results[3]) == str(results[4]) and "no such file or folder" in str(results[3])
     assert len(records(tmp_path / "results")) == 2 and not list((tmp_path / "runs").rglob("lock*"))
 
 
-def test_a_trial_that_another_process_runs_waits_or_steps_aside(
-    quick: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
-    plains = [quick(*RTE, "seed=1"), quick(*RTE, "seed=2"), quick(*RTE, "seed=3", "trainer.if_running=skip")]
-    folders = [Path(plain["paths"]["runs_root"]) / run_key(plain) for plain in plains]
-    held = [Lock(folders[0] / "lock"), Lock(folders[2] / "lock")]
-    for lock in held:
-        assert lock.acquire(wait=False)
-    told: list[int] = []
+def test_a_trial_that_another_process_runs_waits_or_steps_aside(spec: Callable[..., TrialSpec]) -> None:
+    specs = [spec(*RTE, "seed=1"), spec(*RTE, "seed=2"), spec(*RTE, "seed=3", "trainer.if_running=skip")]
+    held = [Lock(specs[0].folder / "lock"), Lock(specs[2].folder / "lock")]
+    assert all(lock.acquire(wait=False) for lock in held)
+    results: dict[str, Result] = {}
 
-    def done(index: int, result: joint.Result) -> None:
-        told.append(index)
-        if index == 1:  # the one that is free has ended: the other process gives its trial back
+    def on_result(trial: TrialSpec, result: Result) -> None:
+        results[trial.key] = result
+        if trial is specs[1]:  # the one that is free has ended: the other process gives its trial back
             threading.Timer(0.2, held[0].release).start()
 
-    results = joint.run_many(jobs(plains), done)
+    Joint().run(specs, on_result)
     held[1].release()
-    assert told[-1] == 0 and set(told) == {0, 1, 2}
-    assert isinstance(results[2], Outcome) and results[2].record is None
-    assert all(isinstance(result, Outcome) and result.record is not None for result in results[:2])
+    assert list(results)[-1] == specs[0].key and len(results) == 3
+    outcomes = [results[trial.key] for trial in specs]
+    assert all(isinstance(outcome, Outcome) for outcome in outcomes)
+    assert [outcome.record is None for outcome in outcomes] == [False, False, True]  # type: ignore[union-attr]
 
 
 # Hydra and `repro sweep` ---------------------------------------------------------------------------------------------
@@ -238,31 +228,31 @@ def test_a_trial_that_another_process_runs_waits_or_steps_aside(
 
 @pytest.mark.smoke
 def test_a_multirun_with_the_launcher_leaves_what_a_plain_one_leaves(
-    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
+    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], records: Records, tmp_path: Path
 ) -> None:
     swept = [*trial_arguments(), "seed=1,2", "trainer.optimiser.learning_rate=1e-3,1e30", "trainer.steps=4"]
     swept = list({text.partition("=")[0]: text for text in swept}.values())
     plain = cli("run", "-m", *swept, "paths.results_root=plain", "paths.runs_root=plain-runs")
-    gang = cli("run", "-m", "hydra/launcher=joint", *swept, "paths.results_root=gang", "paths.runs_root=gang-runs")
-    assert plain.code == gang.code == 2
-    ours, theirs = records(Path("gang")), records(Path("plain"))
+    joint = cli("run", "-m", "hydra/launcher=joint", *swept, "paths.results_root=joint", "paths.runs_root=joint-runs")
+    assert plain.code == joint.code == 2
+    ours, theirs = records(Path("joint")), records(Path("plain"))
     assert len(ours) == len(theirs) == 4
     for key, record in theirs.items():
         the_same(ours[key], record)
         assert ours[key]["provenance"]["joint_trials"] >= 2
         assert ours[key]["provenance"]["command"] == record["provenance"]["command"]
-    lines = [[line for line in done.err.splitlines() if line.startswith("repro: ")] for done in (plain, gang)]
+    lines = [[line for line in done.err.splitlines() if line.startswith("repro: ")] for done in (plain, joint)]
     assert lines[0] == lines[1] and len(lines[0]) == 2
-    told = [[line for line in done.out.splitlines() if line.startswith("p_tuning_v2 | ")] for done in (plain, gang)]
+    told = [[line for line in done.out.splitlines() if line.startswith("p_tuning_v2 | ")] for done in (plain, joint)]
     assert [line.partition("[")[0] for line in told[0]] == [line.partition("[")[0] for line in told[1]]
-    assert "already in the store" not in gang.out
-    again = cli("run", "-m", "hydra/launcher=joint", *swept, "paths.results_root=gang", "paths.runs_root=gang-runs")
-    assert again.code == 2 and again.out.count("already in the store") == 2 and records(Path("gang")) == ours
+    assert "already in the store" not in joint.out
+    again = cli("run", "-m", "hydra/launcher=joint", *swept, "paths.results_root=joint", "paths.runs_root=joint-runs")
+    assert again.code == 2 and again.out.count("already in the store") == 2 and records(Path("joint")) == ours
 
 
 @pytest.mark.smoke
 def test_a_job_that_cannot_be_composed_is_said_by_itself(
-    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
+    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], records: Records, tmp_path: Path
 ) -> None:
     swept = [text for text in trial_arguments() if not text.startswith("task=")]
     done = cli("run", "-m", "hydra/launcher=joint", *swept, "task=rte,cb", "seed=1,-1")
@@ -271,34 +261,37 @@ def test_a_job_that_cannot_be_composed_is_said_by_itself(
 
 
 @pytest.mark.smoke
-def test_grids_run_as_gangs(cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path) -> None:
+def test_grids_train_jointly(
+    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], records: Records, tmp_path: Path
+) -> None:
     common = [text for text in trial_arguments() if not text.startswith(("task=", "method="))]
     grids = "[{task: rte, method: p_tuning_v2, seed: '1,2'}, {task: cb, method: 'p_tuning_v2,fine_tuning'}]"
     done = cli("run", "-m", "hydra/sweeper=grids", "hydra/launcher=joint", f"hydra.sweeper.grids={grids}", *common)
     assert done.code == 0, done.err
     found = records(Path("results")).values()
-    sizes = {
-        (r["config"]["task"]["name"], r["config"]["method"]["name"], r["seed"]): r["provenance"].get("joint_trials")
-        for r in found
-    }
+    cells = {(r["config"]["task"]["name"], r["config"]["method"]["name"], r["seed"]): r["provenance"] for r in found}
+    sizes = {cell: provenance.get("joint_trials") for cell, provenance in cells.items()}
     assert sizes.pop(("cb", "fine_tuning", 1)) is None
     assert len(sizes) == 3 and all(sizes.values())
 
 
 @pytest.mark.smoke
-def test_a_sweep_takes_gangs(data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from repro.sweeps import sweep
+def test_a_sweep_trains_jointly(
+    data_root: Path, records: Records, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from repro.sweeps.executors.serial import Serial
     from repro.sweeps.experiments import Experiment
+    from repro.sweeps.sweep import Sweep
 
     quick = {"task.check_rows": "false", "task.max_input_length": "48", "trainer.epochs": "null", "trainer.steps": "3"}
     quick |= {"trainer.batch_size": "4", "trainer.evaluate_every": "2", "trainer.device": "cpu"}
     cell = {"method": "p_tuning_v2", "model": "tiny-bert", "task": "rte,cb", "seed": "1,2"}
     chosen = [Experiment("offline/cb", "", (cell, cell))]
-    for gang in (None, "auto"):
+    for name, executor, size in (("alone", Serial(), None), ("jointly", Joint(), "auto")):
         places = {"paths.data_root": str(data_root)}
-        places |= {f"paths.{name}_root": str(tmp_path / f"{gang}-{name}") for name in ("results", "runs")}
-        assert sweep.run(chosen, quick | places, [], joint=gang) == 0
-    ours, theirs = records(tmp_path / "auto-results"), records(tmp_path / "None-results")
+        places |= {f"paths.{root}_root": str(tmp_path / f"{name}-{root}") for root in ("results", "runs")}
+        assert Sweep(chosen, quick | places, [], executor, joint_trials=size).run() == 0
+    ours, theirs = records(tmp_path / "jointly-results"), records(tmp_path / "alone-results")
     assert len(ours) == len(theirs) == 4
     for key, record in theirs.items():
         the_same(ours[key], record)
@@ -312,11 +305,12 @@ def test_a_sweep_takes_gangs(data_root: Path, tmp_path: Path, capsys: pytest.Cap
 
 @pytest.mark.smoke
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_a_gang_that_was_stopped_continues_alone_or_together(
+def test_joint_training_that_was_stopped_continues_alone_or_jointly(
     how: signal.Signals,
     code: int,
     start: Callable[..., Any],
     trial_arguments: Callable[..., list[str]],
+    records: Records,
     tmp_path: Path,
 ) -> None:
     swept = [*trial_arguments("trainer.steps=40", "trainer.evaluate_every=6"), "seed=1,2,3"]

@@ -9,21 +9,22 @@ from typing import Any
 
 import pytest
 
+from repro.config.schema import TrialConfig
 from repro.errors import ConfigError
 from repro.store.record import Record
 from repro.sweeps import estimates, experiments, plan
-from repro.sweeps.expand import Composer
+from repro.sweeps.composing import composed as composed_quickly
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def of(**trial: str) -> dict[str, Any]:
-    return Composer().plain(trial)
+def of(**trial: str) -> TrialConfig:
+    return composed_quickly(trial)
 
 
 def test_the_estimate_of_a_frozen_model_by_hand() -> None:
-    plain = of(method="prompt_tuning", model="t5-base-lm-adapt", task="boolq")
-    cost = estimates.cost(plain)
+    config = of(method="prompt_tuning", model="t5-base-lm-adapt", task="boolq")
+    cost = estimates.cost(config)
     length = 512 + 100 + 8
     training = 30_000 * 32 * length * 4 * 247_577_856
     scoring = 30 * 3270 * 2 * 247_577_856 * (length + 8)
@@ -43,26 +44,28 @@ def test_the_estimate_of_a_frozen_model_by_hand() -> None:
     ],
 )
 def test_trained_numbers(trial: dict[str, str], numbers: int) -> None:
-    assert estimates.trained(of(**trial)) == numbers
+    config = of(**trial)
+    assert config.method.trained_numbers(config.model) == numbers
 
 
 def test_steps_of_epochs_and_of_unknown_rows() -> None:
-    plain = of(method="p_tuning_v2", model="roberta-large", task="rte")
-    assert estimates.steps(plain) == 100 * 78  # ceil(2490 / 32)
+    config = of(method="p_tuning_v2", model="roberta-large", task="rte")
+    assert estimates.steps(config) == 100 * 78  # ceil(2490 / 32)
     unknown = of(method="p_tuning_v2", model="roberta-large", task="conll12_srl")
     assert estimates.steps(unknown) is None and estimates.cost(unknown).flops is None
 
 
 def test_time_comes_from_records_of_the_same_cell() -> None:
-    plain = of(method="p_tuning_v2", model="minilm", task="cb")
+    config = of(method="p_tuning_v2", model="minilm", task="cb")
 
     def record(key: str, seconds: float, **changed: Any) -> Record:
-        config = plain | changed
-        return Record(key, "done", config, 1, cost={"train_seconds": seconds, "evaluation_seconds": 1.0})
+        return Record(
+            key, "done", config.to_dict() | changed, 1, cost={"train_seconds": seconds, "evaluation_seconds": 1.0}
+        )
 
-    longer = {"trainer": plain["trainer"] | {"epochs": 99}}
-    assert estimates.measured(plain, [record("a", 9.0), record("b", 19.0), record("c", 500.0, **longer)]) == (15.0, 2)
-    assert estimates.measured(plain, []) is None
+    longer = {"trainer": config.to_dict()["trainer"] | {"epochs": 99}}
+    assert estimates.measured(config, [record("a", 9.0), record("b", 19.0), record("c", 500.0, **longer)]) == (15.0, 2)
+    assert estimates.measured(config, []) is None
 
 
 def test_what_was_run_is_done(cli: Callable[..., Any]) -> None:
@@ -92,7 +95,7 @@ def test_a_plan_says_what_is_needed(cli: Callable[..., Any], tmp_path: Path) -> 
         (("offline/cb", "--models", "xxl"), "no trial is left"),
         (("offline/cb", "--tflops", "0"), "above 0"),
         (("offline/cb", "+a=1"), "key=value"),
-        (("offline/cb", "method.lenght=3"), "does not exist"),
+        (("offline/cb", "method.lenght=3"), "has no such key"),
     ],
 )
 def test_what_cannot_be_planned(arguments: tuple[str, ...], said: str, cli: Callable[..., Any]) -> None:
@@ -103,7 +106,7 @@ def test_what_cannot_be_planned(arguments: tuple[str, ...], said: str, cli: Call
 def test_an_empty_choice_of_models_is_no_error_of_other_experiments() -> None:
     chosen = experiments.chosen(["offline"])
     made = plan.make(chosen, {}, ["smollm2"], ROOT / "results", 100.0)
-    assert {trial.plain["model"]["name"] for trial in made.trials} == {"smollm2-135m-instruct"}
+    assert {trial.spec.config.model.name for trial in made.trials} == {"smollm2-135m-instruct"}
     with pytest.raises(ConfigError):
         plan.make(chosen, {}, ["nothing"], ROOT / "results", 100.0)
 

@@ -14,14 +14,14 @@ from repro.errors import ConfigError
 from repro.methods.fields import Facts
 
 
-def _check_values(group: object, path: str = "") -> None:
+def check_values(group: object, path: str = "") -> None:
     """Every value is among those that its field allows."""
     for name, known in facts(type(group)).items():
         value, key = vars(group)[name], f"{path}{name}"
         if value is not None:
             _check_value(key, value, known)
         if dataclasses.is_dataclass(value):
-            _check_values(value, f"{key}.")
+            check_values(value, f"{key}.")
 
 
 def _check_value(key: str, value: object, known: Facts) -> None:
@@ -133,7 +133,7 @@ def validate(config: TrialConfig | Mapping[str, object]) -> None:
     """
     if not isinstance(config, TrialConfig):  # bridge: callers that still hold nested dicts
         config = TrialConfig.from_dict(config)
-    _check_values(config)
+    check_values(config)
     family = family_facts(config.model.family)
     config.method.check(config.model, family, format_of(config))
     _check_class_labels(config)

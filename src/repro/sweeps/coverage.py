@@ -8,14 +8,15 @@ also makes docs/not-reproducible.md.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from repro.config.run_key import run_key
+from repro.config.schema import TrialConfig
 from repro.errors import DataError
+from repro.metrics.building import build_metric
 from repro.papers import registry
 from repro.papers.registry import Reported
 from repro.report.compare import compare
@@ -48,7 +49,7 @@ def reasons() -> tuple[Reason, ...]:
     Raises:
         DataError: an entry without cells or without a reason.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     data = yaml.safe_load(files("repro.papers").joinpath("not_reproducible.yaml").read_text(encoding="utf-8"))
     for entry in data:
@@ -59,44 +60,39 @@ def reasons() -> tuple[Reason, ...]:
 
 def answered(trial: Planned) -> set[str]:
     """Ids of the cells with which a record of this trial would be compared, but for the data that it was cut to."""
-    group = _group(trial.plain)
-    cells = registry.cells()
-    names = _metrics(trial.plain)
-    mine = [cell for cell in cells if cell.our_metric in names and cell.task == group.names["task"]]
+    group, names = _group(trial), _metrics(trial.spec.config)
+    mine = [cell for cell in registry.cells() if cell.our_metric in names and cell.task == group.names["task"]]
     mine = [cell for cell in mine if cell.method == group.names["method"]]
     return {cell.id for cell in mine if any(not compare.mismatches(group, split, cell) for split in SPLITS)}
 
 
-def _group(plain: Mapping[str, Any]) -> Group:
+def _group(trial: Planned) -> Group:
     """A group of one record that has the trial's config and no score."""
-    key = run_key(dict(plain))
-    counts = {}
-    share = any("stored_percent" in c.vars for c in registry.cells(method=paper_method(plain), kind="result"))
-    if share and plain["model"]["paper_name"]:
+    config = trial.spec.config
+    if trial.waits_for is not None:  # it will say so of the prompt that it starts from
+        config = replace(config, method=replace(config.method, start_task=trial.start_task))
+    plain, counts = config.to_dict(), {}
+    share = any("stored_percent" in cell.vars for cell in registry.cells(method=paper_method(plain), kind="result"))
+    if share and config.model.paper_name:
         from repro.trials.parameter_counts import counts as count
 
         counts = count(plain)
-    return Group(key, (Record(key, "done", dict(plain), plain["seed"], parameters=counts),))
+    return Group(trial.spec.key, (Record(trial.spec.key, "done", plain, config.seed, parameters=counts),))
 
 
-def _metrics(plain: Mapping[str, Any]) -> set[str | None]:
+def _metrics(config: TrialConfig) -> set[str | None]:
     """Canonical names of the values that the task's metrics give."""
-    from hydra.utils import get_class
-
-    task = plain["task"]["paper_name"]
-    if not plain["task"]["metrics"]:  # a mixture, whose parts have theirs
-        return {registry.canonical_metric("average", task)}
-    found: set[str | None] = set()
-    for config in [*plain["task"]["metrics"], *plain["task"]["also_metrics"]]:
-        outputs: Iterable[str] = getattr(get_class(config["_target_"]), "outputs", ())
-        found |= {registry.canonical_metric(name, task) for name in outputs}
-    return found
+    task = config.task
+    if not task.metrics:  # a mixture, whose parts have theirs
+        return {registry.canonical_metric("average", task.paper_name)}
+    metrics = [build_metric(metric) for metric in [*task.metrics, *task.also_metrics]]
+    return {registry.canonical_metric(name, task.paper_name) for metric in metrics for name in metric.outputs}
 
 
 def average_answered(trials: Sequence[Planned]) -> set[str]:
     """Cells of SuperGLUE's score whose eight tasks are all among the trials, all else being as the cell has it."""
-    groups = [_group(trial.plain) for trial in trials if trial.plain["task"]["paper_name"] in SUPERGLUE]
-    found = set()
+    groups = [_group(trial) for trial in trials if trial.spec.config.task.paper_name in SUPERGLUE]
+    averages = set()
     for cell in registry.cells(task="superglue", our_metric="superglue_score"):
         fitting = {
             group.names["task"]
@@ -104,23 +100,24 @@ def average_answered(trials: Sequence[Planned]) -> set[str]:
             if group.names["method"] == cell.method and not compare.mismatches(group, "validation", cell)
         }
         if fitting >= set(SUPERGLUE):
-            found.add(cell.id)
-    return found
+            averages.add(cell.id)
+    return averages
 
 
 def cell_key(trial: Planned) -> str:
     """One name for the trials of a cell: they differ in their seed, are points of a search, or wait for one prompt."""
+    config, task = trial.spec.config, trial.start_task or ""
     if trial.search:  # the cells of a search do not say what it searched
-        names = [trial.plain[name]["name"] for name in ("method", "model", "task")]
-        return " ".join(map(str, [*names, trial.plain["method"].get("head"), trial.start_task or ""]))
-    return run_key(dict(trial.plain) | {"seed": 0}) + (trial.start_task or "")
+        head = config.to_dict()["method"].get("head")
+        return f"{config.method.name} {config.model.name} {config.task.name} {head} {task}"
+    return run_key(replace(config, seed=0)) + task
 
 
 def in_average(trial: Planned, averages: set[str]) -> bool:
     """Whether a trial is one of the eight of some average that is answered."""
-    if trial.plain["task"]["paper_name"] not in SUPERGLUE:
+    if trial.spec.config.task.paper_name not in SUPERGLUE:
         return False
-    group = _group(trial.plain)
+    group = _group(trial)
     cells = [cell for cell in registry.cells(task="superglue") if cell.id in averages]
     return any(
         cell.method == group.names["method"] and not compare.mismatches(group, "validation", cell) for cell in cells
@@ -129,24 +126,17 @@ def in_average(trial: Planned, averages: set[str]) -> bool:
 
 def of(names: Iterable[str]) -> dict[str, set[str]]:
     """{cell id: experiments that produce it}, one seed of every trial looked at."""
-    found: dict[str, set[str]] = {}
+    experiments_of: dict[str, set[str]] = {}
     for name in names:
-        seen: dict[str, Planned] = {}
+        cells: dict[str, Planned] = {}
         for trial in experiments.load(name).planned(points=False):
-            seen.setdefault(cell_key(trial), trial)
-        trials = list(seen.values())
-        produced = set().union(*(answered(_as_second(trial)) for trial in trials)) | average_answered(trials)
+            cells.setdefault(cell_key(trial), trial)
+        trials = list(cells.values())
+        produced = set().union(*map(answered, trials)) | average_answered(trials)
         produced |= _votes(name, produced) | _differences(produced)
         for cell in produced:
-            found.setdefault(cell, set()).add(name)
-    return found
-
-
-def _as_second(trial: Planned) -> Planned:
-    """A trial that waits for a prompt, with what it will say of it."""
-    if trial.waits_for is None:
-        return trial
-    return replace(trial, config=trial.config.with_value("method.start_task", trial.start_task))
+            experiments_of.setdefault(cell, set()).add(name)
+    return experiments_of
 
 
 def _votes(name: str, produced: set[str]) -> set[str]:
@@ -154,7 +144,7 @@ def _votes(name: str, produced: set[str]) -> set[str]:
 
     The record of a vote holds all three: its scores, and the mean and the best of its members under `selection`.
     """
-    if not any("vote" in grid for grid in experiments.load(name).grids):
+    if not experiments.load(name).votes:
         return set()
     cells = {cell.id: cell for cell in registry.cells()}
     members = {(cells[one].model, cells[one].task, cells[one].metric) for one in produced}

@@ -7,10 +7,11 @@ from an assumed rate, or from records of the same method, model and task where t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from repro.config.schema import TrialConfig
+from repro.methods.facts import sites_of
 from repro.store.record import Record
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
@@ -21,8 +22,6 @@ OPTIMISER_BYTES = 16
 """A trained number's float32 copy, gradient and two moments."""
 RECORD_BYTES = 300_000
 """A record with its per-example statistics and the predictions of a trial, roughly."""
-
-Plain = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,103 +37,81 @@ class Cost:
     steps: int | None
 
 
-def trained(plain: Plain) -> float:
-    """About how many numbers a trial trains: exact for whole backbones and plain prompts, without heads."""
-    method, model = plain["method"], plain["model"]
-    name, size, width = method["name"], float(model["parameters"] or 0), model["width"]
-    if name == "fine_tuning" or method.get("tune_backbone"):
-        return size
-    blocks = model["layers"] + (model["decoder_layers"] or 0)
-    if name == "ft_top":
-        return size * method["blocks"] / blocks
-    if name == "adapter":
-        return float(blocks * (2 * width * method["bottleneck"] + method["bottleneck"] + 3 * width))
-    length = method.get("length", 0)
-    if name in ("prefix_tuning", "p_tuning_v2", "infix_tuning", "lora_prefix"):
-        layers = model["layers"] + 2 * (model["decoder_layers"] or 0)
-        kept = 2 * layers * (model["kv_heads"] or model["heads"]) * model["head_dim"]
-        hidden = method.get("hidden", 0)
-        inner = method["reparameterisation"] in ("mlp", "deep")
-        return float(length * width + width * hidden + hidden * kept if inner else length * kept)
-    return float(length * width)
+def tokens(config: TrialConfig) -> int:
+    """Tokens of one example at the config's limits, prompt included."""
+    model, task = config.model, config.task
+    prompt = max(config.method.positions_taken(site, model.kind) for site in sites_of(model))
+    return task.max_input_length + prompt + (task.max_target_length if model.kind != "encoder" else 0)
 
 
-def tokens(plain: Plain) -> int:
-    """Tokens of one example at the config's limits, prompt included: an upper bound."""
-    task, generated = plain["task"], plain["model"]["kind"] != "encoder"
-    return int(task["max_input_length"] + plain["method"].get("length", 0)) + (
-        int(task["max_target_length"]) if generated else 0
-    )
-
-
-def rows(plain: Plain, split: str) -> int | None:
+def rows(config: TrialConfig, split: str) -> int | None:
     """Rows of a split that a trial uses; a mixture's are its parts'."""
-    task = plain["task"]
-    parts = task.get("parts") or {}
-    found = [(part.get("rows") or {}).get(split) for part in parts.values()] if parts else [task["rows"].get(split)]
-    counts = [int(count) for count in found if count is not None]
-    if len(counts) < len(found):
+    task = config.task
+    counts = [part.rows.get(split) for part in (task.parts.values() if task.parts else [task])]
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts):
         return None
-    limit = (task.get("limit") or {}).get(split)
-    total = sum(counts)
-    return total if limit is None else min(total, int(limit))
+    limit = {"train": task.limit.train, "validation": task.limit.validation, "test": task.limit.test}[split]
+    return sum(known) if limit is None else min(sum(known), limit)
 
 
-def steps(plain: Plain) -> int | None:
+def steps(config: TrialConfig) -> int | None:
     """Optimiser steps."""
-    trainer = plain["trainer"]
-    if trainer["steps"] is not None:
-        return int(trainer["steps"])
-    count = rows(plain, "train")
-    return None if count is None else int(trainer["epochs"]) * math.ceil(count / trainer["batch_size"])
+    trainer = config.trainer
+    if trainer.steps is not None:
+        return trainer.steps
+    count = rows(config, "train")
+    return None if count is None or trainer.epochs is None else trainer.epochs * math.ceil(count / trainer.batch_size)
 
 
-def cost(plain: Plain) -> Cost:
+def cost(config: TrialConfig) -> Cost:
     """The estimates of a trial."""
-    model, trainer, task = plain["model"], plain["trainer"], plain["task"]
-    size, bytes_ = float(model["parameters"] or 0), BYTES[trainer["dtype"]]
-    own, length = trained(plain), tokens(plain)
-    layers = model["layers"] + (model["decoder_layers"] or 0)
-    batch = math.ceil(trainer["batch_size"] / trainer["microbatches"])
-    activations = ACTIVATIONS * batch * length * model["width"] * layers * bytes_
-    if trainer["gradient_checkpointing"]:
+    model, trainer, task = config.model, config.trainer, config.task
+    size, bytes_ = float(model.parameters or 0), float(BYTES[trainer.dtype])
+    trained, length = config.method.trained_numbers(model), tokens(config)
+    layers = model.layers + (model.decoder_layers or 0)
+    batch = math.ceil(trainer.batch_size / trainer.microbatches)
+    activations = ACTIVATIONS * batch * length * model.width * layers * bytes_
+    if trainer.gradient_checkpointing:
         activations /= layers
-    labels = batch * task["max_target_length"] * model["vocabulary"] * 8 if model["kind"] != "encoder" else 0
-    memory = size * bytes_ + own * OPTIMISER_BYTES + activations + labels
-    count = steps(plain)
+    labels = batch * task.max_target_length * model.vocabulary * 8 if model.kind != "encoder" else 0
+    memory = size * bytes_ + trained * OPTIMISER_BYTES + activations + labels
+    count = steps(config)
     flops = None
     if count is not None:
-        a_token = (6 if own > size / 2 else 4) * size
-        training = float(count) * trainer["batch_size"] * length * a_token
-        flops = training + _evaluations(plain, count) * (rows(plain, "validation") or 0) * _read(plain, size, length)
-        flops += (rows(plain, "test") or 0) * _read(plain, size, length) if task["report_split"] == "test" else 0
-    return Cost(memory, own * 4 + RECORD_BYTES, flops, count)
+        per_token = (6 if trained > size / 2 else 4) * size
+        flops = float(count) * trainer.batch_size * length * per_token
+        scored = _evaluations(config, count) * (rows(config, "validation") or 0)
+        if task.report_split == "test":
+            scored += rows(config, "test") or 0
+        flops += scored * _scoring(config, size, length)
+    return Cost(memory, trained * 4 + RECORD_BYTES, flops, count)
 
 
-def _evaluations(plain: Plain, count: int) -> int:
-    every = str(plain["trainer"]["evaluate_every"])
-    if every != "epoch":
-        return max(1, count // int(every))
-    epochs = plain["trainer"]["epochs"]
-    train = rows(plain, "train")
-    return int(epochs or max(1, round(count * plain["trainer"]["batch_size"] / train) if train else 1))
+def _evaluations(config: TrialConfig, count: int) -> int:
+    trainer = config.trainer
+    if trainer.evaluate_every != "epoch":
+        return max(1, count // int(trainer.evaluate_every))
+    train = rows(config, "train")
+    return trainer.epochs or max(1, round(count * trainer.batch_size / train) if train else 1)
 
 
-def _read(plain: Plain, size: float, length: int) -> float:
+def _scoring(config: TrialConfig, size: float, length: int) -> float:
     """Operations to score one example: a forward pass over it, and one over what is generated for every beam."""
-    decoding = plain["task"]["decoding"]
-    generated = decoding["beams"] * decoding["max_new_tokens"] if plain["model"]["kind"] != "encoder" else 0
+    decoding = config.task.decoding
+    generated = decoding.beams * decoding.max_new_tokens if config.model.kind != "encoder" else 0
     return 2 * size * (length + generated)
 
 
-def measured(plain: Plain, records: Sequence[Record]) -> tuple[float, int] | None:
+def measured(config: TrialConfig, records: Sequence[Record]) -> tuple[float, int] | None:
     """Mean seconds of stored trials of the same method, model and task, and how many there are."""
-    same = [
+    names = {"method": config.method.name, "model": config.model.name, "task": config.task.name}
+    seconds = [
         record.cost["train_seconds"] + record.cost.get("evaluation_seconds", 0.0)
         for record in records
         if record.status in ("done", "collapsed") and "train_seconds" in record.cost
-        if all(record.config[group]["name"] == plain[group]["name"] for group in ("method", "model", "task"))
-        if record.config["trainer"]["epochs"] == plain["trainer"]["epochs"]
-        if record.config["trainer"]["steps"] == plain["trainer"]["steps"]
+        if all(record.config[group]["name"] == name for group, name in names.items())
+        if record.config["trainer"]["epochs"] == config.trainer.epochs
+        if record.config["trainer"]["steps"] == config.trainer.steps
     ]
-    return (sum(same) / len(same), len(same)) if same else None
+    return (sum(seconds) / len(seconds), len(seconds)) if seconds else None

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from repro.config.compose import config_file, options
 from repro.errors import ConfigError
+from repro.store.store import Store
 from repro.sweeps.expand import Planned, Trials
+from repro.sweeps.grids import Grid
 
 
 @dataclass(frozen=True)
@@ -19,12 +23,12 @@ class Experiment:
     """`<paper>/<exhibit>`"""
     title: str
     """What it reproduces; its name where the file has no title."""
-    grids: tuple[Mapping[str, Any], ...]
+    grids: tuple[Grid, ...]
 
     @property
-    def paper(self) -> str:
-        """The folder it is in."""
-        return self.name.partition("/")[0]
+    def votes(self) -> bool:
+        """Whether trials of it that differ in their seed vote as an ensemble."""
+        return any(grid.get("ensemble") for grid in self.grids)
 
     def trials(self, given: Mapping[str, str] | None = None, models: Sequence[str] = ()) -> Trials:
         """Its trials; `given` are overrides of the command line."""
@@ -41,24 +45,40 @@ class Experiment:
         return self.trials(given, models).planned(points)
 
 
-SEARCHES = "override /hydra/sweeper: optuna"
-"""A line of the files that are searches: which trials they have is not known before they have run."""
-
-
 def names(paper: str | None = None) -> list[str]:
     """Every experiment with grids, or a paper's, in the order of their names."""
-    from repro.config.compose import options
-
-    found = [name for name in options("experiment") if paper in (None, name.partition("/")[0])]
-    return [name for name in found if not is_search(name)]
+    files = [name for name in options("experiment") if paper in (None, name.partition("/")[0])]
+    return [name for name in files if not is_search(name)]
 
 
 def is_search(name: str) -> bool:
-    """Whether a file of `conf/experiment` is a search by a sampler."""
-    from repro.config.compose import config_file
+    """Whether a file of `conf/experiment` is a search by a sampler: it has no list of trials before it has run."""
+    defaults = _content(name).get("defaults") or []
+    return any(isinstance(entry, dict) and entry.get("override /hydra/sweeper") == "optuna" for entry in defaults)
 
+
+def _content(name: str) -> dict[str, Any]:
+    """What an experiment's file says; empty where there is no such file.
+
+    Raises:
+        ConfigError: it is not YAML, or no mapping.
+    """
     path = config_file("experiment", name)
-    return path.is_file() and SEARCHES in path.read_text(encoding="utf-8")
+    return _parsed(path, path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+@cache
+def _parsed(path: Path, changed: int) -> dict[str, Any]:
+    """The content of a file that changed last at that time."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no experiment: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} is no experiment: it needs `key: value` lines.")
+    return content
 
 
 def load(name: str) -> Experiment:
@@ -67,11 +87,6 @@ def load(name: str) -> Experiment:
     Raises:
         ConfigError: there is none of that name, or it holds no grid.
     """
-    import yaml  # type: ignore[import-untyped]
-
-    from repro.config.compose import config_file
-
-    path = config_file("experiment", name)
     if is_search(name):
         raise ConfigError(
             f"experiment={name}: a search proposes its trials one after the other, so they cannot be listed before. "
@@ -79,13 +94,11 @@ def load(name: str) -> Experiment:
         )
     if name not in names():
         raise ConfigError(f"experiment={name}: there is no such file; allowed are {', '.join(names())}.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        sweeper = (content.get("hydra") or {}).get("sweeper") or {}
-    except (yaml.YAMLError, AttributeError) as error:
-        raise ConfigError(f"{path} is no experiment: {error}") from error
+    content = _content(name)
+    sweeper = (content.get("hydra") or {}).get("sweeper") or {}
     grids = [*(sweeper.get("grids") or []), *([sweeper["params"]] if sweeper.get("params") else [])]
     if not grids:
+        path = config_file("experiment", name)
         raise ConfigError(f"{path} holds no grid: it needs hydra.sweeper.grids or hydra.sweeper.params.")
     return Experiment(name, str(content.get("title") or name), tuple(grids))
 
@@ -96,27 +109,24 @@ def chosen(words: Sequence[str], exhibits: Sequence[str] = ()) -> list[Experimen
     Raises:
         ConfigError: a word that is neither, or an exhibit that none of them has.
     """
-    found: list[str] = []
+    known = names()
+    chosen: list[str] = []
     for word in words:
-        own = names(word)
-        if not own and word not in names() and not is_search(word):
-            papers = sorted({name.partition("/")[0] for name in names()})
-            raise ConfigError(
-                f"{word}: neither a paper ({', '.join(papers)}) nor an experiment ({', '.join(names())})."
-            )
-        found += own or [word]
-    missing = [one for one in exhibits if one not in {name.partition("/")[2] for name in found}]
+        of_paper = [name for name in known if name.partition("/")[0] == word]
+        if not of_paper and word not in known and not is_search(word):
+            papers = sorted({name.partition("/")[0] for name in known})
+            raise ConfigError(f"{word}: neither a paper ({', '.join(papers)}) nor an experiment ({', '.join(known)}).")
+        chosen += of_paper or [word]
+    missing = [exhibit for exhibit in exhibits if exhibit not in {name.partition("/")[2] for name in chosen}]
     if missing:
-        there = ", ".join(name.partition("/")[2] for name in found)
+        there = ", ".join(name.partition("/")[2] for name in chosen)
         raise ConfigError(f"there is no exhibit {', '.join(missing)} among {there}. Choose some of these.")
-    kept = [name for name in dict.fromkeys(found) if not exhibits or name.partition("/")[2] in exhibits]
+    kept = [name for name in dict.fromkeys(chosen) if not exhibits or name.partition("/")[2] in exhibits]
     return [load(name) for name in kept]
 
 
-def finished(planned: Sequence[Planned], results: Path) -> dict[str, str]:
+def statuses(planned: Sequence[Planned], results: Path) -> dict[str, str]:
     """{run key: status} of the planned trials that have a record."""
-    from repro.store.store import Store
-
     store = Store(results / "records")
-    records = ((trial.key, store.get(trial.key)) for trial in planned if trial.key)
-    return {key: record.status for key, record in records if record is not None and key is not None}
+    keys = [trial.key for trial in planned if trial.key is not None]
+    return {key: record.status for key in keys if (record := store.get(key)) is not None}

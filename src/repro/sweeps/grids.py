@@ -11,25 +11,24 @@ model tuning on another. So an experiment lists several grids under `hydra.sweep
 
 Three keys of a grid are ours, not overrides: `after`, the overrides of a trial whose prompt each trial of this grid
 starts from (`{model}` stands for the trial's own choice); `search`, true where the recipe's search grid is run because
-nobody published the hyperparameters; `vote`, true where trials that differ in their seed vote when they are done.
+nobody published the hyperparameters; `ensemble`, true where trials that differ in their seed vote when they are done.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from repro.errors import ConfigError
+from repro.sweeps.composing import Overrides
 
-OURS = ("after", "search", "vote")
+OURS = ("after", "search", "ensemble")
 """Keys of a grid that are no overrides."""
 
-Overrides = dict[str, str]
-"""{key: value as text}, in the order of the grid."""
+Grid = Mapping[str, object]
 
 
-def values(text: Any) -> list[str]:
+def values(text: object) -> list[str]:
     """What a sweep's text stands for: `1,2`, `range(3)`, a single value.
 
     Raises:
@@ -39,19 +38,19 @@ def values(text: Any) -> list[str]:
     from hydra.errors import HydraException
 
     try:
-        [override] = OverridesParser.create().parse_overrides([f"key={_plain(text)}"])
+        [override] = OverridesParser.create().parse_overrides([f"key={_text(text)}"])
     except HydraException as error:
         raise ConfigError(f"a grid holds {text!r}, which is no value of a sweep: {error}") from error
     if override.is_sweep_override():
-        return [str(one) for one in override.sweep_string_iterator()]
+        return [str(value) for value in override.sweep_string_iterator()]
     return [str(override.get_value_element_as_str())]
 
 
-def _plain(text: Any) -> str:
-    return "null" if text is None else str(text).lower() if isinstance(text, bool) else str(text)
+def _text(value: object) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def product(grid: Mapping[str, Any], given: Mapping[str, str] | None = None) -> list[Overrides]:
+def product(grid: Grid, given: Mapping[str, str] | None = None) -> list[Overrides]:
     """Every combination of a grid's values; `given` (the command line) replaces the grid's own values.
 
     Raises:
@@ -62,31 +61,26 @@ def product(grid: Mapping[str, Any], given: Mapping[str, str] | None = None) -> 
     return [dict(combination) for combination in itertools.product(*lists)]
 
 
-def earlier(grid: Mapping[str, Any], trial: Mapping[str, str]) -> Overrides | None:
+def earlier(grid: Grid, trial: Mapping[str, str]) -> Overrides | None:
     """The trial whose prompt `trial` starts from, or None.
 
     Raises:
         ConfigError: `after` names a choice that the trial does not make.
     """
     after = grid.get("after")
-    if after is None:
+    if not isinstance(after, Mapping):
         return None
+    choices = {name.replace(".", "_"): value for name, value in trial.items()}
     try:
-        return {key: _plain(text).format(**{name.replace(".", "_"): v for name, v in trial.items()})
-                for key, text in after.items()}  # fmt: skip
+        return {str(key): _text(text).format(**choices) for key, text in after.items()}
     except (KeyError, IndexError, ValueError) as error:
         raise ConfigError(f"`after` of a grid is {dict(after)}: {error} is no choice of its trials.") from error
 
 
-def searched(trial: Mapping[str, str], search: Mapping[str, Sequence[Any]]) -> list[Overrides]:
+def searched(trial: Mapping[str, str], search: Mapping[str, Sequence[object]]) -> list[Overrides]:
     """The trial once for every point of a recipe's search grid."""
-    lists = [[(key, _plain(value)) for value in points] for key, points in search.items()]
+    lists = [[(key, _text(value)) for value in points] for key, points in search.items()]
     return [{**trial, **dict(point)} for point in itertools.product(*lists)]
-
-
-def arguments(trial: Mapping[str, str]) -> list[str]:
-    """The overrides as they stand on a command line."""
-    return [f"{key}={value}" for key, value in trial.items()]
 
 
 def of_command_line(overrides: Iterable[str]) -> Overrides:
@@ -95,13 +89,13 @@ def of_command_line(overrides: Iterable[str]) -> Overrides:
     Raises:
         ConfigError: a word that is no plain override (`+key=value` and `~key` cannot narrow a grid).
     """
-    found: Overrides = {}
+    result: Overrides = {}
     for word in overrides:
         key, equals, value = word.partition("=")
         if not equals or not key or key[0] in "+~-":
             raise ConfigError(f"{word}: an experiment's grids take plain overrides, key=value.")
-        found[key] = value
-    return found
+        result[key] = value
+    return result
 
 
 def kept(model: str, words: Sequence[str]) -> bool:

@@ -1,8 +1,7 @@
-"""The trials of an experiment by key and name, remembered: composing them takes a minute where there are thousands.
+"""The trials of an experiment by key and name, cached: composing them takes a minute where there are thousands.
 
-What was composed is kept under a hash of all that it follows from: the files of `conf/`, the source of this package,
-the folders of the environment and the command line. Nothing here is a result: a file that is lost or unreadable is
-made again.
+The cache's key is a hash of all that the list follows from: the files of `conf/`, the source of this package, the
+folders of the environment and the command line. A file that is lost or unreadable is made again.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from repro.config import compose
 from repro.errors import StoreError
 from repro.store.files import write_atomic
 from repro.sweeps import experiments
-from repro.sweeps.expand import FOLDERS
+from repro.sweeps.composing import FOLDERS
 
 
 @dataclass(frozen=True)
@@ -36,24 +36,24 @@ def trials(experiment: str, given: Mapping[str, str], cache: Path) -> dict[str, 
 
     Args:
         given: overrides of the command line.
-        cache: where lists are kept.
+        cache: the folder of the cache.
 
     Raises:
         ConfigError: there is no such experiment, or a trial of it cannot run.
     """
-    found = experiments.load(experiment)
+    loaded = experiments.load(experiment)
     # Which trials start from a prompt that is there, and its hash, follow from files that change all the time.
-    fixed = not any("after" in grid for grid in found.grids) and "method.start_from" not in given
+    cacheable = not any("after" in grid for grid in loaded.grids) and "method.start_from" not in given
     path = cache / f"{_identity(experiment, given)}.json"
-    if fixed and (known := _read(path)) is not None:
+    if cacheable and (known := _read(path)) is not None:
         return known
-    planned = found.planned(given)
-    made = {trial.key: Named(trial.spec.name, trial.overrides) for trial in planned if trial.key is not None}
-    if fixed:
-        rows = [[key, one.name, list(one.words)] for key, one in made.items()]
+    planned = loaded.planned(given)
+    named = {trial.key: Named(trial.spec.name, trial.words) for trial in planned if trial.key is not None}
+    if cacheable:
+        rows = [[key, trial.name, list(trial.words)] for key, trial in named.items()]
         with contextlib.suppress(StoreError):  # a full disk, a folder of somebody else's
             write_atomic(path, json.dumps(rows))
-    return made
+    return named
 
 
 def _read(path: Path) -> dict[str, Named] | None:
@@ -64,11 +64,11 @@ def _read(path: Path) -> dict[str, Named] | None:
 
 
 def _identity(experiment: str, given: Mapping[str, str]) -> str:
-    from repro.config.compose import conf_dirs
-
     package = Path(__file__).resolve().parents[1]
-    about = [experiment, dict(given), {name: os.environ.get(name) for name in FOLDERS}]
-    found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for path in sorted([*(path for root in conf_dirs() for path in root.rglob("*.yaml")), *package.rglob("*.py")]):
-        found.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
-    return found.hexdigest()[:24]
+    question = [experiment, dict(given), {name: os.environ.get(name) for name in FOLDERS}]
+    digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode())
+    for path in sorted(
+        [*(path for root in compose.conf_dirs() for path in root.rglob("*.yaml")), *package.rglob("*.py")]
+    ):
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:24]

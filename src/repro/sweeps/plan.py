@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from repro.config.run_key import run_key
+from repro.config.schema import TaskConfig
 from repro.errors import ConfigError
+from repro.metrics.base import why_unavailable
+from repro.metrics.building import build_metric
+from repro.store.store import Store
 from repro.sweeps import estimates, experiments, grids
+from repro.sweeps.composing import Overrides
 from repro.sweeps.expand import Planned
 from repro.sweeps.experiments import Experiment
 
@@ -55,21 +57,21 @@ def make(
     Raises:
         ConfigError: a trial that cannot run, or words that leave nothing.
     """
-    found: dict[tuple[str | None, str | None], Planned] = {}
+    found: dict[tuple[str, str | None], Planned] = {}
     counts: dict[str, int] = {}
     for experiment in chosen:
         planned = experiment.planned(given, models)
         counts[experiment.name] = len(planned)
         for trial in planned:
-            name = (trial.key, trial.waits_for and f"{trial.waits_for} {run_key(dict(trial.plain))}")
-            found.setdefault(name, trial)
+            found.setdefault((trial.spec.key, trial.waits_for), trial)
     if not found:
         raise ConfigError(f"no trial is left: none of the models has one of the words {', '.join(models)} in its name.")
     trials = list(found.values())
-    plan = Plan(trials, experiments.finished(trials, results), counts)
-    records = _records(results)
+    plan = Plan(trials, experiments.statuses(trials, results), counts)
+    records = list(Store(results / "records").records())
     for trial in plan.to_do:
-        cost, seen = estimates.cost(trial.plain), estimates.measured(trial.plain, records)
+        config = trial.spec.config
+        cost, seen = estimates.cost(config), estimates.measured(config, records)
         plan.costs.append((trial, cost))
         if seen is not None:
             plan.hours, plan.measured = plan.hours + seen[0] / 3600, plan.measured + 1
@@ -78,12 +80,6 @@ def make(
         else:
             plan.hours += cost.flops / (rate * 1e12) / 3600
     return plan
-
-
-def _records(results: Path) -> list[Any]:
-    from repro.store.store import Store
-
-    return list(Store(results / "records").records())
 
 
 def text(plan: Plan, rate: float, comparable: int | None) -> str:
@@ -108,47 +104,45 @@ def _effort(plan: Plan, rate: float) -> list[str]:
     if not plan.costs:
         return ["nothing to do: every trial has its record"]
     trial, cost = max(plan.costs, key=lambda pair: pair[1].memory)
+    config = trial.spec.config
     basis = f"{plan.measured} trials by records of the same cell, the others by shapes at {rate:g} TFLOP/s (--tflops)"
     return [
-        f"GPU memory: up to {cost.memory / GB:.1f} GB ({trial.plain['method']['name']} on "
-        f"{trial.plain['model']['name']}, {trial.plain['task']['name']}); by shapes, not measured",
+        f"GPU memory: up to {cost.memory / GB:.1f} GB ({config.method.name} on {config.model.name}, "
+        f"{config.task.name}); by shapes, not measured",
         f"GPU-hours: {plan.hours:.1f}; {basis}; inputs at their longest, so an upper bound at that rate"
         + (f"; {plan.unknown} trials of unknown length are not in it" if plan.unknown else ""),
-        f"disk: {sum(one.disk for _, one in plan.costs) / GB:.2f} GB of records, predictions and prompts",
+        f"disk: {sum(cost.disk for _, cost in plan.costs) / GB:.2f} GB of records, predictions and prompts",
     ]
 
 
 def _needs(plan: Plan) -> list[str]:
-    """Weights to download, data that is not there, and programs."""
+    """Weights to download, data that is not there, and what metrics lack."""
     sizes: dict[str, float] = {}
     missing: dict[str, set[str]] = defaultdict(set)
-    programs: set[str] = set()
+    lacking: set[str] = set()
     for trial in plan.to_do:
-        model, task = trial.plain["model"], trial.plain["task"]
-        if model["source"] == "hub":
-            sizes[model["location"]] = 4.0 * (model["parameters"] or 0)
-        elif model["source"] == "folder" and not Path(model["location"]).is_dir():
-            missing[f"model {model['name']}"].add(str(model["location"]))
-        for one in (task.get("parts") or {task["name"]: task}).values():
-            if task["source"] == "local" and not Path(one["data_dir"]).is_dir():
-                missing[f"task {one['name']}"].add(str(one["data_dir"]))
-            elif task["source"] == "hub":
-                sizes.setdefault(f"data set {one['hub_id']}", 0.0)
-            programs |= _programs(one)
+        model, task = trial.spec.config.model, trial.spec.config.task
+        if model.source == "hub":
+            sizes[model.location] = 4.0 * (model.parameters or 0)
+        elif model.source == "folder" and not Path(model.location).is_dir():
+            missing[f"model {model.name}"].add(model.location)
+        for part in task.parts.values() if task.parts else [task]:
+            if task.source == "local" and not Path(part.data_dir).is_dir():
+                missing[f"task {part.name}"].add(part.data_dir)
+            elif task.source == "hub":
+                sizes.setdefault(f"data set {part.hub_id}", 0.0)
+            lacking |= _unavailable(part)
     lines = [f"needs {name}" + (f" (up to {size / GB:.1f} GB)" if size else "") for name, size in sorted(sizes.items())]
     lines += [f"missing: {what}: {', '.join(sorted(where))} is not there" for what, where in sorted(missing.items())]
     if missing:
         lines.append("(docs/data.md says where each is to be had; `repro doctor` looks at all of it)")
-    return lines + [f"missing: {name} (a metric needs it)" for name in sorted(programs) if shutil.which(name) is None]
+    return lines + [f"missing: {why}" for why in sorted(lacking)]
 
 
-def _programs(task: Mapping[str, Any]) -> set[str]:
-    from hydra.utils import get_class
-
-    kinds = [
-        get_class(config["_target_"]) for config in [*(task.get("metrics") or []), *(task.get("also_metrics") or [])]
-    ]
-    return {"java" for kind in kinds if "java" in str(getattr(kind, "needs", "")).lower()}
+def _unavailable(task: TaskConfig) -> set[str]:
+    """Metrics of a task that cannot be computed here, with the reason."""
+    metrics = [build_metric(config) for config in [*task.metrics, *task.also_metrics]]
+    return {f"{metric.name}: {why}" for metric in metrics if (why := why_unavailable(metric))}
 
 
 def _comparison(plan: Plan, comparable: int | None) -> list[str]:
@@ -176,7 +170,7 @@ def comparable(plan: Plan) -> int:
     return count
 
 
-def selected(what: Sequence[str], exhibits: str, models: str) -> tuple[list[Experiment], grids.Overrides, list[str]]:
+def selected(what: Sequence[str], exhibits: str, models: str) -> tuple[list[Experiment], Overrides, list[str]]:
     """Experiments, overrides and model words of a command line.
 
     Args:

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from repro.store import progress
 from repro.sweeps import listing
-from repro.sweeps.executors.slurm import queue, submission
+from repro.sweeps.executors.slurm.arrays import all_arrays
+from repro.sweeps.executors.slurm.queue import queue
 from repro.sweeps.executors.slurm.states import STATUSES, State, States
 from repro.sweeps.listing import Named
 
 ROWS = 60
-"""More trials than that: what is done or waits is counted, not listed."""
+"""With more trials than that, those that are done or wait are counted, not listed."""
 _COUNTED = ("done", "queued", "missing", "submitted")
-_TOLD = ("method", "model", "task", "seed", "experiment")
-"""Overrides that a trial's name says."""
+_IN_NAME = ("method", "model", "task", "seed", "experiment")
+"""Overrides that a trial's name shows already."""
 
 
 @dataclass(frozen=True)
@@ -34,40 +35,39 @@ def trials(runs: Path, experiment: str | None, given: Mapping[str, str]) -> dict
     Raises:
         ConfigError: there is no such experiment.
     """
-    found: dict[str, Named] = {}
-    for one in submission.all_of(runs):
-        for trial in one.trials:
-            if experiment in (None, trial["experiment"]):
-                found[trial["key"]] = Named(trial["name"], tuple(trial["words"]))
+    submitted = {
+        trial.key: Named(trial.name, trial.words)
+        for array in all_arrays(runs)
+        for trial in array.trials()
+        if experiment in (None, trial.experiment)
+    }
     if experiment is None:
         running = sorted(path.parent.name for path in runs.glob(f"*/{progress.FILE}"))
-        return {**found, **{key: Named(key) for key in running if key not in found}}
-    if found and not given:
-        return found
+        return submitted | {key: Named(key) for key in running if key not in submitted}
+    if submitted and not given:
+        return submitted
     return listing.trials(experiment, given, runs / "cache" / "lists")
 
 
 def look(keys: Sequence[str], results: Path, runs: Path) -> tuple[list[State], bool]:
     """The states of trials, and whether the queue answered."""
-    submissions = submission.all_of(runs)
-    tasks = queue.tasks()
-    places = submission.places(submissions)
-    where = {trial["key"]: Path(one.results) for one in submissions for trial in one.trials}
-    states = [States(where.get(key, results), runs, tasks, places).of(key) for key in keys]
-    return states, tasks is not None
+    tasks = queue()
+    states = States(results, runs, tasks, all_arrays(runs))
+    return [states.of(key) for key in keys], tasks is not None
 
 
-def names(found: Mapping[str, Named]) -> dict[str, str]:
+def names(trials: Mapping[str, Named]) -> dict[str, str]:
     """{run key: the trial's name, and whatever else differs among the trials}."""
-    split = {
-        key: dict(word.lstrip("+").split("=", 1) for word in one.words if "=" in word) for key, one in found.items()
+    given = {
+        key: dict(word.lstrip("+").split("=", 1) for word in trial.words if "=" in word)
+        for key, trial in trials.items()
     }
-    options = dict.fromkeys(name for one in split.values() for name in one)
-    told = [name for name in options if name not in _TOLD and not name.startswith(("paths.", "hydra"))]
-    differing = [name for name in told if len({one.get(name) for one in split.values() if one}) > 1]
+    options = dict.fromkeys(name for overrides in given.values() for name in overrides)
+    shown = [name for name in options if name not in _IN_NAME and not name.startswith(("paths.", "hydra"))]
+    differing = [name for name in shown if len({values.get(name) for values in given.values() if values}) > 1]
     return {
-        key: " ".join([found[key].name, *(f"{_last(name)}={one[name]}" for name in differing if name in one)])
-        for key, one in split.items()
+        key: " ".join([trials[key].name, *(f"{_last(name)}={values[name]}" for name in differing if name in values)])
+        for key, values in given.items()
     }
 
 
@@ -76,35 +76,41 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
+def counted(states: Sequence[State]) -> str:
+    """How many trials have each status."""
+    counts = Counter(state.status for state in states)
+    return ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])
+
+
 def table(shown: Sequence[Shown], everything: bool) -> list[str]:
     """The lines: counts, then a row for each trial."""
-    counts = Counter(one.state.status for one in shown)
-    lines = [f"{len(shown)} trials: " + ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])]
-    listed = sorted(shown, key=lambda one: STATUSES.index(one.state.status))
+    lines = [f"{len(shown)} trials: {counted([trial.state for trial in shown])}"]
+    listed = sorted(shown, key=lambda trial: STATUSES.index(trial.state.status))
     if len(shown) > ROWS and not everything:
-        listed = [one for one in listed if one.state.status not in _COUNTED]
+        listed = [trial for trial in listed if trial.state.status not in _COUNTED]
         lines.append(f"(of more than {ROWS} trials these are only counted: {', '.join(_COUNTED)}; --all lists them)")
     if not listed:
         return lines
-    rows = [("status", "trial", "step", "loss", "left", "job", "")] + [_row(one) for one in listed]
+    rows = [("status", "trial", "step", "loss", "left", "job", ""), *map(_row, listed)]
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    lines.append("")
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        lines.append("  ".join([*cells, row[6]]).rstrip())
-    return lines
+    cells = [[*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[6]] for row in rows]
+    return [*lines, "", *("  ".join(row).rstrip() for row in cells)]
 
 
-def _row(one: Shown) -> tuple[str, ...]:
-    state = one.state
+def _row(trial: Shown) -> tuple[str, ...]:
+    state = trial.state
+    remark = state.score if state.status == "done" else state.reason
+    return state.status, trial.name, *numbers(state), duration(state.left), state.job or "", remark or ""
+
+
+def numbers(state: State) -> tuple[str, str]:
+    """Step and loss."""
     steps = "" if state.step is None else f"{state.step}/{state.steps}"
-    loss = "" if state.loss is None else f"{state.loss:.3f}"
-    about = state.score if state.status == "done" else state.reason
-    return state.status, one.name, steps, loss, duration(state.left), state.job or "", about or ""
+    return steps, "" if state.loss is None else f"{state.loss:.3f}"
 
 
 def duration(seconds: float | None) -> str:
-    """Hours, minutes and seconds; nothing where it is not known."""
+    """Hours, minutes and seconds; empty where it is not known."""
     if seconds is None:
         return ""
     hours, rest = divmod(round(seconds), 3600)

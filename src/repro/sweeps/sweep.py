@@ -1,110 +1,111 @@
-"""`repro sweep`: run what is missing of a paper or of some exhibits, then the votes of ensembles; here, or as jobs."""
+"""`repro sweep`: run what is missing of a paper or of some exhibits, here or as jobs."""
 
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from repro.errors import ReproError, WeightsUnavailable, print_line, redacted_text
+from repro.errors import ConfigError, ModelError, ReproError, print_line, redacted_text
 from repro.sweeps import grids
-from repro.sweeps.expand import Composer
+from repro.sweeps.composing import arguments, spec_of
+from repro.sweeps.executors.base import Executor, Result
+from repro.sweeps.expand import valid_spec
 from repro.sweeps.experiments import Experiment
 from repro.trials.spec import TrialSpec
 
 
-def run(
-    chosen: Sequence[Experiment],
-    given: Mapping[str, str],
-    models: Sequence[str],
-    resume: bool = False,
-    retry_failed: bool = False,
-    joint: str | None = None,
-) -> int:
-    """Run the trials that have no record; a trial that fails does not stop the others. The exit code.
-
-    A model whose weights cannot be loaded is tried once: without a network each try waits for minutes.
+@dataclass
+class Sweep:
+    """Some exhibits, run by one executor. A trial that fails stops no other.
 
     Args:
+        given: overrides of the command line.
+        models: see `grids.kept`.
         resume: a trial whose record says `failed` is left out, and is no error.
         retry_failed: it is run again.
-        joint: how many trials over one model train jointly (`trainer.joint_trials`: a number or `auto`); None: one at a
-            time.
-
-    Raises:
-        Interrupted: Ctrl-C or SIGTERM, after a checkpoint; the same command continues.
-        ConfigError: a grid that cannot be read.
+        joint_trials: `trainer.joint_trials` of every trial; None: as configured.
     """
-    worst, composer, seen = 0, Composer(), set()
-    lost: dict[str, int] = {}
-    for experiment in chosen:
-        trials = experiment.trials(given, models)
-        for stage in trials.stages():
-            try:
-                todo = stage()
-            except ReproError as error:  # a prompt that the second stage needs is not there
-                worst = max(worst, error.exit_code)
-                print_line(f"repro: {error}", sys.stderr)
-                continue
-            if joint is not None:
-                more = {"trainer.joint_trials": joint} | ({"rerun": "true"} if retry_failed else {})
-                fresh = {" ".join(grids.arguments(trial)): trial | more for trial in todo}
-                fresh = {name: trial for name, trial in fresh.items() if name not in seen}
-                seen |= set(fresh)
-                worst = max(worst, _jointly(composer, experiment.name, fresh, resume))
-                continue
-            for number, trial in enumerate(todo, 1):
-                words = grids.arguments(trial)
-                name = " ".join(words)
-                if name in seen:
+
+    experiments: Sequence[Experiment]
+    given: Mapping[str, str]
+    models: Sequence[str]
+    executor: Executor
+    resume: bool = False
+    retry_failed: bool = False
+    joint_trials: str | None = None
+    exit_code: int = 0
+    _seen: set[str] = field(default_factory=set)
+    _unloadable: Counter[str] = field(default_factory=Counter)
+    """{an error of loading a model: trials that ended with it}"""
+
+    def run(self) -> int:
+        """Run the trials that have no record; the exit code.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM, after a checkpoint; the same command continues.
+            ConfigError: a grid that cannot be read.
+        """
+        for experiment in self.experiments:
+            for stage in experiment.trials(self.given, self.models).stages():
+                try:
+                    trials = stage()
+                except ConfigError as error:  # a prompt that the second stage needs is not there
+                    self._stage_missing(error)
                     continue
-                seen.add(name)
-                print_line(f"{experiment.name} {number}/{len(todo)}: {redacted_text(name)}")
-                if retry_failed:
-                    trial = trial | {"rerun": "true"}
-                worst = max(worst, _trial(composer, trial, words, lost, resume))
-        for grid in experiment.grids:
-            if "vote" in grid:
-                worst = max(worst, _votes(composer, grids.product(grid, trials.given), models))
-    for where, count in lost.items():
-        print_line(f"repro: {count} more trials of {where} were left out: its weights cannot be loaded.", sys.stderr)
-    return worst
+                self._run(experiment.name, self._specs(trials))
+        for why, count in self._unloadable.items():
+            if count > 1:
+                print_line(f"repro: {count - 1} more trials were left out for the same reason: {why}", sys.stderr)
+        return self.exit_code
 
+    def _stage_missing(self, error: ConfigError) -> None:
+        if self.executor.returns_early:
+            print_line(f"{error} The trials that start from such prompts: the same command, when the others are done.")
+        else:
+            self._fail(error)
 
-def _trial(
-    composer: Composer, trial: grids.Overrides, words: Sequence[str], lost: dict[str, int], resume: bool = False
-) -> int:
-    """Run one trial; its exit code.
-
-    Args:
-        lost: {location of a model whose weights could not be loaded: trials left out since}; added to here.
-        resume: see `run`.
-    """
-    from repro.report.pages.trial_summary import trial_summary
-    from repro.trials.run import run as run_trial
-
-    try:
-        spec = composer.spec(trial)
-        location = spec.config.model.location
-        if location in lost:
-            lost[location] += 1
-            return 0
-        if resume and not spec.config.rerun and _failed(spec):
-            print_line("failed before, left out; --retry-failed runs it again")
-            return 0
-        outcome = run_trial(spec)
-    except ReproError as error:
+    def _fail(self, error: ReproError) -> None:
+        self.exit_code = max(self.exit_code, error.exit_code)
         print_line(f"repro: {error}", sys.stderr)
-        if isinstance(error, WeightsUnavailable):
-            lost[location] = 0
-        return error.exit_code
-    if outcome.record is None:
-        print_line(f"trial {outcome.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
-    else:
-        print_line(trial_summary(outcome.record, outcome.from_store))
-    return 0
+
+    def _specs(self, trials: Sequence[Mapping[str, str]]) -> list[TrialSpec]:
+        """The trials to run, each once in a sweep; one that cannot be composed is reported."""
+        more = {} if self.joint_trials is None else {"trainer.joint_trials": self.joint_trials}
+        specs = []
+        for trial in trials:
+            try:
+                spec = valid_spec({**trial, **more})
+            except ReproError as error:
+                self._fail(error)
+                continue
+            if spec.key in self._seen:
+                continue
+            self._seen.add(spec.key)
+            if self.retry_failed:
+                spec = spec.again()
+            elif self.resume and not spec.config.rerun and _failed(spec):
+                command = redacted_text(" ".join(spec.command[2:]))
+                print_line(f"{command}: failed before, left out; --retry-failed runs it again")
+                continue
+            specs.append(spec)
+        return specs
+
+    def _run(self, experiment: str, specs: Sequence[TrialSpec]) -> None:
+        ended = 0
+
+        def on_result(spec: TrialSpec, result: Result) -> None:
+            nonlocal ended
+            ended += 1
+            if isinstance(result, ModelError):
+                self._unloadable[str(result)] += 1
+                if self._unloadable[str(result)] > 1:
+                    return
+            print_line(f"{experiment} {ended}/{len(specs)}: {redacted_text(' '.join(spec.command[2:]))}")
+            self.exit_code = max(self.exit_code, print_result(result))
+
+        self.executor.run(specs, on_result)
 
 
 def _failed(spec: TrialSpec) -> bool:
@@ -112,69 +113,35 @@ def _failed(spec: TrialSpec) -> bool:
     return record is not None and record.status == "failed"
 
 
-def _jointly(composer: Composer, experiment: str, trials: Mapping[str, grids.Overrides], resume: bool) -> int:
-    """Run trials by their names, those over one model together; the worst exit code. `resume` as in `run`."""
-    from repro.sweeps.executors.joint import Result, run_many, say
+def print_result(result: Result) -> int:
+    """Print what became of a trial; its exit code."""
+    if isinstance(result, ReproError):
+        print_line(f"repro: {result}", sys.stderr)
+        return result.exit_code
+    if result.record is None:
+        print_line(f"trial {result.folder.name}: another process runs it, stepped aside (trainer.if_running=skip)")
+        return 0
+    from repro.report.pages.trial_summary import trial_summary
 
-    specs, names, worst = list[TrialSpec](), [], 0
-    for name, trial in trials.items():
-        try:
-            spec = composer.spec(trial)
-            if resume and not spec.config.rerun and _failed(spec):
-                print_line(
-                    f"{experiment}: {redacted_text(name)}: failed before, left out; --retry-failed runs it again"
-                )
+    print_line(trial_summary(result.record, result.from_store))
+    return 0
+
+
+def ensembles(
+    experiments: Sequence[Experiment], given: Mapping[str, str], models: Sequence[str]
+) -> Iterator[list[TrialSpec]]:
+    """The members of each ensemble: trials of a grid with `ensemble: true` that differ in their seed only.
+
+    Raises:
+        ConfigError: a grid that cannot be read.
+    """
+    for experiment in experiments:
+        for grid in experiment.grids:
+            if not grid.get("ensemble"):
                 continue
-            specs.append(spec)
-            names.append(name)
-        except ReproError as error:
-            worst = max(worst, error.exit_code)
-            print_line(f"{experiment}: {redacted_text(name)}\nrepro: {error}", sys.stderr)
-    codes: list[int] = []
-
-    def done(index: int, result: Result) -> None:
-        print_line(f"{experiment} {len(codes) + 1}/{len(names)}: {redacted_text(names[index])}")
-        codes.append(say(result))
-
-    run_many(specs, done)
-    return max(worst, *codes, 0)
-
-
-def _votes(composer: Composer, trials: Sequence[grids.Overrides], models: Sequence[str]) -> int:
-    """Let trials that differ in their seed vote, where all of them are done and the vote is not in the store yet."""
-    cells: dict[str, list[Any]] = defaultdict(list)
-    for trial in trials:
-        if grids.kept(trial.get("model", ""), models):
-            cells[" ".join(grids.arguments({k: v for k, v in trial.items() if k != "seed"}))].append(trial)
-    worst = 0
-    for members in cells.values():
-        try:
-            _vote([composer.spec(trial) for trial in members])
-        except ReproError as error:
-            worst = max(worst, error.exit_code)
-            print_line(f"repro: {error}", sys.stderr)
-    return worst
-
-
-def _vote(members: Sequence[TrialSpec]) -> None:
-    from repro.inference.ensemble import ensemble, shown
-    from repro.inference.restore import find
-    from repro.trials.run import pick_device
-
-    paths, store = members[0].config.paths, members[0].store
-    results, runs = Path(paths.results_root), Path(paths.runs_root)
-    keys = [spec.key for spec in members]
-    if any((record := store.get(key)) is None or record.status == "failed" for key in keys):
-        print_line(f"no vote of {', '.join(keys)}: not all of them have a score")
-        return
-    if any(
-        record.config["method"].get("members") == keys
-        for record in store.records(statistics=False)
-        if record.trial.method.name == "prompt_ensemble"
-    ):
-        return
-    trials = [find(key, results, runs) for key in keys]
-    device = pick_device(members[0].config.trainer.device)
-    record = ensemble(trials, Path(paths.data_root), 32, device, ["repro", "ensemble", *keys])
-    store.put(record)
-    print_line(shown(record))
+            cells: dict[str, list[TrialSpec]] = defaultdict(list)
+            for trial in grids.product(grid, {"experiment": experiment.name, **given}):
+                if grids.kept(trial.get("model", ""), models):
+                    cell = " ".join(arguments({key: value for key, value in trial.items() if key != "seed"}))
+                    cells[cell].append(spec_of(trial))
+            yield from cells.values()

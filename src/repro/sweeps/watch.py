@@ -6,20 +6,22 @@ import os
 import re
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repro.errors import ConfigError
 from repro.store import progress
 from repro.store.searches import journal
-from repro.store.store import Store
 from repro.sweeps import experiments, grids, status
-from repro.sweeps.executors.slurm import queue, submission
-from repro.sweeps.executors.slurm.states import FINISHED, STATUSES, State, States
+from repro.sweeps.executors.slurm.arrays import all_arrays
+from repro.sweeps.executors.slurm.queue import Queue, queue
+from repro.sweeps.executors.slurm.states import FINISHED, State, States
 from repro.sweeps.listing import Named
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleRenderable, Group
 
 LEVELS, PLAIN_LEVELS = "▁▂▃▄▅▆▇█", "_.-~=+*#"
 CURVE = 24
@@ -53,7 +55,7 @@ class Watched:
     Args:
         results, runs: the folders.
         trials: {run key: trial}, asked for anew at each look: a search and a folder grow.
-        tasks: the queue.
+        ask: the queue.
         clock: seconds, for the queue's turn.
     """
 
@@ -62,49 +64,40 @@ class Watched:
         results: Path,
         runs: Path,
         trials: Callable[[], Mapping[str, Named]],
-        tasks: Callable[[], Any] = queue.tasks,
+        ask: Callable[[], Queue | None] = queue,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self._results, self._runs, self._trials, self._ask, self._clock = results, runs, trials, tasks, clock
+        self._results, self._runs, self._trials, self._ask, self._clock = results, runs, trials, ask, clock
         self._ended: dict[str, Line] = {}
-        self._tasks: Any = None
+        self._queue: Queue | None = None
         self._asked: float | None = None
 
     def look(self) -> list[Line]:
-        """Every trial as it is now, those that run first, then by what was heard last."""
-        found = self._trials()
-        names = status.names(found)
-        submissions = submission.all_of(self._runs)
+        """Every trial as it is now, running ones first, then by when they were last heard of."""
+        trials = self._trials()
+        names = status.names(trials)
         if self._asked is None or self._clock() - self._asked >= QUEUE_SECONDS:
-            self._tasks, self._asked = self._ask(), self._clock()
-        places = submission.places(submissions)
-        where = {trial["key"]: Path(one.results) for one in submissions for trial in one.trials}
-        lines = []
-        for key in found:
-            if key not in self._ended:
-                states = States(where.get(key, self._results), self._runs, self._tasks, places)
-                line = self._line(states.of(key), names[key], where.get(key, self._results))
-                if line.state.status in FINISHED:
-                    self._ended[key] = line
-                lines.append(line)
-            else:
-                lines.append(self._ended[key])
-        return sorted(lines, key=lambda one: (_ORDER.index(one.state.status), -one.written, one.name))
+            self._queue, self._asked = self._ask(), self._clock()
+        states = States(self._results, self._runs, self._queue, all_arrays(self._runs))
+        lines = {key: self._ended.get(key) or self._line(states, key, names[key]) for key in trials}
+        self._ended |= {key: line for key, line in lines.items() if line.state.status in FINISHED}
+        return sorted(lines.values(), key=lambda line: (_ORDER.index(line.state.status), -line.written, line.name))
 
-    def _line(self, state: State, name: str, results: Path) -> Line:
-        said = progress.read(self._runs / state.key)
-        if state.status in FINISHED or (state.status == "failed" and said is None):
-            store = Store(results / "records")
-            record = store.get(state.key, statistics=False)
+    def _line(self, states: States, key: str, name: str) -> Line:
+        state, running = states.of(key), progress.read(self._runs / key)
+        unnamed = name == key
+        if state.status in FINISHED or (state.status == "failed" and running is None):
+            store = states.store(key)
+            record = store.get(key, statistics=False)
             if record is not None:
                 curve = tuple(row["train_loss"] for row in record.curve if row.get("train_loss") is not None)
-                path = store.path(state.key)
-                called = name if name != state.key else _name(record.config)
-                return Line(state, called, curve, state.score or "", path.stat().st_mtime)
-        if said is None:
+                known = _name(record.config) if unnamed else name
+                return Line(state, known, curve, state.score or "", store.path(key).stat().st_mtime)
+        if running is None:
             return Line(state, name, (), "", 0.0)
-        losses = tuple(value for value in said.losses if value is not None)
-        return Line(state, said.name or name if name == state.key else name, losses, said.score or "", said.written)
+        losses = tuple(value for value in running.losses if value is not None)
+        known = (running.name or name) if unnamed else name
+        return Line(state, known, losses, running.score or "", running.written)
 
 
 def _name(config: Mapping[str, Any]) -> str:
@@ -123,29 +116,26 @@ def sparkline(values: Sequence[float], width: int = CURVE, levels: str = LEVELS)
     return "".join(levels[round((value - low) / span * (len(levels) - 1)) if span else 0] for value in means)
 
 
-def frame(lines: Sequence[Line], about: str, rows: int, levels: str = LEVELS) -> Any:
+def frame(lines: Sequence[Line], title: str, rows: int, levels: str = LEVELS) -> Group:
     """What is shown: counts, then the trials as a table (rich)."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    counts = Counter(line.state.status for line in lines)
-    told = ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name]) or "nothing yet"
-    left = [line.state.left for line in lines if line.state.left is not None]
+    states = [line.state for line in lines]
+    left = [state.left for state in states if state.left is not None]
     longest = f"; what runs has {status.duration(max(left))} left at most" if left else ""
     table = Table(box=None, pad_edge=False)
     for name in ("status", "trial", "step", "loss", "curve", "validation", "left"):
         table.add_column(name, no_wrap=name != "trial", overflow="fold" if name == "trial" else "ellipsis")
     for line in lines[:rows]:
         state = line.state
-        step = "" if state.step is None else f"{state.step}/{state.steps}"
-        loss = "" if state.loss is None else f"{state.loss:.3f}"
-        about_it = state.reason if state.status in ("failed", "interrupted", "queued") else line.score
-        cells = [state.status, line.name, step, loss, sparkline(line.losses, levels=levels), about_it or ""]
-        style = _STYLES.get(state.status, "dim")
-        table.add_row(*(Text(cell, style=style if index == 0 else "") for index, cell in
-                        enumerate([*cells, status.duration(state.left)])))  # fmt: skip
-    parts: list[Any] = [Text(f"{about}: {len(lines)} trials: {told}{longest}"), table]
+        remark = state.reason if state.status in ("failed", "interrupted", "queued") else line.score
+        curve = sparkline(line.losses, levels=levels)
+        cells = [line.name, *status.numbers(state), curve, remark or "", status.duration(state.left)]
+        table.add_row(Text(state.status, style=_STYLES.get(state.status, "dim")), *map(Text, cells))
+    counts = status.counted(states) or "nothing yet"
+    parts: list[ConsoleRenderable] = [Text(f"{title}: {len(lines)} trials: {counts}{longest}"), table]
     if len(lines) > rows:
         parts.append(Text(f"({len(lines) - rows} more)", style="dim"))
     return Group(*parts)
@@ -153,27 +143,25 @@ def frame(lines: Sequence[Line], about: str, rows: int, levels: str = LEVELS) ->
 
 def of_folder(runs: Path) -> dict[str, Named]:
     """The trials of a folder of runs: what was submitted, and its newest run folders."""
-    found = {key: one for key, one in status.trials(runs, None, {}).items() if one.words}
+    trials = {key: trial for key, trial in status.trials(runs, None, {}).items() if trial.words}
     try:
         with os.scandir(runs) as entries:
             folders = [(entry.stat().st_mtime, entry.name) for entry in entries if _KEY.fullmatch(entry.name)]
     except FileNotFoundError:
         folders = []
     for _, key in sorted(folders, reverse=True)[:RECENT]:
-        found.setdefault(key, Named(key))
-    return found
+        trials.setdefault(key, Named(key))
+    return trials
 
 
 def of_search(name: str, results: Path) -> dict[str, Named]:
     """The trials that the searches of an experiment have proposed so far."""
-    found: dict[str, Named] = {}
-    for one in journal.all_of(results):
-        if one.experiment == name:
-            for setting in one.settings:
-                words = [f"{key}={value}" for key, value in setting.values.items()]
-                for key in setting.keys:
-                    found[key] = Named(f"setting {setting.number + 1}", (*one.fixed, *words))
-    return found
+    trials: dict[str, Named] = {}
+    for search in journal.all_of(results):
+        for setting in search.settings if search.experiment == name else []:
+            words = [f"{key}={value}" for key, value in setting.values.items()]
+            trials |= {key: Named(f"setting {setting.number + 1}", (*search.fixed, *words)) for key in setting.keys}
+    return trials
 
 
 def _chosen(
@@ -223,7 +211,7 @@ def watch(what: Sequence[str], results: Path, runs: Path, every: float | None) -
     _live(watched, console, (about, complete, max(every, 0.2), levels))
 
 
-def _live(watched: Watched, console: Any, how: tuple[str, bool, float, str]) -> None:
+def _live(watched: Watched, console: Console, how: tuple[str, bool, float, str]) -> None:
     """Frames until Ctrl-C, or until every trial of an experiment has ended."""
     from rich.live import Live
 

@@ -9,30 +9,32 @@ from typing import Any
 
 import pytest
 
-from repro.config.run_key import run_key
+from repro.config.schema import TrialConfig
 from repro.store.store import Store
 from repro.sweeps.expand import Planned
 from repro.sweeps.miniature import command, planning
-from repro.trials.plain import run
+from repro.trials.run import run
+from repro.trials.spec import TrialSpec, trial_spec
 
 
 @pytest.fixture
 def done(
     quick: Callable[..., dict[str, Any]], cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> list[dict[str, Any]]:
+) -> list[TrialSpec]:
     """Two trials with records under results/, which the miniature is said to consist of; no reference."""
     plains = [quick(f"seed={seed}") | {"experiment_name": "mini/some"} for seed in (1, 2)]
-    for plain in plains:
-        run(plain)
-    trials = [Planned(("method=p_tuning_v2",), plain, run_key(plain)) for plain in plains]
+    specs = [trial_spec(TrialConfig.from_dict(plain)) for plain in plains]
+    for spec in specs:
+        run(spec)
+    trials = [Planned(spec, ("method=p_tuning_v2",)) for spec in specs]
     monkeypatch.setattr(planning, "planned", lambda names, given: trials)
     monkeypatch.setattr(command, "reference_folder", lambda: tmp_path / "nothing")
-    return plains
+    return specs
 
 
 @pytest.mark.smoke
 @pytest.mark.usefixtures("one_thread")
-def test_nothing_to_run_still_reports(done: list[dict[str, Any]], cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_nothing_to_run_still_reports(done: list[TrialSpec], cli: Callable[..., Any], tmp_path: Path) -> None:
     called = cli("mini", "--results", "results")
     assert called.code == 0, called.err
     assert "2 trials, 2 of them done, 0 to run" in called.out and "there is no reference to compare with" in called.out
@@ -46,21 +48,23 @@ def test_nothing_to_run_still_reports(done: list[dict[str, Any]], cli: Callable[
 @pytest.mark.smoke
 @pytest.mark.usefixtures("one_thread")
 def test_a_reference_that_agrees_and_one_that_has_more(
-    done: list[dict[str, Any]], cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: list[TrialSpec], cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(tmp_path / "results", tmp_path / "reference")
     called = cli("mini", "--results", "results", "--reference", "reference")
     assert called.code == 0 and "1 equal." in called.out
     assert "Every score is equal." in (tmp_path / "results" / "REFERENCE.md").read_text()
-    Store(tmp_path / "results" / "records").delete(run_key(done[1]))
-    monkeypatch.setattr(command.Crew, "run", lambda self, watcher: None)  # as if it had ended without a record
+    Store(tmp_path / "results" / "records").delete(done[1].key)
+    monkeypatch.setattr(
+        command.Processes, "run", lambda self, specs, on_result: None
+    )  # as if it had ended without a record
     less = cli("mini", "--results", "results", "--reference", "reference")
     assert less.code == 2 and "1 missing." in less.out
 
 
 @pytest.mark.smoke
 @pytest.mark.usefixtures("one_thread")
-def test_the_tables_of_a_page(done: list[dict[str, Any]], cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_tables_of_a_page(done: list[TrialSpec], cli: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("# A\n<!-- from records: some -->\n<!-- end -->\n")
     assert cli("mini", "--results", "results", "--page", "page.md").code == 0
     text = (tmp_path / "page.md").read_text()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from repro.errors import TrialFailed
+from repro.store.record import Record
 from repro.sweeps.executors.time_left import Clock
 from repro.sweeps.miniature import display
-from repro.sweeps.miniature.planning import Job
+from repro.trials.run import Outcome
+from repro.trials.spec import TrialSpec
+
+NAME = "prompt_tuning mini-t5-s mini_rte seed 1"
 
 
 class Terminal(io.StringIO):
@@ -19,49 +24,44 @@ class Terminal(io.StringIO):
         return True
 
 
-def crew(job: Job, step: int, of: int) -> Any:
-    worker = SimpleNamespace(job=job, step=step, of=of)
-    clock = Clock({job.key: 100.0, "other": 100.0}, 1, running={job.key: (25.0, step / of)})
-    return SimpleNamespace(workers=[worker], clock=clock)
+def running(spec: TrialSpec, step: int, steps: int) -> tuple[Any, Clock]:
+    """A worker at a step of its trial, and the clock."""
+    clock = Clock({spec.key: 100.0, "other": 100.0}, 1, running={spec.key: (25.0, step / steps)})
+    return [SimpleNamespace(spec=spec, step=step, steps=steps)], clock
 
 
-JOB = Job("k", "prompt_tuning mini-t5-s mini_rte seed 1", None, 100.0)
+def done(spec: TrialSpec) -> Outcome:
+    record = Record(spec.key, "done", spec.config.to_dict(), 1, metrics={"validation": {"accuracy": 80.0}})
+    record.selection = {"metric": "accuracy"}
+    return Outcome(record, False, spec.folder)
 
 
-def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
-    shown = display.display(2, stream)
+def test_lines_where_there_is_no_terminal(spec: Callable[..., TrialSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, trials = io.StringIO(), [spec("seed=1"), spec("seed=2")]
+    shown = display.display({trial.key: f"{NAME}{index}" for index, trial in enumerate(trials)}, stream)
     assert isinstance(shown, display.Lines)
     with shown:
-        shown.started(JOB)
-        shown.tick(crew(JOB, 25, 100))
+        for trial in trials:
+            shown.started(trial)
+        shown.tick(*running(trials[0], 25, 100))
         assert stream.getvalue() == "", "a line comes every few seconds only"
         monkeypatch.setattr(display, "LINE_SECONDS", 0.0)
-        shown.tick(crew(JOB, 25, 100))
-        shown.ended(JOB, "done", "accuracy 80.0", 41.2)
-        shown.ended(JOB, "failed", "no weights", 1.0)
+        shown.tick(*running(trials[0], 25, 100))
+        shown.ended(trials[0], done(trials[0]))
+        shown.ended(trials[1], TrialFailed("no weights"))
     lines = stream.getvalue().splitlines()
     # 25 of 200 expected seconds are done and took 25: the other 175 take as long as expected.
-    assert lines[0] == f"12% done, about 3 min left. Running: {JOB.name}: step 25/100"
-    assert lines[1:] == [f"1/2 {JOB.name}: accuracy 80.0 (41 s)", f"2/2 {JOB.name}: failed: no weights (1 s)"]
+    assert lines[0] == f"12% done, about 3 min left. Running: {NAME}0: step 25/100"
+    assert lines[1:] == [f"1/2 {NAME}0: accuracy 80.0 (0 s)", f"2/2 {NAME}1: failed: no weights (0 s)"]
 
 
-def test_bars_on_a_terminal() -> None:
-    stream = Terminal()
-    shown = display.display(2, stream)
+def test_bars_on_a_terminal(spec: Callable[..., TrialSpec]) -> None:
+    stream, trial = Terminal(), spec()
+    shown = display.display({trial.key: NAME, "other": "other"}, stream)
     assert isinstance(shown, display.Bars)
     with shown:
-        shown.started(JOB)
-        shown.tick(crew(JOB, 25, 100))
-        shown.ended(JOB, "done", "accuracy 80.0", 41.2)
+        shown.started(trial)
+        shown.tick(*running(trial, 25, 100))
+        shown.ended(trial, done(trial))
     text = stream.getvalue()
-    assert "all trials" in text and f"{JOB.name}: accuracy 80.0 (41 s)" in text and "about 3 min left" in text
-
-
-def test_the_folder_of_logs_is_said_when_it_cannot_be_made(tmp_path: Path) -> None:
-    from repro.errors import StoreError
-    from repro.sweeps.executors.process_pool import Crew
-
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="--runs"), display.display(1, io.StringIO()) as shown:
-        Crew([JOB], 1, tmp_path / "file" / "logs").run(shown)
+    assert "all trials" in text and f"{NAME}: accuracy 80.0 (0 s)" in text and "about 3 min left" in text

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from repro.config.run_key import run_key
+from repro.config.schema import TrialConfig
 from repro.errors import ConfigError
 from repro.store.record import Record
 from repro.store.searches import journal, summary
 from repro.store.searches.journal import Search
 from repro.store.searches.outcomes import Outcome, Tried, outcome, value_of
 from repro.store.store import Store
-from repro.sweeps.search.command_line import searching
+from repro.sweeps.composing import spec_of
+from repro.sweeps.search.command_line import SearchSettings, searching
+from repro.trials.spec import TrialSpec
 
 LR = "trainer.optimiser.learning_rate"
 SPACE = {LR: "tag(log, interval(1e-5,1e-1))", "method.length": "choice(1,4,8,16)"}
-ACCURACY = {"_target_": "repro.metrics.accuracy.Accuracy"}
-SETTINGS = {"name": "tpe", "seed": 0, "startup": 3}
+SAMPLER = {"name": "tpe", "seed": 0, "startup": 3}
 
 
 class Killed(Exception):
@@ -31,64 +31,48 @@ class Killed(Exception):
 
 
 class World:
-    """Composes configs and runs trials, without Hydra and without a model."""
+    """Composes trials of a tiny model, and makes up what they come to: an executor without a model."""
+
+    returns_early = False
 
     def __init__(self, root: Path, test_score: Callable[[float], float] = lambda value: value):
         self.root, self.store, self.test_score = root, Store(root / "results" / "records"), test_score
         self.ran: list[str] = []
-        self.fails: Callable[[Mapping[str, Any]], bool] = lambda plain: False
+        self.fails: Callable[[TrialConfig], bool] = lambda config: False
         self.killed_after: int | None = None
         self.leaves_records = True
 
-    def compose(self, words: Sequence[str]) -> dict[str, Any]:
-        plain: dict[str, Any] = {
-            "method": {"name": "p_tuning_v2", "length": 1},
-            "model": {"name": "m"},
-            "task": {"name": "cb", "report_split": "test", "metrics": [ACCURACY]},
-            "trainer": {"selection": {"split": "validation", "metric": None, "rule": "best"}, "optimiser": {}},
-            "paths": {"results_root": str(self.root / "results"), "runs_root": str(self.root / "runs")},
-            "experiment_name": "made/up",
-            "seed": 1,
-        }
-        for word in words:
-            path, _, text = word.partition("=")
-            *parents, last = path.split(".")
-            node = plain
-            for parent in parents:
-                node = node.setdefault(parent, {})
-            node[last] = int(text) if text.isdigit() else float(text) if text[0].isdigit() else text
-        if plain["method"]["length"] == 16:
+    def compose(self, words: Sequence[str]) -> TrialSpec:
+        folders = {f"paths.{name}_root": str(self.root / name) for name in ("results", "runs")}
+        trial = {"method": "p_tuning_v2", "model": "tiny-bert", "task": "cb", "task.report_split": "validation"}
+        known = [word for word in words if not word.startswith("task.hub_token=")]  # the schema has no such key
+        spec = spec_of(trial | folders | dict(word.split("=", 1) for word in known))
+        if spec.config.to_dict()["method"]["length"] == 16:
             raise ConfigError("method.length=16: too long.")
-        return plain
+        return replace(spec, command=tuple(words))
 
-    def record(self, plain: Mapping[str, Any]) -> Record:
-        key = run_key(copy.deepcopy(dict(plain)))
-        if self.fails(plain):
-            return Record(key, "failed", dict(plain), plain["seed"], reason="the loss is NaN.")
-        rate = plain["trainer"]["optimiser"]["learning_rate"]
-        value = 80 - 10 * abs(math.log10(rate) + 3) - plain["method"]["length"] / 10 + plain["seed"]
+    def record(self, spec: TrialSpec) -> Record:
+        config = spec.config
+        if self.fails(config):
+            return Record(spec.key, "failed", config.to_dict(), config.seed, reason="the loss is NaN.")
+        length, rate = config.to_dict()["method"]["length"], config.trainer.optimiser.learning_rate
+        value = 80 - 10 * abs(math.log10(rate) + 3) - length / 10 + config.seed
         selection = {"split": "validation", "metric": "accuracy", "value": value}
         metrics = {"validation": {"accuracy": value}, "test": {"accuracy": self.test_score(value)}}
-        return Record(key, "done", dict(plain), plain["seed"], selection=selection, metrics=metrics)
+        return Record(spec.key, "done", config.to_dict(), config.seed, selection=selection, metrics=metrics)
 
-    def launch(self, todo: list[list[str]]) -> None:
-        for words in todo:
+    def run(self, specs: Sequence[TrialSpec], on_result: object) -> None:
+        for spec in specs:
             if self.killed_after is not None and len(self.ran) >= self.killed_after:
                 raise Killed
-            self.ran.append(" ".join(words))
+            self.ran.append(" ".join(spec.command))
             if self.leaves_records:
-                self.store.put(self.record(self.compose(words)))
+                self.store.put(self.record(spec))
 
-    def search(
-        self, budget: int, batch: int = 1, words: Sequence[str] = (), waits: bool = True, **about: Any
-    ) -> Search:
-        about = {"name": None, "direction": None, "seeds": [], **about}
-        with searching(words, SPACE, about, SETTINGS, (budget, batch), self.compose, self.launch, waits) as (
-            search,
-            run,
-        ):
+    def search(self, budget: int, batch: int = 1, words: Sequence[str] = (), **about: Any) -> Search:
+        with searching(words, SearchSettings(SPACE, budget, batch, SAMPLER, **about), self.compose, self) as run:
             run.run()
-        return search
+        return run.search
 
 
 def proposed(search: Search) -> list[dict[str, str]]:
@@ -105,7 +89,7 @@ def test_the_budget_is_spent_and_every_trial_is_a_record(tmp_path: Path) -> None
     for one in search.settings:
         words = [f"{name}={value}" for name, value in one.values.items()]
         if one.refused is None:
-            assert one.keys == [run_key(world.compose(words))], "the key of the trial as a person would run it"
+            assert one.keys == [world.compose(words).key], "the key of the trial as a person would run it"
     assert str(tmp_path) not in (tmp_path / "results/searches" / f"{search.id}.json").read_text()
 
 
@@ -146,7 +130,7 @@ def test_its_file_holds_no_secret_and_is_found_again(tmp_path: Path) -> None:
     world = World(tmp_path)
     composed = world.compose
 
-    def compose(words: Sequence[str]) -> dict[str, Any]:
+    def compose(words: Sequence[str]) -> TrialSpec:
         if any(word.startswith("method.length=4") for word in words):
             raise ConfigError(f"model.location=https://jo:{secrets[1]}@hub.example/m: there is no {secrets[0]}")
         return composed(words)
@@ -178,7 +162,7 @@ def test_a_trial_that_was_run_by_hand_is_not_run_again(tmp_path: Path) -> None:
 
 def test_failed_settings_count_and_are_not_repeated(tmp_path: Path) -> None:
     world = World(tmp_path)
-    world.fails = lambda plain: plain["trainer"]["optimiser"]["learning_rate"] > 1e-2
+    world.fails = lambda config: config.trainer.optimiser.learning_rate > 1e-2
     search = world.search(12)
     outcomes = [one.outcome for one in search.outcomes(world.store)]
     failed = [one for one in outcomes if one.reason == "the loss is NaN."]
@@ -252,11 +236,10 @@ def test_losses_are_minimised_and_unknown_metrics_ask(tmp_path: Path) -> None:
     assert (summary.chosen(tried, "maximize"), summary.chosen(tried, "minimize")) == (0, 1)
     plain_compose = world.compose
 
-    def own_metric(words: Sequence[str]) -> dict[str, Any]:
-        plain = plain_compose(words)
-        plain["task"]["metrics"] = [{"_target_": "my.metrics.Mine"}]
-        plain["trainer"]["selection"]["metric"] = "mine"
-        return plain
+    def own_metric(words: Sequence[str]) -> TrialSpec:
+        spec = plain_compose(words)
+        config = spec.config.with_value("task.metrics", [{"name": "mine"}])
+        return replace(spec, config=config.with_value("trainer.selection.metric", "mine"))
 
     world.compose = own_metric  # type: ignore[method-assign]
     with pytest.raises(ConfigError, match=r"hydra\.sweeper\.direction=None: set it to maximize or minimize"):
@@ -267,14 +250,14 @@ def test_losses_are_minimised_and_unknown_metrics_ask(tmp_path: Path) -> None:
 def test_trials_that_run_elsewhere_are_waited_for_by_the_next_call(tmp_path: Path) -> None:
     """A launcher that submits and returns: each call submits one batch, and proposes when that has its records."""
     world = World(tmp_path)
-    world.leaves_records = False
-    search = world.search(8, 4, waits=False)
+    world.leaves_records, world.returns_early = False, True
+    search = world.search(8, 4)
     assert len(search.settings) == 4
     ran = list(world.ran)
-    assert len(world.search(8, 4, waits=False).settings) == 4, "nothing new while the batch is open"
+    assert len(world.search(8, 4).settings) == 4, "nothing new while the batch is open"
     for words in ran:
         world.store.put(world.record(world.compose(words.split())))
-    assert len(world.search(8, 4, waits=False).settings) == 8
+    assert len(world.search(8, 4).settings) == 8
 
 
 def test_trials_without_records_end_the_search(tmp_path: Path) -> None:
@@ -290,12 +273,12 @@ def test_trials_without_records_end_the_search(tmp_path: Path) -> None:
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     world = World(tmp_path)
 
-    def again(todo: list[list[str]]) -> None:
+    def again(specs: Sequence[TrialSpec], on_result: object) -> None:
         with pytest.raises(ConfigError, match="another process runs it"):
             World(tmp_path).search(2)
-        World.launch(world, todo)
+        World.run(world, specs, on_result)
 
-    world.launch = again  # type: ignore[method-assign]
+    world.run = again  # type: ignore[method-assign]
     world.search(2)
 
 

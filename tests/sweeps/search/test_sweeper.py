@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from repro.config.compose import resolved
+from repro.config.compose import trial_config
 from repro.config.run_key import run_key
 from tests.conftest import QUICK
 
@@ -36,7 +36,7 @@ def test_a_search_leaves_ordinary_records(
     records = {path.parent.name: path.read_bytes() for path in Path("results/records").glob("*/record.json")}
     for one in search["settings"]:
         words = [word for word in WORDS[2:] if word != "-m"] + [f"{k}={v}" for k, v in one["values"].items()]
-        assert one["keys"] == [run_key(resolved(composed(*words)))]
+        assert one["keys"] == [run_key(trial_config(composed(*words)))]
         assert json.loads(records[one["keys"][0]])["status"] in ("done", "collapsed")
     assert len(records) == 2
 

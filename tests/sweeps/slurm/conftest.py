@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -49,7 +46,7 @@ class Pretended:
 
     def queue(self, *tasks: tuple[str, int, str]) -> None:
         """(name of the array, number, state) of every task in the queue, all of job 7."""
-        self.set("queue", "".join(f"{name}|{number}|7|9|{state}|1:00|Priority\n" for name, number, state in tasks))
+        self.set("queue", "".join(f"{name}|{number}|7|{state}|Priority\n" for name, number, state in tasks))
 
     def calls(self, program: str) -> list[str]:
         """Arguments of every call of a program."""
@@ -78,28 +75,3 @@ def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretended:
     for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"):
         monkeypatch.delenv(name, raising=False)
     return Pretended(folder)
-
-
-@pytest.fixture
-def asked(quick: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
-    """asked(*overrides) -> Any: a two-step trial."""
-    from repro.trials.plain import spec_of
-
-    def make(*overrides: str) -> Any:
-        config = quick(*overrides)
-        return spec_of(config, {"model": "tiny-bert"}, overrides)
-
-    return make
-
-
-@pytest.fixture
-def put(tmp_path: Path) -> Callable[..., None]:
-    """put(trial, status, **fields): a record of a trial in the store."""
-    from repro.store.record import Record
-    from repro.store.store import Store
-
-    def write(trial: Any, status: str = "done", **fields: Any) -> None:
-        record = Record(trial.key, status, json.loads(json.dumps(trial.config)), trial.config["seed"], **fields)
-        Store(tmp_path / "results" / "records").put(record)
-
-    return write

@@ -13,37 +13,47 @@ import pytest
 from repro.store.lock import Lock
 from repro.store.progress import ProgressFile
 from repro.sweeps import listing
-from repro.sweeps.executors.slurm import submission
-from repro.sweeps.executors.slurm.chunks import Chunk
+from repro.sweeps.executors.slurm.arrays import SubmittedTrial, all_arrays
+from repro.trials.spec import TrialSpec
 
 NO_GPU = ("hydra.launcher.gpus=0", "hydra.launcher.trials_per_job=2")
 
 
-def chunks(folder: Path) -> list[list[Any]]:
-    """The trials of every task, submission by submission."""
-    return [list(Chunk.read(file).trials) for one in submission.all_of(folder / "runs") for file in one.files()]
+def tasks(folder: Path) -> list[list[SubmittedTrial]]:
+    """The trials of every task, array by array."""
+    return [list(task) for array in all_arrays(folder / "runs") for task in array.tasks]
+
+
+def trials_of(folder: Path) -> list[SubmittedTrial]:
+    return [trial for task in tasks(folder) for trial in task]
+
+
+def config(trial: SubmittedTrial) -> Any:
+    return trial.data["config"]
 
 
 def test_a_multirun_is_submitted_as_the_trials_that_run_would_make(
     cli: Callable[..., Any], pretended: Any, trial_arguments: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    config = tmp_path / "config" / "repro" / "slurm.yaml"
-    config.parent.mkdir(parents=True)
-    config.write_text("partition: site\ntime: 90\n")
+    site = tmp_path / "config" / "repro" / "slurm.yaml"
+    site.parent.mkdir(parents=True)
+    site.write_text("partition: site\ntime: 90\n")
     words = trial_arguments("seed=1,2,3")
     done = cli("run", "-m", "hydra/launcher=slurm", *NO_GPU, "hydra.launcher.time=5", *words)
     assert done.code == 0, done.err
     assert re.search(r"^1 +2 +3$", done.out, re.MULTILINE) and "3 trials submitted" in done.out
     assert {"#SBATCH --partition=site", "#SBATCH --time=5"} <= set(pretended.script(1).splitlines())
-    trials = [trial for task in chunks(tmp_path) for trial in task]
-    assert [len(task) for task in chunks(tmp_path)] == [2, 1]
+    trials = trials_of(tmp_path)
+    assert [len(task) for task in tasks(tmp_path)] == [2, 1]
     here = cli("run", *trial_arguments("seed=2"))
     assert here.code == 0, here.err
     [path] = tmp_path.glob("results/records/*/record.json")
     record = json.loads(path.read_text())
     assert record["key"] == trials[1].key
-    assert record["choices"] == dict(trials[1].choices)
-    assert [word.lower() for word in record["provenance"]["command"]] == [word.lower() for word in trials[1].command]
+    assert record["choices"] == trials[1].data["choices"]
+    assert [word.lower() for word in record["provenance"]["command"]] == [
+        word.lower() for word in trials[1].data["command"]
+    ]
     again = cli("run", "-m", "hydra/launcher=slurm", *NO_GPU, *words)
     assert re.search("found 1 (done|collapsed)", again.out) and "2 trials submitted" in again.out, (
         "the queue is empty: they were lost"
@@ -58,7 +68,7 @@ def test_a_trial_that_cannot_run_is_said_and_the_others_are_submitted(
     done = cli("run", "-m", "hydra/launcher=slurm", *NO_GPU, *words)
     assert done.code == 2
     assert "1 trials submitted" in done.out and "squadshifts_new_wiki can be rendered as" in done.err
-    assert [[trial.config["task"]["name"] for trial in task] for task in chunks(tmp_path)] == [["rte"]]
+    assert [[config(trial)["task"]["name"] for trial in task] for task in tasks(tmp_path)] == [["rte"]]
 
 
 def test_a_value_of_the_wrong_kind_is_refused_before_anything(
@@ -80,7 +90,7 @@ def test_a_second_stage_waits_for_the_first(
     )
     assert done.code == 0, done.err
     assert "the same command, when the others are done" in done.out
-    assert [[trial.config["task"]["name"] for trial in task] for task in chunks(tmp_path)] == [["cb"]]
+    assert [[config(trial)["task"]["name"] for trial in task] for task in tasks(tmp_path)] == [["cb"]]
 
 
 CELL = ("offline/cb", "model=tiny-bert", "method=prompt_tuning", "trainer.steps=2", "trainer.epochs=null")
@@ -91,36 +101,32 @@ def test_an_exhibit_is_submitted_and_what_was_lost_again(
 ) -> None:
     done = cli("sweep", "--launcher", "slurm", *CELL, *NO_GPU, "hydra.launcher.partition=day")
     assert done.code == 0, done.err
-    [first, second] = chunks(tmp_path)
+    [first, second] = tasks(tmp_path)
     trials = first + second
-    assert [trial.config["seed"] for trial in trials] == [1, 2, 3]
+    assert [config(trial)["seed"] for trial in trials] == [1, 2, 3]
     assert {trial.experiment for trial in trials} == {"offline/cb"}
-    put(trials[0])
-    put(trials[1], "failed", reason="the loss became nan")
+    put(TrialSpec.from_dict(trials[0].data))
+    put(TrialSpec.from_dict(trials[1].data), "failed", reason="the loss became nan")
     done = cli("sweep", "--resume", "hydra.launcher.trials_per_job=1")
     assert done.code == 0, done.err
     assert "1 trials submitted; found 1 done, 1 failed" in done.out
     assert "#SBATCH --partition=day" in pretended.script(2), "the settings of before"
-    assert [[trial.key for trial in task] for task in chunks(tmp_path)[2:]] == [[trials[2].key]]
+    assert [[trial.key for trial in task] for task in tasks(tmp_path)[2:]] == [[trials[2].key]]
     done = cli("sweep", "--resume", "--retry-failed", "offline/cb")
     assert done.code == 0, done.err
-    assert [trial.key for task in chunks(tmp_path)[3:] for trial in task] == [trials[1].key, trials[2].key]
+    assert [trial.key for task in tasks(tmp_path)[3:] for trial in task] == [trials[1].key, trials[2].key]
 
 
-def test_a_file_that_cannot_be_used_is_said_and_the_others_are_resumed(
+def test_a_trial_that_cannot_be_used_is_said_and_the_others_are_resumed(
     cli: Callable[..., Any], pretended: Any, tmp_path: Path
 ) -> None:
     cli("sweep", "--launcher", "slurm", *CELL, *NO_GPU)
-    [first, _] = submission.all_of(tmp_path / "runs")[0].files()
-    first.write_text(first.read_text().replace('"seed": 2', '"seed": 7'))
+    [array] = all_arrays(tmp_path / "runs")
+    file = array.folder / "array.json"
+    file.write_text(file.read_text().replace('"seed": 2', '"seed": 7', 1))
     done = cli("sweep", "--resume")
-    assert done.code == 0 and "1 trials submitted" in done.out and "has another key now" in done.err
-    assert [trial.config["seed"] for trial in chunks_of_last(tmp_path)] == [3]
-
-
-def chunks_of_last(folder: Path) -> list[Any]:
-    """The trials of the newest submission."""
-    return [trial for file in submission.all_of(folder / "runs")[-1].files() for trial in Chunk.read(file).trials]
+    assert done.code == 0 and "2 trials submitted" in done.out and "has the key" in done.err
+    assert sorted(config(trial)["seed"] for trial in all_arrays(tmp_path / "runs")[-1].trials()) == [1, 3]
 
 
 def test_there_must_be_something_to_resume(cli: Callable[..., Any], pretended: Any) -> None:
@@ -144,10 +150,10 @@ def test_resuming_here_leaves_out_what_failed(
     )
     cell = (*CELL, *quick, "trainer.evaluate_every=2", "seed=1,2")
     cli("sweep", "--launcher", "slurm", *cell)  # to learn the keys
-    trials = [trial for task in chunks(tmp_path) for trial in task]
-    for path in tmp_path.glob("runs/slurm/*/submission.json"):
-        path.unlink()
-    put(trials[0], "failed", reason="the loss became nan.")
+    trials = trials_of(tmp_path)
+    for array in all_arrays(tmp_path / "runs"):
+        (array.folder / "array.json").unlink()
+    put(TrialSpec.from_dict(trials[0].data), "failed", reason="the loss became nan.")
     done = cli("sweep", "--resume", *cell)
     assert done.code == 0, done.err
     assert "failed before, left out; --retry-failed runs it again" in done.out
@@ -164,12 +170,13 @@ def test_status_shows_every_trial(
 ) -> None:
     assert "nothing was submitted" in cli("status").out
     cli("sweep", "--launcher", "slurm", *CELL, *NO_GPU, "trainer.optimiser.learning_rate=0.1,0.2")
-    trials = [trial for task in chunks(tmp_path) for trial in task]
-    [made] = submission.all_of(tmp_path / "runs")
-    name = made.arrays[0].name
+    trials = trials_of(tmp_path)
+    [array] = all_arrays(tmp_path / "runs")
+    name = array.name
     pretended.queue((name, 1, "RUNNING"), (name, 2, "PENDING"))
-    put(trials[0], selection={"split": "validation", "metric": "accuracy", "value": 71.4}, cost={"steps": 2.0})
-    put(trials[1], "failed", reason="the loss became nan.")
+    specs = [TrialSpec.from_dict(trial.data) for trial in trials]
+    put(specs[0], selection={"split": "validation", "metric": "accuracy", "value": 71.4}, cost={"steps": 2.0})
+    put(specs[1], "failed", reason="the loss became nan.")
     folder = tmp_path / "runs" / trials[2].key
     with Lock(folder / "lock"):
         clock = iter([0.0, 0.0, 30.0, 30.0])
@@ -195,8 +202,8 @@ def test_status_of_many_trials_counts_what_needs_no_eye(
     cli: Callable[..., Any], pretended: Any, put: Callable[..., None], tmp_path: Path
 ) -> None:
     cli("sweep", "--launcher", "slurm", *CELL, *NO_GPU, f"seed=range(1,{62})")
-    trial = chunks(tmp_path)[0][0]
-    put(trial, "failed", reason="the loss became nan.")
+    trial = tasks(tmp_path)[0][0]
+    put(TrialSpec.from_dict(trial.data), "failed", reason="the loss became nan.")
     done = cli("status")
     assert done.out.startswith("61 trials: 60 missing, 1 failed")
     assert [line.split()[0] for line in done.out.splitlines()[4:]] == ["failed"]

@@ -35,12 +35,14 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def check_what_is_left(bench: Bench) -> None:
-    """Nothing is pickled; no trial looks as if it ran; no lock stays; members of gangs say so."""
+    """Nothing is pickled; no trial looks as if it ran; no lock stays; trials that trained jointly say so."""
     files = [path for path in bench.folder.glob("cluster/runs/**/*") if path.is_file()]
     assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pt") or path.name == "lock"]
     assert not list(bench.folder.glob("cluster/runs/*/progress.json")), "all have records"
     told = [json.loads(path.read_text()) for path in bench.folder.glob("cluster/results/records/*/record.json")]
-    assert {record["provenance"].get("gang") for record in told} == {2}, "the two trials of a job train together"
+    assert {record["provenance"].get("joint_trials") for record in told} == {2}, (
+        "the two trials of a job train together"
+    )
     [counts] = [line for line in bench.repro("status").stdout.splitlines() if " trials: " in line]
     assert re.fullmatch(rf"{len(told)} trials:( \d+ (done|collapsed),?)+", counts)
 
@@ -48,8 +50,7 @@ def check_what_is_left(bench: Bench) -> None:
 def check_went_on(bench: Bench, key: str, steps: int) -> None:
     """A trial that was submitted again went on from its checkpoint."""
     record = json.loads((bench.folder / "cluster" / "results" / "records" / key / "record.json").read_text())
-    second = bench.folder / "cluster" / "runs" / "slurm" / bench.submissions()[1]["id"]
-    logs = "".join(path.read_text() for path in sorted(second.glob("array-*/*log.err")))
+    logs = "".join(path.read_text() for path in sorted(bench.arrays()[1].folder.glob("*log.err")))
     first = re.search(rf"seed {record['seed']}: step (\d+)/{steps}", logs)
     assert first is not None and int(first.group(1)) > 1
 

@@ -12,27 +12,27 @@ import pytest
 from repro.errors import ConfigError, Interrupted, StoreError
 from repro.store.lock import Lock
 from repro.store.progress import ProgressFile
-from repro.sweeps.executors.slurm import failures, queue
-from repro.sweeps.executors.slurm.queue import Task
+from repro.sweeps.executors.slurm import failures, states
+from repro.sweeps.executors.slurm.queue import QueuedTask, queue
 from repro.sweeps.executors.slurm.states import States
 
-PLACE = ("repro-x-0", 3)
+TASK = ("repro-x-0", 3)
 
 
 @pytest.fixture
-def look(tmp_path: Path) -> Callable[..., Any]:
-    """look(key, state of its task | None, known=) -> State; without a queue if `queue` is False."""
+def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """look(key, state of its task | None) -> State; the queue does not answer if `answers` is False."""
 
     def of(key: str, state: str | None = None, answers: bool = True, submitted: bool = True) -> Any:
-        tasks = {PLACE: Task("7_3", state, "1:00", "Priority")} if state else {}
-        places = {key: [PLACE]} if submitted else {}
-        return States(tmp_path / "results", tmp_path / "runs", tasks if answers else None, places).of(key)
+        tasks = {TASK: QueuedTask("7_3", state, "Priority")} if state else {}
+        monkeypatch.setattr(states, "tasks_by_key", lambda arrays: {key: [TASK]} if submitted else {})
+        return States(tmp_path / "results", tmp_path / "runs", tasks if answers else None).of(key)
 
     return of
 
 
-def test_a_record_says_all(look: Callable[..., Any], asked: Callable[..., Any], put: Callable[..., None]) -> None:
-    trial = asked()
+def test_a_record_says_all(look: Callable[..., Any], spec: Callable[..., Any], put: Callable[..., None]) -> None:
+    trial = spec()
     curve = [{"step": 2, "train_loss": 0.25}]
     selection = {"split": "validation", "metric": "accuracy", "value": 62.5}
     put(trial, curve=curve, selection=selection, cost={"steps": 2.0})
@@ -42,9 +42,9 @@ def test_a_record_says_all(look: Callable[..., Any], asked: Callable[..., Any], 
 
 
 def test_a_failed_record_repeats_but_may_be_tried_again(
-    look: Callable[..., Any], asked: Callable[..., Any], put: Callable[..., None]
+    look: Callable[..., Any], spec: Callable[..., Any], put: Callable[..., None]
 ) -> None:
-    trial = asked()
+    trial = spec()
     put(trial, "failed", reason="the loss became nan")
     state = look(trial.key)
     assert (state.status, state.reason) == ("failed", "the loss became nan")
@@ -107,9 +107,9 @@ def test_without_a_queue_what_was_submitted_is_not_called_lost(look: Callable[..
 
 
 def test_a_damaged_record_is_said_and_not_overwritten(
-    look: Callable[..., Any], asked: Callable[..., Any], put: Callable[..., None], tmp_path: Path
+    look: Callable[..., Any], spec: Callable[..., Any], put: Callable[..., None], tmp_path: Path
 ) -> None:
-    trial = asked()
+    trial = spec()
     put(trial)
     (tmp_path / "results" / "records" / trial.key / "record.json").write_text("{")
     state = look(trial.key)
@@ -127,7 +127,7 @@ class AcceleratorError(RuntimeError):
 
 
 @pytest.mark.parametrize(
-    ("error", "repeats"),
+    ("error", "permanent"),
     [
         (ConfigError("x"), True),
         (RuntimeError("a bug"), True),
@@ -142,19 +142,17 @@ class AcceleratorError(RuntimeError):
         (AcceleratorError("CUDA error"), False),
     ],
 )
-def test_what_would_fail_again(look: Callable[..., Any], tmp_path: Path, error: Exception, repeats: bool) -> None:
-    failures.note(tmp_path / "runs" / "k", failures.failure(error, "7_3"))
+def test_what_would_fail_again(look: Callable[..., Any], tmp_path: Path, error: Exception, permanent: bool) -> None:
+    failures.note(tmp_path / "runs" / "k", error, "7_3")
     state = look("k")
-    assert (state.status, state.repeats, state.job) == ("failed", repeats, "7_3")
-    assert state.wanted(False) != repeats and state.wanted(True)
+    assert (state.status, state.permanent, state.job) == ("failed", permanent, "7_3")
+    assert state.wanted(False) != permanent and state.wanted(True)
     assert look("k", "RUNNING").status == "failed", "the job goes on with its other trials"
     assert look("k", "PENDING").status == "queued"
 
 
 def test_the_queue_is_read(pretended: Any) -> None:
     pretended.queue(("repro-x-0", 3, "RUNNING"), ("bash", 0, "RUNNING"))
-    found = queue.tasks()
-    assert found is not None and set(found) == {PLACE}
-    assert (found[PLACE].job, found[PLACE].state, found[PLACE].left) == ("7_3", "RUNNING", "1:00")
+    assert queue() == {TASK: QueuedTask("7_3", "RUNNING", "Priority")}
     pretended.set("silent", "")
-    assert queue.tasks() is None
+    assert queue() is None

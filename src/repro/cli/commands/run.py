@@ -77,16 +77,17 @@ def _trial(config: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from repro.sweeps.executors import joint
+    from repro.sweeps.executors import results
+    from repro.sweeps.sweep import print_result
     from repro.trials.spec import composed_spec
 
     for handler in logging.getLogger().handlers:  # Hydra has just set them up
         handler.addFilter(RedactedLog())
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         _redact_sweep_file(HydraConfig.get())
-    result = joint.answered(composed_spec(config, HydraConfig.get()))
+    outcome = results.outcome(composed_spec(config, HydraConfig.get()))
     if present().first:
-        joint.say(result)
+        print_result(outcome)
 
 
 def _redact_sweep_file(hydra_config: HydraConf) -> None:

@@ -1,4 +1,4 @@
-"""Run the trials of a job's file; `repro sweep --launcher slurm` writes such files and submits them."""
+"""Run the trials of one task of a job array; `repro sweep --launcher slurm` submits such arrays."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The file, and the job's settings."""
-    parser.add_argument("file", type=Path, help="array-N/M.json of a submission")
-    parser.add_argument("--max-requeues", type=int, default=100, help="see hydra.launcher.max_requeues")
-    parser.add_argument("--signal-seconds", type=float, default=120, help="see hydra.launcher.signal_seconds")
+    """The task."""
+    parser.add_argument("array", type=Path, help="folder of the array: runs/slurm/...")
+    parser.add_argument("task", type=int, help="number of the task, from 0")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run them."""
-    from repro.sweeps.executors.slurm.worker import run_chunk
+    from repro.sweeps.executors.slurm.worker import run_task
 
-    return run_chunk(options.file, options.max_requeues, options.signal_seconds)
+    return run_task(options.array, options.task)

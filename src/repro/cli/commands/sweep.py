@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from repro.cli import options as shared
-from repro.errors import ConfigError
+from repro.errors import ConfigError, ReproError, print_line
+
+if TYPE_CHECKING:
+    from repro.sweeps.executors.base import Executor
+    from repro.trials.spec import TrialSpec
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,26 +29,86 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the trials here, or submit them.
+    """Run the trials here, or submit them; then let ensembles vote.
 
     Raises:
         ConfigError: nothing was named, or no such experiment.
         Interrupted: Ctrl-C or SIGTERM, after a checkpoint.
     """
-    from repro.sweeps import plan, slurm_sweep, sweep
+    from repro.sweeps import plan, sweep
     from repro.sweeps.executors.slurm.settings import PREFIX
 
     settings = [word for word in options.what if word.lstrip("+").startswith(PREFIX)]
     words = [word for word in options.what if word not in settings]
     if options.resume and not words:
-        return slurm_sweep.resume(settings, options.retry_failed) or 0
+        if not _resume(options, settings, []):
+            raise ConfigError(
+                f"{_runs()}: nothing was submitted there. Name a paper or an experiment, or set REPRO_RUNS_ROOT to the "
+                "folder with the run folders."
+            )
+        return 0
     experiments, overrides, models = plan.selected(words, options.exhibits, options.models)
+    if options.resume and not options.launcher and _resume(options, settings, [one.name for one in experiments]):
+        return 0
+    executor = _executor(options, settings)
+    made = sweep.Sweep(experiments, overrides, models, executor, options.resume, options.retry_failed, options.joint)
+    code = made.run()
+    if executor.returns_early:
+        for name in [experiment.name for experiment in experiments if experiment.votes]:
+            print(f"the votes of ensembles take no job: `repro sweep {name}` when the trials are done")
+        return code
+    return max([code, *map(_vote, sweep.ensembles(experiments, overrides, models))])
+
+
+def _runs() -> Path:
+    return Path(os.environ.get("REPRO_RUNS_ROOT", "runs"))
+
+
+def _resume(options: argparse.Namespace, settings: Sequence[str], experiments: Sequence[str]) -> bool:
+    """Submit again what was lost; whether anything was submitted before."""
+    from repro.sweeps.executors.slurm.submit import resume
+
+    return resume(settings, options.retry_failed, experiments, _runs())
+
+
+def _executor(options: argparse.Namespace, settings: Sequence[str]) -> Executor:
     if options.launcher == "slurm":
-        return slurm_sweep.launch(experiments, overrides, models, settings, options.retry_failed)
-    if options.resume:
-        code = slurm_sweep.resume(settings, options.retry_failed, [one.name for one in experiments])
-        if code is not None:
-            return code
+        from repro.sweeps.executors.slurm.settings import from_words
+        from repro.sweeps.executors.slurm.submit import Slurm
+
+        return Slurm(from_words(settings))
     if settings:
         raise ConfigError(f"{settings[0]}: settings of jobs go with --launcher slurm; without it the trials run here.")
-    return sweep.run(experiments, overrides, models, options.resume, options.retry_failed, options.joint)
+    if options.joint:
+        from repro.sweeps.executors.joint import Joint
+
+        return Joint()
+    from repro.sweeps.executors.serial import Serial
+
+    return Serial()
+
+
+def _vote(members: Sequence[TrialSpec]) -> int:
+    """Let trials vote, where all of them are done and their vote is not in the store yet; the exit code."""
+    from repro.inference.ensemble import ensemble, shown
+    from repro.inference.restore import find
+    from repro.trials.run import pick_device
+
+    keys, store, config = [spec.key for spec in members], members[0].store, members[0].config
+    if any((record := store.get(key)) is None or record.status == "failed" for key in keys):
+        print(f"no vote of {', '.join(keys)}: not all of them have a score")
+        return 0
+    votes = [record for record in store.records(statistics=False) if record.trial.method.name == "prompt_ensemble"]
+    if any(record.config["method"].get("members") == keys for record in votes):
+        return 0
+    paths = config.paths
+    try:
+        trials = [find(key, Path(paths.results_root), Path(paths.runs_root)) for key in keys]
+        device = pick_device(config.trainer.device)
+        record = ensemble(trials, Path(paths.data_root), 32, device, ["repro", "ensemble", *keys])
+    except ReproError as error:
+        print_line(f"repro: {error}", sys.stderr)
+        return error.exit_code
+    store.put(record)
+    print(shown(record))
+    return 0

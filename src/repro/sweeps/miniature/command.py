@@ -9,18 +9,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro.errors import StoreError, explained
+from repro.errors import ReproError, StoreError, explained
 from repro.report.claims import miniature
 from repro.report.claims.claims import NOT_RUN
 from repro.report.pages.write import Written, write_report
 from repro.store.files import write_atomic
 from repro.store.store import Store
-from repro.sweeps.executors.process_pool import Crew
+from repro.sweeps.executors.base import Result
+from repro.sweeps.executors.processes import Processes
 from repro.sweeps.executors.time_left import minutes
 from repro.sweeps.expand import Planned
 from repro.sweeps.miniature import comparison, planning
 from repro.sweeps.miniature.display import display
 from repro.sweeps.miniature.page import filled, parts
+from repro.trials.spec import TrialSpec
 
 FAILED = 2
 """Exit code where a trial has no result."""
@@ -84,12 +86,19 @@ def _run(
     print(f"{', '.join(names)}: {len(trials)} trials, {len(trials) - len(jobs)} of them done, {len(jobs)} to run")
     if not jobs:
         return {}
-    began = time.monotonic()
-    crew = Crew(jobs, workers, runs / "logs")
-    with display(len(jobs)) as shown:
-        crew.run(shown)
-    print(f"{len(jobs)} trials in {minutes(time.monotonic() - began)}")
-    return crew.failures
+    started, failures = time.monotonic(), {}
+    names_of = {job.spec.key: job.name for job in jobs}
+    seconds = {job.spec.key: job.seconds for job in jobs}
+    with display(names_of) as shown:
+
+        def on_result(spec: TrialSpec, result: Result) -> None:
+            shown.ended(spec, result)
+            if isinstance(result, ReproError):
+                failures[names_of[spec.key]] = str(result)
+
+        Processes(workers, runs / "logs", shown, seconds).run([job.spec for job in jobs], on_result)
+    print(f"{len(jobs)} trials in {minutes(time.monotonic() - started)}")
+    return failures
 
 
 def _print_claims(written: Written) -> None:

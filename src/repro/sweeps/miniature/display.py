@@ -4,67 +4,80 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, TextIO
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO
 
-from repro.sweeps.executors.process_pool import Crew
-from repro.sweeps.executors.time_left import minutes
-from repro.sweeps.miniature.planning import Job
+from repro.errors import ReproError
+from repro.sweeps.executors.base import Result
+from repro.sweeps.executors.processes import Worker
+from repro.sweeps.executors.time_left import Clock, minutes
+from repro.trials.spec import TrialSpec
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 LINE_SECONDS = 15.0
 """Where there is no terminal, a line about running trials at most this often."""
 
 
 class Lines:
-    """A line for every trial that ends, and one about those that run every few seconds."""
+    """A line for every trial that ends, and one about those that run every few seconds.
 
-    def __init__(self, total: int, stream: TextIO):
-        self._total, self._stream = total, stream
-        self._ended, self._said = 0, time.monotonic()
+    Args:
+        names: {run key: the trial's name} of all trials.
+    """
+
+    def __init__(self, names: Mapping[str, str], stream: TextIO):
+        self._names, self._stream = names, stream
+        self._ended, self._printed = 0, time.monotonic()
+        self._started: dict[str, float] = {}
 
     def __enter__(self) -> Lines:
         return self
 
     def __exit__(self, *_: object) -> None: ...
 
-    def started(self, job: Job) -> None:
-        """Nothing: the line comes when it ends."""
+    def started(self, spec: TrialSpec) -> None:
+        """A trial begins; its line comes when it ends."""
+        self._started[spec.key] = time.monotonic()
 
-    def ended(self, job: Job, status: str, said: str, seconds: float) -> None:
-        """One trial is over."""
+    def ended(self, spec: TrialSpec, result: Result) -> None:
+        """A trial is over."""
         self._ended += 1
-        self.say(f"{self._ended}/{self._total} {result(job, status, said, seconds)}")
+        line = result_line(self._names[spec.key], result, time.monotonic() - self._started.pop(spec.key))
+        self.message(f"{self._ended}/{len(self._names)} {line}")
 
-    def tick(self, crew: Crew) -> None:
+    def tick(self, workers: Sequence[Worker], clock: Clock) -> None:
         """What runs now, and the time left."""
-        if time.monotonic() - self._said < LINE_SECONDS:
+        if time.monotonic() - self._printed < LINE_SECONDS:
             return
-        running = "; ".join(f"{w.job.name}: step {w.step}/{w.of}" for w in crew.workers if w.job is not None)
-        self.say(f"{crew.clock.share:.0%} done, {minutes(crew.clock.left)} left. Running: {running}")
+        running = [f"{self._names[w.spec.key]}: step {w.step}/{w.steps}" for w in workers if w.spec is not None]
+        self.message(f"{clock.share:.0%} done, {minutes(clock.left)} left. Running: {'; '.join(running)}")
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """A line."""
-        self._said = time.monotonic()
+        self._printed = time.monotonic()
         print(text, file=self._stream, flush=True)
 
 
 class Bars:
     """One bar for everything, one for each running trial, and a line above them for every trial that ended."""
 
-    def __init__(self, total: int, stream: TextIO):
+    def __init__(self, names: Mapping[str, str], stream: TextIO):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._total, self._tasks = total, {}
+        self._names = names
+        self._tasks: dict[str, tuple[TaskID, float]] = {}
+        """{run key: its bar, and when it started}"""
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[note]}", markup=False),
             console=Console(file=stream),
         )
-        self._all = self._progress.add_task("all trials", total=1.0, note=f"0/{total}")
+        self._all = self._progress.add_task("all trials", total=1.0, note=f"0/{len(names)}")
         self._ended = 0
-
-    _tasks: dict[str, Any]
 
     def __enter__(self) -> Bars:
         self._progress.start()
@@ -73,37 +86,51 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def started(self, job: Job) -> None:
-        """A bar of its own."""
-        self._tasks[job.key] = self._progress.add_task(f"  {job.name}", total=None, note="loading")
+    def started(self, spec: TrialSpec) -> None:
+        """A new bar."""
+        task = self._progress.add_task(f"  {self._names[spec.key]}", total=None, note="loading")
+        self._tasks[spec.key] = task, time.monotonic()
 
-    def ended(self, job: Job, status: str, said: str, seconds: float) -> None:
-        """Its bar goes, a line comes."""
+    def ended(self, spec: TrialSpec, result: Result) -> None:
+        """A line in place of the bar."""
         self._ended += 1
-        self._progress.remove_task(self._tasks.pop(job.key))
-        self.say(result(job, status, said, seconds))
+        task, started = self._tasks.pop(spec.key)
+        self._progress.remove_task(task)
+        self.message(result_line(self._names[spec.key], result, time.monotonic() - started))
 
-    def tick(self, crew: Crew) -> None:
+    def tick(self, workers: Sequence[Worker], clock: Clock) -> None:
         """Move the bars."""
-        note = f"{self._ended}/{self._total}  {minutes(crew.clock.left)} left"
-        self._progress.update(self._all, completed=crew.clock.share, note=note)
-        for worker in crew.workers:
-            if worker.job is not None and worker.of and worker.job.key in self._tasks:
-                step = f"step {worker.step}/{worker.of}"
-                self._progress.update(self._tasks[worker.job.key], total=worker.of, completed=worker.step, note=step)
+        note = f"{self._ended}/{len(self._names)}  {minutes(clock.left)} left"
+        self._progress.update(self._all, completed=clock.share, note=note)
+        for worker in workers:
+            if worker.spec is not None and worker.steps and worker.spec.key in self._tasks:
+                task, _ = self._tasks[worker.spec.key]
+                note = f"step {worker.step}/{worker.steps}"
+                self._progress.update(task, total=worker.steps, completed=worker.step, note=note)
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """A line above the bars."""
         self._progress.console.print(text, highlight=False, markup=False)
 
 
-def result(job: Job, status: str, said: str, seconds: float) -> str:
-    """What came out of a trial, in a line."""
-    shown = "" if status == "done" else f"{status}: " if status == "failed" else f"{status}, "
-    return f"{job.name}: {shown}{said} ({seconds:.0f} s)"
+def result_line(name: str, result: Result, seconds: float) -> str:
+    """What came out of a trial."""
+    if isinstance(result, ReproError) or result.record is None:
+        return f"{name}: failed: {result if isinstance(result, ReproError) else 'no record'} ({seconds:.0f} s)"
+    record = result.record
+    metric = str(record.selection.get("metric"))
+    values = record.metrics.get(record.config["task"]["report_split"], {})
+    score = values.get(metric, next(iter(values.values()), None))
+    shown = [] if record.status == "done" else [record.status]
+    shown += [] if score is None else [f"{metric} {score:.1f}"]
+    return f"{name}: {', '.join(shown)} ({seconds:.0f} s)"
 
 
-def display(total: int, stream: TextIO | None = None) -> Lines | Bars:
-    """Bars on a terminal, else lines."""
+def display(names: Mapping[str, str], stream: TextIO | None = None) -> Lines | Bars:
+    """Bars on a terminal, else lines.
+
+    Args:
+        names: {run key: the trial's name} of all trials.
+    """
     out = stream or sys.stdout
-    return Bars(total, out) if out.isatty() else Lines(total, out)
+    return Bars(names, out) if out.isatty() else Lines(names, out)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from repro.config.schema import TrialConfig
 from repro.report.claims.miniature import EXPERIMENTS
 from repro.store.record import Record
 from repro.store.store import Store
@@ -26,7 +26,7 @@ _UNKNOWN = 8.0
 """Seconds of a trial of unknown length."""
 
 
-_UNTOLD = ("paths.", "trainer.threads", "trainer.device", "trainer.checkpoint_seconds", "trainer.epochs")
+_UNNAMED = ("paths.", "trainer.threads", "trainer.device", "trainer.checkpoint_seconds", "trainer.epochs")
 """Overrides that are not part of a trial's name in the display."""
 
 
@@ -34,10 +34,9 @@ _UNTOLD = ("paths.", "trainer.threads", "trainer.device", "trainer.checkpoint_se
 class Job:
     """A trial that is to run."""
 
-    key: str
+    spec: TrialSpec
     name: str
     """`prompt_tuning mini-t5-s mini_rte seed 1 (length 8)`"""
-    spec: TrialSpec
     seconds: float
     """How long it is expected to take on the machine of the reference, or by its shape."""
 
@@ -55,12 +54,11 @@ def planned(names: Sequence[str], given: Mapping[str, str]) -> list[Planned]:
     Raises:
         ConfigError: a trial that cannot run.
     """
-    found: dict[str, Planned] = {}
+    trials: dict[str, Planned] = {}
     for name in names:
         for trial in experiments.load(name).planned(given):
-            assert trial.key is not None  # no prompt of the miniature starts from another
-            found.setdefault(trial.key, trial)
-    return list(found.values())
+            trials.setdefault(trial.spec.key, trial)
+    return list(trials.values())
 
 
 def to_run(trials: Sequence[Planned], results: Path, reference: Path | None) -> list[Job]:
@@ -72,27 +70,25 @@ def to_run(trials: Sequence[Planned], results: Path, reference: Path | None) -> 
     known = {} if reference is None else {r.key: r for r in Store(reference / "records").records(statistics=False)}
     jobs = []
     for trial in trials:
-        assert trial.key is not None
-        record = store.get(trial.key)
+        record = store.get(trial.spec.key, statistics=False)
         if record is None or record.status == "failed":
-            jobs.append(_job(trial, known.get(trial.key)))
+            jobs.append(_job(trial, known.get(trial.spec.key)))
     return sorted(jobs, key=lambda job: -job.seconds)
 
 
 def _job(trial: Planned, before: Record | None) -> Job:
-    spec = trial.spec.again()
-    given = dict(word.partition("=")[::2] for word in trial.overrides)
-    return Job(spec.key, _name(spec, given), spec, _seconds(spec.plain, before))
+    return Job(trial.spec.again(), _name(trial), _seconds(trial.spec.config, before))
 
 
-def _name(spec: TrialSpec, given: Mapping[str, str]) -> str:
-    varied = {key: value for key, value in given.items() if "." in key and not key.startswith(_UNTOLD)}
+def _name(trial: Planned) -> str:
+    given = dict(word.partition("=")[::2] for word in trial.words)
+    varied = {key: value for key, value in given.items() if "." in key and not key.startswith(_UNNAMED)}
     settings = ", ".join(f"{key.rpartition('.')[2].replace('_', ' ')} {value}" for key, value in varied.items())
-    return spec.name + (f" ({settings})" if settings else "")
+    return trial.spec.name + (f" ({settings})" if settings else "")
 
 
-def _seconds(plain: Mapping[str, Any], before: Record | None) -> float:
+def _seconds(config: TrialConfig, before: Record | None) -> float:
     if before is not None and "seconds" in before.cost:
         return max(float(before.cost["seconds"]), 0.1)
-    flops = estimates.cost(plain).flops
+    flops = estimates.cost(config).flops
     return _UNKNOWN if flops is None else _AROUND + flops / _RATE

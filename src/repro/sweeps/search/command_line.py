@@ -4,20 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from repro.config.schema import TrialConfig
 from repro.errors import ConfigError
+from repro.metrics.building import build_metric
 from repro.store.lock import Lock
 from repro.store.searches import journal
 from repro.store.searches.journal import Sampler, Search
 from repro.store.searches.outcomes import check_split, direction
+from repro.sweeps.executors.base import Executor
 from repro.sweeps.search import space
 from repro.sweeps.search.proposals import check
-from repro.sweeps.search.running import Compose, Launch, Run
+from repro.sweeps.search.running import Compose, SearchRun
 
 
-def split_words(arguments: Sequence[str], texts: Mapping[str, Any]) -> tuple[list[space.Dimension], list[str]]:
+@dataclass(frozen=True)
+class SearchSettings:
+    """What the sweeper is given: see `conf/hydra/sweeper/optuna.yaml`."""
+
+    space: Mapping[str, object]
+    """{override: text of a dimension}; the words of the command line win."""
+    budget: int
+    """Settings in all."""
+    batch: int = 1
+    """Settings proposed at a time."""
+    sampler: Mapping[str, object] = field(default_factory=dict)
+    """The fields of `Sampler`."""
+    seeds: Sequence[int] = ()
+    name: str | None = None
+    direction: str | None = None
+
+
+def split_words(arguments: Sequence[str], texts: Mapping[str, object]) -> tuple[list[space.Dimension], list[str]]:
     """Dimensions and fixed overrides of a command line and of the experiment's space; the command line wins.
 
     Raises:
@@ -32,7 +52,7 @@ def split_words(arguments: Sequence[str], texts: Mapping[str, Any]) -> tuple[lis
         else:
             fixed.append(word)
     dimensions, values = space.of({**texts, **given})
-    dimensions.sort(key=lambda one: one.name)  # a sampler draws them one after the other
+    dimensions.sort(key=lambda dimension: dimension.name)  # a sampler draws them one after the other
     return dimensions, [*fixed, *(f"{name}={value}" for name, value in values.items())]
 
 
@@ -47,70 +67,70 @@ def _low(one: space.Dimension) -> float | int:
 
 @contextmanager
 def searching(
-    arguments: Sequence[str],
-    texts: Mapping[str, Any],
-    about: Mapping[str, Any],
-    sampler: Mapping[str, Any],
-    budget_and_batch: tuple[int, int],
-    compose: Compose,
-    launch: Launch,
-    waits: bool,
-) -> Iterator[tuple[Search, Run]]:
-    """The search that a command means, begun or continued, held against other processes.
+    words: Sequence[str], settings: SearchSettings, compose: Compose, executor: Executor
+) -> Iterator[SearchRun]:
+    """The search that a command means, begun or continued; locked against other processes.
 
     Args:
-        arguments: overrides of the multirun.
-        texts: the experiment's space.
-        about: name, direction and seeds as the sweeper has them.
-        sampler: the fields of `Sampler`.
-        budget_and_batch: settings in all, and at a time.
-        compose, launch, waits: see `Run`.
+        words: overrides of the multirun.
+        compose, executor: see `SearchRun`.
 
     Raises:
         ConfigError: what cannot be searched, or a search that another process runs.
     """
-    budget, batch = budget_and_batch
     try:
-        chosen = Sampler(**sampler)
+        sampler = Sampler(**settings.sampler)  # type: ignore[arg-type]
     except TypeError as error:
         raise ConfigError(f"hydra.sweeper.sampler: {error}. It has name, seed and startup.") from error
-    dimensions, fixed = split_words(arguments, texts)
-    check(chosen, dimensions, budget, batch)
-    seeds = list(about["seeds"])
-    if seeds and any(word.startswith("seed=") for word in fixed):
+    dimensions, fixed = split_words(words, settings.space)
+    check(sampler, dimensions, settings.budget, settings.batch)
+    if settings.seeds and any(word.startswith("seed=") for word in fixed):
         raise ConfigError("seed= and hydra.sweeper.seeds are both given: leave one of them out.")
-    plain = compose(first_words(dimensions, fixed))
-    check_split(plain["trainer"]["selection"]["split"])
-    metric = _metric(plain)
-    way = about["direction"] or direction(
-        [*plain["task"]["metrics"], *(plain["task"].get("also_metrics") or ())], metric
-    )
-    if way not in ("maximize", "minimize"):
-        raise ConfigError(
-            f"hydra.sweeper.direction={about['direction']}: set it to maximize or minimize, since it is not known "
-            f"which of two values of {metric} is the better."
-        )
-    name = str(about["name"] or plain["experiment_name"] or "search")
-    texts_of = {one.name: one.text for one in dimensions}
-    lasting = journal.lasting(fixed)
-    wanted = Search(name, plain["experiment_name"], lasting, texts_of, chosen, seeds, way, metric, budget)
-    results = Path(plain["paths"]["results_root"])
-    lock = Lock(Path(plain["paths"]["runs_root"]) / journal.FOLDER / f"{wanted.id}.lock")
+    config = compose(first_words(dimensions, fixed)).config
+    check_split(config.trainer.selection.split)
+    wanted = _search(config, settings, sampler, dimensions, fixed)
+    lock = Lock(Path(config.paths.runs_root) / journal.FOLDER / f"{wanted.id}.lock")
     if not lock.acquire(wait=False):
         raise ConfigError(f"search {wanted.id}: another process runs it. Wait for it, or raise hydra.sweeper.batch.")
     try:
+        results = Path(config.paths.results_root)
         search = journal.begun(wanted, results)
-        yield search, Run(search, dimensions, fixed, results, compose, launch, batch, waits)
+        yield SearchRun(search, dimensions, fixed, results, compose, executor, settings.batch)
     finally:
         lock.release()
 
 
-def _metric(plain: Mapping[str, Any]) -> str:
-    """The name of the value that selects checkpoints, as the runner takes it."""
-    from repro.metrics.building import build_metric
+def _search(
+    config: TrialConfig,
+    settings: SearchSettings,
+    sampler: Sampler,
+    dimensions: Sequence[space.Dimension],
+    fixed: Sequence[str],
+) -> Search:
+    """The search as it is wanted, before its file is looked for."""
+    metric = _metric(config)
+    way = settings.direction or direction([*config.task.metrics, *config.task.also_metrics], metric)
+    if way not in ("maximize", "minimize"):
+        raise ConfigError(
+            f"hydra.sweeper.direction={settings.direction}: set it to maximize or minimize, since it is not known "
+            f"which of two values of {metric} is the better."
+        )
+    return Search(
+        name=str(settings.name or config.experiment_name or "search"),
+        experiment=config.experiment_name,
+        fixed=journal.lasting(fixed),
+        space={dimension.name: dimension.text for dimension in dimensions},
+        sampler=sampler,
+        seeds=list(settings.seeds),
+        direction=way,
+        metric=metric,
+        budget=settings.budget,
+    )
 
-    wanted = plain["trainer"]["selection"]["metric"]
-    if wanted:
-        return str(wanted)
-    metrics = plain["task"]["metrics"]
+
+def _metric(config: TrialConfig) -> str:
+    """The name of the value that selects checkpoints."""
+    if config.trainer.selection.metric:
+        return config.trainer.selection.metric
+    metrics = config.task.metrics
     return str(build_metric(metrics[0]).outputs[0]) if metrics else "loss"

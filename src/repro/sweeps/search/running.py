@@ -1,31 +1,27 @@
-"""Runs a search: propose, launch what has no record, look at the records, and so on until the budget is spent."""
+"""Runs a search: propose, run what has no record, look at the records, and so on until the budget is spent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.store.searches.journal import Search, Setting
 from repro.store.searches.outcomes import Tried, check_split
 from repro.store.store import Store
+from repro.sweeps.executors.base import Executor
 from repro.sweeps.search.proposals import propose
 from repro.sweeps.search.space import Dimension
+from repro.trials.spec import TrialSpec
 
-EMPTY_HANDED = 3
+MOST_WITHOUT_RECORD = 3
 """Settings in a row that leave no record: then something else is wrong than the settings."""
 
-Launch = Callable[[list[list[str]]], None]
-"""Runs or submits trials, given as overrides."""
-Compose = Callable[[list[str]], Mapping[str, Any]]
-"""Overrides to a validated config.
-
-Raises ConfigError where the setting cannot run."""
+Compose = Callable[[list[str]], TrialSpec]
+"""Overrides to a valid trial; raises ConfigError where the setting cannot run."""
 
 
-class Run:
+class SearchRun:
     """One call of a search.
 
     Args:
@@ -34,9 +30,8 @@ class Run:
         fixed: overrides of every trial, those of this machine among them.
         results: the folder with `records` and `searches`.
         compose: see `Compose`.
-        launch: see `Launch`.
+        executor: runs the trials.
         batch: settings that are proposed at a time, and may run at once.
-        waits: whether `launch` comes back only when its trials have ended.
     """
 
     def __init__(
@@ -46,13 +41,12 @@ class Run:
         fixed: Sequence[str],
         results: Path,
         compose: Compose,
-        launch: Launch,
+        executor: Executor,
         batch: int = 1,
-        waits: bool = True,
     ):
         self.search, self._space, self._fixed, self._results = search, list(space), list(fixed), results
         self.store = Store(results / "records")
-        self._compose, self._launch, self._batch, self._waits = compose, launch, batch, waits
+        self._compose, self._executor, self._batch = compose, executor, batch
         self._launched: set[int] = set()
 
     def run(self) -> bool:
@@ -64,11 +58,11 @@ class Run:
         while True:
             missing = self._missing()
             if missing:
-                self._launch([words for one in missing for words in self._words_to_run(one)])
-                self._launched |= {one.number for one in missing}
-                if not self._waits:
+                self._executor.run([spec for setting in missing for spec in self._specs(setting)], _ignore)
+                self._launched |= {setting.number for setting in missing}
+                if self._executor.returns_early:
                     return False
-                self._tell(missing)
+                self._print(missing)
                 self._check_records()
             elif len(self.search.settings) >= self.search.budget or not self._extend():
                 self.search.write(self._results)
@@ -78,21 +72,22 @@ class Run:
         """Settings of which a trial has no record, and that were not launched in this call."""
         tried = self.search.outcomes(self.store)
         return [
-            one
-            for one, found in zip(self.search.settings, tried, strict=True)
-            if found.outcome.status == "open" and one.number not in self._launched
+            setting
+            for setting, now in zip(self.search.settings, tried, strict=True)
+            if now.outcome.status == "open" and setting.number not in self._launched
         ]
 
-    def _words_to_run(self, one: Setting) -> list[list[str]]:
+    def _specs(self, setting: Setting) -> list[TrialSpec]:
+        """The trials of a setting that have no record."""
         return [
-            words
-            for key, words in zip(one.keys, self._words(one), strict=True)
+            self._compose(words)
+            for key, words in zip(setting.keys, self._words(setting), strict=True)
             if self.store.get(key, statistics=False) is None
         ]
 
-    def _words(self, one: Setting) -> list[list[str]]:
+    def _words(self, setting: Setting) -> list[list[str]]:
         """The overrides of a setting's trials."""
-        words = [*self._fixed, *(f"{name}={value}" for name, value in one.values.items())]
+        words = [*self._fixed, *(f"{name}={value}" for name, value in setting.values.items())]
         return [[*words, f"seed={seed}"] for seed in self.search.seeds] if self.search.seeds else [words]
 
     def _extend(self) -> bool:
@@ -114,27 +109,27 @@ class Run:
         self.search.write(self._results)
         return len(self.search.settings) > before
 
-    def _setting(self, one: Setting) -> Setting:
+    def _setting(self, setting: Setting) -> Setting:
         """With its run keys, or the reason why it cannot run."""
         try:
-            configs = [self._compose(words) for words in self._words(one)]
+            specs = [self._compose(words) for words in self._words(setting)]
         except ConfigError as error:
-            print(f"search {self.search.id} {one.number + 1}: refused: {error}", flush=True)
-            one.refused = str(error)
-            return one
-        for config in configs:
-            check_split(config["trainer"]["selection"]["split"])
-        one.keys = [run_key(dict(config)) for config in configs]
-        return one
+            print(f"search {self.search.id} {setting.number + 1}: refused: {error}", flush=True)
+            setting.refused = str(error)
+            return setting
+        for spec in specs:
+            check_split(spec.config.trainer.selection.split)
+        setting.keys = [spec.key for spec in specs]
+        return setting
 
-    def _tell(self, settings: Sequence[Setting]) -> None:
+    def _print(self, settings: Sequence[Setting]) -> None:
         tried = self.search.outcomes(self.store)
-        for one in settings:
-            found = tried[one.number].outcome
-            said = f"{found.value:.4g}" if found.value is not None else f"{found.status} {found.reason or ''}".strip()
-            values = " ".join(f"{name}={value}" for name, value in one.values.items())
-            about = f"{one.number + 1}/{self.search.budget}"
-            print(f"search {self.search.id} {about}: {values}: validation {said}", flush=True)
+        for setting in settings:
+            outcome = tried[setting.number].outcome
+            value = f"{outcome.value:.4g}" if outcome.value is not None else f"{outcome.status} {outcome.reason or ''}"
+            values = " ".join(f"{name}={text}" for name, text in setting.values.items())
+            number = f"{setting.number + 1}/{self.search.budget}"
+            print(f"search {self.search.id} {number}: {values}: validation {value.strip()}", flush=True)
 
     def _check_records(self) -> None:
         """Stop where nothing leaves a record: data or weights are missing, and every other setting would end so too.
@@ -143,10 +138,15 @@ class Run:
             ConfigError: the errors are on the screen already.
         """
         tried = self.search.outcomes(self.store)
-        last = [found.outcome.status for one, found in zip(self.search.settings, tried, strict=True)
-                if one.number in self._launched][-EMPTY_HANDED:]  # fmt: skip
-        if len(last) == EMPTY_HANDED and set(last) == {"open"}:
+        pairs = zip(self.search.settings, tried, strict=True)
+        statuses = [now.outcome.status for setting, now in pairs if setting.number in self._launched]
+        last = statuses[-MOST_WITHOUT_RECORD:]
+        if len(last) == MOST_WITHOUT_RECORD and set(last) == {"open"}:
             raise ConfigError(
-                f"search {self.search.id}: {EMPTY_HANDED} settings in a row left no record; the errors stand above. "
-                "Mend them; the same command continues."
+                f"search {self.search.id}: {MOST_WITHOUT_RECORD} settings in a row left no record. Correct the errors "
+                "above; the same command continues."
             )
+
+
+def _ignore(spec: TrialSpec, result: object) -> None:
+    """What became of a trial is read from its record."""

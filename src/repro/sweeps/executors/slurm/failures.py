@@ -12,9 +12,9 @@ from repro.errors import Interrupted, StoreError
 from repro.store.files import write_json_atomic
 
 FILE = "failure.json"
-_OF_THE_MACHINE = ("AcceleratorError",)
-"""Classes of torch that say that the device is broken; running out of its memory is another class."""
-_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS, errno.ENOMEM, errno.ENOTCONN)
+_DEVICE_ERRORS = ("AcceleratorError",)
+"""Classes of torch (which is not imported here) for a broken device. Running out of its memory is another class."""
+_TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS, errno.ENOMEM, errno.ENOTCONN)
 
 
 @dataclass(frozen=True)
@@ -23,33 +23,27 @@ class Failure:
 
     kind: str
     reason: str
-    repeats: bool
+    permanent: bool
     """The same would happen again: a bad config, a missing file, an error in the program."""
     job: str | None
-    """In which job."""
 
 
-def failure(error: BaseException, job: str | None) -> Failure:
-    """The note of an error."""
-    return Failure(type(error).__name__, " ".join(str(error).split()), not passing(error), job)
+def note(folder: Path, error: BaseException, job: str | None) -> None:
+    """Leave a note in a run folder. Where that fails too (a full disk) the trial counts as interrupted."""
+    failure = Failure(type(error).__name__, " ".join(str(error).split()), not transient(error), job)
+    with contextlib.suppress(StoreError):
+        write_json_atomic(folder / FILE, asdict(failure))
 
 
-def passing(error: BaseException) -> bool:
-    """Whether an error has to do with the machine and the moment: a full disk, a lost server, a broken device."""
+def transient(error: BaseException) -> bool:
+    """Whether an error is one of the machine and the moment: a full disk, a lost server, a broken device."""
     if isinstance(error, Interrupted):
         return True
     if isinstance(error, StoreError):  # a damaged file and a missing permission stay as they are
-        return isinstance(error.__cause__, OSError) and passing(error.__cause__)
+        return isinstance(error.__cause__, OSError) and transient(error.__cause__)
     if isinstance(error, OSError):
-        return error.errno in _PASSING
-    return type(error).__name__ in _OF_THE_MACHINE
-
-
-def note(folder: Path, found: Failure) -> None:
-    """Leave it in a run folder. That the disk is full is no reason to fail once more: a trial without a note passes for
-    interrupted, and is tried again."""
-    with contextlib.suppress(StoreError):
-        write_json_atomic(folder / FILE, asdict(found))
+        return error.errno in _TRANSIENT
+    return type(error).__name__ in _DEVICE_ERRORS
 
 
 def read(folder: Path) -> Failure | None:
@@ -61,6 +55,6 @@ def read(folder: Path) -> Failure | None:
 
 
 def forget(folder: Path) -> None:
-    """The trial is tried again, or has its record."""
+    """Remove the note: the trial is tried again, or has its record."""
     with contextlib.suppress(OSError):
         (folder / FILE).unlink(missing_ok=True)

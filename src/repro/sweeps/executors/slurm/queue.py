@@ -1,4 +1,4 @@
-"""What Slurm says: tasks of ours in the queue, limits, the state of this very job."""
+"""What Slurm says: tasks of ours in the queue, limits, the state of this job."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 SECONDS = 30.0
-"""A controller that does not answer for so long is taken for absent."""
+"""A controller that does not answer within this time counts as absent."""
+ENDING_SECONDS = 10.0
+"""How long to wait for jobs that are ending: a second or two as a rule. One that hangs counts as gone."""
 NAME = "repro-"
-"""How our jobs' names begin; the rest is the submission and the array's number."""
+"""How our jobs' names begin."""
 _ENDING = ("COMPLETING", "CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY")
 
 
 @dataclass(frozen=True)
-class Task:
+class QueuedTask:
     """One task of an array in the queue."""
 
     job: str
     """As Slurm names it: 12_3."""
     state: str
-    left: str
-    """Time to its limit, in Slurm's form."""
     reason: str
     """Why it waits."""
 
@@ -35,33 +36,39 @@ class Task:
 
     @property
     def ending(self) -> bool:
-        """Whether its processes are over, or are being killed."""
+        """Whether its processes are over, or are being killed. A job that was requeued comes back from there."""
         return self.state in _ENDING
 
 
-Tasks = dict[tuple[str, int], Task]
-"""{(name of the array, number in it): the task}"""
+Queue = dict[tuple[str, int], QueuedTask]
+"""{(name of the array, number of the task): its entry}"""
 
 
-def tasks() -> Tasks | None:
-    """Our tasks that wait or run, by name and number; None where squeue is missing or does not answer."""
-    form = "%j|%K|%F|%A|%T|%L|%r"
-    printed = _ask(["squeue", "--noheader", "--array", f"--user={os.getuid()}", f"--format={form}"])
-    if printed is None:
+def queue() -> Queue | None:
+    """Our tasks that wait or run; None where squeue is missing or does not answer."""
+    output = _ask(["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%j|%K|%F|%T|%r"])
+    if output is None:
         return None
-    found: Tasks = {}
-    for line in printed.splitlines():
-        name, number, array, _, state, left, reason = (line.strip().split("|", 6) + [""] * 7)[:7]
+    tasks: Queue = {}
+    for line in output.splitlines():
+        name, number, array, state, reason = (line.strip().split("|", 4) + [""] * 5)[:5]
         if name.startswith(NAME) and number.isdigit():
-            found[name, int(number)] = Task(f"{array}_{number}", state, left, reason)
-    return found
+            tasks[name, int(number)] = QueuedTask(f"{array}_{number}", state, reason)
+    return tasks
+
+
+def settled_queue() -> Queue | None:
+    """The queue once no task is ending: by then it has left, or is back among those that wait."""
+    end = time.monotonic() + ENDING_SECONDS
+    while (tasks := queue()) is not None and any(task.ending for task in tasks.values()) and time.monotonic() < end:
+        time.sleep(ENDING_SECONDS / 20)
+    return tasks
 
 
 def largest_array() -> int | None:
     """Tasks that the cluster allows in one array; None where it does not say."""
-    printed = _ask(["scontrol", "show", "config"])
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", printed or "", re.MULTILINE)
-    return int(found.group(1)) if found else None  # numbers of tasks go from 0 to one less
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]) or "", re.MULTILINE)
+    return int(match.group(1)) if match else None
 
 
 def this_job() -> str | None:
@@ -71,17 +78,17 @@ def this_job() -> str | None:
 
 
 def being_ended(job: str) -> bool:
-    """Whether Slurm itself ends a job that gets SIGTERM: by `scancel`, or to put it back because its node is lost.
+    """Whether Slurm itself ends a job that gets SIGTERM: by `scancel`, or to requeue it because its node is lost.
 
-    A preempted job still runs at that moment, and one at its time limit says so. A job that is cancelled could be put
-    back too, but whoever cancelled it does not want that.
+    A preempted job still runs at that moment, and one at its time limit says so. A cancelled job could be requeued too,
+    but whoever cancelled it does not want that.
     """
-    printed = _ask(["scontrol", "--oneliner", "show", "job", job])
-    state = dict(re.findall(r"(JobState|Reason)=(\S+)", printed or ""))
+    output = _ask(["scontrol", "--oneliner", "show", "job", job])
+    state = dict(re.findall(r"(JobState|Reason)=(\S+)", output or ""))
     return state.get("JobState") != "RUNNING" and state.get("Reason") not in ("TimeLimit", "Preempted")
 
 
-def put_back(job: str) -> str | None:
+def requeue(job: str) -> str | None:
     """Requeue a job; None, or why that could not be done."""
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=SECONDS)

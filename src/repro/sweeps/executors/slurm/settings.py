@@ -1,15 +1,18 @@
-"""How jobs are asked for: `conf/hydra/launcher/slurm.yaml`, a site's own file over it, the command line over both."""
+"""What jobs ask for: `conf/hydra/launcher/slurm.yaml`, a site's own file over it, the command line over both."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from repro.config.conversion import from_plain
+from repro.config.rules import check_values
+from repro.config.task_rules import refuse
 from repro.errors import ConfigError
+from repro.methods.fields import setting
 
 PREFIX = "hydra.launcher."
 _TIME = re.compile(r"\d+|\d+:\d\d(:\d\d)?|\d+-\d+(:\d\d){0,2}")
@@ -17,7 +20,7 @@ _TIME = re.compile(r"\d+|\d+:\d\d(:\d\d)?|\d+-\d+(:\d\d){0,2}")
 _MEMORY = re.compile(r"\d+[KMGT]?")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The keys of `conf/hydra/launcher/slurm.yaml`, which says what each means."""
 
@@ -27,61 +30,90 @@ class Settings:
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
-    time: int | str = 240
-    gpus: int = 1
+    time: str = "240"
+    gpus: int = setting(1, at_least=0)
     gpu_type: str | None = None
-    cpus: int = 4
+    cpus: int = setting(4, at_least=1)
     mem: str | None = "16G"
-    trials_per_job: int = 8
-    array_limit: int = 1000
-    throttle: int | None = None
-    signal_seconds: int = 120
-    max_requeues: int = 100
-    poll_seconds: float = 10.0
+    trials_per_job: int = setting(8, at_least=1)
+    array_limit: int = setting(1000, at_least=1)
+    throttle: int | None = setting(None, at_least=1)
+    signal_seconds: int = setting(120, at_least=1)
+    max_requeues: int = setting(100, at_least=0)
+    poll_seconds: float = setting(10.0, above=0)
     python: str | None = None
-    setup: list[str] = field(default_factory=list)
+    setup: list[str] = setting(factory=list)
     srun: bool = True
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, object] = setting(factory=dict)
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON keeps them, for the next submission of the same trials."""
+    @classmethod
+    def of(cls, values: Mapping[str, object], where: str = "the command line") -> Settings:
+        """Settings from plain values.
+
+        Args:
+            where: the other place beside `slurm.yaml` where a wrong value may stand.
+
+        Raises:
+            ConfigError: a key that does not exist, or a value that is not allowed.
+        """
+        texts = {name: str(values[name]) for name in ("time", "mem") if values.get(name) is not None}
+        try:
+            made = from_plain(cls, {**values, **texts}, {}, PREFIX)
+            check_values(made, PREFIX)
+            made._check()
+        except ConfigError as error:
+            raise ConfigError(f"{error} (Given by conf/hydra/launcher/slurm.yaml or {where}.)") from error
+        return made
+
+    def _check(self) -> None:
+        if not _TIME.fullmatch(self.time) or not self.time.strip("0:-"):
+            fix = f"Set {PREFIX}time=4:00:00 or 1-12:00:00, say."
+            refuse(f"{PREFIX}time", self.time, "must be minutes (240) or one of Slurm's forms", fix)
+        if self.mem is not None and not _MEMORY.fullmatch(self.mem):
+            refuse(f"{PREFIX}mem", self.mem, "must be a size such as 16G, or null for the cluster's default", "Set it.")
+        if self.gpu_type is not None and not self.gpus:
+            fix = f"Set {PREFIX}gpus, or leave the type out."
+            refuse(f"{PREFIX}gpu_type", self.gpu_type, f"{PREFIX}gpus=0 asks for no GPU", fix)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain JSON values, for the next submission of the same trials."""
         return asdict(self)
 
-    def shown(self) -> str:
+    def summary(self) -> str:
         """What is asked for, in a line."""
         gpu = f"{self.gpus} x {self.gpu_type or 'GPU'}" if self.gpus else "no GPU"
-        limit = f"{self.time} min" if str(self.time).isdigit() else str(self.time)
+        limit = f"{self.time} min" if self.time.isdigit() else self.time
         words = [f"partition {self.partition}" if self.partition else "", limit, gpu, f"{self.cpus} cores"]
         return ", ".join(word for word in [*words, self.mem or "", f"{self.trials_per_job} trials a job"] if word)
 
 
-def read(config: Mapping[str, Any], given: Collection[str] = ()) -> Settings:
-    """Settings from a composed `hydra.launcher` and the site's file.
+def read(values: Mapping[str, object], from_command_line: Collection[str] = ()) -> Settings:
+    """Settings with those of the site's file, except where the command line gave a value.
 
     Args:
-        config: the launcher's values, those of the command line included.
-        given: names of those that the command line gave: the site's file does not replace them.
+        values: the launcher's values, those of the command line included.
+        from_command_line: names of those that the command line gave.
 
     Raises:
-        ConfigError: a key that does not exist, or a value that cannot be.
+        ConfigError: as `Settings.of`; or a site file that is not there or cannot be read.
     """
-    own = {key: value for key, value in config.items() if key != "_target_"}
-    path = _site_file(own.get("site"))
-    site = {} if path is None else _site(path)
-    merged = own | {key: value for key, value in site.items() if key not in given}
-    if isinstance(own.get("extra"), dict) and isinstance(site.get("extra"), dict):
-        merged["extra"] = site["extra"] | own["extra"]
-    unknown = set(merged) - {one.name for one in fields(Settings)}
-    if unknown:
-        raise ConfigError(
-            f"{PREFIX}{sorted(unknown)[0]}: there is no such key; allowed are "
-            f"{', '.join(one.name for one in fields(Settings))}. Options of sbatch go into {PREFIX}extra."
-        )
-    return _checked(Settings(**merged), str(path) if path is not None else "the command line")
+    ours = {key: value for key, value in values.items() if key != "_target_"}
+    path = _site_file(ours.get("site"))
+    if path is None:
+        return Settings.of(ours)
+    site = _site(path)
+    merged = ours | {key: value for key, value in site.items() if key not in from_command_line}
+    extras = [source.get("extra") for source in (site, ours)]
+    if isinstance(extras[0], dict) and isinstance(extras[1], dict):
+        merged["extra"] = extras[0] | extras[1]
+    return Settings.of(merged, str(path))
 
 
-def of_words(words: Sequence[str]) -> Settings:
-    """Settings from `hydra.launcher.key=value` words, outside of Hydra's own multirun.
+def from_words(words: Sequence[str], base: Mapping[str, object] | None = None) -> Settings:
+    """Settings from `hydra.launcher.key=value` words.
+
+    Args:
+        base: settings of an earlier submission, which the words change; None: those of the site.
 
     Raises:
         ConfigError: as `read`.
@@ -89,10 +121,8 @@ def of_words(words: Sequence[str]) -> Settings:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from repro.config.compose import conf_dir
-
-    config = _parsed((conf_dir() / "hydra" / "launcher" / "slurm.yaml").read_text(encoding="utf-8"))
-    given = set()
+    values = dict(Settings().to_dict() if base is None else base)
+    names = set()
     for word in words:
         try:
             override = OverridesParser.create().parse_override(word)
@@ -100,28 +130,22 @@ def of_words(words: Sequence[str]) -> Settings:
         except HydraException as error:
             raise ConfigError(f"{word}: settings of jobs are given as {PREFIX}key=value.") from error
         name, _, inner = key.partition(".")
-        if inner:
-            config[name] = (config.get(name) or {}) | {inner: value}
-        else:
-            config[name] = value
-        given.add(name)
-    return read(config, given)
+        before = values.get(name)
+        values[name] = {**(before if isinstance(before, dict) else {}), inner: value} if inner else value
+        names.add(name)
+    return read(values, names) if base is None else Settings.of(values)
 
 
-def given_names(overrides: Sequence[str]) -> set[str]:
+def names_in(overrides: Sequence[str]) -> set[str]:
     """The launcher's keys among Hydra's overrides."""
     words = [word.lstrip("+~") for word in overrides]
     return {re.split(r"[.=]", word.removeprefix(PREFIX))[0] for word in words if word.startswith(PREFIX)}
 
 
-def _site_file(named: str | None) -> Path | None:
-    """The site's file; None where there is none and none was named.
-
-    Raises:
-        ConfigError: one was named and is not there.
-    """
+def _site_file(named: object) -> Path | None:
+    """The site's file; None where there is none and none was named."""
     if named:
-        path = Path(named).expanduser()
+        path = Path(str(named)).expanduser()
         if not path.is_file():
             raise ConfigError(f"{PREFIX}site={named}: there is no such file. Write it, or leave the key out.")
         return path
@@ -130,12 +154,26 @@ def _site_file(named: str | None) -> Path | None:
     return path if path.is_file() else None
 
 
-def _parsed(text: str) -> Any:
-    """YAML, but 4:00:00 stays a text: YAML 1.1 reads it as 14400, to the base of sixty."""
-    import yaml  # type: ignore[import-untyped]
+def _site(path: Path) -> dict[str, object]:
+    import yaml
+
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _loader()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: this site file cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a site file has `key: value` lines, the keys of conf/hydra/launcher/slurm.yaml.")
+    if "site" in values:
+        raise ConfigError(f"{path}: a site file cannot name another one. Remove its key `site`.")
+    return values
+
+
+def _loader() -> type:
+    """YAML, but 4:00:00 stays a text: YAML 1.1 reads it as the sexagesimal number 14400."""
+    import yaml
 
     class Loader(yaml.SafeLoader):
-        """Without numbers to the base of sixty."""
+        """Without sexagesimal numbers."""
 
     Loader.yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in known if first not in "0123456789" or ":" not in pattern.pattern]
@@ -143,58 +181,4 @@ def _parsed(text: str) -> Any:
     }
     Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[0-9]+$"), list("0123456789"))
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[0-9]+\.[0-9]*$"), list("0123456789"))
-    return yaml.load(text, Loader)
-
-
-def _site(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        found = _parsed(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: this site file cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path}: a site file has `key: value` lines, the keys of conf/hydra/launcher/slurm.yaml.")
-    unknown = set(found) - {one.name for one in fields(Settings)} | set(found) & {"site", "_target_"}
-    if unknown:
-        raise ConfigError(
-            f"{path}: the key {sorted(map(str, unknown))[0]} does not exist; allowed are "
-            f"{', '.join(one.name for one in fields(Settings) if one.name != 'site')}. Options of sbatch go into extra."
-        )
-    return found
-
-
-def _checked(settings: Settings, source: str) -> Settings:
-    """The same settings.
-
-    Raises:
-        ConfigError: a value that cannot be; says where it may be mended.
-    """
-
-    def refuse(name: str, why: str) -> None:
-        value = getattr(settings, name)
-        raise ConfigError(f"{PREFIX}{name}={value}: {why} (Given by conf/hydra/launcher/slurm.yaml or {source}.)")
-
-    whole = {"gpus": 0, "cpus": 1, "trials_per_job": 1, "array_limit": 1, "signal_seconds": 1, "max_requeues": 0}
-    for name, least in whole.items():
-        value = getattr(settings, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            refuse(name, f"give a whole number, at least {least}.")
-    if settings.throttle is not None and (not isinstance(settings.throttle, int) or settings.throttle < 1):
-        refuse("throttle", "give a whole number, at least 1, or null.")
-    if not isinstance(settings.poll_seconds, int | float) or settings.poll_seconds <= 0:
-        refuse("poll_seconds", "give seconds above 0.")
-    for name in ("wait", "srun"):
-        if not isinstance(getattr(settings, name), bool):
-            refuse(name, "give true or false.")
-    if not _TIME.fullmatch(str(settings.time)) or str(settings.time).strip("0:-") == "":
-        refuse("time", "give minutes (240) or one of Slurm's forms, such as 4:00:00 or 1-12:00:00.")
-    if settings.mem is not None and not _MEMORY.fullmatch(str(settings.mem)):
-        refuse("mem", "give a size such as 16G or 4000M, or null for the cluster's default.")
-    if settings.gpu_type is not None and not settings.gpus:
-        refuse("gpu_type", f"{PREFIX}gpus=0 asks for none. Set {PREFIX}gpus, or leave the type out.")
-    if not isinstance(settings.setup, list) or not all(isinstance(line, str) for line in settings.setup):
-        refuse("setup", "give a list of shell lines.")
-    if not isinstance(settings.extra, dict):
-        refuse("extra", "give options of sbatch as {name: value}.")
-    return settings
+    return Loader

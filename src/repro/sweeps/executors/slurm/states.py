@@ -11,7 +11,8 @@ from repro.store import lock, progress
 from repro.store.record import Record
 from repro.store.store import Store
 from repro.sweeps.executors.slurm import failures
-from repro.sweeps.executors.slurm.queue import Task, Tasks
+from repro.sweeps.executors.slurm.arrays import JobArray, Task, tasks_by_key
+from repro.sweeps.executors.slurm.queue import Queue, QueuedTask
 
 STATUSES = ("running", "queued", "submitted", "interrupted", "missing", "failed", "collapsed", "done")
 """In the order in which they are listed. `submitted`: the queue does not answer, so it may wait or be lost."""
@@ -32,17 +33,22 @@ class State:
     """Seconds to its last step."""
     score: str | None = None
     reason: str | None = None
-    repeats: bool = False
-    """It failed, and the same would happen again."""
+    permanent: bool = False
+    """It failed, and would fail again."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, waits, or may do so."""
+        return self.status in ("running", "queued", "submitted")
 
     def wanted(self, retry_failed: bool) -> bool:
         """Whether the trial is to be submitted: nothing of it is queued, running or done.
 
         Args:
-            retry_failed: also what failed for a reason that will come again.
+            retry_failed: also what failed and would fail again.
         """
         if self.status == "failed":
-            return retry_failed or not self.repeats
+            return retry_failed or not self.permanent
         return self.status in ("missing", "interrupted")
 
 
@@ -50,48 +56,54 @@ class States:
     """Looks trials up.
 
     Args:
-        results: the folder with `records`.
+        results: the folder with `records`, for trials that no array holds.
         runs: the run folders.
-        tasks: the queue, None where it does not answer.
-        places: {run key: the tasks that hold it}, as `submission.places` gives it.
+        queue: None where it does not answer.
+        arrays: what was submitted beside these run folders.
     """
 
-    def __init__(self, results: Path, runs: Path, tasks: Tasks | None, places: Mapping[str, Sequence[tuple[str, int]]]):
-        self._store, self._runs, self._tasks, self._places = Store(results / "records"), runs, tasks, places
+    def __init__(self, results: Path, runs: Path, queue: Queue | None, arrays: Sequence[JobArray] = ()):
+        self._runs, self._queue, self._results = runs, queue, results
+        self._tasks: Mapping[str, Sequence[Task]] = tasks_by_key(arrays)
+        self._places = {trial.key: Path(array.results) for array in arrays for trial in array.trials()}
+
+    def store(self, key: str) -> Store:
+        """Where the record of a trial goes."""
+        return Store(self._places.get(key, self._results) / "records")
 
     def of(self, key: str) -> State:
         """The state of a trial."""
         try:
-            record = self._store.get(key, statistics=False)
+            record = self.store(key).get(key, statistics=False)
         except StoreError as error:
-            return State(key, "failed", reason=str(error), repeats=True)
+            return State(key, "failed", reason=str(error), permanent=True)
         task, folder = self._task(key), self._runs / key
         owner = None if record is not None and record.status in FINISHED else lock.holder(folder / "lock")
         tried_again = owner is not None or (task is not None and task.pending)
         if record is not None and not (record.status == "failed" and tried_again):
             return _recorded(record)
-        note, said = failures.read(folder), progress.read(folder)
+        failure, running = failures.read(folder), progress.read(folder)
         job = None if task is None else task.job
-        step, steps, loss = (None, None, None) if said is None else (said.step, said.steps, said.loss)
+        step, steps, loss = (None, None, None) if running is None else (running.step, running.steps, running.loss)
         if owner is not None:
-            left = None if said is None else said.seconds_left
-            phase = "starting" if said is None else said.phase
+            left = None if running is None else running.seconds_left
+            phase = "starting" if running is None else running.phase
             return State(key, "running", job or str(owner), step, steps, loss, left, reason=phase)
-        if task is not None and (note is None or task.pending or note.job != task.job):
+        if task is not None and (failure is None or task.pending or failure.job != task.job):
             reason = task.reason if task.pending else f"waits for its turn in job {task.job}"
             return State(key, "queued", job, step, steps, loss, reason=reason)
-        if note is not None:
-            return State(key, "failed", note.job, step, steps, loss, None, None, note.reason, note.repeats)
-        if key in self._places and self._tasks is None:
+        if failure is not None:
+            return State(key, "failed", failure.job, step, steps, loss, None, None, failure.reason, failure.permanent)
+        if key in self._tasks and self._queue is None:
             return State(key, "submitted", None, step, steps, loss, reason="squeue does not answer")
-        if said is not None or (folder / "checkpoint" / "state.json").is_file():
+        if running is not None or (folder / "checkpoint" / "state.json").is_file():
             return State(key, "interrupted", None, step, steps, loss, reason="its process is gone")
-        return State(key, "missing", reason="its job has ended" if key in self._places else None)
+        return State(key, "missing", reason="its job has ended" if key in self._tasks else None)
 
-    def _task(self, key: str) -> Task | None:
+    def _task(self, key: str) -> QueuedTask | None:
         """The task of the queue that holds a trial and is not ending, the newest if there are several."""
-        found = [(self._tasks or {}).get(place) for place in self._places.get(key, ())]
-        alive = [task for task in found if task is not None and not task.ending]
+        entries = [(self._queue or {}).get(task) for task in self._tasks.get(key, ())]
+        alive = [entry for entry in entries if entry is not None and not entry.ending]
         return alive[-1] if alive else None
 
 
@@ -109,5 +121,5 @@ def _recorded(record: Record) -> State:
         loss=last.get("train_loss"),
         score=score,
         reason=record.reason,
-        repeats=record.status == "failed",
+        permanent=record.status == "failed",
     )

@@ -1,7 +1,7 @@
-"""Trials into job arrays: only those that nobody has computed and nobody is about to compute.
+"""Trials as job arrays: only those that nobody has computed and nobody is about to compute.
 
 submitit writes the batch scripts and hands them to sbatch; its own way to run Python (a pickled function, a pickled
-result) is not used. A job runs `python -m repro run-chunk FILE`, and what it leaves is records.
+result) is not used. A task runs `python -m repro run-chunk FOLDER NUMBER`, and what it leaves is records.
 """
 
 from __future__ import annotations
@@ -14,130 +14,137 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from repro.errors import ConfigError, StoreError, TrialFailed
-from repro.sweeps.executors.slurm import queue, submission
-from repro.sweeps.executors.slurm.chunks import cut
-from repro.sweeps.executors.slurm.settings import PREFIX, Settings
+from repro.config.joint import joint_key
+from repro.errors import ConfigError, ReproError, StoreError, TrialFailed, print_line
+from repro.sweeps.executors.base import OnResult
+from repro.sweeps.executors.slurm.arrays import JobArray, all_arrays, new_array
+from repro.sweeps.executors.slurm.queue import largest_array, settled_queue
+from repro.sweeps.executors.slurm.settings import PREFIX, Settings, from_words
 from repro.sweeps.executors.slurm.states import FINISHED, State, States
-from repro.sweeps.executors.slurm.submission import Submission
+from repro.trials.run import Outcome
 from repro.trials.spec import TrialSpec
-
-ENDING_SECONDS = 10.0
-"""So long we wait for a job that is ending, a second or two as a rule; one that hangs counts as gone."""
 
 
 @dataclass
-class Submitted:
-    """What came of asking for some trials."""
-
-    states: dict[str, State]
-    """{run key: how it was found}, before anything was submitted."""
-    results: Path = Path()
-    runs: Path = Path()
-    sent: list[TrialSpec] = field(default_factory=list)
-    submission: Submission | None = None
-    """None where nothing was left to submit."""
-    waiting: list[str] = field(default_factory=list)
-
-    def table(self) -> str:
-        """What was submitted and why the rest was not, for people."""
-        lines = []
-        if self.submission is not None:
-            lines += [f"{'job':<10} {'tasks':>6} {'trials':>7}"]
-            for array in self.submission.arrays:
-                trials = sum(map(len, array.tasks))
-                lines.append(f"{array.job or 'not sent':<10} {len(array.tasks):>6} {trials:>7}")
-        counts = Counter(
-            state.status for key, state in self.states.items() if key not in {one.key for one in self.sent}
-        )
-        found = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
-        lines.append(f"{len(self.sent)} trials submitted" + (f"; found {found}" if found else ""))
-        if counts["failed"]:
-            lines.append("what failed would fail again: `repro status` says why; --retry-failed (rerun=true) tries it")
-        if self.waiting:
-            lines.append(
-                f"{len(self.waiting)} trials start from prompts that are not trained yet: submit them by the same "
-                "command when the others are done"
-            )
-        if self.submission is not None:
-            lines.append("`repro status` shows how they do, `repro sweep --resume` submits what was lost")
-        return "\n".join(lines)
-
-
-def submit(
-    asked: Sequence[TrialSpec], settings: Settings, retry_failed: bool = False, waiting: Sequence[str] = ()
-) -> Submitted:
-    """Submit what is missing of some trials, and return at once.
+class Slurm:
+    """Submits trials, and waits for them if the settings say so.
 
     Args:
-        retry_failed: also trials that failed for a reason that will come again (a trial with rerun=true always is).
-        waiting: trials that cannot be submitted yet, for the table.
-
-    Raises:
-        ConfigError: no Slurm here, or sbatch refuses what is asked for.
-        StoreError: the files of the jobs cannot be written.
+        retry_failed: also trials that failed and would fail again (a trial with rerun=true always is).
     """
-    once = list({one.key: one for one in asked}.values())
-    if not once:
-        return Submitted({}, waiting=list(waiting))
-    _require_slurm()
-    made = Submission.begin(once, settings.plain(), waiting)
-    found, runs = _found(once, Path(made.results), Path(made.runs)), Path(made.runs)
-    todo = [one for one in once if found[one.key].wanted(retry_failed or one.config.rerun)]
-    done = Submitted(found, Path(made.results), runs, waiting=list(waiting))
-    if not todo:
-        return done
-    sent = [one.again() if found[one.key].status == "failed" else one for one in todo]
-    done.submission = made
-    pieces = cut(sent, settings.trials_per_job)
-    limit = min(settings.array_limit, queue.largest_array() or settings.array_limit)
-    for start in range(0, len(pieces), limit):
-        part = pieces[start : start + limit]
-        folder = made.add(part)
+
+    settings: Settings
+    retry_failed: bool = False
+
+    @property
+    def returns_early(self) -> bool:
+        """Without `wait` it returns once the trials are submitted."""
+        return not self.settings.wait
+
+    def run(self, specs: Sequence[TrialSpec], on_result: OnResult = lambda spec, result: None) -> None:
+        """See `Executor.run`. Prints what was submitted, and why the rest was not.
+
+        Raises:
+            ConfigError: no Slurm here, or sbatch refuses what is asked for.
+            StoreError: the files of the jobs cannot be written.
+            TrialFailed: with `wait`, trials that have no score in the end.
+        """
+        if not specs:
+            print_line("no trial to submit")
+            return
+        self._submit(specs)
+        states = self._wait(specs) if self.settings.wait else self._look(specs)
+        for spec in specs:
+            if states[spec.key].status in FINISHED:
+                on_result(spec, Outcome(spec.store.get(spec.key), True, spec.folder))
+            elif states[spec.key].status == "failed":
+                on_result(spec, TrialFailed(f"{spec.name}: {states[spec.key].reason}"))
+        unfinished = [states[spec.key] for spec in specs if states[spec.key].status not in FINISHED]
+        if self.settings.wait and unfinished:
+            shown = [f"{one.key} {one.status}: {(one.reason or 'no reason known').rstrip('.')}" for one in unfinished]
+            more = [f"and {len(shown) - 5} more"] if len(shown) > 5 else []
+            raise TrialFailed(
+                f"{len(unfinished)} of {len(specs)} trials have no score: {'; '.join([*shown[:5], *more])}. "
+                "See `repro status`."
+            )
+
+    def _submit(self, specs: Sequence[TrialSpec]) -> None:
+        _require_slurm()
+        states = self._look(specs)
+        todo = [spec for spec in specs if states[spec.key].wanted(self.retry_failed or spec.config.rerun)]
+        keys = {spec.key for spec in todo}
+        others = Counter(states[spec.key].status for spec in specs if spec.key not in keys)
+        pieces = tasks_of(
+            [spec.again() if states[spec.key].status == "failed" else spec for spec in todo],
+            self.settings.trials_per_job,
+        )
+        limit = min(self.settings.array_limit, largest_array() or self.settings.array_limit)
+        sent: list[JobArray] = []
         try:
-            made.arrays[-1].job = _send(folder, made.arrays[-1].name, len(part), settings)
-        except ConfigError as error:
-            made.arrays.pop()  # it is in no queue
-            if made.arrays:
-                made.write()
-                raise ConfigError(f"{error} What was submitted before:\n{done.table()}") from error
-            shutil.rmtree(made.root, ignore_errors=True)
-            with contextlib.suppress(OSError):  # others' submissions are there
-                made.root.parent.rmdir()
+            for start in range(0, len(pieces), limit):
+                sent.append(send(new_array(pieces[start : start + limit], self.settings.to_dict()), self.settings))
+        except ReproError:
+            if sent:
+                print_line(_table(sent, others))
             raise
-        made.write()
-        done.sent += [trial for piece in part for trial in piece]
-    return done
+        print_line(_table(sent, others))
 
+    def _look(self, specs: Sequence[TrialSpec]) -> dict[str, State]:
+        """How each trial does, once no job is just ending.
 
-def _found(asked: Sequence[TrialSpec], results: Path, runs: Path) -> dict[str, State]:
-    """How each trial does; for one whose task is just ending, how it does then: cancelled, or back in the queue.
-
-    Raises:
-        ConfigError: the queue does not answer.
-    """
-    end = time.monotonic() + ENDING_SECONDS
-    while True:
-        tasks, places = queue.tasks(), submission.places(submission.all_of(runs))
-        if tasks is None:
+        Raises:
+            ConfigError: the queue does not answer.
+        """
+        queue, paths = settled_queue(), specs[0].config.paths
+        if queue is None:
             raise ConfigError("squeue does not answer, so what is queued already is not known. Try again when it does.")
-        states = States(results, runs, tasks, places)
-        found = {one.key: states.of(one.key) for one in asked}
-        if not any(_may_come_back(one, tasks, places) for one in found.values()) or time.monotonic() > end:
-            return found
-        time.sleep(ENDING_SECONDS / 20)
+        runs = Path(paths.runs_root)
+        states = States(Path(paths.results_root), runs, queue, all_arrays(runs))
+        return {spec.key: states.of(spec.key) for spec in specs}
+
+    def _wait(self, specs: Sequence[TrialSpec]) -> dict[str, State]:
+        """Stay until every trial has ended."""
+        line = ""
+        while True:
+            states = self._look(specs)
+            counts = Counter(state.status for state in states.values())
+            before, line = line, _counted(counts)
+            if line != before:
+                print_line(line)
+            if not any(state.alive for state in states.values()):
+                return states
+            time.sleep(self.settings.poll_seconds)
 
 
-def _may_come_back(state: State, tasks: queue.Tasks, places: Mapping[str, Sequence[tuple[str, int]]]) -> bool:
-    """Whether a trial that looks lost has a task that is ending: it may have stored its record after we looked, or be
-    on its way back into the queue."""
-    ending = {place for place, task in tasks.items() if task.ending}
-    return state.status in ("missing", "interrupted") and bool(ending & set(places.get(state.key, ())))
+def tasks_of(specs: Sequence[TrialSpec], size: int) -> list[list[TrialSpec]]:
+    """Pieces of at most `size` trials. Those that can train jointly, or have the same model, are side by side."""
+    groups: dict[str, list[TrialSpec]] = {}
+    for spec in specs:
+        alone = f"{spec.config.model.name} {spec.config.method.name} {spec.config.task.name}"
+        groups.setdefault(joint_key(spec.config) or alone, []).append(spec)
+    ordered = [spec for group in groups.values() for spec in group]
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+
+
+def _table(sent: Sequence[JobArray], others: Mapping[str, int]) -> str:
+    """What was submitted and how the other trials do, for people."""
+    lines = [f"{'job':<10} {'tasks':>6} {'trials':>7}"] if sent else []
+    counts = [sum(map(len, array.tasks)) for array in sent]
+    lines += [f"{array.job:<10} {len(array.tasks):>6} {count:>7}" for array, count in zip(sent, counts, strict=True)]
+    lines.append(f"{sum(counts)} trials submitted" + (f"; found {_counted(others)}" if others else ""))
+    if others.get("failed"):
+        lines.append("what failed would fail again: `repro status` says why; --retry-failed (rerun=true) tries it")
+    if sent:
+        lines.append("`repro status` shows how they do, `repro sweep --resume` submits what was lost")
+    return "\n".join(lines)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
 
 
 def _require_slurm() -> None:
@@ -149,11 +156,12 @@ def _require_slurm() -> None:
         )
 
 
-def _send(folder: Path, name: str, tasks: int, settings: Settings) -> str:
-    """One array by sbatch; Slurm's id.
+def send(array: JobArray, settings: Settings) -> JobArray:
+    """Hand an array to sbatch.
 
     Raises:
-        ConfigError: sbatch refuses.
+        ConfigError: sbatch refuses; nothing of the array is left.
+        StoreError: a file cannot be written.
     """
     try:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -161,37 +169,39 @@ def _send(folder: Path, name: str, tasks: int, settings: Settings) -> str:
     except ImportError as error:
         raise ConfigError("submitit is not installed: pip install 'repro[slurm]'.") from error
 
+    array.write()
     python = settings.python or shlex.quote(sys.executable)
-    limits = f"--max-requeues {settings.max_requeues} --signal-seconds {settings.signal_seconds}"
-    command = f'{python} -u -m repro run-chunk {limits} {shlex.quote(str(folder))}/"$SLURM_ARRAY_TASK_ID".json'
+    command = f'{python} -u -m repro run-chunk {shlex.quote(str(array.folder))} "$SLURM_ARRAY_TASK_ID"'
     try:
-        executor = SlurmExecutor(folder)
-        executor.update_parameters(**options(name, settings))
-        executor.parameters["map_count"] = tasks
-        folder.mkdir(parents=True, exist_ok=True)
+        executor = SlurmExecutor(array.folder)
+        executor.update_parameters(**options(array.name, settings))
+        executor.parameters["map_count"] = len(array.tasks)
         with contextlib.redirect_stderr(io.StringIO()):  # it repeats there what its error says
             # Its public way to run a command would pickle it, and the job would unpickle it.
             job = executor._submit_command(command if settings.srun else f"exec {command}")
     except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
-        said = re.findall(r"sbatch: error: (.+?)\.?$", str(error), re.MULTILINE) or [str(error)]
+        shutil.rmtree(array.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other arrays are there
+            array.folder.parent.rmdir()
+        output = re.findall(r"sbatch: error: (.+?)\.?$", str(error), re.MULTILINE) or [str(error)]
         raise ConfigError(
-            f"sbatch refuses the jobs: {'; '.join(dict.fromkeys(said))}. Asked for were {settings.shown()}: correct "
-            f"that in your site file, or give {PREFIX}partition=... and so on."
+            f"sbatch refuses the jobs: {'; '.join(dict.fromkeys(output))}. Asked for were {settings.summary()}: "
+            f"correct that in your site file, or give {PREFIX}partition=... and so on."
         ) from error
     except OSError as error:
-        raise StoreError(f"cannot write the batch script in {folder}: {error}") from error
-    return str(job.job_id)
+        raise StoreError(f"cannot write the batch script in {array.folder}: {error}") from error
+    return array.submitted_as(str(job.job_id))
 
 
-def options(name: str, settings: Settings) -> dict[str, Any]:
+def options(name: str, settings: Settings) -> dict[str, object]:
     """The settings as submitit's parameters."""
     gpus = f"gpu:{settings.gpu_type}:{settings.gpus}" if settings.gpu_type else f"gpu:{settings.gpus}"
-    more: dict[str, Any] = {"requeue": True}  # after a node's failure Slurm itself puts the job back
+    more: dict[str, object] = {"requeue": True}  # after a node's failure Slurm itself requeues the job
     if settings.mem is not None:
         more["mem"] = settings.mem
     if not settings.srun:  # the shell is replaced by the command, which then gets the shell's signal
         more["signal"] = f"B:USR2@{settings.signal_seconds}"
-    given = {
+    parameters: dict[str, object] = {
         "job_name": name,
         "partition": settings.partition,
         "account": settings.account,
@@ -208,40 +218,33 @@ def options(name: str, settings: Settings) -> dict[str, Any]:
         "additional_parameters": more | settings.extra,
     }
     if settings.srun and settings.cpus > 1:  # since 22.05 a step does not inherit this from the job
-        given["srun_args"] = [f"--cpus-per-task={settings.cpus}"]
-    return given
+        parameters["srun_args"] = [f"--cpus-per-task={settings.cpus}"]
+    return parameters
 
 
-def wait(done: Submitted, poll_seconds: float, say: Callable[[str], None] = print) -> None:
-    """Stay until every trial that was asked for has ended.
+def resume(words: Sequence[str], retry_failed: bool, experiments: Sequence[str], runs: Path) -> bool:
+    """Submit again what was lost of what was submitted beside these run folders, with the settings of then.
 
-    Raises:
-        TrialFailed: one of them has no score; names them.
+    Args:
+        words: `hydra.launcher.key=value`, which change the settings.
+        experiments: only their trials; empty: all.
+
+    Returns:
+        Whether any trial of these was ever submitted.
     """
-    before = ""
-    while True:
-        states = look(done)
-        counts = Counter(state.status for state in states)
-        line = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
-        if line != before:
-            say(line)
-            before = line
-        if not counts["queued"] + counts["running"] + counts["submitted"]:
-            break
-        time.sleep(poll_seconds)
-    bad = [state for state in states if state.status not in FINISHED]
-    if bad:
-        why = [(state.reason or "no reason known").rstrip(".") for state in bad[:5]]
-        listed = "; ".join(f"{state.key} {state.status}: {said}" for state, said in zip(bad, why, strict=False))
-        more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise TrialFailed(f"{len(bad)} of {len(states)} trials have no score: {listed}{more}. See `repro status`.")
-
-
-def look(done: Submitted) -> list[State]:
-    """How the trials that were asked for do now."""
-    tasks, places = queue.tasks(), submission.places(submission.all_of(done.runs))
-    states = States(done.results, done.runs, tasks, places)
-    return [
-        State(state.key, "running", reason="its job is ending") if _may_come_back(state, tasks or {}, places) else state
-        for state in map(states.of, done.states)
-    ]
+    newest = {trial.key: (array, trial) for array in all_arrays(runs) for trial in array.trials()}
+    groups: dict[tuple[str, str], tuple[JobArray, list[TrialSpec]]] = {}
+    for array, trial in newest.values():
+        if experiments and trial.experiment not in experiments:
+            continue
+        try:
+            spec = TrialSpec.from_dict(trial.data)
+        except ReproError as error:  # of an older repro, say: the others are resumed
+            print_line(f"repro: {error}", sys.stderr)
+            continue
+        group = groups.setdefault((array.directory, repr(sorted(array.settings.items()))), (array, []))
+        group[1].append(spec)
+    for array, specs in groups.values():
+        with contextlib.chdir(array.directory):
+            Slurm(from_words(words, array.settings), retry_failed).run(specs)
+    return bool(groups)
