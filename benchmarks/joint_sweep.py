@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.timing import Facts, machine
 from repro.config.compose import compose, trial_config
-from repro.store.record import Record
 from repro.errors import ReproError
+from repro.store.record import Record
 from repro.sweeps.executors.base import Result
 from repro.sweeps.executors.joint import Joint
 from repro.trials.spec import TrialSpec, trial_spec

@@ -54,7 +54,8 @@ def test_a_prompt_that_another_starts_from_has_its_length() -> None:
     planned = experiments.load("liu2022/table3").planned(points=False)
     lengths = {trial.key: trial.spec.config.to_dict()["method"].get("length") for trial in planned}
     waiting = [trial for trial in planned if trial.waits_for]
-    assert waiting and all(lengths[trial.waits_for] == trial.spec.config.to_dict()["method"]["length"] for trial in waiting)
+    lasting = [(trial.waits_for, trial.spec.config.to_dict()["method"]["length"]) for trial in waiting]
+    assert waiting and all(lengths[first] == length for first, length in lasting)
 
 
 def test_an_exhibit_produces_its_own_table() -> None:
