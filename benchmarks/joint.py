@@ -31,7 +31,7 @@ from benchmarks.timing import (
     summary,
 )
 from benchmarks.workloads import SUITES, Workload
-from repro.models.backbone import ModelAdapter
+from repro.models.interface import ModelAdapter
 from repro.training.checkpoint import Progress
 from repro.training.memory import peak_resident
 from repro.training.step import TrialBatch

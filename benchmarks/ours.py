@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from benchmarks.workloads import Workload
-from repro.models.backbone import ModelAdapter
+from repro.config.schema import ModelConfig
 from repro.models.encoding.batch import Batch, Encoded, collate
-from repro.models.loading import adapt, load_backbone
+from repro.models.interface import ModelAdapter
+from repro.models.loading import LoadOptions, adapt, load_backbone
 from repro.training.checkpoint import Progress
 from repro.training.optimisers import make_optimiser
 from repro.training.step import TrialBatch, backward
@@ -31,9 +32,9 @@ STEPS = 10**9
 
 def loaded(workload: Workload, dtype: str, packing: bool | str, device: torch.device) -> ModelAdapter:
     """The workload's frozen model in the role of its format."""
-    trainer = {"dtype": dtype, "attention": "sdpa", "packing": packing}
-    backbone, _ = load_backbone(workload.model, trainer, device, workload.format)
-    return adapt(backbone, workload.format, {"max_input_length": 256, "max_target_length": 256})
+    options = LoadOptions(dtype, packing=str(packing))
+    backbone, _ = load_backbone(ModelConfig(**workload.model), options, device, workload.format)
+    return adapt(backbone, workload.format, max_input_length=256, max_target_length=256)
 
 
 def made(workload: Workload, adapter: ModelAdapter, rate: float) -> tuple[TrainableTrial, list[list[Encoded]]]:

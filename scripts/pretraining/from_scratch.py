@@ -12,15 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from repro.config.schema import ModelConfig
 from repro.errors import ModelError
 from repro.methods.base import Injection
 from repro.models.attention.prefix_attention import use
-from repro.models.backbone import Backbone, RowLoss, spec_of
+from repro.models.backbone import Backbone, spec_of
 from repro.models.decoder import DecoderAdapter
 from repro.models.encoder_decoder import EncoderDecoderAdapter
 from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.families.family import Family, family
 from repro.models.generation import label_losses
+from repro.models.interface import RowLoss
 from repro.models.untrained.random_model import transformers_config
 from scripts.pretraining.byte_pair import SPECIAL
 
@@ -41,7 +43,9 @@ def new_model(facts: Mapping[str, Any], tokenizer: Any, seed: int) -> Any:
     if facts["vocabulary"] != len(tokenizer):
         raise ModelError(f"model.vocabulary={facts['vocabulary']}, but the tokenizer has {len(tokenizer)} tokens.")
     kind = family(facts["family"])
-    config = transformers_config(facts, kind, dict.fromkeys((*kind.hidden_dropout, *kind.attention_dropout), 0.0))
+    config = transformers_config(
+        ModelConfig(**facts), kind, dict.fromkeys((*kind.hidden_dropout, *kind.attention_dropout), 0.0)
+    )
     _adjust(config, kind, tokenizer)
     auto = transformers.AutoModelForPreTraining if kind.kind == "encoder" else getattr(transformers, kind.auto_class)
     with torch.random.fork_rng(devices=[]):
@@ -74,7 +78,7 @@ class Pretrained:
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self._adapter: Any = None
         if self.kind != "encoder":
-            backbone = Backbone(model, tokenizer, family(facts["family"]), spec_of(facts))
+            backbone = Backbone(model, tokenizer, family(facts["family"]), spec_of(ModelConfig(**facts)))
             backbone.packing = "auto" if packed else False
             adapter = EncoderDecoderAdapter if self.kind == "encoder_decoder" else DecoderAdapter
             self._adapter = adapter(backbone, _not_encoding)

@@ -235,7 +235,7 @@ def test_memory_that_does_not_suffice_is_told_of_the_largest(monkeypatch):
 def test_random_weights_are_drawn_on_the_device_itself():
     """No weight is on the host first: on torch's `meta` device all of them are there from the start."""
     from repro.models.families.family import family
-    from repro.models.untrained.random_model import random_model
+    from tests.models.loaded import random_model
 
     meta = torch.device("meta")
     model, _ = random_model(LARGEST["cuda"].model, family("t5"), torch.bfloat16, {}, device=meta)

@@ -43,7 +43,7 @@ def test_formulas_are_the_counts(name: str, model: str) -> None:
     small = {"hidden": 7, "bottleneck": 5}
     config = replace(config, **{key: value for key, value in small.items() if key in asdict(config)})
     known, built = asdict(config), config.build()
-    spec = spec_of(asdict(trial_config(compose([f"model={model}"])).model))
+    spec = spec_of(trial_config(compose([f"model={model}"])).model)
     generators = [torch.Generator().manual_seed(0)]
     built.build(Context(spec, torch.zeros(spec.vocabulary, spec.width), lambda text: [1], (), None, generators))
     letters = {

@@ -16,9 +16,9 @@ from repro.evaluation.scoring import collapse, mean_loss, predict, score, score_
 from repro.methods.base import Injection
 from repro.metrics.accuracy import Accuracy
 from repro.metrics.spans import SpanF1
-from repro.models.loading import adapt
 from repro.tasks.base import Example, Pair, Tagged
 from repro.trials.prepared import build_tensors
+from tests.models.loaded import adapt
 from tests.training.tiny_training import LENGTHS, METHODS, ToyTask, load, toy_example, toy_examples
 
 DECODING = {"beams": 1, "max_new_tokens": 4}

@@ -52,7 +52,7 @@ def plain_model(model: str) -> Any:
     import yaml
 
     from repro.models.families.family import family
-    from repro.models.untrained.random_model import random_model
+    from tests.models.loaded import random_model
 
     facts = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / f"{model}.yaml").read_text())
     kind = family(facts["family"])
@@ -69,7 +69,7 @@ def test_peft_computes_the_same(method: str, model: str, quick: Callable[..., An
 
     from repro.inference.restore import backbone_of, method_of, task_of
     from repro.models.encoding.batch import Encoded, collate
-    from repro.models.loading import adapt
+    from tests.models.loaded import adapt
 
     trial = trained(quick, method, model)
     out = tmp_path / "peft"
@@ -166,7 +166,7 @@ def test_a_tuned_model_is_a_folder_that_loads(quick: Callable[..., Any], tmp_pat
 
     from repro.errors import ConfigError
     from repro.inference.export import export
-    from repro.models.loading import load_backbone
+    from tests.models.loaded import load_backbone
 
     trial = trained(quick, "fine_tuning", "tiny-t5")
     export(trial, "transformers", tmp_path / "out", torch.device("cpu"))

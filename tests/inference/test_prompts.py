@@ -73,7 +73,7 @@ def test_a_batch_of_two_tasks_equals_each_task_alone(
     from repro.inference.restore import backbone_of, method_of, task_of
     from repro.methods.parts.joining import joined
     from repro.models.encoding.batch import collate
-    from repro.models.loading import adapt
+    from tests.models.loaded import adapt
 
     tasks = PAIRS[model]
     trials = [trained(quick, model, task, method, length) for task, length in zip(tasks, (3, 5), strict=True)]

@@ -10,7 +10,7 @@ from repro.methods.base import Context
 from repro.methods.parts.backbone_weights import FineTuning
 from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.registry import build as build_method
-from repro.models.backbone import spec_of
+from tests.models.loaded import spec_of
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 

@@ -19,9 +19,9 @@ from repro.evaluation.scoring import mean_loss, predict
 from repro.methods.base import Head, Injection
 from repro.models.encoding.batch import IGNORE, collate
 from repro.models.encoding.encoding import decoder_encoding, encode_cloze, encoder_decoder_encoding, encoder_encoding
-from repro.models.loading import adapt, load_backbone
 from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Cloze, Example, Pair, Span, Tagged, TextToText
+from tests.models.loaded import adapt, load_backbone
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 TRAINER = {"dtype": "float64", "attention": "sdpa", "backbone_dropout": None, "attention_dropout": None}

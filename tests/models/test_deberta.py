@@ -8,10 +8,10 @@ import torch
 import yaml
 
 from repro.methods.base import Head, Injection, KeyValue
-from repro.models.attention.prefix_attention import Prefix, attach
+from repro.models.attention.attached import Prefix, attach
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import Encoded, collate
-from repro.models.loading import adapt, load_backbone
+from tests.models.loaded import adapt, load_backbone
 
 NAMES = ("deberta", "deberta-v2")
 TASK = {"max_input_length": 64, "max_target_length": 8, "labels": ["a", "b"]}
@@ -214,7 +214,7 @@ def test_xlarge_has_the_papers_size() -> None:
     """P-Tuning v2's prefix on the 48 layers of DeBERTa-xlarge: P x 2 x 48 x 1024."""
     from repro.methods.base import Context
     from repro.methods.registry import build as build_method
-    from repro.models.backbone import spec_of
+    from tests.models.loaded import spec_of
 
     facts = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "deberta-xlarge.yaml").read_text())
     spec = spec_of(facts)

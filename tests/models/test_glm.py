@@ -13,8 +13,7 @@ from torch import Tensor
 from repro.methods.base import Injection, KeyValue
 from repro.models.encoding.batch import Encoded, collate
 from repro.models.families.family import family
-from repro.models.loading import adapt, load_backbone
-from repro.models.untrained.random_model import build
+from tests.models.loaded import adapt, build, load_backbone
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 QUIET = {"dtype": "float64", "attention": "sdpa", "backbone_dropout": None, "attention_dropout": None}

@@ -1,6 +1,5 @@
 """Dropout by coordinates: as often as it says, independent between coordinates, and the same however rows are laid."""
 
-import importlib
 import itertools
 import math
 from pathlib import Path
@@ -10,14 +9,13 @@ import torch
 import yaml
 from torch import nn
 
-from repro import models
 from repro.methods.base import Injection
 from repro.methods.parts.keyed_dropout import dropped, keyed_dropout, mixed, site_number
 from repro.models.attention.keyed_dropout_sites import DropoutKeys, KeyedDropout, key_dropouts, stack_of
 from repro.models.backbone import Backbone
-from repro.models.loading import adapt, load_backbone
 from repro.tasks.base import Pair, TextToText
 from repro.training.batching import Share, training_batches
+from tests.models.loaded import adapt, load_backbone
 
 RATES = (0.1, 0.3, 0.5)
 N, T, D = 24, 40, 96
@@ -115,15 +113,6 @@ def test_the_stack_of_a_module_is_in_its_name() -> None:
     }
     assert {name: stack_of(name, "encoder_decoder") for name in names} == names
     assert stack_of("h.0.attn", "decoder") == "decoder"
-
-
-def test_the_families_whose_rows_share_a_mask_are_those_that_train_alone() -> None:
-    """`gangs.company` knows them by name, as it must not load torch."""
-    modules = [path.stem for path in (Path(models.__file__).parent).glob("*.py")]
-    found = [importlib.import_module(f"repro.models.{name}") for name in modules if name != "__init__"]
-    families = {module.FAMILY.name: module.FAMILY.shared_dropout for module in found if hasattr(module, "FAMILY")}
-    assert {name for name, shares in families.items() if shares} == {"deberta", "deberta_v2"}
-    assert len(families) > 6
 
 
 MODELS = ("tiny-bert", "tiny-roberta", "tiny-deberta", "tiny-deberta-v2", "tiny-glm", "tiny-gpt2", "tiny-llama",

@@ -16,9 +16,9 @@ from repro.methods.base import Injection
 from repro.models import loading
 from repro.models.encoding.batch import Encoded, collate
 from repro.models.families.family import family
-from repro.models.loading import adapt, load_backbone, package_file
-from repro.models.untrained.random_model import random_model
+from repro.models.loading import package_file
 from repro.models.weights import checkpoint_hash, module_hash
+from tests.models.loaded import adapt, load_backbone, random_model
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 CPU = torch.device("cpu")
@@ -205,13 +205,14 @@ def test_a_t5_that_transformers_loads_wrongly_is_refused(monkeypatch, violation)
     """transformers 5.0 scaled T5 1.1's outputs; a model built from a config is tied (design/hub traps 1 and 2)."""
 
     def spoilt(*args):
-        model, tokenizer = random_model(*args)
+        model, tokenizer = real(*args)
         if violation == "tied":
             model.lm_head.weight = model.shared.weight
         else:
             model.config.scale_decoder_outputs = True
         return model, tokenizer
 
+    real = loading.random_model
     load_backbone(facts("tiny-t5"), trainer(), CPU)
     monkeypatch.setattr(loading, "random_model", spoilt)
     with pytest.raises(ModelError, match=r"lm_head and unscaled .* transformers>=5\.1"):

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from repro.models.families.family import family
-from repro.models.untrained.random_model import build, transformers_config
+from tests.models.loaded import build, transformers_config
 
 FACTS = {
     path.stem: yaml.safe_load(path.read_text())

@@ -19,8 +19,8 @@ from repro.models.attention.fused_ops import install
 from repro.models.attention.packing import Packed, by_length, spread, take
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import IGNORE, Encoded, collate
-from repro.models.loading import adapt, load_backbone
 from repro.models.packed_batch import packs
+from tests.models.loaded import adapt, load_backbone
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 

@@ -26,12 +26,12 @@ from repro.models.encoding.span_encoding import (
     separated,
     window_answer,
 )
-from repro.models.loading import adapt
 from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Example, Span, SpanAnswer
 from repro.tasks.squad import QuestionAnswering
 from repro.trials import run
 from repro.trials.prepared import build_tensors
+from tests.models.loaded import adapt
 from tests.training.tiny_training import close, load
 
 DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")

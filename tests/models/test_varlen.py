@@ -16,8 +16,8 @@ from torch import Tensor
 from repro.methods.base import Head, Injection, KeyValue
 from repro.models.attention import varlen_kernel
 from repro.models.encoding.batch import Encoded, collate
-from repro.models.loading import adapt, load_backbone
 from repro.training.passes import ready
+from tests.models.loaded import adapt, load_backbone
 
 CPU = torch.device("cpu")
 LIMITS = {"max_input_length": 32, "max_target_length": 16}

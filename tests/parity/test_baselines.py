@@ -14,10 +14,10 @@ from repro.methods.base import Adapter, Context, Injection, Tuning
 from repro.methods.parts.backbone_weights import FineTuning
 from repro.methods.parts.bottleneck import PARTS, AdapterTuning
 from repro.methods.registry import build as build_method
-from repro.models.backbone import Backbone, spec_of
+from repro.models.backbone import Backbone
 from repro.models.families.family import family
 from repro.models.tuning import tune
-from repro.models.untrained.random_model import build
+from tests.models.loaded import build, spec_of
 from tests.parity.tiny_models import (
     DECODERS,
     ENCODERS,

@@ -10,8 +10,8 @@ from repro.methods.base import Injection
 from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.parts.keyed_dropout import mixed
 from repro.methods.registry import build as build_method
+from repro.models.attention.attached import Prefix
 from repro.models.attention.keyed_dropout_sites import DropoutKeys
-from repro.models.attention.prefix_attention import Prefix
 from tests.parity.tiny_models import (
     FAMILIES,
     adapter,

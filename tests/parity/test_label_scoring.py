@@ -13,8 +13,8 @@ from repro.errors import ModelError
 from repro.methods.base import Injection
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import IGNORE, Encoded, collate
-from repro.models.loading import adapt
 from repro.tasks.base import TextToText
+from tests.models.loaded import adapt
 from tests.parity.tiny_models import (
     DECODERS,
     ENCODER_DECODERS,

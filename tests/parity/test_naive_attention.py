@@ -11,8 +11,9 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from repro.methods.base import Injection
 from repro.models.attention.prefix_attention import use
-from repro.models.backbone import Backbone, spec_of
+from repro.models.backbone import Backbone
 from repro.models.families.family import family
+from tests.models.loaded import spec_of
 from tests.parity import naive
 from tests.parity.tiny_models import (
     FAMILIES,

@@ -15,7 +15,7 @@ from repro.models.attention.packing import runs
 from repro.models.backbone import Backbone
 from repro.models.encoder import EncoderAdapter
 from repro.models.encoding.batch import IGNORE, Encoded, collate
-from repro.models.loading import load_backbone
+from tests.models.loaded import load_backbone
 from tests.parity.tiny_models import (
     ENCODERS,
     FAMILIES,

@@ -12,7 +12,7 @@ from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.parts.keyed_dropout import dropped, mixed, site_number
 from repro.methods.parts.reparameterisation import layer_indices
 from repro.methods.registry import build as build_method
-from repro.models.attention.prefix_attention import attached
+from repro.models.attention.attached import attached
 from tests.parity.tiny_models import (
     ENCODERS,
     FAMILIES,

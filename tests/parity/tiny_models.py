@@ -17,8 +17,7 @@ from repro.methods.base import Context, Head, Injection, KeyValue, ModelSpec
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import IGNORE, Batch, Encoded, collate
 from repro.models.families.family import family
-from repro.models.loading import adapt, load_backbone
-from repro.models.untrained.random_model import random_model
+from tests.models.loaded import adapt, load_backbone, random_model
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 FAMILIES = ("t5", "bart", "gpt2", "llama", "bert", "roberta")

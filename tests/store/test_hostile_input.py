@@ -139,7 +139,7 @@ def test_weights_that_bring_code_are_not_run(tmp_path: Path) -> None:
     import torch
 
     from repro.errors import ModelError
-    from repro.models.loading import load_backbone
+    from tests.models.loaded import load_backbone
 
     mark = tmp_path / "ran"
     (tmp_path / "model").mkdir()

@@ -136,7 +136,7 @@ def test_training_finds_the_objects(quick: Any) -> None:
 def test_the_loss_runs_over_the_whole_vocabulary(quick: Any) -> None:
     """transformers' own loss of the masked language model at the gap, prompts put in by hand."""
     from repro.models.encoding.batch import collate
-    from repro.models.loading import adapt, load_backbone
+    from tests.models.loaded import adapt, load_backbone
 
     plain = quick(*P_TUNING)
     task = run.build_task(plain)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from repro.models.encoding.batch import Batch, Encoded
-from repro.models.loading import adapt
 from repro.training.batching import DataOrder, Share, mixed_seed, step_seed, training_batches
+from tests.models.loaded import adapt
 from tests.training.tiny_training import LENGTHS, ToyTask, load, toy_examples
 
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from repro.methods.base import Injection, KeyValue
-from repro.models.loading import load_backbone
 from repro.training.checkpoint import Progress
 from repro.training.loop import train_step
 from repro.training.optimisers import make_optimiser
 from repro.training.step import backward
 from repro.training.trainable import TrainableTrial
+from tests.models.loaded import load_backbone
 from tests.training.tiny_training import CPU, load, make_fit
 
 KINDS = [

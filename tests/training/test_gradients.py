@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repro.models.encoding.batch import IGNORE, PAD, Batch, collate
-from repro.models.loading import adapt
 from repro.training.step import backward
 from repro.training.trainable import TrainableTrial
+from tests.models.loaded import adapt
 from tests.training.tiny_training import CPU, LENGTHS, ToyTask, close, load, make_fit, toy_examples
 
 KINDS = [

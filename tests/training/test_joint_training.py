@@ -12,7 +12,8 @@ from repro.errors import Interrupted, TrialFailed
 from repro.methods.parts.encoded_prompt import PTuning
 from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.registry import build as build_method
-from repro.models.backbone import Backbone, RowLoss
+from repro.models.backbone import Backbone
+from repro.models.interface import RowLoss
 from repro.models.threads import worker
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import ActiveTrial, TrainingLoop, train, train_trial

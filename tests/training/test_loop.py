@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from repro.errors import TrialFailed
-from repro.models.backbone import RowLoss
+from repro.models.interface import RowLoss
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import train_step, train_trial
 from repro.training.trainable import TrainableTrial

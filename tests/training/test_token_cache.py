@@ -234,8 +234,8 @@ def test_every_form_comes_out_of_the_cache_equal(
 ) -> None:
     import torch
 
-    from repro.models.loading import adapt, load_backbone
     from repro.trials.prepared import token_cache as cache_of
+    from tests.models.loaded import adapt, load_backbone
 
     plain = quick(f"model={model}", f"task={task}", "method=fine_tuning", f"paths.cache_root={tmp_path}")
     built = build_task(plain)

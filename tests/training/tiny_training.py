@@ -18,7 +18,6 @@ from repro.methods.parts.backbone_weights import FineTuning
 from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.registry import build as build_method
 from repro.models.backbone import Backbone
-from repro.models.loading import adapt, load_backbone
 from repro.models.tuning import tune
 from repro.tasks.base import Choice, Example, Pair, Ranking, Rendered, Tagged, TextToText
 from repro.training.batching import DataOrder
@@ -28,6 +27,7 @@ from repro.training.distributed.sharded_trial import ShardedTrial
 from repro.training.optimisers import make_optimiser
 from repro.training.trainable import TrainableTrial
 from repro.trials.prepared import build_tensors, tuned_weights
+from tests.models.loaded import adapt, load_backbone
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 LENGTHS = {"max_input_length": 64, "max_target_length": 16}

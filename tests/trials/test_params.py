@@ -127,7 +127,7 @@ def library_model(model: str) -> Any:
     import torch
 
     from repro.models.families.family import family
-    from repro.models.untrained.random_model import build
+    from tests.models.loaded import build
 
     plain, _ = parameter_counts.of(["method=fine_tuning", f"model={model}", "task=cb", "task.max_input_length=48"])
     with torch.device("meta"):

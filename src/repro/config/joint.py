@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from repro.config.families import family_facts
 from repro.config.rules import format_of
 from repro.config.run_key import facts
 from repro.config.schema import TrialConfig
+from repro.methods.facts import family_facts
 
 _ANY_TASK = ("pair", "tagging", "text_to_text", "ranking")
 """Formats in which trials of different tasks may share a pass: nothing of the task is in the model."""

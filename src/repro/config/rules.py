@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from repro.config.families import family_facts
 from repro.config.run_key import facts, run_key
 from repro.config.schema import TrialConfig
 from repro.config.task_rules import check_parts, check_sources, check_words, method_value, refuse
 from repro.config.task_rules import format_of as format_of
 from repro.errors import ConfigError
+from repro.methods.facts import family_facts
 from repro.methods.fields import Facts
 
 

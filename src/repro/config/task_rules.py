@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import NoReturn
 
-from repro.config.families import FamilyFacts
 from repro.config.schema import TaskConfig, TrialConfig
 from repro.errors import ConfigError
+from repro.methods.facts import FamilyFacts
 from repro.methods.schema import MethodConfig
 
 

@@ -31,15 +31,16 @@ def _measured(config: object, folder: Path) -> str:
     import torch
 
     from repro.config.compose import resolved
-    from repro.models.loading import adapt, load_backbone
+    from repro.models.loading import load_backbone
     from repro.training.token_cache import token_cache
+    from repro.trials.prepared import adapted, loading
     from repro.trials.run import build_task
 
     plain = resolved(config)  # type: ignore[arg-type]
     task = build_task(plain)
     rendered = [task.render(example) for example in task.examples("train")]
-    backbone, _ = load_backbone(plain["model"], plain["trainer"], torch.device("cpu"), task.format)
-    encode = adapt(backbone, task.format, plain["task"]).encode
+    backbone, _ = load_backbone(*loading(plain), torch.device("cpu"), task.format)
+    encode = adapted(backbone, task, plain["task"]).encode
     spent, made = [], []
     for _ in range(2):
         started = time.perf_counter()

@@ -21,9 +21,9 @@ from repro.metrics.base import (
     score_split,
     task_score,
 )
-from repro.models.backbone import ModelAdapter
 from repro.models.encoding.batch import Encoded, collate
 from repro.models.encoding.span_encoding import best_answer, separated
+from repro.models.interface import ModelAdapter
 from repro.models.threads import side_by_side
 from repro.tasks.base import Example, Task
 

@@ -56,15 +56,15 @@ def _answers(
     """Parsed answers [member][example]: every example stands in the batch once for each member."""
     from repro.evaluation.scoring import decoded
     from repro.methods.parts.joining import joined
-    from repro.models.loading import adapt
+    from repro.trials.prepared import adapted
 
     backbone = backbone_of(trials[0], device)
     try:
         injection = joined([method_of(trial, backbone, task).injection(training=False) for trial in trials])
     except ValueError as error:
         raise ConfigError(f"these trials cannot share a batch: {error}. Choose trials of one method.") from error
-    words, count = getattr(task, "vocabulary", ()), len(trials)
-    adapter = adapt(backbone, task.format, trials[0].plain["task"], vocabulary=words)
+    count = len(trials)
+    adapter = adapted(backbone, task, trials[0].plain["task"])
     encoded = [items for example in examples for items in [adapter.encode(task.render(example), False)] * count]
     rows = list(range(count)) * len(examples)
     decoding = trials[0].plain["task"]["decoding"]

@@ -92,13 +92,10 @@ def _answer(
 ) -> list[Any]:
     """Parsed answers of one group's lines."""
     from repro.evaluation.scoring import decoded
-    from repro.models.loading import adapt
+    from repro.trials.prepared import adapted
 
     format = tasks[group[0]].format
-    adapters = {
-        trial: adapt(backbone, format, trials[trial].plain["task"], vocabulary=getattr(tasks[trial], "vocabulary", ()))
-        for trial in group
-    }
+    adapters = {trial: adapted(backbone, tasks[trial], trials[trial].plain["task"]) for trial in group}
     encoded = [adapters[line.trial].encode(tasks[line.trial].render(line.example), False) for line in lines]
     rows = [group.index(line.trial) for line in lines]
     decoding = trials[group[0]].plain["task"]["decoding"]

@@ -122,9 +122,10 @@ def task_of(trial: Finished, data_root: Path | None = None) -> Any:
 def backbone_of(trial: Finished, device: Any) -> Any:
     """The frozen model of a trial, without dropout."""
     from repro.models.loading import load_backbone
+    from repro.trials.prepared import loading
 
     quiet = {**trial.plain["trainer"], "backbone_dropout": None, "attention_dropout": None}
-    return load_backbone(trial.plain["model"], quiet, device, task_of(trial).format)[0]
+    return load_backbone(*loading({**trial.plain, "trainer": quiet}), device, task_of(trial).format)[0]
 
 
 def method_of(trial: Finished, backbone: Any, task: Any) -> Any:

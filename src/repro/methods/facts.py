@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
 
+from repro.methods.lookup import Registry
+
 
 class FamilyFacts(Protocol):
     """Facts of a model family (`repro.models.families`)."""
@@ -25,6 +27,20 @@ class FamilyFacts(Protocol):
         """Its embedding module can be applied again behind an input-level prompt."""
         ...
 
+    @property
+    def sentinels(self) -> bool:
+        """Its vocabulary has sentinel tokens (`<extra_id_0>`)."""
+        ...
+
+    @property
+    def shared_dropout(self) -> bool:
+        """Hidden dropout masks a table that all rows of a batch share, so that trials cannot train jointly with it."""
+        ...
+
+
+FAMILIES: Registry[FamilyFacts] = Registry("model.family", "repro.models.families")
+"""Facts of families by name. A family's module says them; it loads no torch until a model is made."""
+
 
 class ModelFacts(Protocol):
     """Facts of a backbone (`conf/model`)."""
@@ -39,6 +55,15 @@ class ModelFacts(Protocol):
     head_dim: int
     width: int
     parameters: int | None
+
+
+def family_facts(name: str) -> FamilyFacts:
+    """The facts of the family with that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return FAMILIES.get(name)
 
 
 def sites_of(model: ModelFacts) -> dict[str, int]:

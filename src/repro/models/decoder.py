@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Injection
-from repro.models.backbone import Backbone, Reading, RowLoss, rows_or_none
+from repro.models.backbone import Backbone, rows_or_none
 from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.encoding.encoding import Encode
 from repro.models.generation import generation_config, label_losses, label_places, packed_label_losses
+from repro.models.interface import Reading, RowLoss
 from repro.models.label_scoring import answer_ids, decoder_scores
 from repro.models.packed_batch import inputs_of, packs, sites_of
 from repro.models.prompt_positions import place, places_of

@@ -13,11 +13,13 @@ from torch import Tensor
 from repro.methods.base import Injection
 from repro.methods.parts.keyed_dropout import site_number
 from repro.models.attention.packing import Packed
-from repro.models.backbone import Backbone, Reading, RowLoss, constant, head_logits, rows_or_none, within_spans
+from repro.models.backbone import Backbone, rows_or_none
 from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.encoding.encoding import Encode
 from repro.models.encoding.span_encoding import SpanOptions, WindowAnswer, window_answer
 from repro.models.encoding.vocabulary import likeliest
+from repro.models.interface import Reading, RowLoss
+from repro.models.output_heads import constant, head_logits, within_spans
 from repro.models.packed_batch import inputs_of, packs, sites_of
 from repro.models.prompt_positions import Placed, Places, place, places_of
 

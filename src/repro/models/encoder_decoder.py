@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from repro.methods.base import Injection
-from repro.models.backbone import Backbone, Reading, RowLoss, rows_or_none
+from repro.models.backbone import Backbone, rows_or_none
 from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.encoding.encoding import Encode
 from repro.models.generation import generation_config, label_losses, label_places, packed_label_losses
+from repro.models.interface import Reading, RowLoss
 from repro.models.label_scoring import answer_ids, encoder_decoder_scores
 from repro.models.packed_batch import packs, read_packed, sites_of
 from repro.models.prompt_positions import Places, place, places_of
@@ -109,7 +111,7 @@ class EncoderDecoderAdapter:
         return texts(backbone.tokenizer, out)
 
 
-def texts(tokenizer: Any, out: Tensor) -> list[str]:
+def texts(tokenizer: PreTrainedTokenizerBase, out: Tensor) -> list[str]:
     """Generated ids [N, U] as text, without special tokens other than T5's sentinels.
 
     Sentinels stay, as in the official decoding: `<extra_id_0> True` names no class, which is how span-corruption

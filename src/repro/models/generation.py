@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from repro.models.attention.packing import Packed
-from repro.models.backbone import LabelPlaces, RowLoss
 from repro.models.encoding.batch import IGNORE
+from repro.models.interface import LabelPlaces, RowLoss
 
 
-def label_losses(hidden: Tensor, labels: Tensor, to_logits: Any, z_loss: float = 0.0) -> RowLoss:
+def label_losses(hidden: Tensor, labels: Tensor, to_logits: Callable[[Tensor], Tensor], z_loss: float = 0.0) -> RowLoss:
     """Cross-entropy where a label stands; the language-model head runs on those positions only.
 
     Args:
@@ -43,7 +43,9 @@ def label_places(labels: Tensor, packed: Packed, behind: int) -> LabelPlaces:
     return LabelPlaces(places - behind, mine[places], rows, torch.bincount(rows, minlength=len(labels)))
 
 
-def packed_label_losses(hidden: Tensor, labels: LabelPlaces, to_logits: Any, z_loss: float = 0.0) -> RowLoss:
+def packed_label_losses(
+    hidden: Tensor, labels: LabelPlaces, to_logits: Callable[[Tensor], Tensor], z_loss: float = 0.0
+) -> RowLoss:
     """The same over packed sequences; hidden [S, D]."""
     each = token_losses(to_logits(hidden[labels.said_at]), labels.ids, z_loss)
     total = each.new_zeros(len(labels.count)).index_add(0, labels.rows, each)
@@ -57,7 +59,9 @@ def token_losses(logits: Tensor, labels: Tensor, z_loss: float) -> Tensor:
     return each + z_loss * logits.logsumexp(-1).square() if z_loss else each
 
 
-def generation_config(model: Any, tokenizer: Any, decoding: Mapping[str, Any]) -> GenerationConfig:
+def generation_config(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, decoding: Mapping[str, Any]
+) -> GenerationConfig:
     """Our settings alone: a checkpoint's own generation defaults (n-gram blocks, beams) must not leak into a result."""
     words = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in decoding.get("bad_words", [])]
     start = getattr(model.config, "decoder_start_token_id", None)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from repro.config.schema import ModelConfig
 from repro.errors import ModelError
 from repro.methods.base import Tuning
-from repro.models.backbone import Backbone
+from repro.models.backbone import Backbone, spec_of
+from repro.models.families.family import family
+from repro.models.untrained.random_model import build, byte_tokenizer
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 
 def tune(backbone: Backbone, tuning: Tuning, seed: int) -> dict[str, nn.Parameter]:
@@ -57,7 +63,8 @@ def _top(backbone: Backbone, tuning: Tuning) -> dict[str, nn.Parameter]:
     blocks = stacks.get("decoder") or stacks["encoder"]
     if tuning.blocks > len(blocks):
         raise ModelError(f"method.blocks={tuning.blocks}: the model has {len(blocks)}. Set method.blocks lower.")
-    modules = [*blocks[-tuning.blocks :], *backbone.family.final_norms(backbone.model)]
+    norms = [backbone.model.get_submodule(path) for path in backbone.family.final_norms]
+    modules = [*blocks[-tuning.blocks :], *norms]
     wanted = {id(parameter) for module in modules for parameter in module.parameters()}
     return {name: p for name, p in backbone.whole.named_parameters() if id(p) in wanted}
 
@@ -85,7 +92,7 @@ def _added(backbone: Backbone, tuning: Tuning, seed: int) -> dict[str, nn.Parame
 
 def peft_checkpoint(
     backbone: Backbone, tuning: Tuning, weights: Mapping[str, Tensor]
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+) -> tuple[dict[str, object], dict[str, Tensor]]:
     """LoRA's or IA3's layers as peft saves them: what goes into its adapter_config.json, and its tensors by its names.
 
     Args:
@@ -97,32 +104,24 @@ def peft_checkpoint(
     return about, tensors
 
 
-_UNKNOWN_TO_PEFT: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "glm_blocklm": {
-        "lora": ["query_key_value"],
-        "ia3": ["query_key_value", "dense_4h_to_h"],
-        "feed_forward": ["dense_4h_to_h"],
-    }
-}
-"""Modules of families that peft has no choice for, as it chooses for models built alike."""
-
-
-def _peft_config(backbone: Backbone, tuning: Tuning) -> Any:
+def _peft_config(backbone: Backbone, tuning: Tuning) -> PeftConfig:
     import peft
     from peft.utils import constants
 
-    family = backbone.model.config.model_type
-    lora = tuning.kind == "lora"
-    known: Mapping[str, Any] = (
+    model_type, family = backbone.model.config.model_type, backbone.family
+    lora, ours = tuning.kind == "lora", family.peft_targets
+    known: Mapping[str, Sequence[str]] = (
         constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
         if lora
         else constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING
     )
-    targets = list(tuning.targets or known.get(family) or _UNKNOWN_TO_PEFT.get(family, {}).get(tuning.kind, ()))
+    targets = list(tuning.targets or known.get(model_type) or (ours.lora if lora else ours.ia3))
     if not targets:
         raise ModelError(
-            f"method.targets=[]: peft knows no default modules for {family}. Name them: method.targets=[query,value]."
+            f"method.targets=[]: peft knows no default modules for {model_type}. Name them: "
+            "method.targets=[query,value]."
         )
+    transposed = family.transposed_weights
     try:
         if lora:
             return peft.LoraConfig(
@@ -130,11 +129,21 @@ def _peft_config(backbone: Backbone, tuning: Tuning) -> Any:
                 lora_alpha=tuning.alpha,
                 lora_dropout=tuning.dropout,
                 target_modules=targets,
-                fan_in_fan_out=family == "gpt2",
+                fan_in_fan_out=transposed,
             )
-        own = _UNKNOWN_TO_PEFT.get(family, {}).get("feed_forward", [])
-        feed_forward = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(family, own)
-        inner = [name for name in targets if name in feed_forward]
-        return peft.IA3Config(target_modules=targets, feedforward_modules=inner, fan_in_fan_out=family == "gpt2")
+        inner = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(model_type, ours.feed_forward)
+        scaled_inputs = [name for name in targets if name in inner]
+        return peft.IA3Config(target_modules=targets, feedforward_modules=scaled_inputs, fan_in_fan_out=transposed)
     except ValueError as error:
         raise ModelError(f"method.targets={targets}: {error}") from error
+
+
+def tuned_numbers(model: ModelConfig, tuning: Tuning) -> tuple[int, int, int]:
+    """Numbers in tuned weights, in the backbone before, and in what was added to it; nothing is stored or loaded."""
+    kind = family(model.family)
+    with torch.device("meta"):
+        made = build(model, kind, torch.float32, {})
+        before = sum(parameter.numel() for parameter in made.parameters())
+        backbone = Backbone(made, byte_tokenizer(kind.kind), kind, spec_of(model))
+        tuned = sum(parameter.numel() for parameter in tune(backbone, tuning, seed=0).values())
+    return tuned, before, sum(parameter.numel() for parameter in made.parameters()) - before

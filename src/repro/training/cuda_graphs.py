@@ -21,7 +21,7 @@ from torch import Tensor
 from repro.errors import print_line
 from repro.methods.base import Injection
 from repro.models.attention.varlen_kernel import first_line
-from repro.models.backbone import ModelAdapter
+from repro.models.interface import ModelAdapter
 from repro.models.tensor_tree import mapped, tensors_of
 from repro.training.passes import Pass, losses
 

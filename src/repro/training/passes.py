@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Injection
-from repro.models.backbone import ModelAdapter, Reading
 from repro.models.encoding.batch import Batch
+from repro.models.interface import ModelAdapter, Reading
 from repro.models.tensor_tree import moved
 from repro.training.fixed_shapes import filled
 

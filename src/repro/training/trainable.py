@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Method
-from repro.models.backbone import ModelAdapter
 from repro.models.encoding.batch import Batch, Encoded
+from repro.models.interface import ModelAdapter
 from repro.training.batching import WHOLE, Part, Share, step_seed, training_batches
 from repro.training.checkpoint import CheckpointStore, Progress
 from repro.training.optimisers import Optimiser, gradient_norms

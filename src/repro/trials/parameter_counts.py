@@ -13,7 +13,9 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from importlib.resources import files
 from typing import Any
 
+from repro.config.schema import ModelConfig
 from repro.errors import ConfigError
+from repro.methods import registry
 
 PAPERS = ("lester2021", "liliang2021", "liu2022")
 
@@ -39,10 +41,12 @@ def counts(plain: Mapping[str, Any]) -> dict[str, int]:
     from repro.config.rules import format_of, validate
     from repro.methods.base import Context
     from repro.models.backbone import spec_of
+    from repro.models.tuning import tuned_numbers
     from repro.trials.run import build_method
 
     validate(plain)
-    spec, format = spec_of(plain["model"]), format_of(dict(plain))
+    model = ModelConfig(**plain["model"])
+    spec, format = spec_of(model), format_of(dict(plain))
     outputs = None
     if spec.kind == "encoder" and format != "cloze":
         task = plain["task"]  # a mixture has the classes of all its parts, a transfer its own
@@ -57,27 +61,8 @@ def counts(plain: Mapping[str, Any]) -> dict[str, int]:
     found: dict[str, int] = dict(method.parameter_counts())
     if method.tuning is None:
         return found | {"frozen": plain["model"]["parameters"] or 0}
-    tuned, before, added = _tuned(plain, method.tuning)
+    tuned, before, added = tuned_numbers(model, method.tuning)
     return found | {k: found[k] + tuned for k in ("trained", "stored")} | {"frozen": before - tuned + added}
-
-
-def _tuned(plain: Mapping[str, Any], tuning: Any) -> tuple[int, int, int]:
-    """Numbers in tuned weights, in the backbone before, and in what was added to it."""
-    import torch
-
-    from repro.models.backbone import Backbone, spec_of
-    from repro.models.families.family import family
-    from repro.models.tuning import tune
-    from repro.models.untrained.random_model import build
-
-    kind = family(plain["model"]["family"])
-    with torch.device("meta"):
-        model = build(plain["model"], kind, torch.float32, {})
-        backbone = Backbone(model, None, kind, spec_of(plain["model"]))
-        before = sum(parameter.numel() for parameter in model.parameters())
-        own = tune(backbone, tuning, seed=0)
-    after = sum(parameter.numel() for parameter in model.parameters())
-    return sum(parameter.numel() for parameter in own.values()), before, after - before
 
 
 def of(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, int]]:
@@ -94,16 +79,6 @@ def of(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, int]]:
     return plain, counts(plain)
 
 
-SIZES = {
-    **dict.fromkeys(("prompt_tuning", "prefix_tuning", "p_tuning_v2", "p_tuning"), "length"),
-    **dict.fromkeys(("embedding_only", "infix_tuning"), "length"),
-    **dict.fromkeys(("lora", "lora_prefix"), "rank"),
-    "adapter": "bottleneck",
-    "ft_top": "blocks",
-}
-"""The switch that makes a method larger or smaller."""
-
-
 def matched(overrides: Sequence[str], budget: int) -> tuple[str, dict[str, Any], dict[str, int]]:
     """The size at which a method stores nearest to `budget` numbers: (override, config, counts).
 
@@ -113,13 +88,15 @@ def matched(overrides: Sequence[str], budget: int) -> tuple[str, dict[str, Any],
         ConfigError: the method has no size, or the one that matches is refused.
     """
     name = of(overrides)[0]["method"]["name"]
-    if name not in SIZES:
-        chosen = " Its switch method.targets chooses other modules." if name == "ia3" else ""
+    capabilities = registry.method(name).capabilities
+    if capabilities.size is None:
+        sized = [other for other in registry.names() if registry.method(other).capabilities.size]
+        instead = f" {capabilities.no_size}" if capabilities.no_size else ""
         raise ConfigError(
-            f"--budget={budget}: {name} has no size to choose.{chosen} Leave --budget out to see its counts, and match "
-            f"another method to them ({', '.join(SIZES)})."
+            f"--budget={budget}: {name} has no size to choose.{instead} Leave --budget out to see its counts, and "
+            f"match another method to them ({', '.join(sized)})."
         )
-    key = f"method.{SIZES[name]}"
+    key = f"method.{capabilities.size}"
     one, two = (of([*overrides, f"{key}={size}"])[1]["stored"] for size in (1, 2))
     size = max(1, 1 + round((budget - one) / (two - one)))
     return f"{key}={size}", *of([*overrides, f"{key}={size}"])

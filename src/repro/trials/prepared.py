@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from repro.config.schema import ModelConfig
 from repro.errors import ConfigError, TrialFailed
 from repro.evaluation.scoring import (
     Evaluation,
@@ -25,10 +26,11 @@ from repro.evaluation.scoring import (
     write_predictions,
 )
 from repro.methods.base import Context, Method
-from repro.models.backbone import Backbone, ModelAdapter
+from repro.models.backbone import Backbone
 from repro.models.encoding.batch import Encoded
-from repro.models.encoding.span_encoding import separated
-from repro.models.loading import Loaded, adapt
+from repro.models.encoding.span_encoding import SpanOptions, separated
+from repro.models.interface import ModelAdapter
+from repro.models.loading import Loaded, LoadOptions, adapt
 from repro.models.prefix_activations import activations
 from repro.models.tuning import tune
 from repro.store.files import write_atomic
@@ -51,6 +53,39 @@ _INITIAL, _TUNED = 0x1217, 0x70E
 """Streams of the seed that draw starting values: the method's, and of layers added to the backbone."""
 
 Plain = Mapping[str, Any]
+
+
+def loading(plain: Plain) -> tuple[ModelConfig, LoadOptions]:
+    """What loading a trial's backbone needs to know."""
+    trainer = plain["trainer"]
+    options = LoadOptions(
+        trainer["dtype"],
+        trainer["attention"],
+        str(trainer["packing"]),
+        trainer["backbone_dropout"],
+        trainer["attention_dropout"],
+    )
+    return ModelConfig(**plain["model"]), options
+
+
+def adapted(backbone: Backbone, task: Any, config: Plain, head_dropout: float = 0.0) -> ModelAdapter:
+    """The backbone in its role for a task.
+
+    Args:
+        config: the task's.
+    """
+    return adapt(
+        backbone,
+        task.format,
+        max_input_length=config["max_input_length"],
+        max_target_length=config["max_target_length"],
+        labels=config["labels"],
+        verbaliser=config["verbaliser"],
+        sentinel=config["sentinel"],
+        spans=SpanOptions.of(config["options"]),
+        head_dropout=head_dropout,
+        vocabulary=getattr(task, "vocabulary", ()),
+    )
 
 
 def build_tensors(
@@ -145,10 +180,10 @@ class Trial:
             torch.set_num_threads(trial.trainer["threads"])
         trial.device, trial.method = device, method
         first_at = device if ranks is None else torch.device("cpu")  # whole, it may be too large for one GPU
-        loaded = loaded or Loaded.of(plain["model"], trial.trainer, first_at, task.format)
+        loaded = loaded or Loaded.of(*loading(plain), first_at, task.format)
         trial.backbone, trial.deviations, trial.frozen = loaded.backbone, [*loaded.deviations], loaded.frozen
         dropout = trial.trainer["backbone_dropout"] or 0.0
-        trial.adapter = adapt(trial.backbone, task.format, plain["task"], dropout, getattr(task, "vocabulary", ()))
+        trial.adapter = adapted(trial.backbone, task, plain["task"], dropout)
         trial.weights = {"sha256": loaded.weights, "location": plain["model"]["location"]}
         if method.tuning is not None:
             trial.own = tune(trial.backbone, method.tuning, mixed_seed(plain["seed"], _TUNED))

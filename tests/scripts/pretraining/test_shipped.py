@@ -8,13 +8,13 @@ from safetensors import safe_open
 
 from repro.doctor.findings import READY
 from repro.doctor.models import models as findings
-from repro.models.loading import load_backbone
 from repro.tasks.microworld.corpus import documents
 from scripts.pretraining.accounts import SHIPPED, accounts, last_loss, table
 from scripts.pretraining.command import corpus_identity, plain, pretrain
 from scripts.pretraining.rows import RowMaker, pool_batches
 from scripts.pretraining.settings import composed, facts_of, named
 from scripts.pretraining.training import HELD_OUT_SEED
+from tests.models.loaded import load_backbone
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "model").glob("mini-*.yaml"))
@@ -79,7 +79,7 @@ def test_larger_models_know_the_text_better():
 @pytest.mark.parametrize("config", named())
 def test_shipped_weights_have_the_documented_loss(config):
     """Of the held-out documents, in float32 from the half-precision file, within 0.02 nats of the training's own."""
-    from repro.models.backbone import RowLoss
+    from repro.models.interface import RowLoss
     from scripts.pretraining.from_scratch import Pretrained, new_model
 
     account, facts, settings = accounts()[config], facts_of(config), composed(config)

@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 
-from repro.models.attention.prefix_attention import attend_site, site_of
+from repro.models.attention.attached import site_of
+from repro.models.attention.prefix_attention import attend_site
 
 
 def read_states(layer: Any, hidden_states: Tensor) -> Tensor | None:
@@ -48,13 +49,3 @@ class LastRobertaLayer(RobertaLayer):  # type: ignore[misc]
         """As BERT's."""
         read = read_states(self, hidden_states)
         return super().forward(hidden_states, *args, **kwargs) if read is None else read
-
-
-def prepared(layer: type[Any]) -> Any:
-    """What gives a loaded model its last layer."""
-
-    def prepare(model: Any) -> list[str]:
-        model.encoder.layer[-1].__class__ = layer
-        return []
-
-    return prepare

@@ -10,14 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from repro.methods.parts.keyed_dropout import keyed_dropout, mixed, site_number
+from repro.models.families.family import FunctionalDropout
 from repro.models.threads import Own
 
+Output = Tensor | tuple[Tensor, ...]
 _READS_MEMORY = re.compile(r"(EncDecAttention|encoder_attn)\.(k|v|k_proj|v_proj)\b")
 """Modules of a decoder that read the encoder's states."""
 
@@ -153,11 +154,11 @@ def key_dropouts(whole: nn.Module, keys: DropoutKeys, kind: str) -> None:
             module.__dict__.update(keys=keys, place=name, site=site_number(name), stack=stack_of(name, kind))
 
 
-def key_functions(places: Mapping[str, tuple[nn.Module, Any, str]], keys: DropoutKeys, kind: str) -> None:
+def key_functions(places: Mapping[str, FunctionalDropout], keys: DropoutKeys, kind: str) -> None:
     """Take over dropout that a model calls as a function (`Family.functional_dropout`)."""
 
-    def hook(site: int, stack: str, rate: float) -> Callable[..., Any]:
-        def apply(module: nn.Module, args: Any, output: Any) -> Any:
+    def hook(site: int, stack: str, rate: float) -> Callable[[nn.Module, object, Output], Output | None]:
+        def apply(module: nn.Module, args: object, output: Output) -> Output | None:
             if not module.training:
                 return None
             if isinstance(output, tuple):
@@ -166,8 +167,8 @@ def key_functions(places: Mapping[str, tuple[nn.Module, Any, str]], keys: Dropou
 
         return apply
 
-    rates = {name: getattr(holder, attribute) for name, (_, holder, attribute) in places.items()}
-    for name, (module, holder, attribute) in places.items():
+    rates = {name: float(getattr(place.holder, place.attribute)) for name, place in places.items()}
+    for name, place in places.items():
         if rates[name]:
-            module.register_forward_hook(hook(site_number(name), stack_of(name, kind), rates[name]))
-            setattr(holder, attribute, 0.0)
+            place.module.register_forward_hook(hook(site_number(name), stack_of(name, kind), rates[name]))
+            setattr(place.holder, place.attribute, 0.0)

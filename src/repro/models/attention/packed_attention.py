@@ -3,16 +3,14 @@ where there is one that takes them end to end (`varlen`)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from repro.models.attention import cpu_bfloat16, varlen_kernel
+from repro.models.attention.attached import Prefix
 from repro.models.attention.packing import Site
-
-if TYPE_CHECKING:
-    from repro.models.attention.prefix_attention import Prefix
 
 
 def attend(

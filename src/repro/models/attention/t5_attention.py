@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5Attention
 from transformers.models.t5.modeling_t5 import eager_attention_forward as eager_attention_forward
 
+from repro.models.attention.attached import attached, drop_shares, site_of
 from repro.models.attention.packing import Group, Packed, Site
-from repro.models.attention.prefix_attention import attached, drop_shares, site_of
 
 _TABLES = "repro_bias_tables"
 STEP = 64

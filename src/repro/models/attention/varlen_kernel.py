@@ -12,16 +12,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from repro.models.attention.attached import Prefix
 from repro.models.attention.packing import Packed, Site, take
-
-if TYPE_CHECKING:
-    from repro.models.attention.prefix_attention import Prefix
 
 TOLERANCE = 0.05
 """Largest difference of a value or gradient of the kernel and of plain attention, inputs being standard normal."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from repro.errors import DataError, ModelError
 from repro.models.encoding.batch import IGNORE, Encoded
@@ -17,7 +18,9 @@ Encode = Callable[[Rendered, bool], list[Encoded]]
 target."""
 
 
-def encode_pair(tokenizer: Any, first: str, second: str | None, label: int, max_length: int) -> Encoded:
+def encode_pair(
+    tokenizer: PreTrainedTokenizerBase, first: str, second: str | None, label: int, max_length: int
+) -> Encoded:
     """`[CLS] first [SEP] second [SEP]`, cut longest-first at `max_length` tokens (P-Tuning v2's `truncation=True`)."""
     full = tokenizer(first, second, truncation=True, max_length=max_length, return_overflowing_tokens=False)
     ids = full["input_ids"]
@@ -30,7 +33,7 @@ def encode_pair(tokenizer: Any, first: str, second: str | None, label: int, max_
     )
 
 
-def encode_tagged(tokenizer: Any, example: Tagged, max_length: int) -> Encoded:
+def encode_tagged(tokenizer: PreTrainedTokenizerBase, example: Tagged, max_length: int) -> Encoded:
     """A word's first sub-token carries its tag, the others IGNORE (papers/liu2022 section (c)).
 
     Words behind the tagged ones are read like them, and a special token's name among them becomes that token where the
@@ -60,7 +63,7 @@ def encode_tagged(tokenizer: Any, example: Tagged, max_length: int) -> Encoded:
     )
 
 
-def encode_cloze(tokenizer: Any, cloze: Cloze, max_length: int) -> Encoded:
+def encode_cloze(tokenizer: PreTrainedTokenizerBase, cloze: Cloze, max_length: int) -> Encoded:
     """`[CLS] pieces [SEP]` with one mask token, and a stand-in for every prompt row.
 
     Each text is tokenised by itself. Where it is too long, the longest text loses tokens at its end until it fits; gap
@@ -109,7 +112,7 @@ def encode_cloze(tokenizer: Any, cloze: Cloze, max_length: int) -> Encoded:
     )
 
 
-def encoder_encoding(tokenizer: Any, max_input: int, spans: SpanOptions | None = None) -> Encode:
+def encoder_encoding(tokenizer: PreTrainedTokenizerBase, max_input: int, spans: SpanOptions | None = None) -> Encode:
     """For encoders: pair, choice, ranking, tagging, span and cloze formats."""
     stride = (spans or SpanOptions()).stride
 
@@ -135,7 +138,7 @@ def encoder_encoding(tokenizer: Any, max_input: int, spans: SpanOptions | None =
     return encode
 
 
-def encoder_decoder_encoding(tokenizer: Any, max_input: int, max_target: int) -> Encode:
+def encoder_decoder_encoding(tokenizer: PreTrainedTokenizerBase, max_input: int, max_target: int) -> Encode:
     """Source and target apart, each closed by an end of sequence after truncation (papers/lester2021 section (c))."""
 
     def encode(rendered: Rendered, training: bool) -> list[Encoded]:
@@ -152,7 +155,7 @@ def encoder_decoder_encoding(tokenizer: Any, max_input: int, max_target: int) ->
     return encode
 
 
-def decoder_encoding(tokenizer: Any, max_input: int, max_target: int) -> Encode:
+def decoder_encoding(tokenizer: PreTrainedTokenizerBase, max_input: int, max_target: int) -> Encode:
     """`' {source} {separator}'` and, in training, `' {target} {end}'` after it (liliang2021 section (c)).
 
     The separator is the tokenizer's end-of-sequence token, as in GPT-2, whose beginning and end are one token. A text

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from repro.errors import DataError
 from repro.models.encoding.batch import Encoded
@@ -46,7 +47,9 @@ class WindowAnswer:
     null_score: float
 
 
-def encode_span(tokenizer: Any, span: Span, max_length: int, stride: int, training: bool = False) -> list[Encoded]:
+def encode_span(
+    tokenizer: PreTrainedTokenizerBase, span: Span, max_length: int, stride: int, training: bool = False
+) -> list[Encoded]:
     """`[CLS] question [SEP] window [SEP]` for every window of the context, at most `max_length` tokens each.
 
     A window without the whole answer is labelled with [CLS], as is a question without one.
@@ -76,7 +79,7 @@ def encode_span(tokenizer: Any, span: Span, max_length: int, stride: int, traini
     return encoded
 
 
-def _windows(tokenizer: Any, span: Span, max_length: int, stride: int) -> Any:
+def _windows(tokenizer: PreTrainedTokenizerBase, span: Span, max_length: int, stride: int) -> Any:
     """The tokenizer's own windows, by `truncation="only_second"` with overflow."""
     question = tokenizer(span.question, add_special_tokens=False)["input_ids"]
     room = max_length - len(question) - tokenizer.num_special_tokens_to_add(pair=True)

@@ -7,7 +7,8 @@ import importlib.metadata
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _STATE = ("truncation", "padding")
 """Parts of a tokenizer's description that every call sets anew."""
@@ -27,16 +28,15 @@ def encoding_code() -> str:
     return digest.hexdigest()
 
 
-def tokenizer_identity(tokenizer: Any) -> str | None:
+def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """sha256 (hex) of all that decides which ids a text becomes; None for a tokenizer that cannot be described.
 
     A fast tokenizer describes itself whole (vocabulary, merges, normaliser, special tokens), wherever its files came
     from; one written in Python does not.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
         return None
-    described = json.loads(backend.to_str())
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
     for name in _STATE:
         described.pop(name, None)
     about = {

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from repro.errors import ModelError
 
 
-def token_ids(tokenizer: Any, tokens: Sequence[str]) -> list[int]:
+def token_ids(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list[int]:
     """Ids of tokens; the space of byte-level BPE is spelt as its vocabulary has it.
 
     Raises:

@@ -2,53 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from torch import nn
+from repro.models.families.family import Family, FunctionalDropout, PositionModule, register
 
-from repro.models.families.family import Family, PositionModule, Sites
+if TYPE_CHECKING:
+    from torch import nn
+
+    from repro.config.schema import ModelConfig
+
+STACKS = {"encoder": "model.encoder.layers", "decoder": "model.decoder.layers"}
 
 
-def sites(model: Any) -> Sites:
-    """Encoder self-attention, decoder self-attention, cross-attention."""
-    encoder, decoder = model.model.encoder.layers, model.model.decoder.layers
+def random_shape(model: ModelConfig) -> dict[str, object]:
+    """As `BartConfig` names them."""
     return {
-        "encoder": [layer.self_attn for layer in encoder],
-        "decoder": [layer.self_attn for layer in decoder],
-        "cross": [layer.encoder_attn for layer in decoder],
+        "d_model": model.width,
+        "encoder_layers": model.layers,
+        "decoder_layers": model.decoder_layers or model.layers,
+        "encoder_attention_heads": model.heads,
+        "decoder_attention_heads": model.heads,
+        "encoder_ffn_dim": model.feed_forward,
+        "decoder_ffn_dim": model.feed_forward,
+        "max_position_embeddings": model.max_positions,
+        "decoder_start_token_id": 1,
     }
 
 
-def positions(model: Any) -> list[PositionModule]:
+def positions(model: nn.Module) -> list[PositionModule]:
     """The encoder's table counts by itself, the decoder's is given its ids."""
-    return [
-        PositionModule(model.model.encoder.embed_positions, "encoder", "position_ids", offset=2),
-        PositionModule(model.model.decoder.embed_positions, "decoder", "position_ids", offset=2),
-    ]
+    tables = {stack: model.get_submodule(f"model.{stack}.embed_positions") for stack in STACKS}
+    return [PositionModule(table, stack, "position_ids", offset=2) for stack, table in tables.items()]
 
 
-def functional_dropout(model: Any) -> dict[str, tuple[nn.Module, Any, str]]:
+def functional_dropout(model: nn.Module) -> dict[str, FunctionalDropout]:
     """Behind the embeddings' norm, both attentions, the activation and the second linear layer of every block."""
-    found: dict[str, tuple[nn.Module, Any, str]] = {}
-    for stack in ("encoder", "decoder"):
-        part = getattr(model.model, stack)
-        found[f"{stack}.layernorm_embedding"] = (part.layernorm_embedding, part, "dropout")
-        for number, layer in enumerate(part.layers):
+    found: dict[str, FunctionalDropout] = {}
+    for stack, path in STACKS.items():
+        part = model.get_submodule(f"model.{stack}")
+        found[f"{stack}.layernorm_embedding"] = FunctionalDropout(
+            part.get_submodule("layernorm_embedding"), part, "dropout"
+        )
+        for number, block in enumerate(model.get_submodule(path).children()):
+            parts = dict(block.named_children())
             for name in ("self_attn", "encoder_attn", "fc2"):
-                if hasattr(layer, name):
-                    found[f"{stack}.layers.{number}.{name}"] = (getattr(layer, name), layer, "dropout")
-            found[f"{stack}.layers.{number}.activation_fn"] = (layer.activation_fn, layer, "activation_dropout")
+                if name in parts:
+                    found[f"{stack}.layers.{number}.{name}"] = FunctionalDropout(parts[name], block, "dropout")
+            activation = FunctionalDropout(parts["activation_fn"], block, "activation_dropout")
+            found[f"{stack}.layers.{number}.activation_fn"] = activation
     return found
 
 
-FAMILY = Family(
-    name="bart",
-    kind="encoder_decoder",
-    auto_class="AutoModelForSeq2SeqLM",
-    sites=sites,
-    blocks=lambda model: {"encoder": list(model.model.encoder.layers), "decoder": list(model.model.decoder.layers)},
-    positions=positions,
-    hidden_dropout=("dropout", "activation_dropout"),
-    attention_dropout=("attention_dropout",),
-    functional_dropout=functional_dropout,
+register(
+    Family(
+        name="bart",
+        title="BART",
+        kind="encoder_decoder",
+        auto_class="AutoModelForSeq2SeqLM",
+        config_class="transformers:BartConfig",
+        stacks=STACKS,
+        attention={"encoder": "self_attn", "decoder": "self_attn", "cross": "encoder_attn"},
+        random_shape=random_shape,
+        positions=positions,
+        hidden_dropout=("dropout", "activation_dropout"),
+        attention_dropout=("attention_dropout",),
+        functional_dropout=functional_dropout,
+    )
 )

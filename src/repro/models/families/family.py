@@ -1,21 +1,27 @@
 """What differs between families: where attention sits, where positions are looked up, what dropout is called.
 
-A family is a module `repro.models.<family>` with one constant FAMILY; nothing else needs to know it.
+A family is a module `repro.models.families.<name>` that registers one `Family`; nothing else needs to know it. Its
+module loads no torch: functions that need it import it when a model is there.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from repro.methods.facts import FAMILIES
 
-from repro.models.attention.packing import Packed
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from transformers import PretrainedConfig, PreTrainedModel
 
-Sites = Mapping[str, list[nn.Module]]
+    from repro.config.schema import ModelConfig
+    from repro.models.attention.packing import Packed
+
+    Sites = Mapping[str, list[nn.Module]]
 
 
 @dataclass(frozen=True)
@@ -33,45 +39,115 @@ class PositionModule:
 
 
 @dataclass(frozen=True)
+class FunctionalDropout:
+    """Dropout that the library's code calls as a function."""
+
+    module: nn.Module
+    """On whose output it is."""
+    holder: nn.Module
+    """The module that holds the rate."""
+    attribute: str
+    """The rate's name in it."""
+
+
+@dataclass(frozen=True)
+class PeftTargets:
+    """Names of modules that peft changes, for families that it has no choice of its own for."""
+
+    lora: tuple[str, ...] = ()
+    ia3: tuple[str, ...] = ()
+    feed_forward: tuple[str, ...] = ()
+    """Those of `ia3` whose inputs are scaled."""
+
+
+@dataclass(frozen=True)
 class Family:
-    """Structure of one family of transformers models."""
+    """Structure of one family of transformers models. Paths are names of submodules in the loaded model."""
 
     name: str
+    title: str
+    """In sentences."""
     kind: str
     """encoder | decoder | encoder_decoder"""
     auto_class: str
     """The transformers Auto class that loads it."""
-    sites: Callable[[Any], Sites]
-    """Loaded model to {site: attention modules, first layer first}."""
-    positions: Callable[[Any], list[PositionModule]]
-    """Where position ids are looked up; empty for relative positions."""
-    blocks: Callable[[Any], Mapping[str, list[nn.Module]]]
-    """Loaded model to {stack (encoder, decoder): its blocks, first first}: where adapters hook in."""
+    config_class: str
+    """`module:Class` of its configuration."""
+    stacks: Mapping[str, str]
+    """{stack (encoder, decoder): path of its list of blocks}"""
+    attention: Mapping[str, str]
+    """{site: path of the attention module inside a block}"""
+    random_shape: Callable[[ModelConfig], dict[str, object]]
+    """Keywords of the configuration class for a model with random weights at the shapes of `conf/model`."""
     hidden_dropout: tuple[str, ...]
     """Names in the model's config of dropout in embeddings and hidden layers."""
     attention_dropout: tuple[str, ...]
     """Names of dropout on attention probabilities (may repeat a name above, as in T5)."""
-    final_norms: Callable[[Any], list[nn.Module]] = lambda model: []
-    """Norms behind the last block of the top stack, where the family has one."""
-    functional_dropout: Callable[[Any], Mapping[str, tuple[nn.Module, Any, str]]] = lambda model: {}
-    """Dropout that the library's code calls as a function: {name: (module on whose output it is, the module that holds
-    the rate, its attribute)}. `models.dropout` draws it instead, and the rate there becomes 0."""
-    shared_dropout: bool = False
-    """Hidden dropout masks a table that all rows of a batch share: trials cannot train in one pass while it is on."""
-    prepare: Callable[[Any], list[str]] = lambda model: []
-    """Changes a loaded model whose attention is its own so that it takes prefixes; returns the deviations it causes."""
-    packs: bool = True
-    """Sequences can be laid end to end: all its attention goes through `models.injection`."""
-    trims: bool = False
-    """Encoders: the last layer can be computed at the read positions alone (`bert_layer`)."""
-    bias: Callable[[Any], Mapping[str, Callable[[int, torch.dtype], Tensor]]] = lambda model: {}
+    positions: Callable[[nn.Module], list[PositionModule]] = lambda model: []
+    """Where position ids are looked up; empty for relative positions."""
+    final_norms: tuple[str, ...] = ()
+    """Paths of the norms behind the last block of the top stack."""
+    functional_dropout: Callable[[nn.Module], Mapping[str, FunctionalDropout]] = lambda model: {}
+    """By name; `attention.keyed_dropout_sites` draws it instead, and the rate becomes 0."""
+    prepare: Callable[[PreTrainedModel], list[str]] = lambda model: []
+    """Changes a loaded model so that it takes prefixes or packed sequences; returns the deviations it causes."""
+    finish_random: Callable[[PreTrainedModel, ModelConfig], None] = lambda model, facts: None
+    """What a model that was made from a config alone still lacks."""
+    check: Callable[[PreTrainedModel, ModelConfig], str | None] = lambda model, facts: None
+    """Why loaded weights are not what `conf/model` says, beyond shapes; None where they are."""
+    bias: Callable[[nn.Module], Mapping[str, Callable[[int, torch.dtype], Tensor]]] = lambda model: {}
     """Loaded model to {site: length T to what is added to all scores [1, H, T, T]} (relative positions)."""
-    absorbs: Callable[[Any, Packed, Packed], bool] | None = None
-    """Whether a cross-attention module reads packed targets and sources without keys and values (`t5_attention`)."""
-    lm_head: Callable[[Any], Callable[[Any], Any]] | None = None
+    absorbs: Callable[[nn.Module, Packed, Packed], bool] | None = None
+    """Whether a cross-attention module reads packed targets and sources without keys and values."""
+    lm_head: Callable[[PreTrainedModel], Callable[[Tensor], Tensor]] | None = None
     """Encoders: `AutoModelForMaskedLM` instance to its head, hidden states [..., D] to logits [..., V]."""
+    tokenizer_options: Mapping[str, bool] = field(default_factory=dict)
+    """Keywords for loading a tokenizer."""
+    token_types: bool = False
+    """Its tokenizer tells the first text from the second."""
+    biases: bool = True
+    embeds_twice: bool = False
+    sentinels: bool = False
+    shared_dropout: bool = False
+    """As in `methods.facts.FamilyFacts`."""
+    packs: bool = True
+    """Sequences can be laid end to end: all its attention goes through `attention.prefix_attention`."""
+    trims: bool = False
+    """Encoders: the last layer can be computed at the read positions alone (`attention.bert_layer`)."""
+    peft_targets: PeftTargets = PeftTargets()
+    transposed_weights: bool = False
+    """Its linear layers store [inputs, outputs]."""
+
+    def blocks(self, model: nn.Module) -> dict[str, list[nn.Module]]:
+        """{stack: its blocks, first first}: where adapters hook in."""
+        return {stack: list(model.get_submodule(path).children()) for stack, path in self.stacks.items()}
+
+    def sites(self, model: nn.Module) -> Sites:
+        """{site: attention modules, first layer first}; cross-attention is in the decoder's blocks."""
+        blocks = self.blocks(model)
+        return {
+            site: [block.get_submodule(path) for block in blocks["decoder" if site == "cross" else site]]
+            for site, path in self.attention.items()
+        }
+
+    def configuration(self) -> type[PretrainedConfig]:
+        """Its configuration class; importing it makes the family known to transformers' Auto classes."""
+        module, _, name = self.config_class.partition(":")
+        made: type[PretrainedConfig] = getattr(importlib.import_module(module), name)
+        return made
+
+
+def register(family: Family) -> None:
+    """Make a family known under its name."""
+    FAMILIES.add(family.name, family, family.random_shape.__module__)
 
 
 def family(name: str) -> Family:
-    """The family of that name."""
-    return importlib.import_module(f"repro.models.families.{name}").FAMILY
+    """The family of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = FAMILIES.get(name)
+    assert isinstance(found, Family)
+    return found

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from repro.models.families.family import Family, PositionModule, Sites
+from repro.models.families.family import Family, PositionModule, register
 
-
-def sites(model: Any) -> Sites:
-    """Causal self-attention."""
-    return {"decoder": [layer.self_attn for layer in model.model.layers]}
+if TYPE_CHECKING:
+    from repro.config.schema import ModelConfig
 
 
-FAMILY = Family(
-    name="llama",
-    kind="decoder",
-    auto_class="AutoModelForCausalLM",
-    sites=sites,
-    blocks=lambda model: {"decoder": list(model.model.layers)},
-    final_norms=lambda model: [model.model.norm],
-    positions=lambda model: [PositionModule(model.model.rotary_emb, "decoder", "position_ids")],
-    hidden_dropout=(),
-    attention_dropout=("attention_dropout",),
+def random_shape(model: ModelConfig) -> dict[str, object]:
+    """As `LlamaConfig` names them."""
+    return {
+        "hidden_size": model.width,
+        "num_hidden_layers": model.layers,
+        "num_attention_heads": model.heads,
+        "intermediate_size": model.feed_forward,
+        "num_key_value_heads": model.kv_heads or model.heads,
+        "head_dim": model.head_dim,
+        "max_position_embeddings": model.max_positions or 2048,
+        "tie_word_embeddings": model.tied_head,
+    }
+
+
+register(
+    Family(
+        name="llama",
+        title="Llama",
+        kind="decoder",
+        auto_class="AutoModelForCausalLM",
+        config_class="transformers:LlamaConfig",
+        stacks={"decoder": "model.layers"},
+        attention={"decoder": "self_attn"},
+        random_shape=random_shape,
+        final_norms=("model.norm",),
+        positions=lambda model: [PositionModule(model.get_submodule("model.rotary_emb"), "decoder", "position_ids")],
+        hidden_dropout=(),
+        attention_dropout=("attention_dropout",),
+    )
 )

@@ -2,41 +2,102 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from repro.models.attention.t5_attention import PackedT5Attention, absorbs, relative_bias
-from repro.models.families.family import Family, Sites
+from repro.models.families.family import Family, register
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+    from repro.config.schema import ModelConfig
+    from repro.models.attention.packing import Packed
 
 
-def sites(model: Any) -> Sites:
-    """Encoder self-attention, decoder self-attention, cross-attention."""
-    decoder = model.decoder.block
+def random_shape(model: ModelConfig) -> dict[str, object]:
+    """As `T5Config` names them."""
     return {
-        "encoder": [block.layer[0].SelfAttention for block in model.encoder.block],
-        "decoder": [block.layer[0].SelfAttention for block in decoder],
-        "cross": [block.layer[1].EncDecAttention for block in decoder],
+        "d_model": model.width,
+        "d_kv": model.head_dim,
+        "d_ff": model.feed_forward,
+        "num_layers": model.layers,
+        "num_decoder_layers": model.decoder_layers or model.layers,
+        "num_heads": model.heads,
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": model.tied_head,
+        "decoder_start_token_id": 0,
     }
 
 
-def prepare(model: Any) -> list[str]:
+def prepare(model: PreTrainedModel) -> list[str]:
     """Attention that can read packed sequences."""
-    for modules in sites(model).values():
+    from repro.models.attention.t5_attention import PackedT5Attention
+
+    for modules in T5.sites(model).values():
         for module in modules:
             module.__class__ = PackedT5Attention
     return []
 
 
-FAMILY = Family(
+def separate_head(model: PreTrainedModel, facts: ModelConfig) -> None:
+    """transformers 5 ties the head to the embeddings whenever a model is built from a config; T5 1.1 has its own."""
+    import torch
+
+    if not facts.tied_head:
+        head = model.get_output_embeddings()
+        head.weight = torch.nn.Parameter(torch.empty_like(head.weight).normal_(std=facts.width**-0.5))
+        model.config.scale_decoder_outputs = False
+
+
+def head_problem(model: PreTrainedModel, facts: ModelConfig) -> str | None:
+    """T5 1.1 has a head of its own."""
+    tied = model.get_output_embeddings().weight.data_ptr() == model.get_input_embeddings().weight.data_ptr()
+    if not facts.tied_head and (tied or model.config.scale_decoder_outputs):
+        return (
+            "T5 1.1 must keep its own lm_head and unscaled decoder outputs; this version of transformers loads it "
+            "otherwise. Use transformers>=5.1."
+        )
+    return None
+
+
+def bias(model: nn.Module) -> Mapping[str, Callable[[int, torch.dtype], Tensor]]:
+    """The first block's table serves its stack."""
+    from repro.models.attention.t5_attention import relative_bias
+
+    return {site: relative_bias(T5.sites(model)[site][0]) for site in ("encoder", "decoder")}
+
+
+def absorbs(module: nn.Module, queries: Packed, keys: Packed) -> bool:
+    """As `t5_attention.absorbs`."""
+    from repro.models.attention.t5_attention import absorbs
+
+    return absorbs(module, queries, keys)
+
+
+T5 = Family(
     name="t5",
+    title="T5",
     kind="encoder_decoder",
     auto_class="AutoModelForSeq2SeqLM",
-    sites=sites,
-    blocks=lambda model: {"encoder": list(model.encoder.block), "decoder": list(model.decoder.block)},
-    final_norms=lambda model: [model.decoder.final_layer_norm],
-    positions=lambda model: [],
+    config_class="transformers:T5Config",
+    stacks={"encoder": "encoder.block", "decoder": "decoder.block"},
+    attention={
+        "encoder": "layer.0.SelfAttention",
+        "decoder": "layer.0.SelfAttention",
+        "cross": "layer.1.EncDecAttention",
+    },
+    random_shape=random_shape,
+    final_norms=("decoder.final_layer_norm",),
     hidden_dropout=("dropout_rate",),
     attention_dropout=("dropout_rate",),
     prepare=prepare,
-    bias=lambda model: {site: relative_bias(sites(model)[site][0]) for site in ("encoder", "decoder")},
+    finish_random=separate_head,
+    check=head_problem,
+    bias=bias,
     absorbs=absorbs,
+    biases=False,
+    sentinels=True,
 )
+register(T5)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from repro.config.joint import joint_key
@@ -144,15 +143,15 @@ class _JointTrials:
                 tidy(spec.folder)
 
     def _prepared(self, attempt: Attempt) -> ActiveTrial:
-        from repro.models.loading import Loaded
+        from repro.models.loading import Loaded, LoadOptions
         from repro.training.admission import Admission
         from repro.trials.run import pick_device
 
         config = attempt.spec.config
         device = pick_device(config.trainer.device)
         if self._loaded is None:
-            model, trainer = asdict(config.model), asdict(config.trainer)
-            self._loaded = Loaded.of(model, trainer, device, attempt.task.format)
+            options = LoadOptions.of(config.trainer)
+            self._loaded = Loaded.of(config.model, options, device, attempt.task.format)
             limit = config.trainer.joint_trials
             self._admission = Admission(None if limit == "auto" else int(limit), device)
         try:

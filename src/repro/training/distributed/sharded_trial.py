@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from repro.methods.base import Method
-from repro.models.backbone import Backbone, ModelAdapter
+from repro.models.backbone import Backbone
+from repro.models.interface import ModelAdapter
 from repro.training.batching import Part
 from repro.training.checkpoint import Checkpoints
 from repro.training.distributed.process_group import ProcessGroup

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from repro.errors import ModelError
 from repro.methods.base import Injection
-from repro.models.backbone import Backbone, ModelAdapter, Reading, RowLoss
+from repro.models.backbone import Backbone
 from repro.models.encoding.batch import Batch
+from repro.models.interface import ModelAdapter, Reading, RowLoss
 from repro.training.distributed.process_group import ProcessGroup
 from repro.training.optimisers import TUNED
 

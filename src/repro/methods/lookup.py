@@ -1,0 +1,55 @@
+"""Things found by name: built-in ones in a package of modules, others registered from outside."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from typing import Generic, TypeVar
+
+from repro.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Entries that registered themselves, and those whose module in `package` does so when it is imported."""
+
+    def __init__(self, noun: str, package: str):
+        self._noun, self._package = noun, package
+        self._entries: dict[str, T] = {}
+        self._owners: dict[str, str] = {}
+
+    def add(self, name: str, entry: T, module: str) -> None:
+        """Register `entry`; a module may register its own name again (when it is reloaded).
+
+        Raises:
+            ConfigError: the name belongs to another module.
+        """
+        if self._owners.setdefault(name, module) != module:
+            raise ConfigError(
+                f"{module}: the {self._noun} {name} is registered by {self._owners[name]} already. Choose another name."
+            )
+        self._entries[name] = entry
+
+    def get(self, name: str) -> T:
+        """The entry of that name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if name not in self._entries and name.isidentifier():
+            module = f"{self._package}.{name}"
+            if importlib.util.find_spec(module) is not None:
+                importlib.import_module(module)
+        if name not in self._entries:
+            allowed = ", ".join(self.names())
+            raise ConfigError(f"{self._noun}={name}: must be one of {allowed}. Set {self._noun} to one of these.")
+        return self._entries[name]
+
+    def names(self) -> list[str]:
+        """Every name, built-in or registered from outside."""
+        for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
+            if not module.ispkg:
+                importlib.import_module(f"{self._package}.{module.name}")
+        return sorted(self._entries)
