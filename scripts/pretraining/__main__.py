@@ -14,5 +14,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except ReproError as error:
-        print(f"pretrain_mini: {error}", file=sys.stderr)
+        print(f"pretraining: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

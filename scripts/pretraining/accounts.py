@@ -12,17 +12,14 @@ from scripts.pretraining.settings import facts_of
 SHIPPED = Path(mini_weights.__file__).parent
 """A folder a checkpoint, named as in conf/model."""
 _ORDER = ("mini-t5-xs", "mini-t5-s", "mini-t5-m", "mini-t5-l", "mini-gpt2", "mini-bart", "mini-bert")
-_HEAD = (
-    "| model | parameters | last objective | steps | tokens | seconds | held-out loss | bytes |",
-    "|---|---:|---|---:|---:|---:|---:|---:|",
-)
+_HEAD = ("| model | parameters | steps | tokens | held-out loss |", "|---|---:|---:|---:|---:|")
 
 
 def accounts(folder: Path = SHIPPED) -> dict[str, dict[str, Any]]:
     """{checkpoint: its training.json}, smallest T5 first, a model's checkpoints in the order they were written."""
-    found = [dict(read_json(path)) for path in sorted(folder.glob("*/training.json"))]
-    found.sort(key=lambda one: (_ORDER.index(one["settings"]["model"]), one["step"]))
-    return {one["checkpoint"]: one for one in found}
+    files = [dict(read_json(path)) for path in sorted(folder.glob("*/training.json"))]
+    files.sort(key=lambda account: (_ORDER.index(account["settings"]["model"]), account["step"]))
+    return {account["checkpoint"]: account for account in files}
 
 
 def last_loss(account: dict[str, Any]) -> float:
@@ -34,20 +31,12 @@ def last_loss(account: dict[str, Any]) -> float:
 
 def table(folder: Path = SHIPPED) -> str:
     """The table of docs/mini-models.md, and what all of it took."""
-    found, lines = accounts(folder), list(_HEAD)
-    for name, account in found.items():
-        cells = [
-            f"`{name}`",
-            f"{facts_of(name)['parameters']:,}",
-            account["objective"].replace("_", " "),
-            f"{account['step']:,}",
-            f"{account['tokens'] / 1e6:.1f} M",
-            f"{account['seconds']:.0f}",
-            f"{last_loss(account):.3f}",
-            f"{account['bytes']:,}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    whole = [account for name, account in found.items() if name == account["settings"]["model"]]
-    minutes, size = sum(one["seconds"] for one in whole) / 60, sum(one["bytes"] for one in found.values()) / 1e6
-    lines += ["", f"All {len(whole)} trainings together took {minutes:.0f} minutes; the weights are {size:.1f} MB."]
+    checkpoints, lines = accounts(folder), list(_HEAD)
+    for name, account in checkpoints.items():
+        numbers = (f"{facts_of(name)['parameters']:,}", f"{account['step']:,}", f"{account['tokens'] / 1e6:.1f}M")
+        lines.append(f"| `{name}` | {' | '.join(numbers)} | {last_loss(account):.3f} |")
+    models = [account for name, account in checkpoints.items() if name == account["settings"]["model"]]
+    minutes = sum(account["seconds"] for account in models) / 60
+    size = sum(account["bytes"] for account in checkpoints.values()) / 1e6
+    lines += ["", f"All {len(models)} trainings together took {minutes:.0f} minutes; the weights are {size:.1f} MB."]
     return "\n".join(lines) + "\n"

@@ -30,7 +30,7 @@ FINGERPRINTED = 200
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Pre-train one model; the same command goes on from where an interrupted one stood."""
-    parser = argparse.ArgumentParser(prog="pretrain_mini.py", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.pretraining", description=main.__doc__)
     parser.add_argument("model", choices=named(), help="a config of conf/pretraining")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values of the config to change")
     parser.add_argument(

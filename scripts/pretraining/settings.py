@@ -21,6 +21,8 @@ OBJECTIVES = {
     "masked_lm": "encoder",
 }
 """Each objective and the kind of model it is for."""
+CHECKPOINT = {"name": None, "location": None, "weights": None}
+"""Facts of a model that are another for each of its checkpoints."""
 
 
 @dataclass
@@ -126,8 +128,7 @@ def _check(made: Pretraining) -> None:
             )
         if any(not 0 <= percent <= 100 for percent in phase.keep):
             raise ConfigError(f"phases.keep of {made.model}: percentages of the steps are 0 to 100.")
-        shapes = [facts_of(kept) | {"name": None, "location": None} for kept in phase.keep.values()]
-        if any(shape != facts | {"name": None, "location": None} for shape in shapes):
+        if any(facts_of(kept) | CHECKPOINT != facts | CHECKPOINT for kept in phase.keep.values()):
             raise ConfigError(f"phases.keep of {made.model}: a checkpoint's file in conf/model has other facts.")
     if made.optimiser not in ("adamw", "muon"):
         raise ConfigError(f"optimiser={made.optimiser}: choose adamw or muon.")

@@ -9,7 +9,7 @@ from repro.errors import ConfigError, ModelError, TrialFailed
 from scripts.pretraining.byte_pair import SPECIAL, family_tokenizer, learnt_pairs
 from scripts.pretraining.from_scratch import Pretrained, new_model
 from scripts.pretraining.settings import OBJECTIVES, Phase, composed, facts_of, named
-from scripts.pretraining.training import Run, kept_after, place_of, rate
+from scripts.pretraining.training import Run, kept_after, rate
 from tests.scripts.pretraining.worded import documents, settings
 
 MODELS = {"span_corruption": "mini-t5-xs", "infilling": "mini-bart", "causal_lm": "mini-gpt2", "masked_lm": "mini-bert"}
@@ -81,12 +81,9 @@ def test_an_interrupted_run_ends_as_one_that_was_not(until, tmp_path):
 def test_checkpoints_are_kept_at_their_steps(tmp_path):
     phases = [TWO[0], Phase(objective="prefix_lm", steps=10, learning_rate=3e-3)]
     phases[1].keep = {0: "none", 10: "some", 50: "half", 100: "all"}
-    seen: dict[str, tuple[int, dict]] = {}
-    made = run(
-        "span_corruption", tmp_path, lambda name, progress: seen.update({name: (progress.step, {})}), phases=phases
-    )
-    made.train()
-    assert {name: step for name, (step, _) in seen.items()} == {"none": 8, "some": 9, "half": 13, "all": 18}
+    seen: dict[str, int] = {}
+    run("span_corruption", tmp_path, lambda name, now: seen.update({name: now.step}), phases=phases).train()
+    assert seen == {"none": 8, "some": 9, "half": 13, "all": 18}
     assert [kept_after(phases[1], done) for done in (0, 1, 2, 5, 10)] == [["none"], ["some"], [], ["half"], ["all"]]
 
 
@@ -97,12 +94,6 @@ def test_the_rate_rises_stays_and_falls():
     assert rates[10:60] == [2.0] * 50
     assert rates[60:] == pytest.approx([2.0 * (100 - step) / 40 for step in range(60, 100)])
     assert rate(phase, 99) > 0
-
-
-def test_where_a_step_stands():
-    assert [(place_of(TWO, step).phase, place_of(TWO, step).done) for step in (0, 8, 9, 14)] == [
-        (0, 0), (0, 8), (1, 1), (1, 6)
-    ]  # fmt: skip
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(tmp_path):
@@ -128,21 +119,15 @@ def test_muon_takes_the_matrices_between_embedding_and_head(objective, tmp_path)
 
 
 @pytest.mark.parametrize("objective", ["span_corruption", "infilling", "causal_lm"])
-def test_packed_rows_have_the_same_loss(objective, tmp_path):
+def test_packed_rows_have_the_same_loss_and_a_model_goes_on_with_a_text(objective, tmp_path):
     plain, packed = run(objective, tmp_path / "a"), run(objective, tmp_path / "b")
     packed.model._adapter.backbone.packing = True
-    [one, *_] = plain._held_out[objective]
+    [batch, *_] = plain._held_out[objective]
     with torch.no_grad():
-        assert torch.allclose(plain.model.losses(one).total, packed.model.losses(one).total, atol=1e-3)
-
-
-@pytest.mark.parametrize("objective", ["span_corruption", "infilling", "causal_lm"])
-def test_a_model_goes_on_with_a_text(objective, tmp_path):
-    made = run(objective, tmp_path)
-    made.model._adapter.backbone.packing = True
-    made.train(3)
-    said = made.model.continued("anna lives in", 5)
-    assert isinstance(said, str) and said == made.model.continued("anna lives in", 5)
+        assert torch.allclose(plain.model.losses(batch).total, packed.model.losses(batch).total, atol=1e-3)
+    packed.train(3)
+    text = packed.model.continued("anna lives in", 5)
+    assert isinstance(text, str) and text == packed.model.continued("anna lives in", 5)
 
 
 def test_a_vocabulary_that_is_not_the_tokenizers_is_refused():

@@ -13,9 +13,10 @@ from repro.errors import DataError
 from repro.papers import registry
 from repro.report.claims import miniature
 from repro.report.compare.groups import lookup
-from repro.report.markdown import escape, table_text
+from repro.report.compare.rows import MISSING, Row
+from repro.report.markdown import escape, interval, number, table_text
 from repro.report.pages.contents import Contents, contents
-from repro.report.tables import own_tables
+from repro.report.tables.own_tables import OwnTable
 from repro.store.store import Store
 
 _PART = re.compile(r"(<!-- from records: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -23,17 +24,35 @@ _PART = re.compile(r"(<!-- from records: ([\w-]+) -->\n).*?(<!-- end -->)", re.D
 
 def parts(results: Path) -> dict[str, str]:
     """{name: text} of everything that a page can take from records: `claims`, `cost` and one table an experiment."""
-    found = contents(Store(results / "records").records(statistics=False), registry.cells(), papers=False)
-    tables = {table.name.removeprefix("ours-"): own_tables.markdown(table) for table in found.own}
-    return {"claims": _claims(found), "cost": _cost(found)} | tables
+    report = contents(Store(results / "records").records(statistics=False), registry.cells(), papers=False)
+    tables = {table.name.removeprefix("ours-"): _scores(table) for table in report.own}
+    return {"claims": _claims(report), "cost": _cost(report)} | tables
 
 
-def _claims(found: Contents) -> str:
+def _claims(report: Contents) -> str:
     lines = []
-    for row in found.miniature:
-        name, says, of, verdict, why = (escape(text) for text in miniature.texts(row))
-        lines.append([name, says, of, f"**{verdict}**", why])
-    return f"{miniature.line(found.miniature)}\n\n{table_text(miniature.HEAD, lines)}"
+    for row in report.miniature:
+        texts = (row.claim.id, row.claim.sentence, ", ".join(row.claim.of))
+        lines.append([*(escape(text) for text in texts), f"**{row.verdict}**"])
+    return f"{miniature.line(report.miniature)}\n\n{table_text(['claim', 'in miniature', 'of', 'verdict'], lines)}"
+
+
+def _scores(table: OwnTable) -> str:
+    """A row a method, a column a task and model; a cell is the last metric of its line, the task's main one."""
+    lines = {(line[0].method, line[0].task, line[0].model): line[-1] for line in table.lines}
+    methods, settings = dict.fromkeys(key[0] for key in lines), dict.fromkeys(key[1:] for key in lines)
+    head = [
+        ", ".join((*setting, lines[next(key for key in lines if key[1:] == setting)].metric)) for setting in settings
+    ]
+    rows = [[escape(method), *(_score(lines.get((method, *setting))) for setting in settings)] for method in methods]
+    return table_text(["", *map(escape, head)], rows)
+
+
+def _score(row: Row | None) -> str:
+    """Mean and interval; in italics that of one run."""
+    if row is None:
+        return MISSING
+    return f"*{number(row.ours)}*" if row.n == 1 else escape(f"{number(row.ours)} {interval(row)}")
 
 
 def _cost(found: Contents) -> str:
