@@ -45,7 +45,7 @@ def _share(overrides: list[str], data_root: Path, folder: Path, tokenizer_class:
     import transformers
 
     from repro.config.compose import compose, resolved
-    from repro.trials.run import build_task
+    from repro.trials.build import build_task
 
     plain = resolved(compose([*overrides, f"paths.data_root={data_root}", "task.check_rows=false"]))
     task = build_task(plain)

@@ -18,7 +18,7 @@ from repro.tasks.base import Example, Pair, Rendered, Span, Tagged, Task, TextTo
 from repro.tasks.microworld import VERSION
 from repro.tasks.microworld.corpus import documents
 from repro.tasks.microworld.datasets import DATASETS
-from repro.trials.run import task_in_format
+from repro.trials.build import task_in_format
 
 HEAD = f"""\
 # The small world

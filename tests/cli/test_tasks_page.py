@@ -9,7 +9,7 @@ import pytest
 from repro.cli import tasks_page
 from repro.config.task_files import parts_of, task_config, task_names
 from repro.papers import registry
-from repro.trials.run import task_in_format
+from repro.trials.build import task_in_format
 
 ROOT = Path(__file__).resolve().parents[2]
 

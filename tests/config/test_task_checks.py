@@ -254,7 +254,7 @@ def test_a_limit_of_a_mixture_holds_for_every_part(quick: Quick) -> None:
 
 @pytest.mark.smoke
 def test_multi_task_model_tuning(quick: Quick) -> None:
-    from repro.trials.run import build_task
+    from repro.trials.build import build_task
 
     plain = quick("method=fine_tuning", "model=tiny-t5", "task=lester_mixture")
     task = build_task(plain)
@@ -305,7 +305,7 @@ def test_lm_adaptation_reports_loss_and_perplexity(quick: Quick) -> None:
 
 @pytest.mark.smoke
 def test_a_sentinel_through_the_runner(quick: Quick) -> None:
-    from repro.trials.run import build_task
+    from repro.trials.build import build_task
 
     plain = quick("method=prompt_tuning", "method.length=3", *T5, "task.sentinel=true", "task.max_target_length=16")
     task = build_task(plain)

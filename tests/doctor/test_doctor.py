@@ -162,7 +162,7 @@ def test_hashes_are_long_enough_and_of_splits_with_rows(name: str) -> None:
 
 
 def test_another_content_is_a_deviation_with_both_hashes(own_data: Path) -> None:
-    from repro.trials.run import task_in_format
+    from repro.trials.build import task_in_format
 
     config = task_config("rte", str(own_data)) | {"rows": {"train": 8, "validation": 6, "test": 4}}
     task = task_in_format(config, "pair")
@@ -311,7 +311,7 @@ def test_every_model_has_a_state_and_a_fix(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_every_metric_of_a_task_is_listed() -> None:
-    from repro.trials.run import task_in_format
+    from repro.trials.build import task_in_format
 
     known = {one.name for one in metrics.metrics()}
     for name in task_names():

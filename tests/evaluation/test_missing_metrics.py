@@ -197,7 +197,8 @@ def test_a_mixture_without_one_parts_value_has_no_average() -> None:
 
 
 def test_two_metrics_of_one_name_are_refused(quick: Callable[..., dict[str, Any]]) -> None:
-    from repro.trials.run import build_task, check_metrics
+    from repro.trials.build import build_task
+    from repro.trials.checks import check_metrics
 
     check_metrics(build_task(quick(*E2E)))
     twice = build_task(quick(*E2E, "task.also_metrics=[{_target_: repro.metrics.multi_bleu.MultiBleu}]"))
@@ -207,7 +208,7 @@ def test_two_metrics_of_one_name_are_refused(quick: Callable[..., dict[str, Any]
 
 def test_metrics_beside_a_tasks_own_have_no_part_in_its_score(quick: Callable[..., dict[str, Any]]) -> None:
     from repro.metrics.base import averaged_values
-    from repro.trials.run import build_task
+    from repro.trials.build import build_task
 
     base = ("method=fine_tuning", "model=tiny-bert", "task=cb")
     own = averaged_values(build_task(quick(*base)).metrics)

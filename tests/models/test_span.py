@@ -29,7 +29,8 @@ from repro.models.encoding.span_encoding import (
 from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Example, Span, SpanAnswer
 from repro.tasks.squad import QuestionAnswering
-from repro.trials import run
+from repro.trials import build
+from repro.trials.plain import run
 from repro.trials.prepared import build_tensors
 from tests.models.loaded import adapt
 from tests.training.tiny_training import close, load
@@ -307,9 +308,9 @@ def test_the_head_has_no_dropout() -> None:
 def test_two_steps_of_a_trial(quick: Any, method: str, task: str) -> None:
     own = {"prompt_tuning": ["method.length=3", "method.initialisation=uniform"], "p_tuning_v2": ["method.length=3"]}
     plain = quick("model=tiny-bert", f"method={method}", f"task={task}", *own.get(method, []))
-    record = run.run(plain).record
+    record = run(plain).record
     split = plain["task"]["report_split"]
-    names = [name for metric in run.build_task(plain).metrics for name in metric.outputs]
+    names = [name for metric in build.build_task(plain).metrics for name in metric.outputs]
     assert split == ("test" if task.startswith("mrqa") else "validation")
     assert list(record.metrics[split]) == names and {"f1", "exact_match"} <= set(names)
     assert record.selection["metric"] == "f1" and len(record.statistics[split]) == len(plain["task"]["metrics"])
@@ -319,14 +320,14 @@ def test_two_steps_of_a_trial(quick: Any, method: str, task: str) -> None:
     # Contexts of 25 or more bytes after questions of 10 do not fit 32 tokens: an epoch counts windows.
     plain = quick("model=tiny-bert", f"method={method}", f"task={task}", *own.get(method, []),
                   "task.max_input_length=32", "trainer.evaluate_every=epoch")  # fmt: skip
-    assert run.run(plain).record.curve[-1]["epoch"] < 2 / 2
+    assert run(plain).record.curve[-1]["epoch"] < 2 / 2
 
 
 def test_the_official_prompt_baseline_reads_questions_too(quick: Any) -> None:
     """Text embedded twice, as the "PT" of P-Tuning v2: its authors trained the head with the prompt on SQuAD."""
     plain = quick("model=tiny-bert", "method=prompt_tuning", "task=squad", "method.embedded_twice=true",
                   "method.length=3", "method.initialisation=uniform")  # fmt: skip
-    record = run.run(plain).record
+    record = run(plain).record
     width, length, outputs = plain["model"]["width"], 3, 2
     assert record.parameters["trained"] == length * width + outputs * width + outputs
 
@@ -334,7 +335,7 @@ def test_the_official_prompt_baseline_reads_questions_too(quick: Any) -> None:
 @pytest.mark.parametrize("model", ["tiny-t5", "tiny-bart", "tiny-gpt2"])
 def test_a_model_that_generates_reads_squad_as_text(quick: Any, model: str) -> None:
     over = ("method.length=3", "method.initialisation=uniform")
-    record = run.run(quick(f"model={model}", "method=prompt_tuning", "task=squad", *over)).record
+    record = run(quick(f"model={model}", "method=prompt_tuning", "task=squad", *over)).record
     assert set(record.metrics["validation"]) == {"f1", "exact_match"}
 
 
@@ -343,7 +344,7 @@ def test_training_finds_the_answer(quick: Any) -> None:
     plain = quick("model=tiny-bert", "method=fine_tuning", "task=squad", "task.max_input_length=64",
                   "trainer.steps=60", "trainer.evaluate_every=60", "trainer.batch_size=8",
                   "trainer.optimiser.learning_rate=3e-3")  # fmt: skip
-    assert run.run(plain).record.metrics["validation"]["exact_match"] == 100.0
+    assert run(plain).record.metrics["validation"]["exact_match"] == 100.0
 
 
 # Real data -----------------------------------------------------------------------------------------------------------

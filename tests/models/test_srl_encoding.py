@@ -12,7 +12,8 @@ from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Tagged
 from repro.tasks.srl import SemanticRoles
 from repro.tasks.tagging import Tagging
-from repro.trials import run
+from repro.trials import build
+from repro.trials.plain import run
 
 DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
 WORDS, TAGS = ("The", "cat", "sat"), (1, 4, 3)
@@ -63,8 +64,8 @@ def test_a_tag_that_the_labels_lack_carries_no_loss_and_is_predicted() -> None:
 @pytest.mark.parametrize("task", ["conll05_wsj", "conll12_srl", "srl_masc", "conll03", "ontonotes"])
 def test_two_steps_of_a_trial(quick: Any, task: str) -> None:
     plain = quick("model=tiny-bert", "method=p_tuning_v2", f"task={task}", "method.length=3")
-    record = run.run(plain).record
-    names = [name for metric in run.build_task(plain).metrics for name in metric.outputs]
+    record = run(plain).record
+    names = [name for metric in build.build_task(plain).metrics for name in metric.outputs]
     assert list(record.metrics["test"]) == names and record.selection["metric"] == "span_f1"
     classes = {"conll05_wsj": 106, "conll12_srl": 116, "srl_masc": 6, "conll03": 9, "ontonotes": 37}[task]
     width, layers = plain["model"]["width"], plain["model"]["layers"]
@@ -79,11 +80,11 @@ def test_the_second_test_set_is_scored_with_the_first_ones_prompt(quick: Any) ->
     """Trained on the same files from the same seed, both ways give the same numbers."""
     own = ("model=tiny-bert", "method=p_tuning_v2", "method.length=3")
     wsj = quick(*own, "task=conll05_wsj")
-    key = run.run(wsj).record.key
+    key = run(wsj).record.key
     prompt = Path(wsj["paths"]["runs_root"]) / key / "prompt.safetensors"
     again = ("task=conll05_brown", f"method.start_from={prompt}", "trainer.steps=0")
-    scored = run.run(quick(*own, *again)).record
-    trained = run.run(quick(*own, "task=conll05_brown")).record
+    scored = run(quick(*own, *again)).record
+    trained = run(quick(*own, "task=conll05_brown")).record
     assert scored.cost["steps"] == 0 and scored.metrics == trained.metrics
 
 
@@ -155,7 +156,7 @@ def test_no_real_sentence_is_cut_at_our_limits(name: str) -> None:
 @pytest.mark.parametrize(("task", "parts"), [("mpt_srl", ("conll05_wsj", "conll12_srl")),
                                              ("mpt_ner", ("conll03", "ontonotes", "conll04"))])  # fmt: skip
 def test_roles_and_entities_of_several_sets_share_prompts(quick: Any, task: str, parts: tuple[str, ...]) -> None:
-    record = run.run(quick("model=tiny-bert", "method=p_tuning_v2", f"task={task}", "method.length=3")).record
+    record = run(quick("model=tiny-bert", "method=p_tuning_v2", f"task={task}", "method.length=3")).record
     values = record.metrics["test"]
     main = [values[f"{part}.span_f1"] for part in parts]
     # The mean over parts of the mean of each part's metrics; roles have two.

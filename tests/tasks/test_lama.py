@@ -17,7 +17,8 @@ from repro.models.encoding.vocabulary import likeliest, token_ids
 from repro.tasks.base import Cloze
 from repro.tasks.lama import Lama
 from repro.tasks.wording import Clozed
-from repro.trials import run
+from repro.trials import build
+from repro.trials.plain import run
 
 UNHURRIED = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=60)
 OPTIONS = {"relation": "P19", "vocabulary": "v.json", "vocabulary_name": "bert-base-cased"}
@@ -118,7 +119,7 @@ P_TUNING = ("method=p_tuning", "method.length=9", "model=tiny-bert", "task=lama_
 
 
 def test_a_trial_of_p_tuning(quick: Any) -> None:
-    record = run.run(plain := quick(*P_TUNING)).record
+    record = run(plain := quick(*P_TUNING)).record
     assert list(record.metrics["test"]) == ["precision_at_1"]
     assert record.config["task"]["data_dir"] == "lama" and record.config["task"]["options"]["relation"] == "P1001"
     (lines,) = Path(plain["paths"]["runs_root"]).rglob("predictions-test.jsonl")
@@ -129,7 +130,7 @@ def test_a_trial_of_p_tuning(quick: Any) -> None:
 def test_training_finds_the_objects(quick: Any) -> None:
     """A frozen model of random weights cannot say much, so this one is tuned too: z, which is never right, goes."""
     over = ("method.tune_backbone=true", "trainer.steps=40", "trainer.evaluate_every=40", "trainer.batch_size=8")
-    record = run.run(quick(*P_TUNING, *over, "trainer.optimiser.learning_rate=3e-3")).record
+    record = run(quick(*P_TUNING, *over, "trainer.optimiser.learning_rate=3e-3")).record
     assert record.metrics["test"]["precision_at_1"] >= 50.0
 
 
@@ -139,7 +140,7 @@ def test_the_loss_runs_over_the_whole_vocabulary(quick: Any) -> None:
     from tests.models.loaded import adapt, load_backbone
 
     plain = quick(*P_TUNING)
-    task = run.build_task(plain)
+    task = build.build_task(plain)
     backbone, _ = load_backbone(plain["model"], plain["trainer"], torch.device("cpu"), "cloze")
     adapter = adapt(backbone, "cloze", plain["task"], vocabulary=task.vocabulary)
     example = task.examples("train")[1]
@@ -161,7 +162,7 @@ def test_the_loss_runs_over_the_whole_vocabulary(quick: Any) -> None:
 def test_a_prompt_less_cloze_is_the_manual_row(quick: Any) -> None:
     own = ("method=fine_tuning", "method.head=verbaliser", "model=tiny-bert", "task=lama_34k", "trainer.steps=0")
     plain = quick(*own, 'task.cloze=["{sub_label} was born in ", "[MASK]", "."]')
-    assert set(run.run(plain).record.metrics["test"]) == {"precision_at_1"}
+    assert set(run(plain).record.metrics["test"]) == {"precision_at_1"}
 
 
 @pytest.mark.parametrize(

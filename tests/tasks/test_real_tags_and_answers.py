@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from repro.config.schema import TaskConfig
 from repro.metrics.spans import strict_spans
-from repro.trials.run import build_task
+from repro.trials.build import build_task
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("REPRO_DATA_ROOT") or ROOT.parent / "shared" / "data")

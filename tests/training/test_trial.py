@@ -12,11 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from repro.config.schema import OptimiserConfig, ScheduleConfig, SelectionConfig, TrainerConfig
+from repro.config.schema import OptimiserConfig, ScheduleConfig, SelectionConfig, TrainerConfig, TrialConfig
 from repro.errors import Interrupted, TrialFailed
 from repro.evaluation.scoring import mean_loss, predict
 from repro.metrics.accuracy import Accuracy
-from repro.store.record import Record
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import train_step
 from repro.training.progress import ProgressReporter
@@ -127,10 +126,11 @@ def prepared(
         **{"epochs": 2, "batch_size": 3, "microbatches": 2, "evaluation_batch_size": 2, **trainer},
     )
     decoding = {**DECODING, "batch_size": 2}
-    task_config = {**LENGTHS, "decoding": decoding, "report_split": "test"}
-    plain = {"seed": 4, "model": facts(model), "trainer": asdict(settings), "task": task_config, "method": {}}
+    task = {**LENGTHS, "decoding": decoding, "report_split": "test", "name": "toy", "data_dir": "", "metrics": []}
+    plain = {"seed": 4, "model": facts(model), "trainer": asdict(settings), "method": {"name": "fine_tuning"}}
+    config = TrialConfig.from_dict(plain | {"task": task | {"_target_": "", "formats": [format]}})
     examples = {split: toy_examples(format, count, seed) for seed, (split, count) in enumerate(SPLITS.items())}
-    return Trial.prepare(plain, ToyTask(format, metrics=(metric,)), examples, selection, CPU, METHODS[method]())
+    return Trial.prepare(config, ToyTask(format, metrics=(metric,)), examples, selection, CPU, METHODS[method]())
 
 
 SPLITS = {"train": 7, "validation": 5, "test": 4}
@@ -147,24 +147,24 @@ def test_a_whole_trial_fills_its_record(
     tmp_path: Path, model: str, method: str, format: str, metric: Any, selection: str
 ) -> None:
     trial = prepared(model, method, format, metric, selection)
-    record, log = Record("k", "done", {}, 4), Log()
+    log = Log()
     with ProgressReporter("toy", trial.steps, log) as console:
-        trial.train(record, Checkpoints(tmp_path / "checkpoint"), console)
-        trial.report(record, tmp_path, console)
-    assert [row["step"] for row in record.curve] == [3, 6]
-    assert [row["learning_rate"] for row in record.curve] == pytest.approx([0.01 * 4 / 5, 0.01 * 1 / 5])
-    by_step = {row["step"]: row["validation"][selection] for row in record.curve}
+        trained = trial.train(Checkpoints(tmp_path / "checkpoint"), console)
+        scores = trial.report(tmp_path, console)
+    assert [row["step"] for row in trained.curve] == [3, 6]
+    assert [row["learning_rate"] for row in trained.curve] == pytest.approx([0.01 * 4 / 5, 0.01 * 1 / 5])
+    by_step = {row["step"]: row["validation"][selection] for row in trained.curve}
     best = min(by_step.values()) if selection == "loss" else max(by_step.values())
-    assert record.selection["value"] == by_step[record.selection["step"]] == best
-    assert {name: record.selection[name] for name in ("rule", "split", "metric")} == {
+    assert trained.selection["value"] == by_step[trained.selection["step"]] == best
+    assert {name: trained.selection[name] for name in ("rule", "split", "metric")} == {
         "rule": "best", "split": "validation", "metric": selection,
     }  # fmt: skip
-    assert record.cost["steps"] == 6 and record.cost["examples"] == 14
+    assert trained.cost["steps"] == 6 and trained.cost["examples"] == 14
     batches = [batch for step in range(6) for batch in trial._fit(console).batches(step)]
-    assert record.cost["tokens"] == sum(batch.tokens for batch in batches)
-    assert set(record.metrics) == {"validation", "test"} == set(record.statistics)
+    assert trained.cost["tokens"] == sum(batch.tokens for batch in batches)
+    assert set(scores.metrics) == {"validation", "test"} == set(scores.statistics)
     for split in ("validation", "test"):
-        assert len(record.statistics[split][metric.name]) == SPLITS[split]
+        assert len(scores.statistics[split][metric.name]) == SPLITS[split]
     assert {step for step, values in log.rows if "train/loss" in values} == {1, 2, 3, 4, 5, 6}
     assert [step for step, values in log.rows if f"validation/{selection}" in values] == [3, 6]
     said = [json.loads(line) for line in (tmp_path / "predictions-test.jsonl").read_text().splitlines()]
@@ -178,7 +178,7 @@ def test_a_whole_trial_fills_its_record(
     assert [row["prediction"] for row in said] == again
     if selection == "loss":
         loss = mean_loss(fresh.adapter, fresh.task, fresh.examples["validation"], injection, 2, lambda count: None)
-        assert loss == pytest.approx(record.selection["value"], rel=1e-6)
+        assert loss == pytest.approx(trained.selection["value"], rel=1e-6)
 
 
 def test_counts_of_parameters() -> None:
@@ -210,10 +210,10 @@ def test_steps_and_evaluations_follow_the_config(trainer: dict[str, Any], steps:
 def test_a_failed_trial_keeps_the_curve_of_its_last_checkpoint(tmp_path: Path) -> None:
     options = {"epochs": None, "steps": 30, "evaluate_every": "1", "checkpoint_seconds": -1.0, "clip_norm": None}
     trial = prepared("tiny-gpt2", "prefix_mlp", "text_to_text", ExactMatch(), "exact_match", rate=1e36, **options)
-    record = Record("k", "done", {}, 4)
     with pytest.raises(TrialFailed), ProgressReporter("toy", 30, Log()) as console:
-        trial.train(record, Checkpoints(tmp_path), console)
-    assert 1 <= record.cost["steps"] == len(record.curve) < 30
+        trial.train(Checkpoints(tmp_path), console)
+    known = trial.last_known(Checkpoints(tmp_path))
+    assert 1 <= known.cost["steps"] == len(known.curve) < 30
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -227,18 +227,19 @@ def test_a_signal_ends_a_trial_after_a_checkpoint_and_it_can_go_on(tmp_path: Pat
                 os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    record = Record("k", "done", {}, 4)
+    stopped = prepared(*kind)
     with pytest.raises(Interrupted, match="same command continues"), ProgressReporter("toy", 6, Killer()) as console:
-        prepared(*kind).train(record, Checkpoints(tmp_path / "stopped"), console)
+        stopped.train(Checkpoints(tmp_path / "stopped"), console)
     assert signal.getsignal(number) is before
-    assert record.cost["steps"] == 4 and [row["step"] for row in record.curve] == [3]
+    known = stopped.last_known(Checkpoints(tmp_path / "stopped"))
+    assert known.cost["steps"] == 4 and [row["step"] for row in known.curve] == [3]
 
     results = []
     for folder in ("stopped", "whole"):
-        trial, record, log = prepared(*kind), Record("k", "done", {}, 4), Log()
+        trial, log = prepared(*kind), Log()
         with ProgressReporter("toy", 6, log) as console:
-            trial.train(record, Checkpoints(tmp_path / folder), console)
-        results.append((trial.method.export(), record.curve, record.selection))
+            trained = trial.train(Checkpoints(tmp_path / folder), console)
+        results.append((trial.method.export(), trained.curve, trained.selection))
         assert min(step for step, _ in log.rows) == (5 if folder == "stopped" else 1)
     same_bits(results[0][0], results[1][0])
     assert results[0][1:] == results[1][1:]

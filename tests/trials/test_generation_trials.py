@@ -15,8 +15,8 @@ from repro.report.compare.compare import compare
 from repro.report.compare.groups import groups
 from repro.store.record import Record
 from repro.store.store import Store
+from repro.trials.build import build_task
 from repro.trials.plain import run
-from repro.trials.run import build_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -157,16 +157,19 @@ def what_was_written_predicts_the_same(plain: dict[str, Any], trial: Any, before
     import torch
     from safetensors.torch import load_file
 
+    from repro.config.schema import TrialConfig
     from repro.evaluation.scoring import mean_loss, predict
+    from repro.trials.build import build_method, build_task
+    from repro.trials.checks import load_examples
     from repro.trials.prepared import Trial
-    from repro.trials.run import build_method, build_task, load_examples
 
     file = outcome.folder / "prompt.safetensors"
     written = load_file(file) if file.is_file() else {}
     assert bool(written) == bool(trial.method.parameters or trial.own)
-    task = build_task(plain)
-    examples = load_examples(plain, task)
-    arguments = (plain | {"seed": 99}, task, examples, trial.selection, torch.device("cpu"), build_method(plain))
+    config = TrialConfig.from_dict(plain | {"seed": 99})
+    task = build_task(config)
+    examples = load_examples(config, task)
+    arguments = (config, task, examples, trial.selection, torch.device("cpu"), build_method(config))
     fresh = Trial.prepare(*arguments)
     weights = {n: tensor for n, tensor in written.items() if n.startswith("backbone.")}
     assert set(weights) == {f"backbone.{n}" for n in trial.own}

@@ -10,6 +10,7 @@ import yaml
 
 from repro.cli import methods_page
 from repro.config.compose import conf_dir, options
+from repro.config.conversion import to_plain
 from repro.papers import registry
 from repro.trials import parameter_counts
 
@@ -129,9 +130,9 @@ def library_model(model: str) -> Any:
     from repro.models.families.family import family
     from tests.models.loaded import build
 
-    plain, _ = parameter_counts.of(["method=fine_tuning", f"model={model}", "task=cb", "task.max_input_length=48"])
+    config, _ = parameter_counts.of(["method=fine_tuning", f"model={model}", "task=cb", "task.max_input_length=48"])
     with torch.device("meta"):
-        return build(plain["model"], family(plain["model"]["family"]), torch.float32, {})
+        return build(to_plain(config.model), family(config.model.family), torch.float32, {})
 
 
 def last_block(made: Any, family: str) -> tuple[Any, Any]:

@@ -267,11 +267,11 @@ def test_a_process_without_a_gpu_of_its_own_says_so(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(distributed, "pick_device", lambda name: torch.device(name))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError, match="process 1 of this machine has no GPU: there are 1") as refused:
-        distributed.device_of({"trainer": {"device": "cuda"}})
+        distributed.device_of("cuda")
     assert refused.value.here_only
     with pytest.raises(ConfigError, match=r"trainer\.device=mps"):
-        distributed.device_of({"trainer": {"device": "mps"}})
-    assert distributed.device_of({"trainer": {"device": "cpu"}}) == torch.device("cpu")
+        distributed.device_of("mps")
+    assert distributed.device_of("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from repro.config.task_files import parts_of, task_config, task_names
 from repro.doctor.assets import Asset, of_task
 from repro.papers import registry
 from repro.tasks.base import SPLITS, Choice, Cloze, Example, Pair, Span, Tagged, TextToText
-from repro.trials.run import task_in_format
+from repro.trials.build import task_in_format
 
 ROOT = "DATA"
 """Stands for the data root in places."""

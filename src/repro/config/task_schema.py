@@ -56,14 +56,14 @@ class TaskConfig:
     """auto: the head format on an encoder, text_to_text elsewhere."""
     source: str = setting("local", changes_result=False, set_by_mixture=True, allowed=("local", "hub", "microworld"))
     """local (data_dir) | hub (hub_id) | microworld (written on this machine)"""
-    data_dir: str = setting(changes_result=False)
+    data_dir: str = setting(changes_result=False, changes_tokens=False)
     hub_id: str | None = setting(None, changes_result=False)
     hub_config: str | None = setting(None, changes_result=False)
     hub_revision: str | None = setting(None, changes_result=False)
     labels: list[str] = setting(factory=list)
     rows: dict[str, int] = setting(factory=dict, changes_tokens=False)
     """Rows of the original splits: a file with other counts is refused unless check_rows is off."""
-    sha256: dict[str, str] = setting(factory=dict, changes_result=False)
+    sha256: dict[str, str] = setting(factory=dict, changes_result=False, changes_tokens=False)
     """First digits of each original split's content hash (`repro doctor --fingerprint`): another one is a deviation."""
     check_rows: bool = setting(True, changes_tokens=False, set_by_mixture=True)
     """Off, the files may be others than the task's name says."""

@@ -10,7 +10,7 @@ from repro.config.task_files import parts_of, task_config, task_names
 from repro.doctor.tasks import on_this_machine, task_splits
 from repro.errors import ConfigError, DataError
 from repro.tasks.file_task import SHOWN_DIGITS
-from repro.trials.run import task_in_format
+from repro.trials.build import task_in_format
 
 
 def fingerprint(name: str, data_root: str) -> list[str]:

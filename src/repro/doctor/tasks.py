@@ -12,7 +12,7 @@ from repro.doctor.assets import of_task, that_gives
 from repro.doctor.findings import DOWNLOAD, FILES, READY, WRONG, Finding, worst
 from repro.errors import ReproError
 from repro.tasks.base import SPLITS
-from repro.trials.run import task_in_format
+from repro.trials.build import task_in_format
 
 
 def tasks(data_root: str, deep: bool = False, names: list[str] | None = None) -> list[Finding]:

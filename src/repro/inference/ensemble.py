@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.config.run_key import run_key
+from repro.config.schema import TrialConfig
 from repro.errors import ConfigError
 from repro.inference.restore import SHARED, Finished, backbone_of, method_of, refuse_others, refuse_tuned, task_of
 from repro.store.record import Provenance, Record, Selection
@@ -64,7 +65,7 @@ def _answers(
     except ValueError as error:
         raise ConfigError(f"these trials cannot share a batch: {error}. Choose trials of one method.") from error
     count = len(trials)
-    adapter = adapted(backbone, task, trials[0].plain["task"])
+    adapter = adapted(backbone, task, TrialConfig.from_dict(trials[0].plain).task)
     encoded = [items for example in examples for items in [adapter.encode(task.render(example), False)] * count]
     rows = list(range(count)) * len(examples)
     decoding = trials[0].plain["task"]["decoding"]

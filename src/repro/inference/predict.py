@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repro.config.schema import TrialConfig
 from repro.errors import ConfigError, DataError
 from repro.inference.restore import SHARED, Finished, backbone_of, method_of, refuse_others, refuse_tuned, task_of
 from repro.tasks.base import Example
@@ -95,7 +96,9 @@ def _answer(
     from repro.trials.prepared import adapted
 
     format = tasks[group[0]].format
-    adapters = {trial: adapted(backbone, tasks[trial], trials[trial].plain["task"]) for trial in group}
+    adapters = {
+        trial: adapted(backbone, tasks[trial], TrialConfig.from_dict(trials[trial].plain).task) for trial in group
+    }
     encoded = [adapters[line.trial].encode(tasks[line.trial].render(line.example), False) for line in lines]
     rows = [group.index(line.trial) for line in lines]
     decoding = trials[group[0]].plain["task"]["decoding"]

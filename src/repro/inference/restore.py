@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from repro.config.schema import TrialConfig
 from repro.errors import ConfigError, StoreError
 from repro.store.record import Record
 from repro.store.store import Store
@@ -109,7 +110,7 @@ SHARED = ("model.location", "model.source", "model.name", "trainer.dtype")
 
 def task_of(trial: Finished, data_root: Path | None = None) -> Any:
     """The trial's task; it reads files only when examples are asked for, and then from its place below `data_root`."""
-    from repro.trials.run import build_task
+    from repro.trials.build import build_task
 
     def placed(task: dict[str, Any]) -> dict[str, Any]:
         return task if data_root is None else task | {"data_dir": str(data_root / task["data_dir"])}
@@ -121,20 +122,20 @@ def task_of(trial: Finished, data_root: Path | None = None) -> Any:
 
 def backbone_of(trial: Finished, device: Any) -> Any:
     """The frozen model of a trial, without dropout."""
-    from repro.models.loading import load_backbone
-    from repro.trials.prepared import loading
+    from repro.models.loading import LoadOptions, load_backbone
 
-    quiet = {**trial.plain["trainer"], "backbone_dropout": None, "attention_dropout": None}
-    return load_backbone(*loading({**trial.plain, "trainer": quiet}), device, task_of(trial).format)[0]
+    config = TrialConfig.from_dict(trial.plain)
+    quiet = LoadOptions.of(replace(config.trainer, backbone_dropout=None, attention_dropout=None))
+    return load_backbone(config.model, quiet, device, task_of(trial).format)[0]
 
 
 def method_of(trial: Finished, backbone: Any, task: Any) -> Any:
     """The trial's method with its trained tensors in it."""
+    from repro.trials.build import build_method
     from repro.trials.prepared import build_tensors
-    from repro.trials.run import build_method
 
     config = {name: value for name, value in trial.plain["method"].items() if name != "init_text"}
-    method = build_method({**trial.plain, "method": config})
+    method = build_method(TrialConfig.from_dict({**trial.plain, "method": config}))
     build_tensors(method, backbone, task, [trial.record.seed])
     wanted = {name: tensor.to(backbone.device) for name, tensor in trial.tensors().items()}
     method.restore({name: tensor for name, tensor in wanted.items() if not name.startswith("backbone.")})

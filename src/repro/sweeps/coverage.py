@@ -76,7 +76,7 @@ def _group(trial: Planned) -> Group:
     if share and config.model.paper_name:
         from repro.trials.parameter_counts import counts as count
 
-        counts = count(plain)
+        counts = count(config)
     return Group(trial.spec.key, (Record(trial.spec.key, "done", plain, config.seed, parameters=counts),))
 
 

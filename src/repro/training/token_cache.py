@@ -15,13 +15,16 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from repro.config.conversion import to_plain
+from repro.config.run_key import facts
+from repro.config.schema import TrialConfig
 from repro.errors import StoreError
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import Encoded
@@ -35,9 +38,6 @@ VERSION = 1
 
 SUFFIX = ".tokens"
 _DIGEST = hashlib.sha256().digest_size
-
-_NOT_ENCODED = ("data_dir", "decoding", "check_rows", "rows", "sha256", "metrics", "report_split")
-"""Settings of a task that change no token id of given examples. The examples themselves are in the cache's key."""
 
 Sequences = list[list[Encoded]]
 """The sequences of each example."""
@@ -214,13 +214,13 @@ def _value(piece: Any, kind: str) -> Any:
     return bool(only) if kind == "bool" else only
 
 
-def token_cache(plain: Mapping[str, Any], format: str, backbone: Backbone) -> TokenCache | None:
+def token_cache(config: TrialConfig, format: str, backbone: Backbone) -> TokenCache | None:
     """Where the trial keeps token ids; None where the config says nowhere, or the tokenizer cannot be described."""
-    paths = plain.get("paths") or {}
-    place, tokenizer = paths.get("cache_root"), tokenizer_identity(backbone.tokenizer)
-    if place is None or tokenizer is None:
+    folder, tokenizer = config.paths.cache_root, tokenizer_identity(backbone.tokenizer)
+    if folder is None or tokenizer is None:
         return None
     about = [encoding_code(), tokenizer, backbone.family.name, format]
-    settings = {name: value for name, value in plain["task"].items() if name not in _NOT_ENCODED}
+    known, task = facts(type(config.task)), to_plain(config.task)
+    settings = {name: value for name, value in task.items() if known[name].changes_tokens}
     identity = json.dumps([about, settings], sort_keys=True)
-    return TokenCache(Path(place) / "tokens", identity, paths["cache_gigabytes"] * 1e9)
+    return TokenCache(Path(folder) / "tokens", identity, config.paths.cache_gigabytes * 1e9)

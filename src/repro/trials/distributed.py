@@ -6,26 +6,39 @@ they do together is `training/together.py`; here they meet, and learn whether th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
 
 from repro.errors import ConfigError, ReproError
 from repro.training.distributed.process_group import ProcessGroup
+from repro.trials.device import pick_device
 from repro.trials.processes import present
-from repro.trials.run import OnStep, Outcome, pick_device, run_alone, run_trial, tidy
-from repro.trials.spec import TrialSpec
+
+T = TypeVar("T")
 
 
-def run_shared(spec: TrialSpec, on_step: OnStep) -> Outcome:
-    """`runner.run` in one of several processes. Others than the first return no record.
+def share(
+    device: str, first: Callable[[Callable[[], ProcessGroup]], T], other: Callable[[ProcessGroup], None]
+) -> T | None:
+    """A trial in one of several processes; what `first` gives, None in the others.
+
+    Args:
+        device: `trainer.device`.
+        first: what the first process does; it calls its argument once there is something to train.
+        other: what each of the others does then.
 
     Raises:
-        ReproError: as `runner.run`; or another process has ended.
+        ReproError: as `first` and `other`; or another process has ended.
     """
     try:
-        ranks = ProcessGroup(present().rank, present().count, device_of(spec.config.trainer.device))
-        outcome = (_lead if ranks.first else _follow)(spec, on_step, ranks)
-        ranks.leave()
+        group = ProcessGroup(present().rank, present().count, device_of(device))
+        result = _lead(group, first) if group.first else None
+        if not group.first and group.share(False):
+            other(group)
+        group.leave()
     except RuntimeError as error:
         if not _lost_another(error):
             raise
@@ -33,7 +46,21 @@ def run_shared(spec: TrialSpec, on_step: OnStep) -> Outcome:
             "another process of this trial has ended, so this one ends too: what was wrong is said there. The same "
             "command goes on from the last checkpoint."
         ) from error
-    return outcome
+    return result
+
+
+def _lead(group: ProcessGroup, first: Callable[[Callable[[], ProcessGroup]], T]) -> T:
+    started: list[bool] = []
+
+    def start() -> ProcessGroup:
+        started.append(group.share(True))
+        return group
+
+    try:
+        return first(start)
+    finally:
+        if not started:  # it is stored, or fails before it starts: the others wait for a word
+            group.share(False)
 
 
 def device_of(name: str) -> torch.device:
@@ -58,30 +85,6 @@ def device_of(name: str) -> torch.device:
         raise error
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
-
-
-def _lead(spec: TrialSpec, on_step: OnStep, ranks: ProcessGroup) -> Outcome:
-    started: list[bool] = []
-
-    def start() -> ProcessGroup:
-        started.append(ranks.share(True))
-        return ranks
-
-    try:
-        return run_alone(spec, on_step, start)
-    finally:
-        if not started:  # it is stored, or fails before it starts: the others wait for a word
-            ranks.share(False)
-
-
-def _follow(spec: TrialSpec, on_step: OnStep, ranks: ProcessGroup) -> Outcome:
-    folder = spec.folder
-    try:
-        if ranks.share(False):
-            run_trial(spec, None, ranks)
-    finally:
-        tidy(folder)  # on another machine Hydra has made one there
-    return Outcome(None, False, folder)
 
 
 def _lost_another(error: RuntimeError) -> bool:

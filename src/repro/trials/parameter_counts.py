@@ -7,13 +7,13 @@ storage.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from importlib.resources import files
 from typing import Any
 
-from repro.config.schema import ModelConfig
+from repro.config.schema import TrialConfig
 from repro.errors import ConfigError
 from repro.methods import registry
 
@@ -34,52 +34,51 @@ class Row:
     source: str
 
 
-def counts(plain: Mapping[str, Any]) -> dict[str, int]:
-    """`trained`, `stored`, `prompt`, `head` and `frozen` of a resolved config, as its record would say."""
+def counts(config: TrialConfig) -> dict[str, int]:
+    """`trained`, `stored`, `prompt`, `head` and `frozen` of a trial, as its record would say."""
     import torch
 
     from repro.config.rules import format_of, validate
     from repro.methods.base import Context
     from repro.models.backbone import spec_of
     from repro.models.tuning import tuned_numbers
-    from repro.trials.run import build_method
+    from repro.trials.build import build_method
 
-    validate(plain)
-    model = ModelConfig(**plain["model"])
-    spec, format = spec_of(model), format_of(dict(plain))
+    validate(config)
+    task, spec, format = config.task, spec_of(config.model), format_of(config)
     outputs = None
     if spec.kind == "encoder" and format != "cloze":
-        task = plain["task"]  # a mixture has the classes of all its parts, a transfer its own
-        whole = [task] if task["labels"] else list(task["parts"].values()) or [task]
-        sizes = {"choice": 1, "ranking": 2, "span": 2 * len(whole)}
-        outputs = sizes.get(format, sum(len(one["labels"]) for one in whole))
-    settings = {name: None if name == "init_text" else value for name, value in plain["method"].items()}
-    method = build_method(dict(plain) | {"method": settings})
+        parts = [task] if task.labels else list(task.parts.values()) or [task]  # a transfer has classes of its own
+        sizes = {"choice": 1, "ranking": 2, "span": 2 * len(parts)}
+        outputs = sizes.get(format, sum(len(part.labels) for part in parts))
+    if "init_text" in vars(config.method):  # there are no activations to start from
+        config = config.with_value("method.init_text", None)
+    method = build_method(config)
     with torch.device("meta"):
         table = torch.empty(spec.vocabulary, spec.width)
-        method.build(Context(spec, table, lambda text: [1], plain["task"]["labels"], outputs, [torch.Generator()]))
-    found: dict[str, int] = dict(method.parameter_counts())
+        method.build(Context(spec, table, lambda text: [1], task.labels, outputs, [torch.Generator()]))
+    numbers: dict[str, int] = dict(method.parameter_counts())
     if method.tuning is None:
-        return found | {"frozen": plain["model"]["parameters"] or 0}
-    tuned, before, added = tuned_numbers(model, method.tuning)
-    return found | {k: found[k] + tuned for k in ("trained", "stored")} | {"frozen": before - tuned + added}
+        return numbers | {"frozen": config.model.parameters or 0}
+    tuned, before, added = tuned_numbers(config.model, method.tuning)
+    return numbers | {k: numbers[k] + tuned for k in ("trained", "stored")} | {"frozen": before - tuned + added}
 
 
-def of(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, int]]:
+def of(overrides: Sequence[str]) -> tuple[TrialConfig, dict[str, int]]:
     """A config composed as `repro run` does it, and its counts."""
-    from repro.config.compose import compose, explain, resolved
+    from repro.config.compose import compose, explain, trial_config
 
     try:
-        plain = resolved(compose(list(overrides)))
+        config = trial_config(compose(list(overrides)))
     except Exception as error:
         known = explain(error)
         if known is None:
             raise
         raise known from error
-    return plain, counts(plain)
+    return config, counts(config)
 
 
-def matched(overrides: Sequence[str], budget: int) -> tuple[str, dict[str, Any], dict[str, int]]:
+def matched(overrides: Sequence[str], budget: int) -> tuple[str, TrialConfig, dict[str, int]]:
     """The size at which a method stores nearest to `budget` numbers: (override, config, counts).
 
     What is stored grows by the same number with each position, rank or unit, so two counts give the size.
@@ -87,16 +86,16 @@ def matched(overrides: Sequence[str], budget: int) -> tuple[str, dict[str, Any],
     Raises:
         ConfigError: the method has no size, or the one that matches is refused.
     """
-    name = of(overrides)[0]["method"]["name"]
-    capabilities = registry.method(name).capabilities
-    if capabilities.size is None:
-        sized = [other for other in registry.names() if registry.method(other).capabilities.size]
-        instead = f" {capabilities.no_size}" if capabilities.no_size else ""
+    method = of(overrides)[0].method
+    setting = method.capabilities.size
+    if setting is None:
+        sized = [name for name in registry.names() if registry.method(name).capabilities.size]
+        instead = f" {method.capabilities.no_size}" if method.capabilities.no_size else ""
         raise ConfigError(
-            f"--budget={budget}: {name} has no size to choose.{instead} Leave --budget out to see its counts, and "
-            f"match another method to them ({', '.join(sized)})."
+            f"--budget={budget}: {method.name} has no size to choose.{instead} Leave --budget out to see its counts, "
+            f"and match another method to them ({', '.join(sized)})."
         )
-    key = f"method.{capabilities.size}"
+    key = f"method.{setting}"
     one, two = (of([*overrides, f"{key}={size}"])[1]["stored"] for size in (1, 2))
     size = max(1, 1 + round((budget - one) / (two - one)))
     return f"{key}={size}", *of([*overrides, f"{key}={size}"])
@@ -145,13 +144,13 @@ def other_rows() -> list[Row]:
     text = files("repro.papers").joinpath("parameter_counts.yaml").read_text(encoding="utf-8")
     rows = []
     for item in yaml.safe_load(text):
-        plain, found = of(item["overrides"])
-        share = 100 * found["prompt"] / plain["model"]["parameters"]
-        ours = share if item["quantity"] == "percent" else found[item["quantity"]]
+        config, numbers = of(item["overrides"])
+        share = 100 * numbers["prompt"] / (config.model.parameters or 1)
+        ours = share if item["quantity"] == "percent" else numbers[item["quantity"]]
         agree = abs(ours - item["value"]) <= item["within"] * item["value"]
-        what = f"{plain['model']['name']}: {item['what']}"
-        if plain["method"].get("length"):
-            what += f", P={plain['method']['length']}"
+        what = f"{config.model.name}: {item['what']}"
+        if length := vars(config.method).get("length"):
+            what += f", P={length}"
         verdict = ("equal" if not item["within"] else f"within {100 * item['within']:g} %") if agree else "differs"
         rows.append(Row(item["paper"], what, item["quantity"], ours, item["value"], verdict, item["source"]))
     return rows

@@ -1,4 +1,4 @@
-"""A trial with its model loaded: prepare, train, report. `runner.py` calls it once config and data are good."""
+"""A trial with its model loaded: prepare, train, score. `lifecycle` calls it once config and data are good."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repro.config.schema import ModelConfig
+from repro.config.conversion import to_plain
+from repro.config.schema import TaskConfig, TrialConfig
 from repro.errors import ConfigError, TrialFailed
 from repro.evaluation.scoring import (
     Evaluation,
@@ -34,7 +35,7 @@ from repro.models.loading import Loaded, LoadOptions, adapt
 from repro.models.prefix_activations import activations
 from repro.models.tuning import tune
 from repro.store.files import write_atomic
-from repro.store.record import Record
+from repro.store.record import Selection, WeightFacts
 from repro.tasks.clusters import cluster_numbers
 from repro.tasks.mixture import groups
 from repro.training.batching import DataOrder, mixed_seed
@@ -48,27 +49,13 @@ from repro.training.progress import ProgressReporter
 from repro.training.schedules import schedule
 from repro.training.token_cache import TokenCache, token_cache
 from repro.training.trainable import TrainableTrial, trained
+from repro.trials.recording import Scores, Trained
 
 _INITIAL, _TUNED = 0x1217, 0x70E
 """Streams of the seed that draw starting values: the method's, and of layers added to the backbone."""
 
-Plain = Mapping[str, Any]
 
-
-def loading(plain: Plain) -> tuple[ModelConfig, LoadOptions]:
-    """What loading a trial's backbone needs to know."""
-    trainer = plain["trainer"]
-    options = LoadOptions(
-        trainer["dtype"],
-        trainer["attention"],
-        str(trainer["packing"]),
-        trainer["backbone_dropout"],
-        trainer["attention_dropout"],
-    )
-    return ModelConfig(**plain["model"]), options
-
-
-def adapted(backbone: Backbone, task: Any, config: Plain, head_dropout: float = 0.0) -> ModelAdapter:
+def adapted(backbone: Backbone, task: Any, config: TaskConfig, head_dropout: float = 0.0) -> ModelAdapter:
     """The backbone in its role for a task.
 
     Args:
@@ -77,12 +64,12 @@ def adapted(backbone: Backbone, task: Any, config: Plain, head_dropout: float = 
     return adapt(
         backbone,
         task.format,
-        max_input_length=config["max_input_length"],
-        max_target_length=config["max_target_length"],
-        labels=config["labels"],
-        verbaliser=config["verbaliser"],
-        sentinel=config["sentinel"],
-        spans=SpanOptions.of(config["options"]),
+        max_input_length=config.max_input_length,
+        max_target_length=config.max_target_length,
+        labels=config.labels,
+        verbaliser=config.verbaliser,
+        sentinel=config.sentinel,
+        spans=SpanOptions.of(config.options),
         head_dropout=head_dropout,
         vocabulary=getattr(task, "vocabulary", ()),
     )
@@ -146,14 +133,14 @@ def tuned_weights(own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Callabl
 class Trial:
     """One trial, ready to train, alone or in a gang."""
 
-    def __init__(self, plain: Plain, task: Any, examples: Mapping[str, Sequence[Any]], selection: str):
-        self.plain, self.task, self.examples, self.selection = plain, task, examples, selection
-        self.trainer = plain["trainer"]
+    def __init__(self, config: TrialConfig, task: Any, examples: Mapping[str, Sequence[Any]], selection: str):
+        self.config, self.trainer, self.task = config, config.trainer, task
+        self.examples, self.selection = examples, selection
         self.sign = 1.0 if higher_is_better(task, selection) else -1.0
         """Times the value of selection: the loop takes the highest."""
         self.parameters: dict[str, int] = {}
         self.deviations: list[str] = []
-        self.weights: dict[str, Any] = {}
+        self.weights = WeightFacts()
         self.own: dict[str, torch.nn.Parameter] = {}
         """Weights of the backbone that the method trains."""
         self.frozen = 0
@@ -161,7 +148,7 @@ class Trial:
     @classmethod
     def prepare(
         cls,
-        plain: Plain,
+        config: TrialConfig,
         task: Any,
         examples: Mapping[str, Sequence[Any]],
         selection: str,
@@ -175,25 +162,24 @@ class Trial:
         Args:
             ranks: the processes that train the trial together, each with its share of the weights.
         """
-        trial = cls(plain, task, examples, selection)
-        if trial.trainer["threads"]:
-            torch.set_num_threads(trial.trainer["threads"])
+        trial = cls(config, task, examples, selection)
+        if config.trainer.threads:
+            torch.set_num_threads(config.trainer.threads)
         trial.device, trial.method = device, method
         first_at = device if ranks is None else torch.device("cpu")  # whole, it may be too large for one GPU
-        loaded = loaded or Loaded.of(*loading(plain), first_at, task.format)
+        loaded = loaded or Loaded.of(config.model, LoadOptions.of(config.trainer), first_at, task.format)
         trial.backbone, trial.deviations, trial.frozen = loaded.backbone, [*loaded.deviations], loaded.frozen
-        dropout = trial.trainer["backbone_dropout"] or 0.0
-        trial.adapter = adapted(trial.backbone, task, plain["task"], dropout)
-        trial.weights = {"sha256": loaded.weights, "location": plain["model"]["location"]}
+        trial.adapter = adapted(trial.backbone, task, config.task, config.trainer.backbone_dropout or 0.0)
+        trial.weights = {"sha256": loaded.weights, "location": config.model.location}
         if method.tuning is not None:
-            trial.own = tune(trial.backbone, method.tuning, mixed_seed(plain["seed"], _TUNED))
+            trial.own = tune(trial.backbone, method.tuning, mixed_seed(config.seed, _TUNED))
             trial.backbone.key_dropouts()
-        build_tensors(method, trial.backbone, task, [plain["seed"]], plain["method"].get("start_from"))
+        build_tensors(method, trial.backbone, task, [config.seed], config.method.start_from)
         if ranks is not None:
             trial.together = ShardedTrial(trial.backbone, trial.own, method, ranks)
             trial.own, trial.adapter = trial.together.own, trial.together.adapter(trial.adapter)
         trial.parameters = trial._count()
-        trial.tokens = token_cache(plain, task.format, trial.backbone)
+        trial.tokens = token_cache(config, task.format, trial.backbone)
         trial._plan()
         return trial
 
@@ -227,65 +213,67 @@ class Trial:
         if kinds is not None:  # of each window, in the span format
             pairs = zip(kinds, encoded, strict=True)
             kinds = [kind for kind, items in pairs for _ in separated([items], self.task.format)]
-        order = DataOrder(len(self.encoded), self.trainer["batch_size"], self.plain["seed"], kinds)
+        order = DataOrder(len(self.encoded), self.trainer.batch_size, self.config.seed, kinds)
         self.order, per_epoch = order, order.steps_per_epoch
-        steps = self.trainer["steps"]  # 0: nothing is trained, the starting values are scored
-        self.steps = self.trainer["epochs"] * per_epoch if steps is None else steps
-        every = str(self.trainer["evaluate_every"])
+        steps = self.trainer.steps  # 0: nothing is trained, the starting values are scored
+        self.steps = (self.trainer.epochs or 0) * per_epoch if steps is None else steps
+        every = self.trainer.evaluate_every
         self.evaluate_every = per_epoch if every == "epoch" else int(every)
 
     def _fit(self, console: ProgressReporter) -> TrainableTrial:
         tuned, sync = tuned_weights(self.own) if self.together is None else self.together.tuned_weights()
         trainer, pad = self.trainer, self.backbone.tokenizer.pad_token_id
         factor = schedule(
-            trainer["schedule"]["name"],
-            trainer["schedule"]["warmup_steps"],
-            trainer["schedule"]["gamma"],
+            trainer.schedule.name,
+            trainer.schedule.warmup_steps,
+            trainer.schedule.gamma,
             self.steps,
             self.order.steps_per_epoch,
         )
-        base = trainer["optimiser"]["learning_rate"]
-        if trainer["gradient_checkpointing"]:
+        base = trainer.optimiser.learning_rate
+        if trainer.gradient_checkpointing:
             self.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
         split = None if self.together is None else self.together.shards
         return TrainableTrial(
             adapter=self.adapter,
             method=self.method,
-            optimiser=make_optimiser(trained(self.method, tuned), trainer["optimiser"], split),
+            optimiser=make_optimiser(trained(self.method, tuned), to_plain(trainer.optimiser), split),
             rate=lambda step: torch.tensor([base * factor(step)]),
             examples=lambda step: [self.encoded[index] for index in self.order.indices(step)],
             evaluate=lambda: self._evaluate(console),
             steps=self.steps,
             steps_per_epoch=self.order.steps_per_epoch,
             evaluate_every=self.evaluate_every,
-            seed=self.plain["seed"],
-            keep_best=trainer["selection"]["rule"] == "best",
-            clip_norm=trainer["clip_norm"],
-            example_sum=trainer["loss_reduction"] == "example_sum",
+            seed=self.config.seed,
+            keep_best=trainer.selection.rule == "best",
+            clip_norm=trainer.clip_norm,
+            example_sum=trainer.loss_reduction == "example_sum",
             pad_id=pad,
-            microbatches=trainer["microbatches"],
-            z_loss=trainer["z_loss"],
+            microbatches=trainer.microbatches,
+            z_loss=trainer.z_loss,
             tuned=tuned,
             sync_gradients=sync,
-            checkpoint_seconds=trainer["checkpoint_seconds"],
-            graphs=trainer["graphs"],
+            checkpoint_seconds=trainer.checkpoint_seconds,
+            graphs=trainer.graphs,
             **({} if self.together is None else self.together.options),
             train_mode=bool(
-                trainer["backbone_dropout"]
-                or trainer["attention_dropout"]
-                or trainer["gradient_checkpointing"]
+                trainer.backbone_dropout
+                or trainer.attention_dropout
+                or trainer.gradient_checkpointing
                 or (self.method.tuning is not None and self.method.tuning.dropout)
             ),
         )
 
     def _score(self, split: str, console: ProgressReporter, selection: str | None = None) -> Evaluation:
-        decoding = self.plain["task"]["decoding"]
-        size = decoding["batch_size"] if self.task.format == "text_to_text" else self.trainer["evaluation_batch_size"]
+        decoding = self.config.task.decoding
+        size = decoding.batch_size if self.task.format == "text_to_text" else self.trainer.evaluation_batch_size
         examples, injection = self.examples[split], self.method.injection(training=False)
         if not self.task.metrics:  # language modelling: there is nothing to decode
             loss = self._mean_loss(examples, injection, size, console)
             return Evaluation({"loss": loss, "perplexity": math.exp(loss)}, {}, [], None, 0)
-        outputs = predict(self.adapter, self.task, examples, injection, decoding, size, console.between, self.encode)
+        outputs = predict(
+            self.adapter, self.task, examples, injection, to_plain(decoding), size, console.between, self.encode
+        )
         if self.together is None:
             return score(self.task, examples, outputs, selection)
         found = self.together.ranks.of_first(lambda: asdict(score(self.task, examples, outputs, selection)))
@@ -298,16 +286,17 @@ class Trial:
     @torch.no_grad()
     def _evaluate(self, console: ProgressReporter) -> tuple[float, dict[str, Any]]:
         """The value to select by (higher is better), and {split: values}."""
-        split, size = self.trainer["selection"]["split"], self.trainer["evaluation_batch_size"]
+        split, size = self.trainer.selection.split, self.trainer.evaluation_batch_size
         if self.selection == "loss":
             injection = self.method.injection(training=False)
             examples = self.examples[split]
             loss = self._mean_loss(examples, injection, size, console)
             return self.sign * loss, {split: {"loss": loss}}
-        found = self._score(split, console, self.selection)
-        if self.selection in found.missing:
-            raise TrialFailed(f"no checkpoint can be chosen by {self.selection}: {found.missing[self.selection]}")
-        return self.sign * found.values[self.selection], {split: found.values}
+        evaluation = self._score(split, console, self.selection)
+        if self.selection in evaluation.missing:
+            why = evaluation.missing[self.selection]
+            raise TrialFailed(f"no checkpoint can be chosen by {self.selection}: {why}")
+        return self.sign * evaluation.values[self.selection], {split: evaluation.values}
 
     def member(self, checkpoints: Checkpoints, console: ProgressReporter) -> ActiveTrial:
         """The trial as the loop trains it, from its last checkpoint on."""
@@ -316,90 +305,99 @@ class Trial:
         files = checkpoints if self.together is None else self.together.checkpoints(checkpoints, fit)
         return ActiveTrial(fit, files, console)
 
-    def train(self, record: Record, checkpoints: Checkpoints, console: ProgressReporter) -> None:
-        """Train alone, and fill the record's curve, selection and costs; the method then holds the chosen checkpoint.
+    def train(self, checkpoints: Checkpoints, console: ProgressReporter) -> Trained:
+        """Train alone; the method then holds the chosen checkpoint.
 
         Raises:
-            TrialFailed: the record has what the last checkpoint knows.
+            TrialFailed: `last_known` has what the last checkpoint knows.
         """
         member = self.member(checkpoints, console)
-        try:
-            train([member], lambda one: None, alone=True)
-        finally:
-            self.note_checkpoint(record, checkpoints)
+        train([member], lambda one: None, alone=True)
         if member.failure is not None:
             raise member.failure
-        self.note(record, member.progress)
+        return self.trained(member.progress)
 
-    def note_checkpoint(self, record: Record, checkpoints: Checkpoints) -> None:
-        """Fill a record with what the last checkpoint knows, if there is one."""
-        found = checkpoints.load() if self._writes else None
-        if found is not None:
-            self.note(record, found[0])
+    def last_known(self, checkpoints: Checkpoints) -> Trained:
+        """What the last checkpoint knows of training; nothing where there is none."""
+        saved = checkpoints.load() if self._writes else None
+        return Trained() if saved is None else self.trained(saved[0])
 
-    def note(self, record: Record, progress: Progress) -> None:
-        """Fill a record's curve, selection and costs."""
-        rule = self.trainer["selection"]["rule"]
+    def trained(self, progress: Progress) -> Trained:
+        """Curve, selection and costs of training."""
         chosen = progress.best or {"step": progress.step, "epoch": progress.step / self.order.steps_per_epoch}
         value = chosen.get("value")
-        if value is not None:
-            value = self.sign * value
-        record.curve = progress.curve
-        if progress.notes:
-            record.provenance["notes"] = progress.notes
-        record.selection = {
-            "rule": rule,
-            "split": self.trainer["selection"]["split"],
+        selection: Selection = {
+            "rule": self.trainer.selection.rule,
+            "split": self.trainer.selection.split,
             "metric": self.selection,
             "step": chosen["step"],
             "epoch": chosen["epoch"],
-            "value": value,
+            "value": None if value is None else self.sign * value,
         }
-        record.cost |= {key: round(value, 3) for key, value in asdict(progress).items() if key.endswith("_seconds")}
-        record.cost |= {"steps": progress.step, "tokens": progress.tokens, "padded_tokens": progress.padded_tokens}
+        return Trained(progress.curve, selection, self._cost(progress), progress.notes)
+
+    def _cost(self, progress: Progress) -> dict[str, float]:
         epochs, steps = divmod(progress.step, self.order.steps_per_epoch)  # an epoch's last batch may be smaller
-        record.cost["examples"] = epochs * self.order.examples + steps * self.order.batch_size
         # 2 FLOPs a weight and token forward, 2 for the gradient of activations, 2 more for that of trained weights;
         # embedding tables are looked up, not multiplied.
         tables = sum(m.weight.numel() for m in self.backbone.model.modules() if isinstance(m, torch.nn.Embedding))
         weights = sum(p.numel() for p in self.backbone.model.parameters()) - tables
         per_token = (6 if self.method.tuning else 4) * weights
-        record.cost["flops"] = float(per_token * progress.padded_tokens)
+        return {
+            "train_seconds": round(progress.train_seconds, 3),
+            "evaluation_seconds": round(progress.evaluation_seconds, 3),
+            "steps": progress.step,
+            "tokens": progress.tokens,
+            "padded_tokens": progress.padded_tokens,
+            "examples": epochs * self.order.examples + steps * self.order.batch_size,
+            "flops": float(per_token * progress.padded_tokens),
+        }
 
     @torch.no_grad()
-    def report(self, record: Record, folder: Path, console: ProgressReporter) -> None:
+    def report(self, folder: Path, console: ProgressReporter) -> Scores:
         """Score the reported and the selection split at the chosen checkpoint; write predictions and the prompt."""
+        started, scores = time.monotonic(), Scores()
+        self.backbone.model.eval()
+        reported = self.config.task.report_split
+        for split in dict.fromkeys((self.trainer.selection.split, reported)):
+            evaluation = self._score(split, console)
+            self._note(scores, split, evaluation)
+            if evaluation.predictions and self._writes:
+                file = folder / f"predictions-{split}.jsonl"
+                write_predictions(file, self.examples[split], evaluation.predictions, write_atomic)
+            if split == reported and evaluation.collapsed:
+                scores.collapsed = f"{evaluation.collapsed} ({split})"
+        self._write_prompt(folder)
+        scores.seconds = time.monotonic() - started
+        peak = float(self._peak_memory())  # of several processes, the one that takes most
+        scores.peak_memory = peak if self.together is None else self.together.ranks.most(peak)
+        return scores
+
+    def _note(self, scores: Scores, split: str, evaluation: Evaluation) -> None:
+        """Add a split's scores, and those of the parts that its task names (WebNLG: seen and unseen)."""
+        scores.metrics[split] = evaluation.values
+        scores.statistics[split] = evaluation.statistics
+        if numbers := cluster_numbers(self.examples[split]):
+            scores.clusters[split] = numbers
+        parts = subsets(split, self.examples[split]) if evaluation.statistics else {}
+        for name, members in parts.items():
+            scores.metrics[name] = score_subset(self.task, evaluation.statistics, members)
+        if parts:
+            scores.subsets[split] = parts
+        if evaluation.missing:
+            scores.missing |= {name: dict(evaluation.missing) for name in (split, *parts)}
+            texts = evaluation.missing.items()
+            scores.deviations += [f"{split}: {name} is missing: {why}" for name, why in texts]
+        if evaluation.cut:
+            scores.deviations.append(f"{split}: {evaluation.cut} words beyond task.max_input_length are not scored")
+
+    def _write_prompt(self, folder: Path) -> None:
         from safetensors.torch import save
 
-        started = time.monotonic()
-        self.backbone.model.eval()
-        reported = self.plain["task"]["report_split"]
-        for split in dict.fromkeys((self.trainer["selection"]["split"], reported)):
-            found = self._score(split, console)
-            record.metrics[split] = found.values
-            record.statistics[split] = found.statistics
-            if numbers := cluster_numbers(self.examples[split]):
-                record.clusters[split] = numbers
-            if found.missing:
-                record.missing[split] = found.missing
-                self.deviations += [f"{split}: {name} is missing: {why}" for name, why in found.missing.items()]
-            self._note_subsets(record, split, found)
-            if found.predictions and self._writes:
-                file = folder / f"predictions-{split}.jsonl"
-                write_predictions(file, self.examples[split], found.predictions, write_atomic)
-            if found.cut:
-                self.deviations.append(f"{split}: {found.cut} words beyond task.max_input_length are not scored")
-            if split == reported and found.collapsed:
-                record.status, record.reason = "collapsed", f"{found.collapsed} ({split})"
         exported = {name: tensor.cpu().contiguous() for name, tensor in self.method.export().items()}
         exported |= self._own_weights()
         if exported and self._writes:
             write_atomic(folder / "prompt.safetensors", save(exported))
-        record.cost["evaluation_seconds"] = round(
-            record.cost.get("evaluation_seconds", 0.0) + time.monotonic() - started, 3
-        )
-        peak = float(self._peak_memory())  # of several processes, the one that takes most
-        record.cost["peak_memory_bytes"] = peak if self.together is None else self.together.ranks.most(peak)
 
     @property
     def _writes(self) -> bool:
@@ -410,16 +408,6 @@ class Trial:
         if self.together is not None:
             return self.together.whole_weights()
         return {f"backbone.{name}": own.detach().cpu().contiguous().clone() for name, own in self.own.items()}
-
-    def _note_subsets(self, record: Record, split: str, found: Evaluation) -> None:
-        """Scores of the parts of a split that its task names (WebNLG: seen and unseen), and who belongs to them."""
-        parts = subsets(split, self.examples[split]) if found.statistics else {}
-        for name, members in parts.items():
-            record.metrics[name] = score_subset(self.task, found.statistics, members)
-            if found.missing:
-                record.missing[name] = dict(found.missing)
-        if parts:
-            record.subsets[split] = parts
 
     def _peak_memory(self) -> int:
         """Bytes: the GPU's peak where one is used, else the process's largest resident size."""

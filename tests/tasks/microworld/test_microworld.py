@@ -29,7 +29,7 @@ from repro.tasks.microworld import (
     writing,
 )
 from repro.tasks.microworld.senses import senses
-from repro.trials.run import task_in_format
+from repro.trials.build import task_in_format
 
 TASKS = [name for name in task_names() if task_config(name, "d")["source"] == "microworld"]
 

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from repro.inference.ensemble import ensemble, shown
     from repro.inference.restore import find
     from repro.store.store import Store
-    from repro.trials.run import pick_device
+    from repro.trials.device import pick_device
 
     trials = [find(name, options.results, options.runs) for name in options.members]
     command = ["repro", "ensemble", *(trial.record.key for trial in trials)]

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the files."""
     from repro.inference.export import export
     from repro.inference.restore import find
-    from repro.trials.run import pick_device
+    from repro.trials.device import pick_device
 
     trial = find(options.trial, options.results, options.runs)
     for path in export(trial, options.format, options.out, pick_device(options.device)):

@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the table."""
     from repro.inference.neighbours import neighbours
     from repro.inference.restore import find
-    from repro.trials.run import pick_device
+    from repro.trials.device import pick_device
 
     trial = find(options.trial, options.results, options.runs)
     print(neighbours(trial, options.top, pick_device(options.device)).table())

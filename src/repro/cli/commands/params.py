@@ -36,12 +36,12 @@ def run(options: argparse.Namespace) -> int:
         print(counting.table(counting.rows_of(options.paper), options.csv))
         return 0
     if options.budget is None:
-        plain, counts = counting.of(options.overrides)
+        config, counts = counting.of(options.overrides)
     else:
-        size, plain, counts = counting.matched(options.overrides, options.budget)
+        size, config, counts = counting.matched(options.overrides, options.budget)
         off = 100 * (counts["stored"] / options.budget - 1)
         print(f"{size} stores {counts['stored']:,} numbers, {off:+.2f} % from {options.budget:,}")
-    print(f"{plain['method']['name']} on {plain['model']['name']} ({plain['task']['name']})")
+    print(f"{config.method.name} on {config.model.name} ({config.task.name})")
     for name in ("trained", "stored", "prompt", "head", "frozen"):
         print(f"  {name:8} {counts[name]:>16,}")
     total = counts["frozen"] + counts["stored"]

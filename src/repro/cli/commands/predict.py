@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     """Print or write the predictions."""
     from repro.inference import predict
     from repro.inference.restore import find
-    from repro.trials.run import pick_device
+    from repro.trials.device import pick_device
 
     trials = [find(name, options.results, options.runs) for name in options.prompt]
     answers = predict.predict(trials, options.inputs, options.batch_size, pick_device(options.device))

@@ -92,7 +92,7 @@ def _vote(members: Sequence[TrialSpec]) -> int:
     """Let trials vote, where all of them are done and their vote is not in the store yet; the exit code."""
     from repro.inference.ensemble import ensemble, shown
     from repro.inference.restore import find
-    from repro.trials.run import pick_device
+    from repro.trials.device import pick_device
 
     keys, store, config = [spec.key for spec in members], members[0].store, members[0].config
     if any((record := store.get(key)) is None or record.status == "failed" for key in keys):

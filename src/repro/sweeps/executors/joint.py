@@ -145,7 +145,7 @@ class _JointTrials:
     def _prepared(self, attempt: Attempt) -> ActiveTrial:
         from repro.models.loading import Loaded, LoadOptions
         from repro.training.admission import Admission
-        from repro.trials.run import pick_device
+        from repro.trials.device import pick_device
 
         config = attempt.spec.config
         device = pick_device(config.trainer.device)

@@ -1,0 +1,115 @@
+"""Checks of a built task before a model is loaded: metrics, the value to select by, scored splits, changed data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from repro.config.schema import TrialConfig
+from repro.errors import ConfigError, DataError
+from repro.metrics.base import TASK_SCORE, averaged_values
+from repro.store.record import Record
+from repro.trials.build import build_task
+
+
+def check_selection(config: TrialConfig, task: Any) -> str:
+    """The value name by which checkpoints are chosen.
+
+    Raises:
+        ConfigError: the task has no such value.
+    """
+    names = [name for metric in task.metrics for name in metric.outputs]
+    if averaged_values(task.metrics):
+        names.append(TASK_SCORE)
+    wanted = config.trainer.selection.metric or (names[0] if names else "loss")
+    if wanted != "loss" and wanted not in names:
+        raise ConfigError(
+            f"trainer.selection.metric={wanted}: {task.name} has {', '.join(names)}, and loss. Set one of these, or "
+            f"null for {names[0]}."
+        )
+    if why := _missing(task).get(str(wanted)):
+        raise ConfigError(
+            f"trainer.selection.metric={wanted} cannot be computed on this machine: {why}. Mend that, or select by "
+            f"another value: {', '.join([*(name for name in names if name not in _missing(task)), 'loss'])}."
+        )
+    return str(wanted)
+
+
+def _missing(task: Any) -> dict[str, str]:
+    """{value name: why it cannot be computed here} of a task's metrics (a mixture's: its parts')."""
+    from repro.metrics.base import why_unavailable
+
+    found: dict[str, str] = {}
+    for prefix, own in {"": task, **{f"{part}.": one for part, one in getattr(task, "parts", {}).items()}}.items():
+        for metric in own.metrics:
+            if why := why_unavailable(metric):
+                found |= {f"{prefix}{name}": why for name in metric.outputs}
+    return found
+
+
+def check_metrics(task: Any) -> None:
+    """Say which values will be missing, and refuse a metric that cannot be made, before anything is read or trained.
+
+    Raises:
+        ConfigError: of a metric's own `check`, or two metrics with one name.
+    """
+    for one in (task, *getattr(task, "parts", {}).values()):
+        for names in ([m.name for m in one.metrics], [name for m in one.metrics for name in m.outputs]):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ConfigError(
+                    f"task.metrics and task.also_metrics of {one.name} give {', '.join(twice)} twice, and a record has "
+                    "one place for it: leave one of the metrics out."
+                )
+        for metric in one.metrics:
+            if hasattr(metric, "check"):
+                metric.check()
+    for name, why in _missing(task).items():
+        print(f"repro: {name} will be missing in the record: {why}", file=sys.stderr)
+
+
+def load_examples(config: TrialConfig, task: Any) -> dict[str, Sequence[Any]]:
+    """Every split that the trial needs, read before the model: a missing file must not cost a model load.
+
+    Raises:
+        ConfigError: a split to score whose answers are not public.
+    """
+    scored = {"trainer.selection.split": config.trainer.selection.split}
+    scored |= {"task.report_split": config.task.report_split}
+    found = {split: task.examples(split) for split in dict.fromkeys(("train", *scored.values()))}
+    for key, split in scored.items():
+        if not all(example.references for example in found[split]):
+            raise ConfigError(
+                f"{key}={split}: the {split} split of {task.name} has no answers, so it cannot be scored. "
+                f"Set {key}=validation."
+            )
+    return found
+
+
+def refuse_other_data(record: Record, config: TrialConfig) -> None:
+    """A key says nothing of what files hold. Papers' sets state their sizes; a user's own may have grown meanwhile, and
+    without `task.check_rows` any file passes for a paper's.
+
+    Files that are no longer there are no objection: the record answers for what it was trained on.
+
+    Raises:
+        ConfigError: the files of such a data set hold something else than the record's.
+    """
+    settings = config.task
+    own = settings.paper_name is None and not settings.rows and not settings.parts
+    open_to_any = own or not settings.check_rows
+    if not open_to_any or settings.source != "local" or not settings.metrics:
+        return
+    try:
+        task = build_task(config)
+        load_examples(config, task)
+    except DataError:
+        return
+    known = record.provenance.get("data") or {}
+    other = [split for split, facts in task.fingerprint().items() if known.get(split, facts) != facts]
+    if other:
+        raise ConfigError(
+            f"trial {record.key} of task.name={settings.name} was made with other data: {', '.join(other)} in "
+            f"{settings.data_dir} has changed since. Give the changed data set another task.name, or put the old "
+            "files back."
+        )
