@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repro.config.schema import TrialConfig
 from repro.models.encoding.batch import Encoded
 from repro.models.encoding.tokenizer_identity import tokenizer_identity
 from repro.tasks.base import Choice, Pair
@@ -243,7 +244,7 @@ def test_every_form_comes_out_of_the_cache_equal(
     adapter = adapt(backbone, built.format, plain["task"])
     rendered = [built.render(example) for example in built.examples("train")]
     plainly = [adapter.encode(one, training) for one in rendered]
-    tokens = cache_of(plain, built.format, backbone)
+    tokens = cache_of(TrialConfig.from_dict(plain), built.format, backbone)
     assert tokens is not None
     for _ in range(2):
         assert same(tokens.encoded(rendered, training, adapter.encode), plainly)
