@@ -16,7 +16,7 @@ from repro.training.checkpoint import Progress
 from repro.training.optimisers import make_optimiser
 from repro.training.step import TrialBatch, backward
 from repro.training.trainable import TrainableTrial, trained
-from repro.trials.prepared import build_tensors
+from repro.trials.tensors import build_tensors
 
 ADAMW: dict[str, Any] = {
     "name": "adamw",

@@ -17,7 +17,7 @@ from repro.methods.base import Injection
 from repro.metrics.accuracy import Accuracy
 from repro.metrics.spans import SpanF1
 from repro.tasks.base import Example, Pair, Tagged
-from repro.trials.prepared import build_tensors
+from repro.trials.tensors import build_tensors
 from tests.models.loaded import adapt
 from tests.training.tiny_training import LENGTHS, METHODS, ToyTask, load, toy_example, toy_examples
 

@@ -31,7 +31,7 @@ from repro.tasks.base import Example, Span, SpanAnswer
 from repro.tasks.squad import QuestionAnswering
 from repro.trials import build
 from repro.trials.plain import run
-from repro.trials.prepared import build_tensors
+from repro.trials.tensors import build_tensors
 from tests.models.loaded import adapt
 from tests.training.tiny_training import close, load
 

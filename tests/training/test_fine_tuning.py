@@ -16,7 +16,7 @@ from repro.models.tuning import tune
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import train_step, train_trial
 from repro.training.trainable import TrainableTrial
-from repro.trials.prepared import tuned_weights
+from repro.trials.tensors import tuned_weights
 from tests.training.tiny_training import Recorder, close, copies, load, make_fit
 
 MODELS = ["tiny-t5", "tiny-bart", "tiny-gpt2", "tiny-llama", "tiny-bert", "tiny-roberta"]

@@ -19,7 +19,8 @@ from repro.metrics.accuracy import Accuracy
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import train_step
 from repro.training.progress import ProgressReporter
-from repro.trials.prepared import Trial, build_tensors
+from repro.trials.prepared import Trial
+from repro.trials.tensors import build_tensors
 from tests.training.tiny_training import (
     CPU,
     DECODING,

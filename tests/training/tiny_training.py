@@ -26,7 +26,7 @@ from repro.training.distributed.process_group import ProcessGroup
 from repro.training.distributed.sharded_trial import ShardedTrial
 from repro.training.optimisers import make_optimiser
 from repro.training.trainable import TrainableTrial
-from repro.trials.prepared import build_tensors, tuned_weights
+from repro.trials.tensors import build_tensors, tuned_weights
 from tests.models.loaded import adapt, load_backbone
 
 CONF = Path(__file__).parents[2] / "conf" / "model"

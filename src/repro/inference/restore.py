@@ -132,7 +132,7 @@ def backbone_of(trial: Finished, device: Any) -> Any:
 def method_of(trial: Finished, backbone: Any, task: Any) -> Any:
     """The trial's method with its trained tensors in it."""
     from repro.trials.build import build_method
-    from repro.trials.prepared import build_tensors
+    from repro.trials.tensors import build_tensors
 
     config = {name: value for name, value in trial.plain["method"].items() if name != "init_text"}
     method = build_method(TrialConfig.from_dict({**trial.plain, "method": config}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from repro.config.conversion import to_plain
 from repro.config.schema import TaskConfig, TrialConfig
-from repro.errors import ConfigError, TrialFailed
+from repro.errors import TrialFailed
 from repro.evaluation.scoring import (
     Evaluation,
     encoded_by,
@@ -26,13 +26,12 @@ from repro.evaluation.scoring import (
     subsets,
     write_predictions,
 )
-from repro.methods.base import Context, Method
+from repro.methods.base import Method
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import Encoded
 from repro.models.encoding.span_encoding import SpanOptions, separated
 from repro.models.interface import ModelAdapter
 from repro.models.loading import Loaded, LoadOptions, adapt
-from repro.models.prefix_activations import activations
 from repro.models.tuning import tune
 from repro.store.files import write_atomic
 from repro.store.record import Selection, WeightFacts
@@ -50,9 +49,10 @@ from repro.training.schedules import schedule
 from repro.training.token_cache import TokenCache, token_cache
 from repro.training.trainable import TrainableTrial, trained
 from repro.trials.recording import Scores, Trained
+from repro.trials.tensors import build_tensors, tuned_weights
 
-_INITIAL, _TUNED = 0x1217, 0x70E
-"""Streams of the seed that draw starting values: the method's, and of layers added to the backbone."""
+_TUNED = 0x70E
+"""Stream of the seed that draws starting values of layers added to the backbone."""
 
 
 def adapted(backbone: Backbone, task: Any, config: TaskConfig, head_dropout: float = 0.0) -> ModelAdapter:
@@ -73,61 +73,6 @@ def adapted(backbone: Backbone, task: Any, config: TaskConfig, head_dropout: flo
         head_dropout=head_dropout,
         vocabulary=getattr(task, "vocabulary", ()),
     )
-
-
-def build_tensors(
-    method: Method, backbone: Backbone, task: Any, seeds: Sequence[int], start_from: str | None = None
-) -> None:
-    """Draw the method's starting values, each trial's from its own seed, and move them beside the model.
-
-    Args:
-        start_from: file of an exported prompt that takes the place of the drawn values.
-
-    Raises:
-        ConfigError: the file holds another method's tensors, or tensors of other shapes.
-    """
-    outputs = None
-    if backbone.spec.kind == "encoder" and task.format != "cloze":  # the cloze's head is the language model's own
-        several = len(getattr(task, "parts", ())) or 1  # data sets of a mixture, each with a start and an end
-        outputs = {"choice": 1, "ranking": 2, "span": 2 * several}.get(task.format, len(task.labels))
-    context = Context(
-        spec=backbone.spec,
-        embeddings=backbone.model.get_input_embeddings().weight.detach().float(),
-        tokenize=lambda text: backbone.tokenizer(text, add_special_tokens=False)["input_ids"],
-        labels=task.labels,
-        outputs=outputs,
-        activations=lambda ids: activations(backbone, ids),
-        generators=[torch.Generator().manual_seed(mixed_seed(seed, _INITIAL)) for seed in seeds],
-    )
-    method.build(context)
-    if start_from is not None:
-        _start(method, start_from)
-    method.parameters = {
-        name: tensor.detach().to(backbone.device, torch.promote_types(backbone.dtype, torch.float32)).requires_grad_()
-        for name, tensor in method.parameters.items()
-    }
-
-
-def _start(method: Method, file: str) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        method.start(load_file(str(Path(file).expanduser())))
-    except (SafetensorError, ValueError) as error:
-        raise ConfigError(f"method.start_from={file}: {error}") from error
-
-
-def tuned_weights(own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Callable[[], None]]:
-    """Views [1, ...] of tuned weights of the backbone, for the optimiser, and what copies their gradients over."""
-    views = {f"backbone.{name}": parameter.detach()[None] for name, parameter in own.items()}
-
-    def sync() -> None:
-        for name, parameter in own.items():
-            gradient, parameter.grad = parameter.grad, None
-            views[f"backbone.{name}"].grad = None if gradient is None else gradient[None]
-
-    return views, sync
 
 
 class Trial:
