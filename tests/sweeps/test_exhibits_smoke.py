@@ -49,7 +49,7 @@ def shrunk(config: TrialConfig, data_root: Path, folder: Path) -> dict[str, Any]
     plain, small = config.to_dict(), config.to_dict()
     own = f"tiny-{plain['model']['family']}"
     tiny = own if (CONF / "model" / f"{own}.yaml").is_file() else TINY[plain["model"]["kind"]]
-    small["model"] |= content("model", tiny)
+    small["model"] |= {"weights": None} | content("model", tiny)
     small["paths"] |= {
         "data_root": str(data_root),
         "results_root": f"{folder}/results",

@@ -109,20 +109,14 @@ def _with_value(config: TrialConfig, key: str, text: str) -> TrialConfig:
 
 
 def parsed(text: str) -> object:
-    """A value of the command line, as Hydra reads it.
-
-    Raises:
-        ConfigError: Hydra cannot read it.
-    """
+    """A value of the command line as Hydra reads it; what is none of its literals is a text."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import QuotedString
     from hydra.errors import HydraException
 
     try:
-        value = OverridesParser.create().parse_override(f"key={text}").value()
-    except HydraException as error:
-        raise ConfigError(f"{text}: this is no value of an override: {error}") from error
-    return value.text if isinstance(value, QuotedString) else value
+        return OverridesParser.create().parse_override(f"key={text}").value()
+    except HydraException:
+        return text
 
 
 def _only_names(experiment: str) -> bool:

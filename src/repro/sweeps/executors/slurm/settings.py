@@ -13,6 +13,7 @@ from repro.config.rules import check_values
 from repro.config.task_rules import refuse
 from repro.errors import ConfigError
 from repro.methods.fields import setting
+from repro.sweeps.composing import parsed
 
 PREFIX = "hydra.launcher."
 _TIME = re.compile(r"\d+|\d+:\d\d(:\d\d)?|\d+-\d+(:\d\d){0,2}")
@@ -118,22 +119,13 @@ def from_words(words: Sequence[str], base: Mapping[str, object] | None = None) -
     Raises:
         ConfigError: as `read`.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     values = dict(Settings().to_dict() if base is None else base)
-    names = set()
     for word in words:
-        try:
-            override = OverridesParser.create().parse_override(word)
-            key, value = override.key_or_group.removeprefix(PREFIX), override.value()
-        except HydraException as error:
-            raise ConfigError(f"{word}: settings of jobs are given as {PREFIX}key=value.") from error
+        key, _, text = word.lstrip("+").removeprefix(PREFIX).partition("=")
         name, _, inner = key.partition(".")
-        before = values.get(name)
+        before, value = values.get(name), parsed(text)
         values[name] = {**(before if isinstance(before, dict) else {}), inner: value} if inner else value
-        names.add(name)
-    return read(values, names) if base is None else Settings.of(values)
+    return read(values, names_in(words)) if base is None else Settings.of(values)
 
 
 def names_in(overrides: Sequence[str]) -> set[str]:
@@ -157,28 +149,12 @@ def _site_file(named: object) -> Path | None:
 def _site(path: Path) -> dict[str, object]:
     import yaml
 
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _loader()) or {}
+    try:  # values are read as Hydra reads them: YAML 1.1 takes 4:00:00 for the sexagesimal number 14400
+        texts = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader) or {}
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: this site file cannot be read: {error}") from error
-    if not isinstance(values, dict):
+    if not isinstance(texts, dict):
         raise ConfigError(f"{path}: a site file has `key: value` lines, the keys of conf/hydra/launcher/slurm.yaml.")
-    if "site" in values:
+    if "site" in texts:
         raise ConfigError(f"{path}: a site file cannot name another one. Remove its key `site`.")
-    return values
-
-
-def _loader() -> type:
-    """YAML, but 4:00:00 stays a text: YAML 1.1 reads it as the sexagesimal number 14400."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Without sexagesimal numbers."""
-
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in known if first not in "0123456789" or ":" not in pattern.pattern]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[0-9]+$"), list("0123456789"))
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[0-9]+\.[0-9]*$"), list("0123456789"))
-    return Loader
+    return {key: parsed(text) if isinstance(text, str) else text for key, text in texts.items()}
