@@ -7,10 +7,8 @@ import json
 from repro.config.rules import format_of
 from repro.config.run_key import facts
 from repro.config.schema import TrialConfig
+from repro.config.task_schema import TASK_IN_MODEL
 from repro.methods.facts import family_facts
-
-_ANY_TASK = ("pair", "tagging", "text_to_text", "ranking")
-"""Formats in which trials of different tasks may share a pass: nothing of the task is in the model."""
 
 
 def joint_key(config: TrialConfig) -> str | None:
@@ -30,7 +28,7 @@ def joint_key(config: TrialConfig) -> str | None:
         "model": plain["model"],
         "trainer": {name: vars(trainer)[name] for name, fact in facts(type(trainer)).items() if fact.shared_jointly},
     }
-    if format_name not in _ANY_TASK or task.parts:
+    if TASK_IN_MODEL[format_name] or task.parts:
         freely = ("limit", "low_data", "fraction", "data_dir")
         shared["task"] = {name: value for name, value in plain["task"].items() if name not in freely}
     return json.dumps([shared, format_name], sort_keys=True)

@@ -7,7 +7,18 @@ from typing import Any
 
 from repro.methods.fields import setting
 
-FORMATS = ("auto", "cloze", "text_to_text", "pair", "choice", "ranking", "tagging", "span")
+TASK_IN_MODEL = {
+    "cloze": True,
+    "text_to_text": False,
+    "pair": False,
+    "choice": True,
+    "ranking": False,
+    "tagging": False,
+    "span": True,
+}
+"""{format: whether the model is adapted to the task (template, answers, windows), so that trials can train jointly with
+those of the same task only}"""
+FORMATS = ("auto", *TASK_IN_MODEL)
 
 
 @dataclass(kw_only=True)

@@ -130,7 +130,7 @@ def test_the_walk_through_of_the_docs(bench: Bench) -> None:
         pytest.skip("no CB in $REPRO_DATA_ROOT")
     pytest.importorskip("cognition", reason="bert-tiny is not installed (make offline-models)")
     steps = walk_through()
-    assert [command.split()[0] for command, _ in steps].count("repro") >= 7
+    assert [command.split()[0] for command, _ in steps].count("repro") == 6
     program = bench.folder / "bin" / "repro"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m repro "$@"\n')
