@@ -13,9 +13,13 @@ from repro.config.schema import TrialConfig
 from repro.store.record import Record
 from repro.trials.spec import TrialSpec, trial_spec
 
+Spec = Callable[..., TrialSpec]
+Put = Callable[..., None]
+Records = Callable[[Path], dict[str, dict[str, Any]]]
+
 
 @pytest.fixture
-def spec(quick: Callable[..., dict[str, Any]]) -> Callable[..., TrialSpec]:
+def spec(quick: Callable[..., dict[str, Any]]) -> Spec:
     """spec(*overrides) -> a two-step trial that writes into the test's folder."""
 
     def make(*overrides: str) -> TrialSpec:
@@ -25,7 +29,7 @@ def spec(quick: Callable[..., dict[str, Any]]) -> Callable[..., TrialSpec]:
 
 
 @pytest.fixture
-def put() -> Callable[..., None]:
+def put() -> Put:
     """put(spec, status, **fields): a record of a trial in its store."""
 
     def write(spec: TrialSpec, status: str = "done", **fields: Any) -> None:
@@ -35,7 +39,7 @@ def put() -> Callable[..., None]:
 
 
 @pytest.fixture
-def records() -> Callable[[Path], dict[str, dict[str, Any]]]:
+def records() -> Records:
     """records(results folder) -> {run key: the record's file}."""
 
     def read(folder: Path) -> dict[str, dict[str, Any]]:

@@ -21,8 +21,8 @@ from repro.sweeps.executors.base import Result
 from repro.sweeps.executors.joint import Joint
 from repro.trials.run import Outcome, run
 from repro.trials.spec import TrialSpec
+from tests.sweeps.conftest import Records, Spec
 
-Records = Callable[[Path], dict[str, dict[str, Any]]]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 RTE = ("model=tiny-bert", "task=rte", "method=p_tuning_v2")
@@ -59,7 +59,7 @@ def elsewhere(spec: TrialSpec, folder: Path) -> TrialSpec:
 
 
 @pytest.fixture
-def varied(spec: Callable[..., TrialSpec]) -> list[TrialSpec]:
+def varied(spec: Spec) -> list[TrialSpec]:
     """Unlike trials over tiny-bert, and three that cannot join them."""
     own = [
         (*RTE, "seed=1"),
@@ -104,7 +104,7 @@ def test_records_are_those_of_trials_run_alone(varied: list[TrialSpec], records:
 
 @pytest.mark.parametrize(("limit", "largest"), [("1", None), ("3", 3), ("auto", 5)])
 def test_a_number_bounds_joint_training(
-    spec: Callable[..., TrialSpec], records: Records, tmp_path: Path, limit: str, largest: int | None
+    spec: Spec, records: Records, tmp_path: Path, limit: str, largest: int | None
 ) -> None:
     specs = [spec(*RTE, f"seed={seed}", f"trainer.joint_trials={limit}", "trainer.steps=4") for seed in range(5)]
     run_jointly(specs)
@@ -114,7 +114,7 @@ def test_a_number_bounds_joint_training(
 
 
 @pytest.mark.parametrize("value", ["0", "many", "1.5"])
-def test_a_size_that_is_none(spec: Callable[..., TrialSpec], value: str) -> None:
+def test_a_size_that_is_none(spec: Spec, value: str) -> None:
     with pytest.raises(ConfigError, match=rf"trainer.joint_trials={value}.*Set trainer.joint_trials=auto"):
         run(spec(*RTE, f"trainer.joint_trials={value}"))
 
@@ -150,7 +150,7 @@ BASE = ("model=tiny-bert", "task=rte", "method=p_tuning_v2", "seed=1")
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_who_may_train_with_whom(spec: Callable[..., TrialSpec], change: tuple[str, ...], together: bool) -> None:
+def test_who_may_train_with_whom(spec: Spec, change: tuple[str, ...], together: bool) -> None:
     changed = {text.partition("=")[0] for text in change}
     other = spec(*(text for text in BASE if text.partition("=")[0] not in changed), *change)
     assert (joint_key(spec(*BASE).config) == joint_key(other.config)) == together
@@ -165,13 +165,13 @@ def test_who_may_train_with_whom(spec: Callable[..., TrialSpec], change: tuple[s
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_who_trains_alone(spec: Callable[..., TrialSpec], overrides: tuple[str, ...]) -> None:
+def test_who_trains_alone(spec: Spec, overrides: tuple[str, ...]) -> None:
     given = {text.partition("=")[0] for text in overrides}
     assert joint_key(spec(*(t for t in BASE if t.partition("=")[0] not in given), *overrides).config) is None
 
 
 def test_an_error_in_scoring_one_trial_is_its_own(
-    spec: Callable[..., TrialSpec], records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: Spec, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from repro.trials.prepared import Trial
 
@@ -190,9 +190,7 @@ def test_an_error_in_scoring_one_trial_is_its_own(
     assert not list(tmp_path.rglob("lock*"))
 
 
-def test_data_or_weights_that_cannot_be_had_stop_no_other(
-    spec: Callable[..., TrialSpec], records: Records, tmp_path: Path
-) -> None:
+def test_data_or_weights_that_cannot_be_had_stop_no_other(spec: Spec, records: Records, tmp_path: Path) -> None:
     good = [spec(*RTE, f"seed={seed}") for seed in (1, 2)]
     broken = spec(*RTE, "seed=3", f"task.data_dir={tmp_path}/gone")
     lost = [spec(*RTE, f"seed={s}", "model.source=folder", f"model.location={tmp_path}/no") for s in (4, 5)]
@@ -203,7 +201,7 @@ def test_data_or_weights_that_cannot_be_had_stop_no_other(
     assert len(records(tmp_path / "results")) == 2 and not list((tmp_path / "runs").rglob("lock*"))
 
 
-def test_a_trial_that_another_process_runs_waits_or_steps_aside(spec: Callable[..., TrialSpec]) -> None:
+def test_a_trial_that_another_process_runs_waits_or_steps_aside(spec: Spec) -> None:
     specs = [spec(*RTE, "seed=1"), spec(*RTE, "seed=2"), spec(*RTE, "seed=3", "trainer.if_running=skip")]
     held = [Lock(specs[0].folder / "lock"), Lock(specs[2].folder / "lock")]
     assert all(lock.acquire(wait=False) for lock in held)
@@ -257,21 +255,6 @@ def test_a_job_that_cannot_be_composed_is_said_by_itself(
     done = cli("run", "-m", "hydra/launcher=joint", *swept, "task=rte,cb", "seed=1,-1")
     assert done.code == 2 and "seed=-1" in done.err
     assert len(records(Path("results"))) == 2
-
-
-@pytest.mark.smoke
-def test_grids_train_jointly(
-    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], records: Records, tmp_path: Path
-) -> None:
-    common = [text for text in trial_arguments() if not text.startswith(("task=", "method="))]
-    grids = "[{task: rte, method: p_tuning_v2, seed: '1,2'}, {task: cb, method: 'p_tuning_v2,fine_tuning'}]"
-    done = cli("run", "-m", "hydra/sweeper=grids", "hydra/launcher=joint", f"hydra.sweeper.grids={grids}", *common)
-    assert done.code == 0, done.err
-    found = records(Path("results")).values()
-    cells = {(r["config"]["task"]["name"], r["config"]["method"]["name"], r["seed"]): r["provenance"] for r in found}
-    sizes = {cell: provenance.get("joint_trials") for cell, provenance in cells.items()}
-    assert sizes.pop(("cb", "fine_tuning", 1)) is None
-    assert len(sizes) == 3 and all(sizes.values())
 
 
 @pytest.mark.smoke

@@ -18,6 +18,7 @@ from repro.sweeps.executors.processes import Processes, Worker
 from repro.sweeps.executors.time_left import Clock
 from repro.trials.run import Outcome
 from repro.trials.spec import TrialSpec
+from tests.sweeps.conftest import Spec
 
 LONG = ("trainer.steps=100000", "trainer.evaluate_every=100000")
 
@@ -61,7 +62,7 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple
 
 @pytest.mark.smoke
 def test_trials_are_shared_and_one_that_fails_does_not_stop_the_others(
-    pool: Callable[..., tuple[Processes, list[Result], Seen]], spec: Callable[..., TrialSpec]
+    pool: Callable[..., tuple[Processes, list[Result], Seen]], spec: Spec
 ) -> None:
     specs = [spec("seed=1"), spec("seed=3", "model.source=folder", "model.location=nowhere"), spec("seed=2")]
     processes, results, seen = pool(specs, 2)
@@ -73,7 +74,7 @@ def test_trials_are_shared_and_one_that_fails_does_not_stop_the_others(
 
 @pytest.mark.smoke
 def test_a_worker_that_dies_costs_its_trial_and_another_takes_its_place(
-    pool: Callable[..., tuple[Processes, list[Result], Seen]], spec: Callable[..., TrialSpec]
+    pool: Callable[..., tuple[Processes, list[Result], Seen]], spec: Spec
 ) -> None:
     specs = [spec("seed=1", *LONG), spec("seed=2")]
     processes, results, _ = pool(specs, 1, lambda workers: workers[0].process.kill())
@@ -83,7 +84,7 @@ def test_a_worker_that_dies_costs_its_trial_and_another_takes_its_place(
 
 @pytest.mark.smoke
 def test_a_signal_leaves_a_checkpoint_and_the_same_trials_go_on(
-    pool: Callable[..., tuple[Processes, list[Result], Seen]], spec: Callable[..., TrialSpec], tmp_path: Path
+    pool: Callable[..., tuple[Processes, list[Result], Seen]], spec: Spec, tmp_path: Path
 ) -> None:
     specs = [spec("seed=1", *LONG), spec("seed=2")]
     workers: list[Worker] = []
@@ -99,7 +100,7 @@ def test_a_signal_leaves_a_checkpoint_and_the_same_trials_go_on(
     assert not Store(tmp_path / "results" / "records").has_records()
 
 
-def test_the_folder_of_logs_is_said_when_it_cannot_be_made(spec: Callable[..., TrialSpec], tmp_path: Path) -> None:
+def test_the_folder_of_logs_is_said_when_it_cannot_be_made(spec: Spec, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     trial = spec()
     with pytest.raises(StoreError, match="--runs"):

@@ -12,6 +12,7 @@ from repro.cli.commands.sweep import _vote
 from repro.sweeps.executors.serial import Serial
 from repro.sweeps.experiments import Experiment
 from repro.sweeps.sweep import Sweep, ensembles
+from tests.sweeps.conftest import Records
 
 pytestmark = pytest.mark.smoke
 
@@ -35,9 +36,6 @@ def places(data_root: Path, tmp_path: Path) -> dict[str, str]:
         "paths.results_root": str(tmp_path / "results"),
         "paths.runs_root": str(tmp_path / "runs"),
     }
-
-
-Records = Callable[[Path], dict[str, dict[str, Any]]]
 
 
 def experiment(*grids: dict[str, Any]) -> Experiment:

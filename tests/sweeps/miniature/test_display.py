@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +14,7 @@ from repro.sweeps.executors.time_left import Clock
 from repro.sweeps.miniature import display
 from repro.trials.run import Outcome
 from repro.trials.spec import TrialSpec
+from tests.sweeps.conftest import Spec
 
 NAME = "prompt_tuning mini-t5-s mini_rte seed 1"
 
@@ -36,7 +36,7 @@ def done(spec: TrialSpec) -> Outcome:
     return Outcome(record, False, spec.folder)
 
 
-def test_lines_where_there_is_no_terminal(spec: Callable[..., TrialSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_where_there_is_no_terminal(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     stream, trials = io.StringIO(), [spec("seed=1"), spec("seed=2")]
     shown = display.display({trial.key: f"{NAME}{index}" for index, trial in enumerate(trials)}, stream)
     assert isinstance(shown, display.Lines)
@@ -55,7 +55,7 @@ def test_lines_where_there_is_no_terminal(spec: Callable[..., TrialSpec], monkey
     assert lines[1:] == [f"1/2 {NAME}0: accuracy 80.0 (0 s)", f"2/2 {NAME}1: failed: no weights (0 s)"]
 
 
-def test_bars_on_a_terminal(spec: Callable[..., TrialSpec]) -> None:
+def test_bars_on_a_terminal(spec: Spec) -> None:
     stream, trial = Terminal(), spec()
     shown = display.display({trial.key: NAME, "other": "other"}, stream)
     assert isinstance(shown, display.Bars)

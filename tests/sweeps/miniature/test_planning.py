@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from repro.sweeps.expand import Planned
 from repro.sweeps.miniature import planning
 from repro.sweeps.miniature.page import filled
 from repro.trials.spec import TrialSpec
+from tests.sweeps.conftest import Spec
 
 
 def stored(folder: Path, spec: TrialSpec, status: str = "done", seconds: float = 1.0) -> None:
@@ -22,9 +22,7 @@ def stored(folder: Path, spec: TrialSpec, status: str = "done", seconds: float =
     Store(folder / "records").put(record)
 
 
-def test_done_is_left_out_failed_is_run_again_and_the_longest_comes_first(
-    spec: Callable[..., TrialSpec], tmp_path: Path
-) -> None:
+def test_done_is_left_out_failed_is_run_again_and_the_longest_comes_first(spec: Spec, tmp_path: Path) -> None:
     one, two, three, four = (spec(f"seed={seed}") for seed in (1, 2, 3, 4))
     stored(tmp_path / "results", one)
     stored(tmp_path / "results", two, "failed")
@@ -38,7 +36,7 @@ def test_done_is_left_out_failed_is_run_again_and_the_longest_comes_first(
     assert {job.spec.config.seed for job in unknown} == {2, 3, 4} and all(job.seconds > 0 for job in unknown)
 
 
-def test_a_trial_is_named_by_what_varies(spec: Callable[..., TrialSpec], tmp_path: Path) -> None:
+def test_a_trial_is_named_by_what_varies(spec: Spec, tmp_path: Path) -> None:
     words = (
         "method=p_tuning_v2",
         "experiment=mini/length",

@@ -18,12 +18,14 @@ from repro.sweeps.executors.slurm.arrays import JobArray, all_arrays
 from repro.sweeps.executors.slurm.settings import Settings
 from repro.sweeps.executors.slurm.submit import Slurm, tasks_of
 from repro.trials.spec import TrialSpec
+from tests.sweeps.conftest import Put, Spec
 
+Submit = Callable[..., list[JobArray]]
 SETTINGS = Settings(gpus=0, cpus=1, trials_per_job=1)
 
 
 @pytest.fixture
-def submit(tmp_path: Path) -> Callable[..., list[JobArray]]:
+def submit(tmp_path: Path) -> Submit:
     """submit(specs, settings, retry) -> the arrays that this made."""
 
     def make(specs: Sequence[TrialSpec], settings: Settings = SETTINGS, retry: bool = False) -> list[JobArray]:
@@ -41,9 +43,9 @@ def keys(made: list[JobArray]) -> list[list[list[str]]]:
 
 def test_only_what_nobody_computed_or_is_about_to_is_submitted(
     pretended: Any,
-    spec: Callable[..., TrialSpec],
-    put: Callable[..., None],
-    submit: Callable[..., list[JobArray]],
+    spec: Spec,
+    put: Put,
+    submit: Submit,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -73,12 +75,7 @@ def test_only_what_nobody_computed_or_is_about_to_is_submitted(
 
 @pytest.mark.parametrize(("then", "submitted"), [("PENDING", False), (None, True)])
 def test_a_job_that_is_ending_may_come_back(
-    pretended: Any,
-    spec: Callable[..., TrialSpec],
-    submit: Callable[..., list[JobArray]],
-    monkeypatch: pytest.MonkeyPatch,
-    then: str | None,
-    submitted: bool,
+    pretended: Any, spec: Spec, submit: Submit, monkeypatch: pytest.MonkeyPatch, then: str | None, submitted: bool
 ) -> None:
     """A job that requeues itself is COMPLETING for a second, as one that was cancelled is."""
     [before] = submit([spec()])
@@ -93,9 +90,7 @@ def test_a_job_that_is_ending_may_come_back(
     assert bool(submit([spec()])) == submitted and len(looks) == 1
 
 
-def test_rerun_of_the_config_is_a_wish_to_try_again(
-    pretended: Any, spec: Callable[..., TrialSpec], put: Callable[..., None], submit: Callable[..., list[JobArray]]
-) -> None:
+def test_rerun_of_the_config_is_a_wish_to_try_again(pretended: Any, spec: Spec, put: Put, submit: Submit) -> None:
     trial = spec("rerun=true")
     put(trial, "failed", reason="the loss became nan")
     assert keys(submit([trial])) == [[[trial.key]]]
@@ -103,7 +98,7 @@ def test_rerun_of_the_config_is_a_wish_to_try_again(
 
 @pytest.mark.parametrize(("limit", "largest"), [(2, 1001), (1000, 2)])
 def test_arrays_are_no_longer_than_the_site_or_the_cluster_allows(
-    pretended: Any, spec: Callable[..., TrialSpec], submit: Callable[..., list[JobArray]], limit: int, largest: int
+    pretended: Any, spec: Spec, submit: Submit, limit: int, largest: int
 ) -> None:
     pretended.set("largest", str(largest))
     trials = [spec(f"seed={seed}") for seed in range(1, 6)]
@@ -115,15 +110,13 @@ def test_arrays_are_no_longer_than_the_site_or_the_cluster_allows(
     assert {array.job for array in made} == {"1", "2", "3"}
 
 
-def test_trials_of_a_task_can_train_jointly(spec: Callable[..., TrialSpec]) -> None:
+def test_trials_of_a_task_can_train_jointly(spec: Spec) -> None:
     trials = [spec(f"seed={seed}", f"method={name}") for seed in (1, 2) for name in ("p_tuning_v2", "prompt_tuning")]
     names = [[trial.config.method.name for trial in piece] for piece in tasks_of(trials, 2)]
     assert names == [["p_tuning_v2"] * 2, ["prompt_tuning"] * 2]
 
 
-def test_the_batch_script_has_the_settings_and_nothing_is_pickled(
-    pretended: Any, spec: Callable[..., TrialSpec], submit: Callable[..., list[JobArray]]
-) -> None:
+def test_the_batch_script_has_the_settings_and_nothing_is_pickled(pretended: Any, spec: Spec, submit: Submit) -> None:
     given: dict[str, Any] = {"partition": "gpu", "account": "us", "constraint": "a100", "qos": "long", "mem": "8G"}
     settings = Settings(**given, gpus=2, gpu_type="a100", cpus=3, time="1-00:00:00", signal_seconds=90,
                         setup=["module load cuda"], extra={"nice": 7})  # fmt: skip
@@ -140,7 +133,7 @@ def test_the_batch_script_has_the_settings_and_nothing_is_pickled(
 
 
 def test_an_array_comes_back_as_it_was_and_a_damaged_one_is_refused(
-    pretended: Any, spec: Callable[..., TrialSpec], submit: Callable[..., list[JobArray]], tmp_path: Path
+    pretended: Any, spec: Spec, submit: Submit, tmp_path: Path
 ) -> None:
     [array] = submit([spec("seed=1"), spec("seed=2", "method=prompt_tuning")])
     assert arrays.read(array.folder) == array
@@ -160,7 +153,7 @@ def test_an_array_comes_back_as_it_was_and_a_damaged_one_is_refused(
         arrays.read(tmp_path / "nowhere")
 
 
-def test_a_refusal_leaves_nothing_behind(pretended: Any, spec: Callable[..., TrialSpec], tmp_path: Path) -> None:
+def test_a_refusal_leaves_nothing_behind(pretended: Any, spec: Spec, tmp_path: Path) -> None:
     pretended.set("refuse", "1")
     with pytest.raises(ConfigError, match=r"invalid partition specified: moon; .*partition moon.*hydra\.launcher\."):
         Slurm(Settings(partition="moon")).run([spec()])
@@ -168,7 +161,7 @@ def test_a_refusal_leaves_nothing_behind(pretended: Any, spec: Callable[..., Tri
 
 
 def test_what_was_submitted_before_a_refusal_is_known(
-    pretended: Any, spec: Callable[..., TrialSpec], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pretended: Any, spec: Spec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pretended.set("refuse", "2")
     trials = [spec(f"seed={seed}") for seed in (1, 2, 3)]
@@ -179,16 +172,14 @@ def test_what_was_submitted_before_a_refusal_is_known(
     assert "1 trials submitted" in capsys.readouterr().out
 
 
-def test_a_queue_that_does_not_answer_is_no_ground_to_submit_twice(
-    pretended: Any, spec: Callable[..., TrialSpec]
-) -> None:
+def test_a_queue_that_does_not_answer_is_no_ground_to_submit_twice(pretended: Any, spec: Spec) -> None:
     pretended.set("silent", "")
     with pytest.raises(ConfigError, match="squeue does not answer"):
         Slurm(SETTINGS).run([spec()])
     assert pretended.calls("sbatch") == []
 
 
-def test_without_slurm_it_says_so(spec: Callable[..., TrialSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_slurm_it_says_so(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ConfigError, match=r"sbatch, squeue, scontrol: not on this machine's PATH"):
         Slurm(SETTINGS).run([spec()])
@@ -196,9 +187,9 @@ def test_without_slurm_it_says_so(spec: Callable[..., TrialSpec], monkeypatch: p
 
 def test_waiting_ends_when_all_have_ended_and_fails_if_one_has_no_score(
     pretended: Any,
-    spec: Callable[..., TrialSpec],
-    put: Callable[..., None],
-    submit: Callable[..., list[JobArray]],
+    spec: Spec,
+    put: Put,
+    submit: Submit,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -19,10 +19,13 @@ from repro.sweeps.executors.slurm.settings import Settings
 from repro.sweeps.executors.slurm.states import States
 from repro.sweeps.executors.slurm.worker import Job
 from repro.trials.spec import TrialSpec
+from tests.sweeps.conftest import Put, Spec
+
+MakeJob = Callable[..., Job]
 
 
 @pytest.fixture
-def job(tmp_path: Path, pretended: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Job]:
+def job(tmp_path: Path, pretended: Any, monkeypatch: pytest.MonkeyPatch) -> MakeJob:
     """job(*trials, **settings) -> the job that has them: task 3 of array 7, running."""
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
@@ -41,9 +44,7 @@ def events(made: Job) -> list[str]:
     return [line["event"] for line in made.events()]
 
 
-def test_trials_with_a_score_are_left_out_and_others_are_tried(
-    job: Callable[..., Job], spec: Callable[..., TrialSpec], put: Callable[..., None]
-) -> None:
+def test_trials_with_a_score_are_left_out_and_others_are_tried(job: MakeJob, spec: Spec, put: Put) -> None:
     trials = [spec(f"seed={seed}") for seed in range(1, 5)] + [spec("seed=5", "rerun=true")]
     put(trials[0])
     put(trials[1], "failed", reason="nan")
@@ -56,9 +57,7 @@ def test_trials_with_a_score_are_left_out_and_others_are_tried(
     assert failures.read(trials[2].folder) is not None
 
 
-def test_a_damaged_record_stops_no_other_trial(
-    job: Callable[..., Job], spec: Callable[..., TrialSpec], put: Callable[..., None], tmp_path: Path
-) -> None:
+def test_a_damaged_record_stops_no_other_trial(job: MakeJob, spec: Spec, put: Put, tmp_path: Path) -> None:
     trials = [spec("seed=1"), spec("seed=2")]
     put(trials[0])
     (tmp_path / "results" / "records" / trials[0].key / "record.json").write_text("{")
@@ -70,10 +69,7 @@ def test_a_damaged_record_stops_no_other_trial(
 
 @pytest.mark.smoke
 def test_one_that_fails_stops_no_other_and_leaves_a_note(
-    job: Callable[..., Job],
-    spec: Callable[..., TrialSpec],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    job: MakeJob, spec: Spec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In joint training: one whose loss becomes NaN, one with a bug of the program, which ends it, and two others."""
     from repro.trials.lifecycle import Attempt
@@ -112,7 +108,7 @@ def test_one_that_fails_stops_no_other_and_leaves_a_note(
 
 @pytest.mark.smoke
 def test_trials_over_one_backbone_train_together_and_others_alone(
-    job: Callable[..., Job], spec: Callable[..., TrialSpec], capsys: pytest.CaptureFixture[str]
+    job: MakeJob, spec: Spec, capsys: pytest.CaptureFixture[str]
 ) -> None:
     together = [spec("seed=1"), spec("seed=2", "method.length=3")]
     alone = [
@@ -126,9 +122,7 @@ def test_trials_over_one_backbone_train_together_and_others_alone(
     assert made.missing() == [] and "the trials that are left" not in capsys.readouterr().err
 
 
-def test_a_job_goes_back_while_it_gets_further(
-    job: Callable[..., Job], spec: Callable[..., TrialSpec], pretended: Any
-) -> None:
+def test_a_job_goes_back_while_it_gets_further(job: MakeJob, spec: Spec, pretended: Any) -> None:
     trial = spec()
     made = job(trial)
     assert made.requeue(signal.SIGUSR2) == "SIGUSR2: job 7_3 is requeued"
@@ -144,9 +138,7 @@ def test_a_job_goes_back_while_it_gets_further(
     assert events(made) == ["requeued", "requeued", "stuck", "requeued"]
 
 
-def test_a_trial_that_ends_is_progress_though_its_steps_are_gone(
-    job: Callable[..., Job], spec: Callable[..., TrialSpec], put: Callable[..., None]
-) -> None:
+def test_a_trial_that_ends_is_progress_though_its_steps_are_gone(job: MakeJob, spec: Spec, put: Put) -> None:
     trials = [spec("seed=1"), spec("seed=2")]
     made = job(*trials)
     trials[0].folder.mkdir(parents=True)
@@ -169,7 +161,7 @@ def test_a_trial_that_ends_is_progress_though_its_steps_are_gone(
     ],
 )
 def test_a_preempted_job_goes_back_and_a_cancelled_one_does_not(
-    job: Callable[..., Job], spec: Callable[..., TrialSpec], pretended: Any, state: str, back: bool
+    job: MakeJob, spec: Spec, pretended: Any, state: str, back: bool
 ) -> None:
     pretended.set("job", f"JobId=9 {state}" if state else "")
     made = job(spec())
@@ -178,16 +170,14 @@ def test_a_preempted_job_goes_back_and_a_cancelled_one_does_not(
     assert ("does not requeue itself" in said) != back
 
 
-def test_a_job_goes_back_so_often_only(
-    job: Callable[..., Job], spec: Callable[..., TrialSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_goes_back_so_often_only(job: MakeJob, spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
     assert "was requeued 2 times already" in job(spec(), max_requeues=2).requeue(signal.SIGTERM)
     assert "is requeued" in job(spec(), max_requeues=3).requeue(signal.SIGTERM)
 
 
 def test_outside_of_slurm_nothing_is_put_back(
-    job: Callable[..., Job], spec: Callable[..., TrialSpec], pretended: Any, monkeypatch: pytest.MonkeyPatch
+    job: MakeJob, spec: Spec, pretended: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SLURM_ARRAY_JOB_ID")
     assert "no Slurm job" in job(spec()).requeue(signal.SIGUSR2)
@@ -255,8 +245,8 @@ def record_and_prompt(folder: Path, key: str) -> tuple[dict[str, Any], bytes]:
 @pytest.mark.smoke
 @pytest.mark.parametrize(("joint", "name"), [("1", "SIGUSR2"), ("auto", "SIGTERM")])
 def test_a_warned_job_saves_goes_back_and_ends_as_if_nothing_had_been(
-    job: Callable[..., Job],
-    spec: Callable[..., TrialSpec],
+    job: MakeJob,
+    spec: Spec,
     start: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -307,7 +297,7 @@ def test_a_warned_job_saves_goes_back_and_ends_as_if_nothing_had_been(
 
 
 def test_what_a_node_cannot_run_is_said(
-    job: Callable[..., Job], spec: Callable[..., TrialSpec], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    job: MakeJob, spec: Spec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from repro.cli.main import main
 
