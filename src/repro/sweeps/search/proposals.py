@@ -51,11 +51,11 @@ def propose(
         number: of the proposal, from 0.
         direction: maximize | minimize
     """
-    known = {tuple(sorted(one.values.items())) for one in tried}
+    known = {tuple(sorted(setting.values.items())) for setting in tried}
     for attempt in range(ATTEMPTS):
-        found = _ask(space, tried, sampler, _seed(sampler.seed, number, attempt), direction)
-        if tuple(sorted(found.items())) not in known:
-            return found
+        values = _ask(space, tried, sampler, _seed(sampler.seed, number, attempt), direction)
+        if tuple(sorted(values.items())) not in known:
+            return values
     return None
 
 

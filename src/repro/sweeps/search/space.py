@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from repro.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
 DIGITS = 4
 """Significant digits of a proposed real number: enough for any rate, and a key that a person can type again."""
@@ -60,57 +63,54 @@ class Dimension:
         return text if self.choices else int(text) if self.whole else float(text)
 
 
-def dimension(name: str, text: Any) -> Dimension | None:
+def dimension(name: str, text: object) -> Dimension | None:
     """A dimension of a search space, or None where the text is one fixed value.
 
     Raises:
         ConfigError: a text that Hydra cannot read, or an override that a search must not vary.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import IntervalSweep, RangeSweep
     from hydra.errors import HydraException
 
-    said = str(text)
+    word = f"{name}={text}"
     try:
-        parsed = OverridesParser.create().parse_override(f"{name}={said}")
+        override = OverridesParser.create().parse_override(word)
     except HydraException as error:
         raise ConfigError(
-            f"{name}={said}: this is no search space. Say choice(a,b), range(8,64,8), int(interval(1,64)), "
+            f"{word}: this is no search space. Say choice(a,b), range(8,64,8), int(interval(1,64)), "
             f"interval(0.0,0.3) or tag(log, interval(1e-5,1e-2)). ({str(error).splitlines()[0]})"
         ) from error
-    if not parsed.is_sweep_override():
+    if not override.is_sweep_override():
         return None
     _check_name(name)
-    if parsed.is_choice_sweep():
-        choices = tuple(dict.fromkeys(one.partition("=")[2] for one in _elements(parsed, name)))
-        return Dimension(name, said, choices)
-    sweep: Any = parsed.value()
-    if parsed.is_range_sweep():
-        return _range(name, said, sweep)
-    return _interval(name, said, sweep)
+    sweep = override.value()
+    if isinstance(sweep, RangeSweep):
+        return _range(name, str(text), sweep)
+    if isinstance(sweep, IntervalSweep):
+        return _interval(name, str(text), sweep)
+    return Dimension(name, str(text), tuple(dict.fromkeys(map(str, override.sweep_string_iterator()))))
 
 
-def _elements(parsed: Any, name: str) -> list[str]:
-    return [f"{name}={value}" for value in parsed.sweep_string_iterator()]
-
-
-def _range(name: str, said: str, sweep: Any) -> Dimension:
+def _range(name: str, text: str, sweep: RangeSweep) -> Dimension:
     numbers = list(sweep.range())
     if not numbers:
-        raise ConfigError(f"{name}={said}: this range is empty (its end is not in it). Raise the end.")
-    whole = all(float(number).is_integer() for number in numbers) and float(sweep.step).is_integer()
-    low, high = min(numbers), max(numbers)
-    return Dimension(name, said, (), float(low), float(high), abs(float(sweep.step)), whole=whole)
+        raise ConfigError(f"{name}={text}: this range is empty (its end is not in it). Raise the end.")
+    step = float(sweep.step)
+    whole = all(float(number).is_integer() for number in numbers) and step.is_integer()
+    return Dimension(name, text, (), float(min(numbers)), float(max(numbers)), abs(step), whole=whole)
 
 
-def _interval(name: str, said: str, sweep: Any) -> Dimension:
-    low, high, log = float(sweep.start), float(sweep.end), "log" in sweep.tags
-    whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
+def _interval(name: str, text: str, sweep: IntervalSweep) -> Dimension:
+    start, end = sweep.start, sweep.end
+    assert start is not None and end is not None
+    low, high, log = float(start), float(end), "log" in sweep.tags
     if unknown := set(sweep.tags) - {"log"}:
-        raise ConfigError(f"{name}={said}: the tag {', '.join(sorted(unknown))} means nothing here; only log does.")
+        raise ConfigError(f"{name}={text}: the tag {', '.join(sorted(unknown))} means nothing here; only log does.")
     if low >= high or (log and low <= 0):
         bounds = "the lower end must be below the upper" + (", and above 0 for log" if log else "")
-        raise ConfigError(f"{name}={said}: {bounds}. Correct the ends.")
-    return Dimension(name, said, (), low, high, None, log, whole)
+        raise ConfigError(f"{name}={text}: {bounds}. Correct the ends.")
+    return Dimension(name, text, (), low, high, None, log, isinstance(start, int) and isinstance(end, int))
 
 
 def _check_name(name: str) -> None:
@@ -121,17 +121,12 @@ def _check_name(name: str) -> None:
         raise ConfigError(f"{name}: a search must not vary it: {why}.")
 
 
-def of(texts: Mapping[str, Any]) -> tuple[list[Dimension], dict[str, str]]:
+def of(texts: Mapping[str, object]) -> tuple[list[Dimension], dict[str, str]]:
     """The dimensions of {override: text}, and what is fixed.
 
     Raises:
         ConfigError: as `dimension`.
     """
-    dimensions, fixed = [], {}
-    for name, text in texts.items():
-        found = dimension(name, text)
-        if found is None:
-            fixed[name] = str(text)
-        else:
-            dimensions.append(found)
-    return dimensions, fixed
+    parsed = {name: dimension(name, text) for name, text in texts.items()}
+    fixed = {name: str(texts[name]) for name, value in parsed.items() if value is None}
+    return [value for value in parsed.values() if value is not None], fixed
