@@ -54,7 +54,7 @@ FIRST = (
     *("tests/scripts/test_faults.py", "tests/sweeps/", "tests/config/test_conf.py"),
 )
 """Slow tests and fixtures first, so that no process has them left at the end; then the tests that compose the same
-trials, which a process keeps (repro.sweeps.expand), beside each other."""
+trials, which a process keeps (repro.sweeps.composing), beside each other."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
