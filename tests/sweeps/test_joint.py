@@ -329,7 +329,7 @@ def test_the_bench_of_a_sweep_compares_records_of_both_ways(tmp_path: Path, tria
     register()
     found = compare(tmp_path, Sweep("tiny", tuple(trial_arguments()), seeds=(1, 2), rates=(1e-3, 1e-2)), rounds=1)
     assert found["trials"] == 4 and max(found["joint_sizes"]) > 1
-    assert found["equal_scores"] and found["scores_gang"][0] and found["largest_difference_of_a_training_loss"] < 1e-4
+    assert found["equal_scores"] and found["scores_joint"][0] and found["largest_difference_of_a_training_loss"] < 1e-4
     folders = [
         sorted(path.name for path in (tmp_path / f"{way}-0/results/records").iterdir()) for way in found["seconds"]
     ]
