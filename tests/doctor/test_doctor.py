@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,7 @@ def test_real_majority_scores(name: str, expected: str) -> None:
 
 # Models --------------------------------------------------------------------------------------------------------------
 
-HUB = {"name": "m", "source": "hub", "location": "someone/m", "revision": "main", "licence": "mit"}
+HUB = replace(models.facts("roberta-large"), name="m", source="hub", location="someone/m", licence="mit")
 
 
 def snapshot(home: Path, *files: str, commit: str = "abc", revision: str = "main") -> Path:
@@ -258,9 +259,9 @@ def test_the_hub_cache_is_looked_at(
     snapshot(tmp_path, *files)
     found = models.look(HUB)
     assert found.state == expected and bool(found.fix) == (expected != READY)
-    assert models.look({**HUB, "revision": "other"}).state == DOWNLOAD
+    assert models.look(replace(HUB, revision="other")).state == DOWNLOAD
     if expected != DOWNLOAD:
-        assert models.look({**HUB, "revision": "abc"}).state == expected, "a commit is a revision too"
+        assert models.look(replace(HUB, revision="abc")).state == expected, "a commit is a revision too"
     if expected == CONVERSION:
         assert "convert_checkpoint.py someone/m checkpoints/m" in found.fix
 
@@ -282,21 +283,21 @@ def test_the_cache_is_where_the_hubs_library_has_it(tmp_path: Path, python: Call
 
 
 def test_folders_packages_and_random_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = {**HUB, "source": "folder", "location": str(tmp_path)}
+    at = replace(HUB, source="folder", location=str(tmp_path))
     assert models.look(at).state == FILES
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_text("x")
     assert models.look(at).ready
-    package = {**HUB, "source": "package", "location": "no_such_package_here:model"}
+    package = replace(HUB, source="package", location="no_such_package_here:model")
     assert (models.look(package).state, models.look(package).fix) == (DOWNLOAD, "make offline-models")
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed" / "__init__.py").write_text("")
     (tmp_path / "packed" / "a.gguf").write_text("x")
-    package["location"] = "packed:a.gguf"
+    package = replace(package, location="packed:a.gguf")
     monkeypatch.setattr(models, "GGUF_NEEDS", ("no_such_package_here",))
     assert models.look(package).state == EXTRA and "offline-models" in models.look(package).fix
-    assert models.look({**HUB, "source": "random"}).ready
+    assert models.look(replace(HUB, source="random")).ready
 
 
 def test_every_model_has_a_state_and_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

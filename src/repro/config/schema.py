@@ -36,6 +36,8 @@ class ModelConfig:
     """hub (location is a hub id) | folder | package (location is `package:path/in/it`) | random (tests: no weights)"""
     location: str = setting(changes_result=False)
     revision: str | None = setting(None, changes_result=False)
+    pickled: bool = setting(False, changes_result=False)
+    """Its authors published it without safetensors: it must be converted first."""
     weights: str | None = None
     """Content hash of the checkpoint's tensors (`repro.models.weights`), checked on loading; null: not known."""
     layers: int = setting()

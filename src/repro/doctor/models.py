@@ -1,4 +1,4 @@
-"""Which models have their weights here: packages, folders, and the hub's cache, looked at without a library of the hub.
+"""Which models have their weights here: packages, folders, and the hub's cache, read without the hub's library.
 
 A cached hub model lies in `models--<owner>--<name>` with the folders `refs` (a file a revision, which names a commit)
 and `snapshots/<commit>` (its files).
@@ -8,45 +8,51 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from repro.config.compose import config_file, options
+from repro.config.conversion import from_plain
+from repro.config.schema import ModelConfig
 from repro.doctor.findings import CONVERSION, DOWNLOAD, EXTRA, FILES, READY, Finding
 
 GGUF_NEEDS = ("gguf", "accelerate")
 """Packages that read a GGUF file (the extra `offline-models`)."""
 
 
-def models(names: list[str] | None = None) -> list[Finding]:
+def models(names: Sequence[str] | None = None) -> list[Finding]:
     """A finding for every model of conf/model, or for those named."""
-    return [look(_facts(name)) for name in (names or options("model"))]
+    return [look(facts(name)) for name in (names or options("model"))]
 
 
-def _facts(name: str) -> dict[str, Any]:
+def facts(name: str) -> ModelConfig:
+    """A file of conf/model.
+
+    Raises:
+        ConfigError: it does not fit the schema.
+    """
     import yaml
 
-    return dict(yaml.safe_load(config_file("model", name).read_text(encoding="utf-8")))
+    content = yaml.safe_load(config_file("model", name).read_text(encoding="utf-8"))
+    return from_plain(ModelConfig, content, {}, "model.")
 
 
-def look(model: Mapping[str, Any]) -> Finding:
+def look(model: ModelConfig) -> Finding:
     """Whether the weights of a model are there, by the config's source."""
-    name, source, location = model["name"], model["source"], model["location"]
-    if source == "random":
-        return Finding("model", name, READY, "random weights: for tests")
-    if source == "package":
-        return _packaged(name, location)
-    if source == "folder":
-        return _folder(name, Path(location).expanduser())
-    return _hub(name, location, model.get("revision") or "main", model.get("licence") or "")
+    if model.source == "random":
+        return Finding("model", model.name, READY, "random weights: for tests")
+    if model.source == "package":
+        return _packaged(model.name, model.location)
+    if model.source == "folder":
+        return _folder(model.name, Path(model.location).expanduser())
+    return _hub(model)
 
 
 def _packaged(name: str, location: str) -> Finding:
     package, _, inner = location.partition(":")
-    found = importlib.util.find_spec(package)
-    places = list(found.submodule_search_locations or []) if found else []
-    path = next((Path(place) / inner for place in places if (Path(place) / inner).exists()), None)
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    path = next((Path(folder) / inner for folder in folders if (Path(folder) / inner).exists()), None)
     if path is None:
         return Finding("model", name, DOWNLOAD, f"the Python package {package}", "make offline-models")
     lacking = [needed for needed in GGUF_NEEDS if path.suffix == ".gguf" and importlib.util.find_spec(needed) is None]
@@ -79,27 +85,24 @@ def converting(name: str, source: str) -> str:
     )
 
 
-PICKLED = ("t5-", "bart-", "deberta-", "glm-")
-"""Beginnings of names of models that their authors published without safetensors."""
-
-
-def _hub(name: str, location: str, revision: str, licence: str) -> Finding:
+def _hub(model: ModelConfig) -> Finding:
+    name, location, revision = model.name, model.location, model.revision or "main"
     folder = cached(location, revision)
     if folder is not None:
         return _weights(name, folder, location)
-    if name.startswith(PICKLED):
+    if model.pickled:
         return Finding("model", name, DOWNLOAD, f"{location}, published as a pickle", converting(name, location))
     fix = f"hf download {location} --revision {revision}"
-    if "llama" in licence:
+    if "llama" in (model.licence or ""):
         fix += " (accept the licence on its page first, and log in: hf auth login)"
     return Finding("model", name, DOWNLOAD, f"{location} is not in the hub cache", fix)
 
 
 def cache_folder() -> Path:
     """Where the hub's library keeps what it downloads, by the same environment variables."""
-    own = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    folder = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(own or Path(home) / "hub").expanduser()
+    return Path(folder or Path(home) / "hub").expanduser()
 
 
 def cached(location: str, revision: str) -> Path | None:
