@@ -37,8 +37,8 @@ Written by `python -m benchmarks.run_bench --page` from `results/bench/*.json`.
 `make bench` measures this CPU, `make bench-gpu` the papers' shapes on a CUDA device.
 """
 NEVER_RUN = """
-`make bench-gpu` has never been run: nothing here is a claim about GPUs. `tests/test_on_gpu.py` compares graphs and
-kernels with plain computation where there is a GPU.
+`make bench-gpu` has never been run: nothing here is a claim about GPUs. `tests/training/test_on_gpu.py` compares graphs
+and kernels with plain computation where there is a GPU.
 """
 METHOD = """
 ## Against peft

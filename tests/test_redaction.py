@@ -114,7 +114,7 @@ def test_a_log_is_masked_with_its_tracebacks() -> None:
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(self.format(record))
 
-    logger, handler = logging.getLogger("repro.test_masking"), Kept()
+    logger, handler = logging.getLogger("repro.test_redaction"), Kept()
     handler.addFilter(RedactedLog())
     logger.addHandler(handler)
     try:

@@ -1,7 +1,7 @@
 """One trial in several processes, each started by `torchrun` or `accelerate launch` with the same command.
 
 The first process does all that a process alone does: lock, checkpoints, predictions, record. The others compute. What
-they do together is `training/together.py`; here they meet, and learn whether there is something to train.
+they do together is in `training/distributed`; here they meet, and learn whether there is something to train.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How many processes share a trial: what a launcher (`torchrun`, `accelerate launch`) says in the environment.
 
-Nothing here loads torch; the processes find each other in `training/ranks.py`.
+Nothing here loads torch; the processes find each other in `training/distributed/process_group.py`.
 """
 
 from __future__ import annotations
