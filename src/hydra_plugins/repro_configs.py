@@ -35,7 +35,7 @@ class AnnotatedFiles(ConfigSource):
         path = _file(config_path)
         if path is not None:
             text = path.read_text(encoding="utf-8")
-            config, header = OmegaConf.create(text), self._get_header_dict(text)
+            config, header = OmegaConf.load(path), self._get_header_dict(text)  # its errors name the file
             if isinstance(config, DictConfig):
                 config.pop(NOT_COMPOSED[_group(config_path)], None)
         else:

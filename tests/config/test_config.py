@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from repro.config.compose import resolved
+from repro.config.compose import resolved, trial_config
 from repro.config.run_key import run_key
+from repro.config.schema import TrialConfig
+from repro.errors import ConfigError
 
 TRIALS = {
     "fine_tuning": ("method=fine_tuning", "model=tiny-bert", "task=rte"),
@@ -32,7 +34,8 @@ NO_RESULT = {
     *("experiment_name", "rerun"),
     *("trainer.checkpoint_seconds", "trainer.if_running", "trainer.evaluation_batch_size", "trainer.device"),
     *("trainer.threads", "trainer.joint_trials", "trainer.gradient_checkpointing", "trainer.packing", "trainer.graphs"),
-    *("task.data_dir", "task.decoding.batch_size", "task.paper_name"),
+    *("task.data_dir", "task.decoding.batch_size", "task.paper_name", "task.source"),
+    *("task.hub_id", "task.hub_config", "task.hub_revision", "model.source", "model.location"),
     "task.cloze_source",
     *("method.paper_section", "method.deviations", "model.paper_name", "model.licence", "model.note"),
     *("method.equation", "method.stored_formula", "method.trained_formula", "method.tuned_formula"),
@@ -48,7 +51,7 @@ def counts(plain: dict[str, Any], path: tuple[Any, ...]) -> bool:
         return False
     if path[:2] in (("task", "cloze"), ("task", "verbaliser")):
         return bool(plain["method"].get("head") == "verbaliser")
-    if path[:2] == ("task", "sha256"):
+    if path[:2] in (("task", "sha256"), ("task", "_target_")):
         return False
     return ".".join(map(str, path)) not in NO_RESULT and path[0] not in NO_RESULT_GROUPS
 
@@ -113,16 +116,54 @@ def test_two_different_changes_give_two_different_keys(composed: Callable[..., A
     assert len(keys) == len(relevant)
 
 
-def test_a_field_that_came_later_leaves_the_key_of_old_records_alone(composed: Callable[..., Any]) -> None:
-    """A record made before `low_data` and `fraction` existed has neither; so has one whose group is empty."""
-    plain = resolved(composed(*TRIALS["prompt_tuning"]))
-    old = copy.deepcopy(plain)
-    for name in ("low_data", "fraction", "check_rows"):
-        del old["task"][name]
-    assert run_key(old) == run_key(plain)
-    settings = ({"low_data": {"size": 50, "subset": 0, "dev_fraction": 0.3}}, {"fraction": 0.1}, {"check_rows": False})
-    others = [plain | {"task": plain["task"] | one} for one in settings]
-    assert len({run_key(one) for one in (plain, *others)}) == 4
+def test_weights_are_named_by_their_content_wherever_they_are(composed: Callable[..., Any]) -> None:
+    """A known hash stands for the weights; without one the revision says which they are."""
+    model = ("method=fine_tuning", "task=rte", "model=tiny-bert")
+    moved = ("model.source=folder", "model.location=/there", "model.revision=v2")
+    known, other = "model.weights=abc", "model.weights=def"
+    keys = [run_key(trial_config(composed(*model, *more))) for more in ((known,), (known, *moved), (other,), (), moved)]
+    assert keys[0] == keys[1] and len(set(keys)) == 4
+
+
+def test_a_method_that_is_not_registered_keeps_all_its_fields_in_the_key(composed: Callable[..., Any]) -> None:
+    """Of a record that was made with a plugin, or of a vote."""
+    plain = resolved(composed(*TRIALS["fine_tuning"]))
+    vote = {"name": "prompt_ensemble", "members": ["a", "b"], "paper_section": "3"}
+    others = [vote | {"members": ["a"]}, vote | {"paper_section": "4"}]
+    key, *changed_keys = (run_key(plain | {"method": method}) for method in (vote, *others))
+    assert changed_keys[0] != key and changed_keys[1] == key
+
+
+def test_a_config_survives_json_and_shares_nothing_with_its_source(composed: Callable[..., Any]) -> None:
+    for trial in (*TRIALS.values(), ("method=fine_tuning", "model=tiny-t5", "task=lester_mixture")):
+        config = trial_config(composed(*trial))
+        again = TrialConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+        assert again == config and run_key(again) == run_key(config) == run_key(config.to_dict())
+    changed_copy = config.with_value("task.parts.rte.labels", ["a"])
+    assert changed_copy.task.parts["rte"].labels == ["a"] != config.task.parts["rte"].labels
+    assert changed_copy.task.parts["cb"] == config.task.parts["cb"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("trainer.batch_size", 2.5, "trainer.batch_size=2.5: must be a whole number"),
+        ("trainer.batch_size", True, "trainer.batch_size=True: must be a whole number"),
+        ("task.labels", "yes", "task.labels=yes: must be a list"),
+        ("task.rows", 3, "task.rows=3: must be a group of keys"),
+        ("method.lenght", 3, "method.lenght=3: PTuningV2Config has no such key"),
+        ("method.name", "nope", "method=nope: must be one of "),
+    ],
+)
+def test_a_record_with_a_wrong_value_is_refused(key: str, value: Any, said: str, composed: Callable[..., Any]) -> None:
+    plain = resolved(composed(*TRIALS["p_tuning_v2"]))
+    *parents, last = key.split(".")
+    node = plain
+    for parent in parents:
+        node = node[parent]
+    node[last] = value
+    with pytest.raises(ConfigError, match=f"^{re.escape(said)}"):
+        TrialConfig.from_dict(plain)
 
 
 def test_the_key_leaves_its_argument_alone_and_ignores_the_order_of_keys(composed: Callable[..., Any]) -> None:
@@ -208,7 +249,6 @@ REFUSED = [
     ("+nope=1", "nope=1", "no such key, only method, model, task", "Correct its name"),
     ("+method.nope=1", "method.nope=1", "no such key, only name, paper_section", "Correct its name"),
     ("+trainer.schedule.nope=1", "trainer.schedule.nope=1", "no such key, only name, warmup_steps", "Correct its name"),
-    ("~seed", "seed: ", "this key is missing", "Do not remove it"),
     ("~method.length", "method.length: ", "does not support deletion", "--help"),
     ("trainer.epochs=abc", "trainer.epochs: ", "'abc' of type 'str' could not be converted to Integer", "of that type"),
     ("method.length=2.5", "method.length: ", "'2.5' of type 'float'", "of that type"),

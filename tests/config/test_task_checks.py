@@ -124,7 +124,7 @@ def test_parts_of_a_mixture_are_checked(quick: Quick) -> None:
     validate(plain)
     wrong = copy.deepcopy(plain)
     wrong["task"]["parts"]["rte"]["lables"] = []
-    assert "task.parts.rte.lables=[]: a task has no such key" in refusal(wrong)
+    assert "task.parts.rte.lables=[]: TaskConfig has no such key" in refusal(wrong)
     wrong = copy.deepcopy(plain)
     wrong["task"]["parts"]["rte"]["formats"] = ["text_to_text"]
     assert "task.parts.rte=rte: it can be rendered as text_to_text, the mixture is pair" in refusal(wrong)

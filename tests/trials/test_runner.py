@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import getpass
 import hashlib
@@ -128,7 +129,9 @@ def test_data_and_weights_that_cannot_be_had(
         import repro.models.loading as loading
 
         real = loading.random_model
-        monkeypatch.setattr(loading, "random_model", lambda model, *rest: real({**model, "width": 32}, *rest))
+        monkeypatch.setattr(
+            loading, "random_model", lambda model, *rest: real(dataclasses.replace(model, width=32), *rest)
+        )
     done = cli("run", *trial_arguments(*arguments))
     assert done.code == 2
     assert done.err.count("\n") == 1 and done.err.startswith("repro: ") and "Traceback" not in done.err
