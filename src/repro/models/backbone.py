@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 
 from repro.config.schema import ModelConfig
 from repro.methods.base import Injection, ModelSpec
@@ -27,6 +28,11 @@ def spec_of(model: ModelConfig) -> ModelSpec:
     """The facts a method needs, from `conf/model/*.yaml` alone: no weights, no transformers."""
     heads = model.kv_heads or model.heads
     return ModelSpec(model.kind, model.width, heads, model.head_dim, model.vocabulary, sites_of(model))
+
+
+def token_table(model: PreTrainedModel) -> nn.Embedding:
+    """The input embeddings [V, D]."""
+    return cast(nn.Embedding, model.get_input_embeddings())
 
 
 class Backbone:
@@ -71,12 +77,12 @@ class Backbone:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.model.get_input_embeddings().weight.device
+        return token_table(self.model).weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Storage type of the weights."""
-        return self.model.get_input_embeddings().weight.dtype
+        return token_table(self.model).weight.dtype
 
     def inject(self, injection: Injection, rows: Tensor | None, infix_at: Tensor | None = None) -> None:
         """Attach keys and values to the layers of the injection's sites, and none to the others.
@@ -131,9 +137,15 @@ class Backbone:
         config = self.model.config
         return int(config.num_attention_heads) * self.spec.head_dim
 
+    def generate(self, inputs: Mapping[str, Tensor], config: GenerationConfig) -> Tensor:
+        """Token ids [N, U] that the model writes behind its inputs; without ids among these, the new ones alone."""
+        ids: Tensor = cast(GenerationMixin, self.model).generate(**inputs, generation_config=config)
+        return ids
+
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings [N, T, D], scaled as the family scales them."""
-        return self.model.get_input_embeddings()(ids)
+        vectors: Tensor = self.model.get_input_embeddings()(ids)
+        return vectors
 
 
 def _shift_of(injection: Injection, rows: Tensor | None) -> int | Tensor:

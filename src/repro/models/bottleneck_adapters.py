@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from repro.methods.base import Adapter
 from repro.models.threads import Own
 
+Output = Tensor | tuple[Tensor, ...]
 EPSILON = 1e-5
 """Of the layer norm."""
 
@@ -35,8 +35,8 @@ class Adapters:
             for layer, module in enumerate(modules):
                 module.register_forward_hook(self._hook(stack, layer))
 
-    def _hook(self, stack: str, layer: int) -> Any:
-        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+    def _hook(self, stack: str, layer: int) -> Callable[[nn.Module, object, Output], Output | None]:
+        def hook(module: nn.Module, args: object, output: Output) -> Output | None:
             now = self.now.here
             adapter = now.adapters.get(stack)
             if adapter is None:

@@ -53,7 +53,7 @@ class DecoderAdapter:
         backbone, labels = self.backbone, batch.token_labels
         assert labels is not None
         read = reading or self.reading(batch, injection)
-        inputs: dict[str, Any] = {"input_ids": batch.ids, "attention_mask": batch.mask}
+        inputs: dict[str, Tensor] = {"input_ids": batch.ids, "attention_mask": batch.mask}
         if read.places is not None:
             placed = place(backbone.embed(batch.ids), batch, injection, read.places)
             inputs = {"inputs_embeds": placed.embeds, "attention_mask": placed.mask}
@@ -92,12 +92,10 @@ class DecoderAdapter:
         config = generation_config(backbone.model, backbone.tokenizer, decoding)
         if injection.embeds is None:
             backbone.inject(injection, rows)
-            out = backbone.model.generate(batch.ids, attention_mask=batch.mask, generation_config=config)
+            out = backbone.generate({"input_ids": batch.ids, "attention_mask": batch.mask}, config)
             out = out[:, batch.ids.shape[1] :]
-        else:  # given embeddings alone, `generate` returns the new tokens only
+        else:
             placed = place(backbone.embed(batch.ids), batch, injection)
             backbone.inject(injection, rows, placed.prompt_at)
-            out = backbone.model.generate(
-                inputs_embeds=placed.embeds, attention_mask=placed.mask, generation_config=config
-            )
+            out = backbone.generate({"inputs_embeds": placed.embeds, "attention_mask": placed.mask}, config)
         return [text.strip() for text in backbone.tokenizer.batch_decode(out, skip_special_tokens=True)]

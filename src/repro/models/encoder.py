@@ -83,7 +83,7 @@ class EncoderAdapter:
         """The text's embeddings with the prompt among them."""
         if not injection.embedded_twice:
             return place(self.backbone.embed(batch.ids), batch, injection, places)
-        text = self.backbone.model.embeddings(input_ids=batch.ids, token_type_ids=batch.token_types)
+        text = self.backbone.model.get_submodule("embeddings")(input_ids=batch.ids, token_type_ids=batch.token_types)
         return place(text, batch, injection, places)
 
     def hidden(
@@ -134,7 +134,9 @@ class EncoderAdapter:
                 logits = logits.gather(2, own[:, None].expand(-1, logits.shape[1], -1))
             return logits.masked_fill(batch.mask[..., None] == 0, -torch.inf)
         if self.format != "tagging":
-            features = self.backbone.model.pooler(features)  # tanh(W [CLS] + b), frozen in every method but fine-tuning
+            features = self.backbone.model.get_submodule("pooler")(
+                features
+            )  # tanh(W [CLS] + b), frozen in every method but fine-tuning
         if training and self.head_dropout:
             features = self.backbone.dropout.states(features, self.head_dropout, HEAD_SITE)
         logits = head_logits(features, injection.head, batch.rows)

@@ -107,8 +107,7 @@ class EncoderDecoderAdapter:
             return [self.labels[index] for index in best]
         backbone.inject(injection, rows_or_none(injection, batch))
         config = generation_config(backbone.model, backbone.tokenizer, decoding)
-        out = backbone.model.generate(**self._encoder_inputs(batch, injection), generation_config=config)
-        return texts(backbone.tokenizer, out)
+        return texts(backbone.tokenizer, backbone.generate(self._encoder_inputs(batch, injection), config))
 
 
 def texts(tokenizer: PreTrainedTokenizerBase, out: Tensor) -> list[str]:
@@ -122,5 +121,5 @@ def texts(tokenizer: PreTrainedTokenizerBase, out: Tensor) -> list[str]:
     found: list[str] = tokenizer.batch_decode(out, skip_special_tokens=True)
     for row, ids in enumerate(out.tolist()):
         if sentinels.intersection(ids):
-            found[row] = tokenizer.decode([id for id in ids if id in sentinels or id not in special])
+            found[row] = str(tokenizer.decode([id for id in ids if id in sentinels or id not in special]))
     return found

@@ -6,8 +6,7 @@ source is read once for all labels: the encoder's output and the keys and values
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +52,11 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 def encoder_decoder_scores(
-    backbone: Backbone, inputs: dict[str, Tensor], decoder_inputs: Tensor, answers: Tensor, to_logits: Any
+    backbone: Backbone,
+    inputs: dict[str, Tensor],
+    decoder_inputs: Tensor,
+    answers: Tensor,
+    to_logits: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Log-probability of every label [N, C], the injection attached already.
 

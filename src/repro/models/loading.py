@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 import transformers
@@ -17,7 +18,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from repro.config.schema import ModelConfig, TrainerConfig
 from repro.errors import ModelError, WeightsUnavailable
 from repro.models.attention.prefix_attention import use
-from repro.models.backbone import Backbone, spec_of
+from repro.models.backbone import Backbone, spec_of, token_table
 from repro.models.decoder import DecoderAdapter
 from repro.models.encoder import EncoderAdapter
 from repro.models.encoder_decoder import EncoderDecoderAdapter
@@ -112,8 +113,9 @@ class Location:
             from huggingface_hub import snapshot_download
 
             patterns = ["*.safetensors", "*.safetensors.index.json"]
-            folder = snapshot_download(self.place, allow_patterns=patterns, local_files_only=True, **self.options)
-            return Path(folder)
+            revision = self.options["revision"]
+            found = snapshot_download(self.place, revision=revision, allow_patterns=patterns, local_files_only=True)
+            return Path(found)
         return Path(self.place) / self.options.get("gguf_file", "")
 
 
@@ -177,7 +179,7 @@ def _fill_missing(loaded: PreTrainedModel, missing: list[str], std: float = 0.02
 
 def _check_facts(model: ModelConfig, loaded: PreTrainedModel, kind: Family) -> None:
     """The yaml's facts decide shapes of prompts and validation, so they must be the weights' own."""
-    vocabulary, width = loaded.get_input_embeddings().weight.shape
+    vocabulary, width = token_table(loaded).weight.shape
     layers = len(next(iter(kind.sites(loaded).values())))
     stated = {"vocabulary": model.vocabulary, "width": model.width, "layers": model.layers}
     for name, value in {"vocabulary": vocabulary, "width": width, "layers": layers}.items():
@@ -234,11 +236,12 @@ def load_backbone(
         whole, tokenizer, missing = _pretrained(model, kind, options, auto_class)
     if cloze:
         _refuse_missing_head(model, whole, missing)
-    loaded = whole.base_model if cloze else whole
+    loaded = cast(PreTrainedModel, whole.base_model) if cloze else whole
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if loaded.get_input_embeddings().weight.dtype != dtype:
-        whole.to(dtype)  # a GGUF file comes in the type it was stored in
+    module: nn.Module = whole
+    if token_table(loaded).weight.dtype != dtype:
+        module.to(dtype)  # a GGUF file comes in the type it was stored in
     _fill_missing(whole, missing)
     _check_facts(model, loaded, kind)
     _check_content(model, whole)
@@ -252,7 +255,7 @@ def load_backbone(
     drawn = [
         f"the checkpoint has no {name}: drawn from N(0, 0.02^2) and kept frozen" for name in missing if "weight" in name
     ]
-    whole.to(device)
+    module.to(device)
     backbone = Backbone(loaded, tokenizer, kind, spec_of(model), whole if cloze else None)
     backbone.packing = PACKING[options.packing.lower()]
     return backbone, drawn + prepared

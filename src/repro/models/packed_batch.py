@@ -82,12 +82,12 @@ def cross_site(backbone: Backbone, queries: Packed, keys: Packed, fixed: bool = 
     return site_between(backbone, queries, keys, width=width, absorbed=True, fixed=fixed)
 
 
-def inputs_of(backbone: Backbone, packed: Packed, **padded: Tensor | None) -> dict[str, Any]:
+def inputs_of(backbone: Backbone, packed: Packed, **padded: Tensor | None) -> dict[str, Tensor]:
     """What a stack is called with: each [N, T, ...] as [1, S, ...], and a mask that keeps the library from making one.
 
     The library takes a mask of four dimensions for ready and hands it on to attention, which has the site's instead.
     """
-    given: dict[str, Any] = {name: packed.pack(value) for name, value in padded.items() if value is not None}
+    given: dict[str, Tensor] = {name: packed.pack(value) for name, value in padded.items() if value is not None}
     given["attention_mask"] = no_mask(packed)
     if backbone.takes_positions:
         given["position_ids"] = packed.positions[None]

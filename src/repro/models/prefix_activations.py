@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from repro.errors import ConfigError
 from repro.methods.base import Injection
@@ -29,6 +29,8 @@ def activations(backbone: Backbone, ids: list[int]) -> Mapping[str, Tensor]:
     backbone.inject(Injection(), None)
     cache = DynamicCache()
     backbone.model.base_model(torch.tensor([ids], device=backbone.device), past_key_values=cache, use_cache=True)
-    layers: Any = cache.layers
-    per_layer = [torch.stack([layer.keys[0], layer.values[0]]) for layer in layers]  # each 2 H P Dh
+    per_layer = []
+    for layer in cache.layers:
+        assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
+        per_layer.append(torch.stack([layer.keys[0], layer.values[0]]))  # 2 H P Dh
     return {"decoder": torch.stack(per_layer).permute(3, 0, 1, 2, 4).flatten(1)}  # P (L 2 H Dh)

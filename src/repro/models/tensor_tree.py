@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 def mapped(value: T, change: Callable[[Tensor], Tensor]) -> T:
     """A copy with `change` of every tensor in it; what occurs twice in the value is one thing in the copy, too."""
-    return _mapped(value, change, {})
+    return cast(T, _mapped(value, change, {}))
 
 
-def _mapped(value: Any, change: Callable[[Tensor], Tensor], done: dict[int, Any]) -> Any:
+def _mapped(value: object, change: Callable[[Tensor], Tensor], done: dict[int, object]) -> object:
     if id(value) in done:
         return done[id(value)]
     if isinstance(value, Tensor):
-        made: Any = change(value)
+        made: object = change(value)
     elif isinstance(value, Mapping):
         made = {name: _mapped(inner, change, done) for name, inner in value.items()}
     elif isinstance(value, tuple) and value and is_dataclass(value[0]):
@@ -39,7 +39,7 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor], done: dict[int, Any]
     return made
 
 
-def tensors_of(value: Any) -> list[Tensor]:
+def tensors_of(value: object) -> list[Tensor]:
     """Every tensor in it, once each, in an order that depends on the value's structure alone."""
     found: list[Tensor] = []
 

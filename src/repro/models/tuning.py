@@ -126,7 +126,7 @@ def _peft_config(backbone: Backbone, tuning: Tuning) -> PeftConfig:
         if lora:
             return peft.LoraConfig(
                 r=tuning.rank,
-                lora_alpha=tuning.alpha,
+                lora_alpha=tuning.alpha,  # type: ignore[arg-type]  # peft divides by the rank: any number will do
                 lora_dropout=tuning.dropout,
                 target_modules=targets,
                 fan_in_fan_out=transposed,

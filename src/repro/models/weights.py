@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 import torch
 from torch import nn
@@ -76,15 +76,23 @@ def _mapped(path: Path) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
+class _About(TypedDict):
+    """What a safetensors header says of a tensor."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
 def _safetensors(path: Path) -> Iterator[StoredTensor]:
     """A file is the header's length (8 bytes), the header in JSON, and the tensors' bytes."""
     view = _mapped(path)
     start = 8 + int.from_bytes(view[:8], "little")
-    header: Mapping[str, Mapping[str, object]] = json.loads(bytes(view[8:start]))
+    header: Mapping[str, _About] = json.loads(bytes(view[8:start]))
     for name, about in header.items():
         if name != "__metadata__":
-            (first, end), shape = about["data_offsets"], about["shape"]  # type: ignore[misc, has-type]
-            yield StoredTensor(name, str(about["dtype"]), tuple(shape), view[start + first : start + end])
+            first, end = about["data_offsets"]
+            yield StoredTensor(name, about["dtype"], tuple(about["shape"]), view[start + first : start + end])
 
 
 class _GgufHeader:
@@ -152,6 +160,6 @@ def module_hash(module: nn.Module) -> str:
 
     def stored(name: str, tensor: torch.Tensor) -> StoredTensor:
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        return StoredTensor(name, str(tensor.dtype), tuple(tensor.shape), memoryview(data))
+        return StoredTensor(name, str(tensor.dtype), tuple(tensor.shape), memoryview(data.data))
 
     return content_hash([stored(name, tensor) for name, tensor in module.state_dict().items()])

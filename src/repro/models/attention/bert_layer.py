@@ -6,8 +6,6 @@ the feed-forward part of the read ones, which for [CLS] is a fifth of the layer'
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.roberta.modeling_roberta import RobertaLayer
@@ -16,7 +14,7 @@ from repro.models.attention.attached import site_of
 from repro.models.attention.prefix_attention import attend_site
 
 
-def read_states(layer: Any, hidden_states: Tensor) -> Tensor | None:
+def read_states(layer: BertLayer | RobertaLayer, hidden_states: Tensor) -> Tensor | None:
     """Packed states [1, S, D] to the layer's output at the read tokens [1, M, D]; None where all are read."""
     inner = layer.attention.self
     site = site_of(inner)
@@ -33,19 +31,19 @@ def read_states(layer: Any, hidden_states: Tensor) -> Tensor | None:
     return states
 
 
-class LastBertLayer(BertLayer):  # type: ignore[misc]
+class LastBertLayer(BertLayer):
     """BERT's."""
 
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
         """[N, T, D] to the same; packed, [1, S, D] to [1, M, D]."""
         read = read_states(self, hidden_states)
         return super().forward(hidden_states, *args, **kwargs) if read is None else read
 
 
-class LastRobertaLayer(RobertaLayer):  # type: ignore[misc]
+class LastRobertaLayer(RobertaLayer):
     """RoBERTa's."""
 
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
         """As BERT's."""
         read = read_states(self, hidden_states)
         return super().forward(hidden_states, *args, **kwargs) if read is None else read

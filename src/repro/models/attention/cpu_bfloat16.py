@@ -7,10 +7,10 @@ exact one. Autograd alone would keep the float32 copies.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+
+from repro.models.attention.autograd import Context
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -19,7 +19,7 @@ _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scale: float | None
+        ctx: Context, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scale: float | None
     ) -> Tensor:
         wide = (query.float(), key.float(), value.float())
         out, sums = _forward(*wide, 0.0, causal, attn_mask=mask, scale=scale)
@@ -29,7 +29,7 @@ class _Attention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, sums, mask = ctx.saved_tensors
         wide = [tensor.float() for tensor in (gradients[0], query, key, value, out)]
         found = _backward(*wide, sums, 0.0, ctx.causal, attn_mask=mask, scale=ctx.scale)
@@ -48,5 +48,5 @@ def attention(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    out: Tensor = _Attention.apply(query, key, value, mask, causal, scale)  # type: ignore[no-untyped-call]
+    out: Tensor = _Attention.apply(query, key, value, mask, causal, scale)
     return out.transpose(1, 2)

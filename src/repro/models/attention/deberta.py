@@ -6,8 +6,6 @@ relative position (liu2022 section (a), "Model code").
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -16,7 +14,7 @@ from transformers.models.deberta.modeling_deberta import DisentangledSelfAttenti
 from repro.models.attention.attached import Prefix, attached
 
 
-class PrefixSelfAttention(DisentangledSelfAttention):  # type: ignore[misc]
+class PrefixSelfAttention(DisentangledSelfAttention):
     """The library's attention with prefix columns in front of its scores; without a prefix it is the library's own."""
 
     def forward(
@@ -27,7 +25,7 @@ class PrefixSelfAttention(DisentangledSelfAttention):  # type: ignore[misc]
         query_states: Tensor | None = None,
         relative_pos: Tensor | None = None,
         rel_embeddings: Tensor | None = None,
-    ) -> Any:
+    ) -> tuple[Tensor, Tensor | None]:
         """Hidden states [N, T, D] to [N, T, D]; `query_states` (a masked-language-model decoder's) takes no prefix."""
         prefix = attached(self)
         if prefix is None or query_states is not None:
@@ -89,5 +87,5 @@ def prepared(model: PreTrainedModel, modules: list[nn.Module], attention: type[n
     """Make a loaded model take prefixes, by the subclass of its attention; returns the deviations."""
     for module in modules:
         module.__class__ = attention
-    model.pooler = FirstToken(model.config.hidden_size, model.get_input_embeddings().weight)
+    model.pooler = FirstToken(model.config.hidden_size, next(model.get_input_embeddings().parameters()))
     return ["the model has no pooler (classification only): drawn from N(0, 0.02^2) and kept frozen"]

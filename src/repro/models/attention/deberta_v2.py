@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention, scaled_size_sqrt
@@ -12,7 +10,7 @@ from repro.models.attention.attached import attached
 from repro.models.attention.deberta import masked_softmax
 
 
-class PrefixSelfAttentionV2(DisentangledSelfAttention):  # type: ignore[misc]
+class PrefixSelfAttentionV2(DisentangledSelfAttention):
     """The library's attention with prefix columns in front of its scores; without a prefix it is the library's own."""
 
     def forward(
@@ -23,7 +21,7 @@ class PrefixSelfAttentionV2(DisentangledSelfAttention):  # type: ignore[misc]
         query_states: Tensor | None = None,
         relative_pos: Tensor | None = None,
         rel_embeddings: Tensor | None = None,
-    ) -> Any:
+    ) -> tuple[Tensor, Tensor | None]:
         """Hidden states [N, T, D] to [N, T, D]; `query_states` (a masked-language-model decoder's) takes no prefix."""
         prefix = attached(self)
         if prefix is None or query_states is not None:

@@ -1,4 +1,4 @@
-"""Norms and activations of frozen models that keep less for the backward pass: the library's formulas, fewer steps.
+"""Norms and activations of frozen models in fewer operations, which keep less for the backward pass.
 
 They stand in only while a backbone reads packed sequences; a padded batch goes through the library's own code, bit for
 bit. Results differ by rounding: the library writes GPT-2's GELU as eight operations, and T5's norm as five.
@@ -7,7 +7,6 @@ bit. Results differ by rounding: the library writes GPT-2's GELU as eight operat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from transformers import activations
 from transformers.models.llama import modeling_llama
 from transformers.models.t5 import modeling_t5
 
+from repro.models.attention.autograd import Context
 from repro.models.threads import Own
 
 _MODE = "repro_mode"
@@ -23,7 +23,7 @@ _MODE = "repro_mode"
 
 @dataclass
 class Mode:
-    """What a backbone's lean modules look at in this pass."""
+    """What a backbone's memory-saving layers look at in this pass."""
 
     packed: bool = False
 
@@ -37,7 +37,7 @@ class _RootMeanSquare(torch.autograd.Function):
     """w x / sqrt(mean(x^2) + epsilon) with a frozen w [D]: keeps the result before w, and the root."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    def forward(ctx: Context, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         exact = states.to(torch.promote_types(states.dtype, torch.float32))
         inverse = torch.rsqrt(exact.square().mean(-1, keepdim=True).add_(epsilon))
         normed = (exact * inverse).to(states.dtype)
@@ -45,7 +45,7 @@ class _RootMeanSquare(torch.autograd.Function):
         return normed * weight
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None, None]:
         normed, inverse, weight = ctx.saved_tensors
         gradient = gradients[0] * weight
         share = (gradient * normed).mean(-1, keepdim=True, dtype=inverse.dtype)
@@ -55,38 +55,39 @@ class _RootMeanSquare(torch.autograd.Function):
 
 def root_mean_square(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """RMS norm [..., D] by a frozen gain [D]; the mean is taken in float32 or better."""
-    return _RootMeanSquare.apply(states, weight, epsilon)  # type: ignore[no-untyped-call]
+    out: Tensor = _RootMeanSquare.apply(states, weight, epsilon)
+    return out
 
 
-class T5LayerNorm(modeling_t5.T5LayerNorm):  # type: ignore[misc]
+class T5LayerNorm(modeling_t5.T5LayerNorm):
     """T5's norm; the library's own where the batch is padded or the gain is trained."""
 
-    def forward(self, hidden_states: Tensor) -> Any:
+    def forward(self, hidden_states: Tensor) -> Tensor:
         """[..., D] to [..., D]"""
         if _packed(self) and not self.weight.requires_grad:
             return root_mean_square(hidden_states, self.weight, self.variance_epsilon)
         return super().forward(hidden_states)
 
 
-class LlamaRMSNorm(modeling_llama.LlamaRMSNorm):  # type: ignore[misc]
+class LlamaRMSNorm(modeling_llama.LlamaRMSNorm):
     """Llama's norm, as above."""
 
-    def forward(self, hidden_states: Tensor) -> Any:
+    def forward(self, hidden_states: Tensor) -> Tensor:
         """[..., D] to [..., D]"""
         if _packed(self) and not self.weight.requires_grad:
             return root_mean_square(hidden_states, self.weight, self.variance_epsilon)
         return super().forward(hidden_states)
 
 
-class NewGELUActivation(activations.NewGELUActivation):  # type: ignore[misc]
+class NewGELUActivation(activations.NewGELUActivation):
     """The tanh form of GELU (GPT-2, T5 1.1) in one kernel; the library's arithmetic where the batch is padded."""
 
-    def forward(self, states: Tensor) -> Any:
+    def forward(self, states: Tensor) -> Tensor:
         """[..., D] to [..., D]"""
         return F.gelu(states, approximate="tanh") if _packed(self) else super().forward(states)
 
 
-_LEAN: dict[type[nn.Module], type[nn.Module]] = {
+_MEMORY_SAVING: dict[type[nn.Module], type[nn.Module]] = {
     modeling_t5.T5LayerNorm: T5LayerNorm,
     modeling_llama.LlamaRMSNorm: LlamaRMSNorm,
     activations.NewGELUActivation: NewGELUActivation,
@@ -95,11 +96,11 @@ _LEAN: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def install(model: nn.Module) -> Own[Mode]:
-    """Give a loaded model its lean modules, by their class; returns the switch they look at."""
+    """Give a loaded model its memory-saving layers, by their class; returns the switch they look at."""
     mode = Own(Mode)
     for module in model.modules():
-        lean = _LEAN.get(type(module))
-        if lean is not None:
-            module.__class__ = lean
+        replacement = _MEMORY_SAVING.get(type(module))
+        if replacement is not None:
+            module.__class__ = replacement
             module.__dict__[_MODE] = mode
     return mode

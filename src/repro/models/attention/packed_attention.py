@@ -3,7 +3,8 @@ where there is one that takes them end to end (`varlen`)."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,23 @@ from repro.models.attention import cpu_bfloat16, varlen_kernel
 from repro.models.attention.attached import Prefix
 from repro.models.attention.packing import Site
 
+AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
+"""(module, query, key, value, mask, **AttentionOptions) to the output [N, T, H, Dh] and the probabilities, if any."""
+
+
+class AttentionOptions(TypedDict, total=False):
+    """Keywords of the library's attention functions that we read or set; others are handed on as they come."""
+
+    dropout: float
+    scaling: float | None
+    is_causal: bool | None
+    position_bias: Tensor | None
+    prefix_length: int
+    rows: Tensor | None
+
 
 def attend(
-    function: Any,
+    function: AttentionFunction,
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -22,7 +37,7 @@ def attend(
     site: Site,
     prefix: Prefix | None,
     base: str,
-    **kwargs: Any,
+    **kwargs: Unpack[AttentionOptions],
 ) -> tuple[Tensor, None]:
     """The library's attention function once a group of `site`: [1, H, S, Dh] to [1, S, H, Dh]."""
     kwargs["position_bias"] = None  # the site's masks hold it

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from repro.models.attention.autograd import Context
 
 CALL = 3e5
 """What one more call of attention costs (forward and backward, with its slices and copies), in multiplications of a
@@ -26,12 +27,12 @@ class _Spread(torch.autograd.Function):
     """Rows [S, ...] into places of [M, ...], zeros elsewhere; the gradient is a plain look-up."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, places: Tensor, total: int) -> Tensor:
+    def forward(ctx: Context, rows: Tensor, places: Tensor, total: int) -> Tensor:
         ctx.save_for_backward(places)
         return rows.new_zeros(total, *rows.shape[1:]).index_copy_(0, places, rows)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (places,) = ctx.saved_tensors
         return gradients[0].index_select(0, places), None, None
 
@@ -40,13 +41,13 @@ class _Take(torch.autograd.Function):
     """The inverse: [M, ...] at distinct places to [S, ...]; so the gradient needs no sums, as `index_select`'s does."""
 
     @staticmethod
-    def forward(ctx: Any, padded: Tensor, places: Tensor) -> Tensor:
+    def forward(ctx: Context, padded: Tensor, places: Tensor) -> Tensor:
         ctx.save_for_backward(places)
         ctx.total = len(padded)
         return padded.index_select(0, places)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None]:
         (places,) = ctx.saved_tensors
         gradient = gradients[0]
         return gradient.new_zeros(ctx.total, *gradient.shape[1:]).index_copy_(0, places, gradient), None
@@ -54,12 +55,14 @@ class _Take(torch.autograd.Function):
 
 def spread(rows: Tensor, places: Tensor, total: int) -> Tensor:
     """[S, ...] to [total, ...] with row i at `places[i]`, all different, and zeros elsewhere."""
-    return _Spread.apply(rows, places, total)  # type: ignore[no-untyped-call]
+    out: Tensor = _Spread.apply(rows, places, total)
+    return out
 
 
 def take(padded: Tensor, places: Tensor) -> Tensor:
     """[M, ...] to [S, ...]: the rows at `places`, all different."""
-    return _Take.apply(padded, places)  # type: ignore[no-untyped-call]
+    out: Tensor = _Take.apply(padded, places)
+    return out
 
 
 class Packed:
@@ -225,7 +228,7 @@ class Site:
         self.call, self.fixed = call, fixed
         self.read: Packed | None = None
         """Self-attention that is not causal: the tokens whose last states are read, where it is not all of them."""
-        self._masks: dict[Any, Tensor | None] = {}
+        self._masks: dict[tuple[int, int, bool, torch.dtype], Tensor | None] = {}
 
     @cached_property
     def of_read(self) -> Site:

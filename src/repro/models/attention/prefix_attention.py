@@ -11,7 +11,7 @@ The mask function must be registered under the same name: otherwise the model si
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from repro.models.attention.attached import attached, drop_shares, seen_by, site_of
+from repro.models.attention.packed_attention import AttentionFunction, AttentionOptions
 from repro.models.attention.packed_attention import attend as attend_packed
 from repro.models.attention.packing import Site
 
@@ -36,7 +37,7 @@ def _causal_mask(query: Tensor, key: Tensor, as_bool: bool) -> Tensor:
     return torch.zeros_like(allowed, dtype=query.dtype).masked_fill(~allowed, torch.finfo(query.dtype).min)
 
 
-def _library_function(base: str, module: nn.Module) -> Any:
+def _library_function(base: str, module: nn.Module) -> AttentionFunction:
     if base == "eager":  # every modelling file has its own
         return sys.modules[type(module).__module__].eager_attention_forward
     return ALL_ATTENTION_FUNCTIONS[base]
@@ -49,8 +50,8 @@ def _attend(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: Unpack[AttentionOptions],
+) -> tuple[Tensor, Tensor | None]:
     """softmax(q [Kp; k]^T) [Vp; v]; where there is an infix, queries behind it see the keys and values it changed."""
     site = site_of(module)
     if site is not None:
@@ -60,17 +61,19 @@ def _attend(
     infix = None if given is None else given.infix
     if infix is None:
         return _attend_prefix(base, module, query, key, value, attention_mask, **kwargs)
-    changed, *rest = _attend_prefix(base, module, query, *infix.added(key, value), attention_mask, **kwargs)
+    changed, shares = _attend_prefix(base, module, query, *infix.added(key, value), attention_mask, **kwargs)
     behind = infix.behind(key.shape[0], query.shape[2], key.shape[2])
     if not bool(behind.all()):
-        plain, *rest = _attend_prefix(base, module, query, key, value, attention_mask, **kwargs)
+        plain, shares = _attend_prefix(base, module, query, key, value, attention_mask, **kwargs)
         changed = torch.where(behind[:, :, None, None], changed, plain)
-    return changed, *rest
+    return changed, shares
 
 
-def attend_site(module: Any, query: Tensor, key: Tensor, value: Tensor, site: Site, **kwargs: Any) -> Tensor:
+def attend_site(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, site: Site, **kwargs: Unpack[AttentionOptions]
+) -> Tensor:
     """Attention of packed queries [1, H, M, Dh] over packed keys, behind the module's prefix: [1, M, H, Dh]."""
-    base = str(module.config._attn_implementation).removeprefix("repro_")
+    base = str(vars(module)["config"]._attn_implementation).removeprefix("repro_")
     function = _library_function(base, module)
     out, _ = attend_packed(function, module, query, key, value, site, attached(module), base, **kwargs)
     return out
@@ -83,8 +86,8 @@ def _attend_prefix(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: Unpack[AttentionOptions],
+) -> tuple[Tensor, Tensor | None]:
     """softmax(q [Kp; k]^T) [Vp; v]: every query sees every prefix position; T5's bias is zero there."""
     prefix = attached(module)
     drops = bool(kwargs.get("dropout"))
@@ -104,12 +107,13 @@ def _attend_prefix(
         key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
         if attention_mask is not None:
             attention_mask = _mask_with_prefix(attention_mask, length, seen)
-        if kwargs.get("position_bias") is not None:
-            kwargs["position_bias"] = F.pad(kwargs["position_bias"], (length, 0))
+        if (bias := kwargs.get("position_bias")) is not None:
+            kwargs["position_bias"] = F.pad(bias, (length, 0))
         if base == "sdpa":
             kwargs["is_causal"] = False
     if drops:
-        return attend_dropping(module, query, key, value, attention_mask, prefix_length=length, **kwargs)
+        kwargs["prefix_length"] = length
+        return attend_dropping(module, query, key, value, attention_mask, **kwargs)
     return _library_function(base, module)(module, query, key, value, attention_mask, **kwargs)
 
 
@@ -119,12 +123,12 @@ def attend_dropping(
     key: Tensor,
     value: Tensor,
     mask: Tensor | None,
-    dropout: float,
+    dropout: float = 0.0,
     scaling: float | None = None,
     position_bias: Tensor | None = None,
     prefix_length: int = 0,
     rows: Tensor | None = None,
-    **kwargs: Any,
+    **others: object,
 ) -> tuple[Tensor, None]:
     """The library's eager attention, with dropout on the probabilities by keys: torch's fused one draws by itself.
 
@@ -162,8 +166,13 @@ def _mask_with_prefix(mask: Tensor, length: int, seen: Tensor | None) -> Tensor:
 
 def _register(base: str) -> None:
     def attention(
-        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
-    ) -> Any:
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        **kwargs: Unpack[AttentionOptions],
+    ) -> tuple[Tensor, Tensor | None]:
         return _attend(base, module, query, key, value, mask, **kwargs)
 
     AttentionInterface.register(f"repro_{base}", attention)

@@ -8,10 +8,10 @@ the decoder's work. (q Wk) enc^T and (p enc) Wv are the same scores and context 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import Cache
 from transformers.models.t5.modeling_t5 import T5Attention
 from transformers.models.t5.modeling_t5 import eager_attention_forward as eager_attention_forward
 
@@ -24,7 +24,7 @@ STEP = 64
 (`training.graphs`) goes on reading it where it lies."""
 
 
-class PackedT5Attention(T5Attention):  # type: ignore[misc]
+class PackedT5Attention(T5Attention):
     """The library's attention; where sequences are packed it computes no bias and no mask of the whole row."""
 
     def forward(
@@ -33,9 +33,9 @@ class PackedT5Attention(T5Attention):  # type: ignore[misc]
         mask: Tensor | None = None,
         key_value_states: Tensor | None = None,
         position_bias: Tensor | None = None,
-        cache: Any = None,
-        **kwargs: Any,
-    ) -> Any:
+        cache: Cache | None = None,
+        **kwargs: object,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Hidden states [N, T, D], or packed [1, S, D], to the same."""
         site = site_of(self)
         if site is None:
@@ -47,7 +47,7 @@ class PackedT5Attention(T5Attention):  # type: ignore[misc]
         return super().forward(hidden_states, mask, key_value_states, position_bias, None, **kwargs)
 
 
-def relative_bias(module: Any) -> Callable[[int, torch.dtype], Tensor]:
+def relative_bias(module: T5Attention) -> Callable[[int, torch.dtype], Tensor]:
     """Length T to the bias [1, H, T, T] of a stack's first attention module, kept while its weight is frozen."""
 
     def bias(length: int, dtype: torch.dtype) -> Tensor:
@@ -69,14 +69,14 @@ def relative_bias(module: Any) -> Callable[[int, torch.dtype], Tensor]:
     return bias
 
 
-def absorbs(module: Any, queries: Packed, keys: Packed) -> bool:
+def absorbs(module: T5Attention, queries: Packed, keys: Packed) -> bool:
     """Whether a cross-attention module does less work without keys and values: frozen, and targets short enough."""
     frozen = all(type(part) is nn.Linear and not part.weight.requires_grad for part in (module.k, module.v))
     work = sum(asked * read for asked, read in zip(queries.lengths, keys.lengths, strict=True))
     return frozen and work < module.key_value_proj_dim * sum(keys.lengths)
 
 
-def absorbed(module: Any, states: Tensor, memory: Tensor, site: Site) -> Tensor:
+def absorbed(module: T5Attention, states: Tensor, memory: Tensor, site: Site) -> Tensor:
     """Cross-attention of packed states [U, D] to a packed memory [S, D], before the output projection [U, H x Dh]."""
     heads, size = module.n_heads, module.key_value_proj_dim
     query = module.q(states).view(-1, heads, size)  # U H Dh
@@ -97,7 +97,7 @@ def absorbed(module: Any, states: Tensor, memory: Tensor, site: Site) -> Tensor:
 
 
 def _group(
-    module: Any, site: Site, index: int, group: Group, query: Tensor, over: Tensor, memory: Tensor
+    module: T5Attention, site: Site, index: int, group: Group, query: Tensor, over: Tensor, memory: Tensor
 ) -> tuple[Tensor, Tensor | None]:
     """Of one group the weighted mean of the memory [U, H, D], and what the prefix adds to the values [U, H, Dh]."""
     read = group.keys.cut(memory)[:, 0]  # G S D

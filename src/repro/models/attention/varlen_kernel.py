@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +25,11 @@ TOLERANCE = 0.05
 """Largest difference of a value or gradient of the kernel and of plain attention, inputs being standard normal."""
 
 
-def kernel(*args: Any, **kwargs: Any) -> Tensor:
+def kernel(*args: object, **options: object) -> Tensor:
     """torch's; imported late, as older versions do not have it."""
     from torch.nn.attention.varlen import varlen_attn
 
-    return cast(Tensor, varlen_attn(*args, **kwargs))
+    return cast(Callable[..., Tensor], varlen_attn)(*args, **options)
 
 
 def applies(query: Tensor, key: Tensor, site: Site, prefix: Prefix | None, base: str, dropout: float) -> bool:

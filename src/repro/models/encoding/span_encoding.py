@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from repro.errors import DataError
 from repro.models.encoding.batch import Encoded
@@ -32,10 +31,11 @@ class SpanOptions:
     max_answer_tokens: int = 30
 
     @classmethod
-    def of(cls, options: Mapping[str, Any] | None) -> SpanOptions:
+    def of(cls, options: Mapping[str, object] | None) -> SpanOptions:
         """The options among those of a task."""
         given = options or {}
-        return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
+        numbers = {name: value for name, value in given.items() if isinstance(value, int)}
+        return cls(**{field.name: numbers[field.name] for field in fields(cls) if field.name in numbers})
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def encode_span(
     return encoded
 
 
-def _windows(tokenizer: PreTrainedTokenizerBase, span: Span, max_length: int, stride: int) -> Any:
+def _windows(tokenizer: PreTrainedTokenizerBase, span: Span, max_length: int, stride: int) -> BatchEncoding:
     """The tokenizer's own windows, by `truncation="only_second"` with overflow."""
     question = tokenizer(span.question, add_special_tokens=False)["input_ids"]
     room = max_length - len(question) - tokenizer.num_special_tokens_to_add(pair=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list
     Raises:
         ModelError: one that the model lacks.
     """
-    ids = [tokenizer.convert_tokens_to_ids(token) for token in tokens]
+    ids = cast(list[int], tokenizer.convert_tokens_to_ids(list(tokens)))
     unknown = [token for token, id in zip(tokens, ids, strict=True) if id is None or id == tokenizer.unk_token_id]
     if unknown:
         raise ModelError(

@@ -130,10 +130,10 @@ class Family:
             for site, path in self.attention.items()
         }
 
-    def configuration(self) -> type[PretrainedConfig]:
+    def configuration(self) -> Callable[..., PretrainedConfig]:
         """Its configuration class; importing it makes the family known to transformers' Auto classes."""
         module, _, name = self.config_class.partition(":")
-        made: type[PretrainedConfig] = getattr(importlib.import_module(module), name)
+        made: Callable[..., PretrainedConfig] = getattr(importlib.import_module(module), name)
         return made
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from repro.models.families.family import Family, PeftTargets, PositionModule, register
 
 if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
     from repro.config.schema import ModelConfig
 
 
@@ -18,6 +22,14 @@ def random_shape(model: ModelConfig) -> dict[str, object]:
         "num_attention_heads": model.heads,
         "max_sequence_length": model.max_positions,
     }
+
+
+def lm_head(whole: PreTrainedModel) -> Callable[[Tensor], Tensor]:
+    """The token table, transposed."""
+    from repro.models.glm import GlmForMaskedLM
+
+    assert isinstance(whole, GlmForMaskedLM)
+    return whole.logits
 
 
 register(
@@ -38,7 +50,7 @@ register(
         prepare=lambda model: [
             "GLM reads its input as an encoder does, with [CLS] first; the paper does not say how its did"
         ],
-        lm_head=lambda whole: whole.logits,
+        lm_head=lm_head,
         peft_targets=PeftTargets(("query_key_value",), ("query_key_value", "dense_4h_to_h"), ("dense_4h_to_h",)),
     )
 )

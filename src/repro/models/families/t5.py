@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
     from transformers import PreTrainedModel
+    from transformers.models.t5.modeling_t5 import T5Attention
 
     from repro.config.schema import ModelConfig
     from repro.models.attention.packing import Packed
@@ -53,7 +54,8 @@ def separate_head(model: PreTrainedModel, facts: ModelConfig) -> None:
 
 def head_problem(model: PreTrainedModel, facts: ModelConfig) -> str | None:
     """T5 1.1 has a head of its own."""
-    tied = model.get_output_embeddings().weight.data_ptr() == model.get_input_embeddings().weight.data_ptr()
+    head, table = (next(part.parameters()) for part in (model.get_output_embeddings(), model.get_input_embeddings()))
+    tied = head.data_ptr() == table.data_ptr()
     if not facts.tied_head and (tied or model.config.scale_decoder_outputs):
         return (
             "T5 1.1 must keep its own lm_head and unscaled decoder outputs; this version of transformers loads it "
@@ -62,18 +64,25 @@ def head_problem(model: PreTrainedModel, facts: ModelConfig) -> str | None:
     return None
 
 
+def _attention(module: nn.Module) -> T5Attention:
+    from transformers.models.t5.modeling_t5 import T5Attention
+
+    assert isinstance(module, T5Attention)
+    return module
+
+
 def bias(model: nn.Module) -> Mapping[str, Callable[[int, torch.dtype], Tensor]]:
     """The first block's table serves its stack."""
     from repro.models.attention.t5_attention import relative_bias
 
-    return {site: relative_bias(T5.sites(model)[site][0]) for site in ("encoder", "decoder")}
+    return {site: relative_bias(_attention(T5.sites(model)[site][0])) for site in ("encoder", "decoder")}
 
 
 def absorbs(module: nn.Module, queries: Packed, keys: Packed) -> bool:
     """As `t5_attention.absorbs`."""
     from repro.models.attention.t5_attention import absorbs
 
-    return absorbs(module, queries, keys)
+    return absorbs(_attention(module), queries, keys)
 
 
 T5 = Family(
