@@ -6,6 +6,7 @@ from transformers import GenerationConfig
 
 from repro.methods.base import Injection
 from repro.models.generation import generation_config
+from tests.pairwise import pairwise
 from tests.parity.tiny_models import (
     DECODERS,
     ENCODER_DECODERS,
@@ -59,9 +60,7 @@ def test_an_encoder_with_only_a_head_is_pooler_and_linear_layer(name):
     torch.testing.assert_close(got, wanted, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("beams", [1, 3])
-@pytest.mark.parametrize("attention", IMPLEMENTATIONS)
-@pytest.mark.parametrize("name", DECODERS + ENCODER_DECODERS)
+@pytest.mark.parametrize(("name", "attention", "beams"), pairwise(DECODERS + ENCODER_DECODERS, IMPLEMENTATIONS, [1, 3]))
 def test_generated_ids_are_equal(name, attention, beams):
     ours, theirs = backbone(name, attention), plain(name, attention)
     batch = make_batch(ours, (7, 3, 5), training=False)

@@ -9,6 +9,7 @@ import torch
 from repro.methods.base import PLACEMENTS, Injection
 from repro.models import decoder, encoder_decoder
 from repro.models.encoding.batch import IGNORE, Encoded, collate
+from tests.pairwise import pairwise
 from tests.parity.tiny_models import (
     DECODERS,
     ENCODER_DECODERS,
@@ -85,9 +86,7 @@ def test_beams_find_something_else_than_greedy_search(name):
     assert sum(one != other for one, other in zip(greedy, beams, strict=True)) >= 2
 
 
-@pytest.mark.parametrize("beams", [1, 3])
-@pytest.mark.parametrize("prompt", PROMPTS)
-@pytest.mark.parametrize("name", GENERATING)
+@pytest.mark.parametrize(("name", "prompt", "beams"), pairwise(GENERATING, PROMPTS, [1, 3]))
 def test_a_padded_row_generates_what_it_generates_alone(name, prompt, beams):
     bone = backbone(name)
     injection, kind = prompts(bone.spec)[prompt], bone.spec.kind

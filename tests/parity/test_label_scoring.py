@@ -15,6 +15,7 @@ from repro.models.backbone import Backbone
 from repro.models.encoding.batch import IGNORE, Encoded, collate
 from repro.tasks.base import TextToText
 from tests.models.loaded import adapt
+from tests.pairwise import pairwise
 from tests.parity.tiny_models import (
     DECODERS,
     ENCODER_DECODERS,
@@ -66,10 +67,10 @@ def naive(adapted: Any, examples: list[Encoded], rows: list[int], injection: Inj
     return -torch.cat(found).view(len(examples), len(LABELS))
 
 
-@pytest.mark.parametrize("trials", [1, 3])
-@pytest.mark.parametrize("prompt", ["none", "kv", "before", "after"])
-@pytest.mark.parametrize("attention", IMPLEMENTATIONS)
-@pytest.mark.parametrize("name", ENCODER_DECODERS + DECODERS)
+@pytest.mark.parametrize(
+    ("name", "attention", "prompt", "trials"),
+    pairwise(ENCODER_DECODERS + DECODERS, IMPLEMENTATIONS, ["none", "kv", "before", "after"], [1, 3]),
+)
 def test_scores_are_summed_log_probabilities(name, attention, prompt, trials):
     bone = backbone(name, attention)
     adapted, injection = scorer(bone), prompts(bone.spec, trials)[prompt]

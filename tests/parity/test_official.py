@@ -18,6 +18,7 @@ from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.registry import build as build_method
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import IGNORE, Batch, collate
+from tests.pairwise import pairwise
 from tests.parity import naive
 from tests.parity.test_naive_attention import written_out_model
 from tests.parity.tiny_models import adapter, backbone, build_double, close, items, make_batch, plain
@@ -168,9 +169,9 @@ def prefix_encoder(parameters: dict[str, Tensor], site: str) -> Tensor:
     return states
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("reparameterisation", ["embedding", "mlp"])
-@pytest.mark.parametrize("name", ["bert", "roberta"])
+@pytest.mark.parametrize(
+    ("name", "reparameterisation", "format"), pairwise(["bert", "roberta"], ["embedding", "mlp"], FORMATS)
+)
 def test_p_tuning_v2(name: str, reparameterisation: str, format: str) -> None:
     bone, model = backbone(name), plain(name)
     method = build_method("p_tuning_v2", length=P, reparameterisation=reparameterisation, hidden=7, prefix_dropout=0.0)

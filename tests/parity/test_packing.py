@@ -16,6 +16,7 @@ from repro.models.backbone import Backbone
 from repro.models.encoder import EncoderAdapter
 from repro.models.encoding.batch import IGNORE, Encoded, collate
 from tests.models.loaded import load_backbone
+from tests.pairwise import pairwise
 from tests.parity.tiny_models import (
     ENCODERS,
     FAMILIES,
@@ -97,18 +98,20 @@ def tensors(injection: Injection) -> list[Tensor]:
     return found + ([injection.head.weight, injection.head.bias] if injection.head else [])
 
 
-PROMPTS = ("none", *PLACEMENTS, "kv at encoder", "kv at decoder", "kv at cross", "kv at all")
+def prompts_of(name: str) -> list[str]:
+    """Those that the family has a site for, and something to train."""
+    kinds = {"encoder": ("none", "kv at encoder"), "decoder": ("kv at decoder",)}
+    three = ("kv at encoder", "kv at decoder", "kv at cross")
+    return [*PLACEMENTS, *kinds.get(facts(name)["kind"], three), "kv at all"]
 
 
-@pytest.mark.parametrize("trials", [1, 3])
-@pytest.mark.parametrize("prompt", PROMPTS)
-@pytest.mark.parametrize("attention", IMPLEMENTATIONS)
-@pytest.mark.parametrize("name", FAMILIES)
+CASES = [(name, *row) for name in FAMILIES for row in pairwise(IMPLEMENTATIONS, prompts_of(name), (1, 3))]
+
+
+@pytest.mark.parametrize(("name", "attention", "prompt", "trials"), CASES)
 def test_losses_and_gradients(name, attention, prompt, trials):
     bone = backbone(name, attention)
-    injection = prompts(bone.spec, trials).get(prompt)
-    if injection is None or (prompt == "none" and not injection.head):
-        pytest.skip("the family has no such site, or nothing is trained")
+    injection = prompts(bone.spec, trials)[prompt]
     batch = make_batch(bone, LENGTHS, rows=[0] * len(ROWS) if trials == 1 else ROWS)
     both(bone, lambda: adapter(bone).losses(batch, injection).total, tensors(injection))
 
@@ -152,11 +155,11 @@ def in_form(name: str, format: str) -> tuple[Backbone, EncoderAdapter]:
     return bone, EncoderAdapter(bone, None, "cloze", verbaliser=(40, 50) if format == "cloze" else ())
 
 
-@pytest.mark.parametrize("trials", [1, 3])
-@pytest.mark.parametrize("prompt", ["kv", "before", "after", "template", "as in the official PT"])
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("name", ENCODERS)
-def test_every_form_of_an_encoder(name, format, prompt, trials):
+@pytest.mark.parametrize(
+    ("name", "format", "prompt", "trials"),
+    pairwise(ENCODERS, FORMATS, ["kv", "before", "after", "template", "as in the official PT"], [1, 3]),
+)
+def test_every_format_of_an_encoder(name, format, prompt, trials):
     bone, adapted = in_form(name, format)
     rows = [0] * 8 if trials == 1 else [2, 2, 0, 0, 1, 1, 2, 2]
     choices = 2 if format == "choice" else 1

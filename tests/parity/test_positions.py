@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Injection
+from tests.pairwise import pairwise
 from tests.parity.tiny_models import (
     ENCODERS,
     FAMILIES,
@@ -80,9 +81,7 @@ def test_training(name, shift):
     assert torch.equal(ids[first][0].expand_as(real)[real], unshifted(name, batch.mask)[real])
 
 
-@pytest.mark.parametrize("beams", [1, 2])
-@pytest.mark.parametrize("shift", [P, 0], ids=["on", "off"])
-@pytest.mark.parametrize("name", ["gpt2", "llama", "bart"])
+@pytest.mark.parametrize(("name", "shift", "beams"), pairwise(["gpt2", "llama", "bart"], [P, 0], [1, 2]))
 def test_generation(name, shift, beams):
     bone = backbone(name)
     batch = make_batch(bone, LENGTHS, training=False)

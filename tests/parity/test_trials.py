@@ -9,6 +9,7 @@ import torch
 from repro.methods.base import PLACEMENTS, Injection
 from repro.methods.parts.joining import joined
 from repro.models.encoding.batch import IGNORE, collate
+from tests.pairwise import pairwise
 from tests.parity.tiny_models import (
     DECODERS,
     ENCODER_DECODERS,
@@ -66,9 +67,7 @@ def test_losses_and_gradients(name, prompt):
     assert ((adapter(bone).losses(swapped, injection).total - together.total).abs() > 1e-6).all()
 
 
-@pytest.mark.parametrize("beams", [1, 3])
-@pytest.mark.parametrize("prompt", PROMPTS)
-@pytest.mark.parametrize("name", DECODERS + ENCODER_DECODERS)
+@pytest.mark.parametrize(("name", "prompt", "beams"), pairwise(DECODERS + ENCODER_DECODERS, PROMPTS, [1, 3]))
 def test_generation(name, prompt, beams):
     bone = backbone(name)
     injection, kind, left = prompts(bone.spec)[prompt], bone.spec.kind, name in DECODERS
@@ -85,9 +84,9 @@ def test_generation(name, prompt, beams):
             assert set(got[len(wanted) :]) <= {0, 1}
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
-@pytest.mark.parametrize("format", ["pair", "choice", "tagging"])
-@pytest.mark.parametrize("name", ["bert", "roberta"])
+@pytest.mark.parametrize(
+    ("name", "format", "prompt"), pairwise(["bert", "roberta"], ["pair", "choice", "tagging"], PROMPTS)
+)
 def test_encoder_predictions(name, format, prompt):
     bone = backbone(name)
     injection, choices = prompts(bone.spec)[prompt], 2 if format == "choice" else 1
@@ -117,9 +116,9 @@ def test_encoder_predictions(name, format, prompt):
         close(losses[at], adapted.losses(batch, trial_of(injection, trial)).total, 1e-12)
 
 
-@pytest.mark.parametrize("packing", [True, False])
-@pytest.mark.parametrize("prompt", ["kv", "before"])
-@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "bart"])
+@pytest.mark.parametrize(
+    ("name", "prompt", "packing"), pairwise(["bert", "roberta", "gpt2", "bart"], ["kv", "before"], [True, False])
+)
 def test_a_long_prompt_beside_a_long_input_leaves_no_position_table(name: str, prompt: str, packing: bool) -> None:
     """Each fits by itself (P + T is 512); in one batch the first row's padding would stand behind the last position."""
     bone, kind = backbone(name), backbone(name).spec.kind

@@ -8,11 +8,10 @@ from typing import Any
 
 from repro.errors import ConfigError
 from repro.inference.restore import Finished, backbone_of, method_of, task_of
+from repro.methods import registry
 from repro.store.files import write_atomic
 
 FORMATS = ("safetensors", "peft", "transformers")
-IN_THE_BACKBONE = ("lora", "ia3")
-"""Methods whose layers peft itself put into the model."""
 TASK_TYPES = {"decoder": "CAUSAL_LM", "encoder_decoder": "SEQ_2_SEQ_LM"}
 
 
@@ -73,7 +72,7 @@ def _peft(trial: Finished, out: Path, device: Any) -> list[Path]:
         "task_type": TASK_TYPES[model["kind"]],
         "inference_mode": True,
     }
-    if config["method"]["name"] in IN_THE_BACKBONE:
+    if registry.method(config["method"]["name"]).capabilities.tunes_backbone:
         about, weights = _added_layers(trial, device)
         return _peft_files(out, about | shared, weights)
     shared |= {
@@ -119,10 +118,11 @@ def _beyond_peft(config: dict[str, Any], tensors: dict[str, Any]) -> str | None:
     method, model = config["method"], config["model"]
     if model["kind"] == "encoder":
         return "its classifiers have heads of their own (RoBERTa's with a hidden layer) and no frozen pooler"
-    if method["name"] in IN_THE_BACKBONE:
-        return None
-    if method["name"] not in ("prompt_tuning", "embedding_only", "prefix_tuning", "p_tuning_v2", "p_tuning"):
+    capabilities = registry.method(method["name"]).capabilities
+    if capabilities.peft_type is None:
         return f"it has no {method['name']} with this forward pass"
+    if capabilities.tunes_backbone:  # by layers that peft itself put into the model
+        return None
     if "prompt" in tensors and method.get("placement", "before") != "before":
         return "its prompts stand before the input only"
     if "prompt" not in tensors:
@@ -149,7 +149,7 @@ def _transformers(trial: Finished, out: Path, device: Any) -> list[Path]:
         )
     backbone = backbone_of(trial, device)
     method = method_of(trial, backbone, task)
-    if method.tuning is None or method.tuning.kind in ("lora", "ia3"):
+    if method.tuning is None or method.tuning.adds_layers:
         raise ConfigError(f"{trial.name}: its layers are beside the model's own. Use --format safetensors.")
     own = tune(backbone, method.tuning, seed=0)
     with torch.no_grad():

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ConfigError, DataError
+from repro.methods import registry
 from repro.store.files import write_atomic
-
-METHODS = ("prompt_tuning", "prefix_tuning", "p_tuning_v2")
 
 
 def import_prompt(source: Path, method: str, out: Path, site: str) -> dict[str, tuple[int, ...]]:
@@ -29,12 +28,14 @@ def import_prompt(source: Path, method: str, out: Path, site: str) -> dict[str, 
     """
     from safetensors.torch import save
 
-    if method not in METHODS:
-        raise ConfigError(f"--method={method}: must be one of {', '.join(METHODS)}.")
+    starts = [name for name in registry.names() if registry.method(name).capabilities.imports]
+    if method not in starts:
+        raise ConfigError(f"--method={method}: must be one of {', '.join(starts)}.")
+    peft_type = registry.method(method).capabilities.imports
     if out.exists():
         raise ConfigError(f"--out={out}: this file is there already. Name another.")
     rows = _numpy(source) if source.suffix == ".npy" else _peft(source, method)
-    name = "prompt" if method == "prompt_tuning" else f"{site}.prefix"
+    name = "prompt" if peft_type == "PROMPT_TUNING" else f"{site}.prefix"
     tensors = {name: rows[None].contiguous()}
     write_atomic(out, save(tensors))
     return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
@@ -71,13 +72,13 @@ def _peft(source: Path, method: str) -> Any:
         raise DataError(f"{file}: its tensors are {', '.join(tensors)}: a peft prompt has prompt_embeddings [P, D].")
     rows = found[0].float()
     about = _config_beside(file)
-    wanted = "PROMPT_TUNING" if method == "prompt_tuning" else "PREFIX_TUNING"
+    wanted = registry.method(method).capabilities.imports
     if about.get("peft_type") not in (None, wanted):
         raise DataError(f"{file}: its peft_type is {about['peft_type']}, for {method} it must be {wanted}.")
     if about.get("prefix_projection"):
         raise DataError(f"{file}: it goes through peft's MLP (prefix_projection). Save the prefix that the MLP makes.")
     twice = about.get("task_type") == "SEQ_2_SEQ_LM" and about.get("num_transformer_submodules", 2) == 2
-    return rows[: len(rows) // 2] if twice and method == "prompt_tuning" else rows  # the rest is never read
+    return rows[: len(rows) // 2] if twice and wanted == "PROMPT_TUNING" else rows  # the rest is never read
 
 
 def _config_beside(file: Path) -> dict[str, Any]:

@@ -94,6 +94,11 @@ class Tuning:
     """Names of the modules that lora and ia3 change; empty: the library's choice for the family."""
     blocks: int = 0
 
+    @property
+    def adds_layers(self) -> bool:
+        """It trains layers that are put beside the model's own, not the model's weights."""
+        return self.kind in ("lora", "ia3")
+
 
 @dataclass(frozen=True)
 class Head:

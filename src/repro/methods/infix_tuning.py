@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from repro.methods.base import Method
 from repro.methods.facts import ModelFacts, prefix_numbers, takes_input_prompt
 from repro.methods.fields import setting
 from repro.methods.registry import register
 from repro.methods.schema import Capabilities, Entry, MethodConfig
-
-if TYPE_CHECKING:
-    from repro.methods.base import Method
 
 
 @dataclass

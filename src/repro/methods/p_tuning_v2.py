@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from repro.methods.base import Method
 from repro.methods.facts import FamilyFacts, ModelFacts, prefix_numbers
 from repro.methods.fields import setting
 from repro.methods.registry import register
 from repro.methods.schema import Capabilities, Entry, MethodConfig, check_layers, check_sites
-
-if TYPE_CHECKING:
-    from repro.methods.base import Method
 
 
 @dataclass

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from repro.errors import ConfigError
+from repro.methods.base import Method
 from repro.methods.facts import FamilyFacts, ModelFacts
 from repro.methods.fields import setting
 from repro.methods.registry import register
 from repro.methods.schema import Capabilities, MethodConfig
-
-if TYPE_CHECKING:
-    from repro.methods.base import Method
 
 
 @dataclass

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from repro.methods.base import Method
 from repro.methods.lookup import Registry
 from repro.methods.schema import Capabilities, MethodConfig, settings_from
-
-if TYPE_CHECKING:
-    from repro.methods.base import Method
 
 
 @dataclass(frozen=True)

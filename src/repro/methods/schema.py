@@ -7,15 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import ClassVar, NoReturn
 
 from repro.errors import ConfigError
-from repro.methods.base import Injection
+from repro.methods.base import Injection, Method
 from repro.methods.facts import FamilyFacts, ModelFacts, sites_of
 from repro.methods.fields import facts_of, setting
-
-if TYPE_CHECKING:
-    from repro.methods.base import Method
 
 
 class Entry(StrEnum):

@@ -36,11 +36,12 @@ class PositionShifts:
         self.given = any(position.offset is None for position in modules)
         """Whether the model is called with position ids."""
         for position in modules:
-            _PackedHook(position, self._now).register()
+            hooks = _Hooks(position, self._now)
+            position.module.register_forward_pre_hook(hooks.packed, with_kwargs=True)
             if position.offset is None:
-                _ShiftHook(position, self._now).register()
+                position.module.register_forward_pre_hook(hooks.shifted, with_kwargs=True)
             else:
-                _RowHook(position, self._now, position.offset).register()
+                position.module.register_forward_hook(hooks.looked_up, with_kwargs=True)
 
     def shift(self, by_site: Mapping[str, Shift]) -> None:
         """Batches are padded, and real tokens start at these positions."""
@@ -48,7 +49,7 @@ class PositionShifts:
         now.shift, now.packed = dict(by_site), {}
 
     def pack(self, queries: Mapping[str, Packed]) -> None:
-        """Batches are packed: every token has the id of its place in its sequence."""
+        """Batches are packed: every token has the id of its position in its sequence."""
         now = self._now.here
         for position in self._modules:
             packed, shift = queries[position.site], now.shift[position.site]
@@ -57,90 +58,58 @@ class PositionShifts:
 
 
 @dataclass(frozen=True)
-class _Hook:
+class _Hooks:
+    """On one module."""
+
     position: PositionModule
     now: Own[_Pass]
 
-    def argument(self, args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor]) -> Tensor:
-        """The ids among a call's arguments."""
-        place = self.position.argument
-        return args[place] if isinstance(place, int) else kwargs[place]
-
-    def replaced(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], ids: Tensor) -> Arguments:
-        """The call's arguments with other ids."""
-        place = self.position.argument
-        if isinstance(place, int):
-            return (*args[:place], ids, *args[place + 1 :]), kwargs
-        return args, {**kwargs, place: ids}
-
-    def active_shift(self) -> Shift | None:
-        """The shift where there is one to apply: not 0, and the batch is padded."""
-        now = self.now.here
-        shift = now.shift[self.position.site]
-        return None if now.packed or (isinstance(shift, int) and not shift) else shift
-
-
-class _PackedHook(_Hook):
-    """Gives the module every packed token's own position id."""
-
-    def register(self) -> None:
-        """Before the module's call."""
-        self.position.module.register_forward_pre_hook(self.before, with_kwargs=True)
-
-    def before(self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Arguments | None:
-        """The packed ids, where the batch is packed."""
+    def packed(self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Arguments | None:
+        """Gives the module every packed token's own position id."""
         ids = self.now.here.packed.get(self.position.site)
         if ids is None:
             return None
         by_name = not isinstance(self.position.argument, int)
-        return self.replaced(args, kwargs, ids[0] if by_name and self.position.offset is not None else ids)
+        return self._replaced(args, kwargs, ids[0] if by_name and self.position.offset is not None else ids)
 
-
-class _ShiftHook(_Hook):
-    """Adds the site's shift to the position ids on their way to the table (or to the rotation)."""
-
-    def register(self) -> None:
-        """Before the module's call."""
-        self.position.module.register_forward_pre_hook(self.before, with_kwargs=True)
-
-    def before(self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Arguments | None:
-        """The shifted ids."""
-        shift = self.active_shift()
+    def shifted(self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Arguments | None:
+        """Adds the site's shift to the position ids on their way to the table (or to the rotation)."""
+        shift, argument = self._shift(), self.position.argument
         if shift is None:
             return None
-        ids = self.argument(args, kwargs)
+        ids = args[argument] if isinstance(argument, int) else kwargs[argument]
         if isinstance(shift, Tensor) and len(ids) > len(shift):  # beams
             shift = shift.repeat_interleave(len(ids) // len(shift), 0)
         ids = ids + shift
         if isinstance(shift, Tensor) and isinstance(module, nn.Embedding):
             ids = ids.clamp(max=module.num_embeddings - 1)  # padding beside a longer neighbour
-        return self.replaced(args, kwargs, ids)
+        return self._replaced(args, kwargs, ids)
 
-
-@dataclass(frozen=True)
-class _RowHook(_Hook):
-    """Looks positions up anew, in tables that know one row of them or count by themselves (BART)."""
-
-    offset: int
-
-    def register(self) -> None:
-        """Behind the module's call."""
-        self.position.module.register_forward_hook(self.behind, with_kwargs=True)
-
-    def behind(
+    def looked_up(
         self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor
     ) -> Tensor | None:
-        """The vectors of the shifted ids."""
-        shift = self.active_shift()
+        """Looks positions up anew, in tables that know one row of them or count by themselves (BART)."""
+        shift, ids = self._shift(), args[0]
         if shift is None:
             return None
-        ids = args[0]
         if isinstance(shift, Tensor):
             shift = shift.repeat_interleave(len(ids) // len(shift), 0)
         counted = torch.arange(ids.shape[1], device=ids.device).expand(len(ids), -1)
         plain = kwargs.get(str(self.position.argument))
-        rows = (counted if plain is None else plain[None]) + shift + self.offset
+        rows = (counted if plain is None else plain[None]) + shift + (self.position.offset or 0)
         weight = module.get_parameter("weight")
         if isinstance(shift, Tensor):
-            rows = rows.clamp(max=len(weight) - 1)  # padding beside a longer neighbour
+            rows = rows.clamp(max=len(weight) - 1)  # as above
         return nn.functional.embedding(rows, weight)
+
+    def _shift(self) -> Shift | None:
+        """The shift where there is one to apply: not 0, and the batch is padded."""
+        now = self.now.here
+        shift = now.shift[self.position.site]
+        return None if now.packed or (isinstance(shift, int) and not shift) else shift
+
+    def _replaced(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], ids: Tensor) -> Arguments:
+        argument = self.position.argument
+        if isinstance(argument, int):
+            return (*args[:argument], ids, *args[argument + 1 :]), kwargs
+        return args, {**kwargs, argument: ids}

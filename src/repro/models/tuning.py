@@ -31,7 +31,7 @@ def tune(backbone: Backbone, tuning: Tuning, seed: int) -> dict[str, nn.Paramete
     Raises:
         ModelError: the model has no such weights.
     """
-    if tuning.kind in ("lora", "ia3"):
+    if tuning.adds_layers:
         return _added(backbone, tuning, seed)
     chosen = _CHOICES[tuning.kind](backbone, tuning)
     if not chosen:

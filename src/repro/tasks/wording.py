@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from repro.errors import ConfigError
+from repro.methods import registry
 from repro.tasks.base import Cloze, Example, TextToText
 from repro.tasks.files import try_format
 
@@ -173,7 +174,7 @@ def worded(task: Any, plain: Mapping[str, Any], format: str) -> Any:
     config, method = plain["task"], plain["method"]
     if format == "cloze":
         return Clozed(task, config["cloze"], method.get("placement") == "template", config.get("cloze_source"))
-    if method["name"] == "prompt_design":
+    if registry.method(method["name"]).capabilities.words:
         task = Prompted(task, method["text"], method["shots"], plain["seed"])
     if config.get("task_name_prefix") or config.get("sentinel"):
         task = Worded(task, bool(config.get("task_name_prefix")), bool(config.get("sentinel")))
