@@ -155,7 +155,7 @@ def losses(backbone: Backbone, rows: list[int], passes: int = 1, key: int = 3) -
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_losses_do_not_depend_on_passes_padding_or_company(model: str) -> None:
+def test_losses_do_not_depend_on_passes_padding_or_other_trials(model: str) -> None:
     """T5's norm computes in float32 whatever the weights are, hence 1e-6."""
     backbone = loaded(model, 0.2, 0.2)
     together = losses(backbone, [0] * 6)

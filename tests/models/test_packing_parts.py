@@ -1,4 +1,4 @@
-"""The parts of packed reading: layout, the choice, lean norms and activations, absorbed keys, a trimmed last layer."""
+"""The parts of packed reading: layout, the choice, memory-saving layers, absorbed keys, a trimmed last layer."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_auto_packs_what_is_padded_and_large(monkeypatch):
     assert not packs(bone, batch, Injection(), long)  # no padding: nothing to win
 
 
-# Lean modules ---------------------------------------------------------------------------------------------------------
+# Memory-saving layers -----------------------------------------------------------------------------------------------
 
 
 def norms() -> list[Any]:
@@ -139,54 +139,54 @@ def norms() -> list[Any]:
 @pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_a_lean_norm_is_the_librarys(index, dtype):
-    plain, lean = norms()[index].to(dtype), torch.nn.Sequential(norms()[index].to(dtype))
+    plain, saving = norms()[index].to(dtype), torch.nn.Sequential(norms()[index].to(dtype))
     with torch.no_grad():
         plain.weight.copy_(torch.linspace(0.5, 2, 16))
-        lean[0].weight.copy_(plain.weight)
-    mode = install(lean)
-    lean.requires_grad_(False)
+        saving[0].weight.copy_(plain.weight)
+    mode = install(saving)
+    saving.requires_grad_(False)
     states = torch.randn(3, 5, 16, dtype=dtype) * 4
-    assert type(lean[0]) is not type(plain)
-    assert torch.equal(lean(states), plain(states))  # padded: the library's own, bit for bit
+    assert type(saving[0]) is not type(plain)
+    assert torch.equal(saving(states), plain(states))  # padded: the library's own, bit for bit
     mode.here.packed = True
     tolerance = {torch.float32: 2e-6, torch.bfloat16: 2e-2, torch.float64: 1e-6}[dtype]  # the library's is float32
-    torch.testing.assert_close(lean(states), plain(states), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(saving(states), plain(states), rtol=tolerance, atol=tolerance)
     one, other = (states.clone().requires_grad_() for _ in range(2))
     weights = torch.randn_like(states)
-    (lean(one) * weights).sum().backward()
+    (saving(one) * weights).sum().backward()
     (plain(other) * weights).sum().backward()
     torch.testing.assert_close(one.grad, other.grad, rtol=5 * tolerance, atol=5 * tolerance)
 
 
 def test_the_gradient_of_a_lean_norm():
-    lean = torch.nn.Sequential(modeling_t5.T5LayerNorm(6).double())
+    saving = torch.nn.Sequential(modeling_t5.T5LayerNorm(6).double())
     with torch.no_grad():
-        lean[0].weight.copy_(torch.linspace(0.5, 2, 6))
-    lean.requires_grad_(False)
-    install(lean).here.packed = True
+        saving[0].weight.copy_(torch.linspace(0.5, 2, 6))
+    saving.requires_grad_(False)
+    install(saving).here.packed = True
     states = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lean, states)
+    assert torch.autograd.gradcheck(saving, states)
     kept: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        lean(states)
+        saving(states)
     assert sum(t.numel() == states.numel() for t in kept) == 1  # one copy, not the library's two or three
 
 
 def test_a_trained_gain_gets_its_gradient():
-    lean = torch.nn.Sequential(modeling_t5.T5LayerNorm(6))
-    install(lean).here.packed = True
-    lean(torch.randn(4, 6)).sum().backward()
-    assert lean[0].weight.grad.abs().max() > 0
+    saving = torch.nn.Sequential(modeling_t5.T5LayerNorm(6))
+    install(saving).here.packed = True
+    saving(torch.randn(4, 6)).sum().backward()
+    assert saving[0].weight.grad.abs().max() > 0
 
 
 def test_the_lean_gelu_is_gpt2s():
-    lean = torch.nn.Sequential(activations.NewGELUActivation())
-    mode = install(lean)
+    saving = torch.nn.Sequential(activations.NewGELUActivation())
+    mode = install(saving)
     states = torch.randn(1000) * 4
     plain = activations.NewGELUActivation()(states)
-    assert torch.equal(lean(states), plain)
+    assert torch.equal(saving(states), plain)
     mode.here.packed = True
-    torch.testing.assert_close(lean(states), plain, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(saving(states), plain, rtol=1e-5, atol=1e-6)
 
 
 # bfloat16 on a CPU ----------------------------------------------------------------------------------------------------

@@ -189,7 +189,7 @@ def test_every_format_of_an_encoder(name, format, prompt, trials):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_gradient_of_a_tuned_backbone(name):
-    """Weights inside the model are reached too: T5's table of positions, norms that lean ones stand in for."""
+    """Weights inside the model are reached too: T5's table of positions, norms that saving ones stand in for."""
     bone = fresh_backbone(name)
     bone.whole.requires_grad_(True)
     batch, head = make_batch(bone, LENGTHS), random_head(bone.spec, 3)
@@ -239,7 +239,7 @@ def test_gradient_checkpointing(name, prompt):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_in_float32_to_a_millionth(name):
-    """Relative to the largest: the lean norms and activations round otherwise than the library's."""
+    """Relative to the largest: the memory-saving norms and activations round otherwise than the library's."""
     bone = backbone(name, dtype="float32")
     kv = {
         site: replace(one, keys=one.keys.float(), values=one.values.float())

@@ -13,11 +13,11 @@ from repro.methods.base import Injection
 from repro.models.backbone import Backbone, rows_or_none
 from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.encoding.encoding import Encode
-from repro.models.generation import generation_config, label_losses, label_places, packed_label_losses
+from repro.models.generation import generation_config, label_losses, label_positions, packed_label_losses
 from repro.models.interface import Reading, RowLoss
 from repro.models.label_scoring import answer_ids, decoder_scores
 from repro.models.packed_batch import inputs_of, packs, sites_of
-from repro.models.prompt_positions import place, places_of
+from repro.models.prompt_positions import place, prompt_positions
 from repro.tasks.base import TextToText
 
 
@@ -37,14 +37,14 @@ class DecoderAdapter:
         """Prompt, packed sequences and labels of a training batch."""
         backbone, labels = self.backbone, batch.token_labels
         assert labels is not None
-        found = Reading(batch, places_of(batch, injection, trim=not fixed))
+        found = Reading(batch, prompt_positions(batch, injection, trim=not fixed))
         masks = {"decoder": found.mask}
         if not packs(backbone, batch, injection, masks, fixed):
             return found
-        if found.places is not None:
-            labels = found.places.spread(labels, IGNORE)
+        if found.prompt is not None:
+            labels = found.prompt.spread(labels, IGNORE)
         sites = sites_of(backbone, masks, fixed)
-        return replace(found, sites=sites, labels=label_places(labels, sites["decoder"].queries, 1))
+        return replace(found, sites=sites, labels=label_positions(labels, sites["decoder"].queries, 1))
 
     def losses(
         self, batch: Batch, injection: Injection, z_loss: float = 0.0, reading: Reading | None = None
@@ -54,14 +54,14 @@ class DecoderAdapter:
         assert labels is not None
         read = reading or self.reading(batch, injection)
         inputs: dict[str, Tensor] = {"input_ids": batch.ids, "attention_mask": batch.mask}
-        if read.places is not None:
-            placed = place(backbone.embed(batch.ids), batch, injection, read.places)
+        if read.prompt is not None:
+            placed = place(backbone.embed(batch.ids), batch, injection, read.prompt)
             inputs = {"inputs_embeds": placed.embeds, "attention_mask": placed.mask}
-        prompt_at = None if read.places is None else read.places.prompt_at
+        prompt_at = None if read.prompt is None else read.prompt.prompt_at
         backbone.inject(injection, rows_or_none(injection, batch), prompt_at)
         to_logits = backbone.model.get_output_embeddings()
         if read.sites is None:
-            labels = labels if read.places is None else read.places.spread(labels, IGNORE)
+            labels = labels if read.prompt is None else read.prompt.spread(labels, IGNORE)
             hidden = backbone.model.base_model(**inputs, use_cache=False).last_hidden_state
             return label_losses(hidden[:, :-1], labels[:, 1:], to_logits, z_loss)
         backbone.pack(read.sites)

@@ -21,7 +21,7 @@ from repro.models.encoding.vocabulary import likeliest
 from repro.models.interface import Reading, RowLoss
 from repro.models.output_heads import constant, head_logits, within_spans
 from repro.models.packed_batch import inputs_of, packs, sites_of
-from repro.models.prompt_positions import Placed, Places, place, places_of
+from repro.models.prompt_positions import PlacedPrompt, PromptPositions, place, prompt_positions
 
 HEAD_SITE = site_number("head")
 
@@ -60,31 +60,31 @@ class EncoderAdapter:
 
     def _reading(self, batch: Batch, injection: Injection, read: Tensor | None, fixed: bool = False) -> Reading:
         """The same for any token of each row [N], or for all."""
-        found = Reading(batch, places_of(batch, injection, trim=not fixed))
+        found = Reading(batch, prompt_positions(batch, injection, trim=not fixed))
         masks = {"encoder": found.mask}
         if not packs(self.backbone, batch, injection, masks, fixed):
             return found
         sites = sites_of(self.backbone, masks, fixed)
         if read is not None and self.backbone.family.trims and not self.backbone.model.training:
             # Not with dropout, which is drawn a whole row.
-            if found.places is not None:
-                read = self._where(found.places, injection).gather(1, read[:, None])[:, 0]
+            if found.prompt is not None:
+                read = self._where(found.prompt, injection).gather(1, read[:, None])[:, 0]
             only = torch.zeros_like(found.mask).scatter_(1, read[:, None], 1)
             sites["encoder"].read = wanted = Packed(only, sites["encoder"].queries.order)
             wanted.width = 1
         return replace(found, sites=sites)
 
-    def _where(self, places: Places, injection: Injection) -> Tensor:
-        """[N, T] places of the tokens' states."""
-        where = places.where
+    def _where(self, positions: PromptPositions, injection: Injection) -> Tensor:
+        """[N, T] positions of the tokens' states."""
+        where = positions.where
         return torch.cat([torch.zeros_like(where[:, :1]), where[:, 1:]], 1) if injection.pooled_at_prompt else where
 
-    def _embedded(self, batch: Batch, injection: Injection, places: Places) -> Placed:
+    def _embedded(self, batch: Batch, injection: Injection, positions: PromptPositions) -> PlacedPrompt:
         """The text's embeddings with the prompt among them."""
         if not injection.embedded_twice:
-            return place(self.backbone.embed(batch.ids), batch, injection, places)
+            return place(self.backbone.embed(batch.ids), batch, injection, positions)
         text = self.backbone.model.get_submodule("embeddings")(input_ids=batch.ids, token_type_ids=batch.token_types)
-        return place(text, batch, injection, places)
+        return place(text, batch, injection, positions)
 
     def hidden(
         self, batch: Batch, injection: Injection, read: Tensor | None = None, reading: Reading | None = None
@@ -98,14 +98,14 @@ class EncoderAdapter:
         backbone = self.backbone
         found = reading or self._reading(batch, injection, read)
         backbone.inject(injection, rows_or_none(injection, batch))
-        if found.places is None:
+        if found.prompt is None:
             inputs = {"input_ids": batch.ids, "attention_mask": batch.mask, "token_type_ids": batch.token_types}
             return self._last_hidden(found, inputs)
-        placed = self._embedded(batch, injection, found.places)
+        placed = self._embedded(batch, injection, found.prompt)
         types = None if batch.token_types is None else placed.spread(batch.token_types, 0)
         inputs = {"inputs_embeds": placed.embeds, "attention_mask": placed.mask, "token_type_ids": types}
         out = self._last_hidden(found, inputs)
-        where = self._where(found.places, injection)
+        where = self._where(found.prompt, injection)
         return out.gather(1, where[..., None].expand(-1, -1, placed.embeds.shape[2]))
 
     def _last_hidden(self, reading: Reading, inputs: Mapping[str, Tensor | None]) -> Tensor:
@@ -163,7 +163,7 @@ class EncoderAdapter:
     ) -> RowLoss:
         """Cross-entropy of the class, summed over the words' first sub-tokens, or the mean of start's and end's.
 
-        Deviation: the softmax over places leaves padding out; the official code's is over 384 places, padding included.
+        Deviation: the softmax over positions leaves padding out; the official code's is over 384 positions with it.
         """
         assert not z_loss, "z-loss is for models that generate"
         training = self.backbone.model.training  # a validation loss has no dropout

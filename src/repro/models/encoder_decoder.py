@@ -14,11 +14,11 @@ from repro.methods.base import Injection
 from repro.models.backbone import Backbone, rows_or_none
 from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.encoding.encoding import Encode
-from repro.models.generation import generation_config, label_losses, label_places, packed_label_losses
+from repro.models.generation import generation_config, label_losses, label_positions, packed_label_losses
 from repro.models.interface import Reading, RowLoss
 from repro.models.label_scoring import answer_ids, encoder_decoder_scores
 from repro.models.packed_batch import packs, read_packed, sites_of
-from repro.models.prompt_positions import Places, place, places_of
+from repro.models.prompt_positions import PromptPositions, place, prompt_positions
 from repro.tasks.base import TextToText
 
 
@@ -34,10 +34,12 @@ class EncoderDecoderAdapter:
     def __init__(self, backbone: Backbone, encode: Encode, labels: Sequence[str] = ()):
         self.backbone, self.encode, self.labels = backbone, encode, labels
 
-    def _encoder_inputs(self, batch: Batch, injection: Injection, places: Places | None = None) -> dict[str, Tensor]:
+    def _encoder_inputs(
+        self, batch: Batch, injection: Injection, positions: PromptPositions | None = None
+    ) -> dict[str, Tensor]:
         if injection.embeds is None:
             return {"input_ids": batch.ids, "attention_mask": batch.mask}
-        placed = place(self.backbone.embed(batch.ids), batch, injection, places)
+        placed = place(self.backbone.embed(batch.ids), batch, injection, positions)
         return {"inputs_embeds": placed.embeds, "attention_mask": placed.mask}
 
     def _decoder_inputs(self, targets: Tensor) -> Tensor:
@@ -59,12 +61,12 @@ class EncoderDecoderAdapter:
     def reading(self, batch: Batch, injection: Injection, fixed: bool = False) -> Reading:
         """Prompt, packed sequences of both stacks, and labels of a training batch."""
         assert batch.target_ids is not None
-        found = Reading(batch, places_of(batch, injection, trim=not fixed))
+        found = Reading(batch, prompt_positions(batch, injection, trim=not fixed))
         masks = {"encoder": found.mask, "decoder": batch.target_ids != IGNORE}
         if not packs(self.backbone, batch, injection, masks, fixed):
             return found
         sites = sites_of(self.backbone, masks, fixed)
-        return replace(found, sites=sites, labels=label_places(batch.target_ids, sites["decoder"].queries, 0))
+        return replace(found, sites=sites, labels=label_positions(batch.target_ids, sites["decoder"].queries, 0))
 
     def losses(
         self, batch: Batch, injection: Injection, z_loss: float = 0.0, reading: Reading | None = None
@@ -74,7 +76,7 @@ class EncoderDecoderAdapter:
         assert targets is not None
         read = reading or self.reading(batch, injection)
         backbone.inject(injection, rows_or_none(injection, batch))
-        inputs = self._encoder_inputs(batch, injection, read.places)
+        inputs = self._encoder_inputs(batch, injection, read.prompt)
         if read.sites is not None:
             assert read.labels is not None
             hidden = read_packed(backbone, read.sites, inputs, self._decoder_inputs(targets))

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from repro.models.attention.packing import Packed
 from repro.models.encoding.batch import IGNORE
-from repro.models.interface import LabelPlaces, RowLoss
+from repro.models.interface import LabelPositions, RowLoss
 
 
 def label_losses(hidden: Tensor, labels: Tensor, to_logits: Callable[[Tensor], Tensor], z_loss: float = 0.0) -> RowLoss:
@@ -30,7 +30,7 @@ def label_losses(hidden: Tensor, labels: Tensor, to_logits: Callable[[Tensor], T
     return RowLoss(total, wanted.sum(1))
 
 
-def label_places(labels: Tensor, packed: Packed, behind: int) -> LabelPlaces:
+def label_positions(labels: Tensor, packed: Packed, behind: int) -> LabelPositions:
     """Where packed sequences say their labels.
 
     Args:
@@ -40,11 +40,11 @@ def label_places(labels: Tensor, packed: Packed, behind: int) -> LabelPlaces:
     mine = packed.pack(labels)[0]
     places = ((mine != IGNORE) & (packed.positions >= behind)).nonzero()[:, 0]
     rows = packed.rows[places]
-    return LabelPlaces(places - behind, mine[places], rows, torch.bincount(rows, minlength=len(labels)))
+    return LabelPositions(places - behind, mine[places], rows, torch.bincount(rows, minlength=len(labels)))
 
 
 def packed_label_losses(
-    hidden: Tensor, labels: LabelPlaces, to_logits: Callable[[Tensor], Tensor], z_loss: float = 0.0
+    hidden: Tensor, labels: LabelPositions, to_logits: Callable[[Tensor], Tensor], z_loss: float = 0.0
 ) -> RowLoss:
     """The same over packed sequences; hidden [S, D]."""
     each = token_losses(to_logits(hidden[labels.said_at]), labels.ids, z_loss)

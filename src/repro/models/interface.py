@@ -13,7 +13,7 @@ from repro.models.attention.packing import Site
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import Batch
 from repro.models.encoding.encoding import Encode
-from repro.models.prompt_positions import Places
+from repro.models.prompt_positions import PromptPositions
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class RowLoss:
 
 
 @dataclass(frozen=True)
-class LabelPlaces:
+class LabelPositions:
     """Where packed sequences say their labels."""
 
     said_at: Tensor
@@ -47,17 +47,17 @@ class Reading:
     """
 
     batch: Batch
-    places: Places | None = None
+    prompt: PromptPositions | None = None
     """Of the prompt; None without one at the input."""
     sites: Mapping[str, Site] | None = None
     """None: the batch is read as a padded rectangle."""
-    labels: LabelPlaces | None = None
+    labels: LabelPositions | None = None
     """Generating models, packed."""
 
     @property
     def mask(self) -> Tensor:
         """[N, T] 1 on real tokens and on the prompt"""
-        return self.batch.mask if self.places is None else self.places.mask
+        return self.batch.mask if self.prompt is None else self.prompt.mask
 
 
 class ModelAdapter(Protocol):

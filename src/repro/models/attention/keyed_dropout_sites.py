@@ -1,8 +1,8 @@
-"""Dropout inside a backbone, keyed by coordinates (`methods.keyed_dropout`): the same masks in any company.
+"""Dropout inside a backbone, keyed by coordinates: the same masks whatever else is in the batch.
 
 Every `nn.Dropout` of a loaded model becomes a `KeyedDropout`; dropout that a family calls as a function is taken over
 by hooks on the modules whose output it is applied to (`Family.functional_dropout`), and on attention probabilities it
-is drawn in `models.injection`. All of them look at one `DropoutKeys`, which the loop fills before a pass.
+is drawn in `attention.prefix_attention`. All of them look at one `DropoutKeys`, which the loop fills before a pass.
 """
 
 from __future__ import annotations
