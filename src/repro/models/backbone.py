@@ -116,7 +116,7 @@ class Backbone:
                 attach(module, prefix, infix)
 
     def pack(self, sites: Mapping[str, Site]) -> None:
-        """Let the next forward passes, until the next `inject`, read packed sequences (`models.packer`)."""
+        """Let the next forward passes, until the next `inject`, read packed sequences (`models.packed_batch`)."""
         self._mode.here.packed = True
         for site, plan in sites.items():
             for module in self.attention[site]:

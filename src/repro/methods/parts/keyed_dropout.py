@@ -2,7 +2,8 @@
 
 torch's dropout takes the next numbers of a generator, so a row's mask depends on what was drawn before it: on the other
 trials of the pass, on padding, on micro-batches and on what ran before a restart. Here every element's random word is a
-hash of its coordinates. Salmon et al. 2011 ("Parallel random numbers: as easy as 1, 2, 3") call such generators counter-based.
+hash of its coordinates. Salmon et al. 2011 ("Parallel random numbers: as easy as 1, 2, 3") call such generators
+counter-based.
 
 A key is an int64 that stands for some of the coordinates; `mixed` adds one more. The last axis is hashed inside
 `keyed_dropout`, one 32-bit word an element.

@@ -13,7 +13,7 @@ IGNORE = -100
 """Label of a position that carries no loss."""
 
 BOS, SOURCE, SEPARATOR, TARGET, PAD = 0.0, 1.0, 1.4, 2.0, 9.0
-"""Order keys of tokens: a prompt is placed by its own key between them (`models.places`)."""
+"""Order keys of tokens: a prompt is placed by its own key between them (`models.prompt_positions`)."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ class Batch:
     left: bool = False
     """Padded on the left."""
     draws: Tensor | None = None
-    """[N] by which dropout draws for each row (`models.dropout`): of its trial, step and place in its own batch."""
-
+    """[N] keys by which dropout draws for each row: of its trial, step and place in its own batch."""
     counted: bool = True
     """False: the rows stand in where a process has none of a pass (`training.batching.Part`); their loss counts 0."""
 
