@@ -34,9 +34,9 @@ def shown(*records: Record) -> dict[str, Filled]:
     return {one.name: one for one in filled(scores(found, registry.cells()), Results(found))}
 
 
-def places(found: dict[str, Filled]) -> dict[tuple[str, str], str]:
+def cells_with_scores(found: dict[str, Filled]) -> dict[tuple[str, str], str]:
     """{(exhibit, id of the cell): verdict} of the places with a score."""
-    return {(name, p.cell.id): p.verdict for name, e in found.items() for p in e.places.values() if p.scores}
+    return {(name, p.reported.id): p.verdict for name, e in found.items() for p in e.cells.values() if p.scores}
 
 
 def test_every_result_of_a_paper_stands_in_an_exhibit_of_the_report() -> None:
@@ -51,9 +51,9 @@ def test_nothing_run_is_not_run_everywhere() -> None:
     for exhibit in found.values():
         assert exhibit.ran == 0
         table = markdown_table(exhibit)
-        assert table.count(NOT_RUN) == len(exhibit.places)
+        assert table.count(NOT_RUN) == len(exhibit.cells)
         assert [row["verdict"] for row in csv.DictReader(io.StringIO(comma_separated(exhibit)))] == [NOT_RUN] * len(
-            exhibit.places
+            exhibit.cells
         )
         for row in csv.DictReader(io.StringIO(comma_separated(exhibit))):
             assert (row["ours"], row["difference"], row["n"]) == ("", "", "0")
@@ -61,7 +61,7 @@ def test_nothing_run_is_not_run_everywhere() -> None:
 
 def test_a_score_stands_in_its_own_place_and_no_other(make: Make) -> None:
     found = shown(*(make(seed, 89.0 + seed) for seed in (1, 2, 3)))
-    there = places(found)
+    there = cells_with_scores(found)
     assert there["liu2022-table2", "liu2022/t2.roberta-large.rte.pt-2"] in ("reproduced", "close")
     # Whatever else agrees has the same model, method, task and split, and no variable that differs.
     for _, cell in there:
@@ -80,31 +80,29 @@ def test_of_a_search_the_best_selected_point_is_shown_not_the_best_reported(make
         points = [tried(0.1, 88.0, 90.0), tried(0.2, 89.0, 80.0), tried(0.3, 70.0, 85.0)][::order]
         for rates in (points, [*points, tried(0.4, 95.0, 10.0)]):
             exhibit = shown(*rates)["liu2022-table2"]
-            (place,) = [p for p in exhibit.places.values() if p.cell.id == "liu2022/t2.roberta-large.rte.pt-2"]
-            assert place.ours_text().startswith("88.0 ") and f"chosen from {len(rates)} settings" in place.ours_text()
+            (cell,) = [p for p in exhibit.cells.values() if p.reported.id == "liu2022/t2.roberta-large.rte.pt-2"]
+            assert cell.ours_text().startswith("88.0 ") and f"chosen from {len(rates)} settings" in cell.ours_text()
             assert "chosen from" in markdown_table(exhibit) and "chosen from" in latex(exhibit)
             rows_ = csv.DictReader(io.StringIO(comma_separated(exhibit)))
-            (row,) = [row for row in rows_ if row["cell"] == place.cell.id]
+            (row,) = [row for row in rows_ if row["cell"] == cell.reported.id]
             assert (row["settings"], row["runs"]) == (str(len(rates)), points[::order][0].key)
 
 
 def test_a_stand_in_is_in_no_place(make: Make) -> None:
-    assert places(shown(make(change={"model.name": "minilm", "model.paper_name": None}))) == {}
-    assert places(shown(make(change={"task.limit.train": 100}))) == {}
+    assert cells_with_scores(shown(make(change={"model.name": "minilm", "model.paper_name": None}))) == {}
+    assert cells_with_scores(shown(make(change={"task.limit.train": 100}))) == {}
 
 
 def test_numbers_are_printed_in_the_papers_unit(make: Make) -> None:
     """METEOR of WebNLG is printed as 0.46; our records hold percent."""
     metrics = {"test": {"bleu": 60.0, "meteor": 45.5}}
     found = shown(*(make(seed, metric="bleu", metrics=metrics, change=GPT2) for seed in (1, 2)))
-    (place,) = [
-        p for p in found["liliang2021-table2-acl"].places.values() if p.scores and p.cell.our_metric == "meteor"
-    ]
-    assert place.ours_text().startswith("0.455 [0.455, 0.455] (n = 2)")
-    assert float(place.difference_text()) == pytest.approx(0.455 - float(place.cell.value), abs=6e-4)
+    (cell,) = [p for p in found["liliang2021-table2-acl"].cells.values() if p.scores and p.reported.our_metric == "meteor"]
+    assert cell.ours_text().startswith("0.455 [0.455, 0.455] (n = 2)")
+    assert float(cell.difference_text()) == pytest.approx(0.455 - float(cell.reported.value), abs=6e-4)
     lines = csv.DictReader(io.StringIO(comma_separated(found["liliang2021-table2-acl"])))
-    (line,) = [line for line in lines if line["cell"] == place.cell.id]
-    assert float(line["ours"]) == pytest.approx(0.455) and float(line["paper_value"]) == place.cell.value
+    (line,) = [line for line in lines if line["cell"] == cell.reported.id]
+    assert float(line["ours"]) == pytest.approx(0.455) and float(line["paper_value"]) == cell.reported.value
 
 
 def test_each_edition_has_its_own_table(make: Make) -> None:
@@ -112,9 +110,9 @@ def test_each_edition_has_its_own_table(make: Make) -> None:
     found = shown(*(make(seed, 68.8, metric="bleu", split="test", change=change) for seed in (1, 2)))
     differences = {}
     for name in ("liliang2021-table2-acl", "liliang2021-table2-v1"):
-        (place,) = [p for p in found[name].places.values() if p.scores]
-        differences[name] = place.difference_text()
-        assert place.paper_text() in markdown_table(found[name])
+        (cell,) = [p for p in found[name].cells.values() if p.scores]
+        differences[name] = cell.difference_text()
+        assert cell.paper_text() in markdown_table(found[name])
     assert differences == {"liliang2021-table2-acl": "+0.0", "liliang2021-table2-v1": "+0.6"}
 
 
@@ -130,16 +128,16 @@ def test_one_run_and_a_collapsed_run_are_marked_in_all_formats(make: Make) -> No
 
 def test_a_plot_without_numbers_shows_ours_alone(make: Make) -> None:
     layout = exhibits.exhibit("liliang2021", "figure4b")
-    cell = layout.cells["20", "BLEU"]
+    printed = layout.cells["20", "BLEU"]
     change = {"method.name": "prefix_tuning", "method.length": 20, "method.reparameterisation": "mlp"}
     change |= {"model.name": "gpt2-medium", "model.paper_name": "gpt2-medium"}
     change |= {"task.name": "dart", "task.paper_name": "dart", "task.report_split": "test"}
     records = [make(seed, 45.0 + seed, split="test", metric="bleu", change=change) for seed in (1, 2)]
     found = shown(*records)["liliang2021-figure4b"]
-    assert [place for place, one in found.places.items() if one.scores] == [("20", "BLEU")]
-    place = found.places["20", "BLEU"]
-    assert (place.cell, place.verdict, place.paper_text()) == (cell, "no number in the paper", "not printed")
-    assert place.ours_text().startswith("46.5 [") and place.difference_text() == "—"
+    assert [cell for cell, one in found.cells.items() if one.scores] == [("20", "BLEU")]
+    cell = found.cells["20", "BLEU"]
+    assert (cell.reported, cell.verdict, cell.paper_text()) == (printed, "no number in the paper", "not printed")
+    assert cell.ours_text().startswith("46.5 [") and cell.difference_text() == "—"
 
 
 # ---- LaTeX
@@ -187,10 +185,10 @@ def test_latex_tables_are_well_formed(make: Make) -> None:
 def test_a_value_that_cannot_be_is_marked_in_every_format() -> None:
     """Liu et al. print accuracies on 277 and 104 examples that no number of right answers gives."""
     exhibit = shown()["liu2022-table2"]
-    odd = [place for place in exhibit.places.values() if place.doubtful]
+    odd = [cell for cell in exhibit.cells.values() if cell.doubtful]
     unreachable = {one.cell.id for one in arithmetic.findings("liu2022") if one.kind == "unreachable"}
     wrong = {cell.id for cell in registry.cells(paper="liu2022", at="Table 2") if not cell.usable}
-    assert {place.cell.id for place in odd} == wrong | {i for i in unreachable if i.startswith("liu2022/t2.")}
+    assert {cell.reported.id for cell in odd} == wrong | {i for i in unreachable if i.startswith("liu2022/t2.")}
     assert len(odd) > 2
     assert markdown_table(exhibit).count(" †<br>") == len(odd)
     assert latex(exhibit).count(r"$^{\dagger}$ ") == len(odd)
@@ -198,8 +196,8 @@ def test_a_value_that_cannot_be_is_marked_in_every_format() -> None:
 
 def test_a_deviation_keeps_its_printed_digits() -> None:
     exhibit = shown()["lester2021-figure1"]
-    assert exhibit.places["Base", "prompt tuning"].paper_text() == "~63.7 ± 1.25"
-    assert exhibit.places["XXL", "model tuning"].paper_text() == "~89.9 ± 0.2"
+    assert exhibit.cells["Base", "prompt tuning"].paper_text() == "~63.7 ± 1.25"
+    assert exhibit.cells["XXL", "model tuning"].paper_text() == "~89.9 ± 0.2"
 
 
 def test_an_average_over_tasks_stands_in_its_exhibit_and_only_if_all_tasks_ran(make: Make) -> None:
@@ -216,12 +214,12 @@ def test_an_average_over_tasks_stands_in_its_exhibit_and_only_if_all_tasks_ran(m
             change = base | {"task.name": task, "task.paper_name": task}
             records.append(make(seed, metric=metrics[0], metrics={"validation": scored}, change=change))
             means.append(sum(scored.values()) / len(scored))
-    place = shown(*records)["lester2021-figure1"].places["Small", "prompt tuning"]
-    summary = place.scores[0].comparison.summary
-    assert (summary.n, place.n) == (3, 3) and summary.mean == pytest.approx(sum(means) / len(means))
-    assert place.scores[0].comparison.difference == pytest.approx(summary.mean - 58.5)
-    assert {score.group.names["task"] for score in place.scores} == set(SUPERGLUE)
+    cell = shown(*records)["lester2021-figure1"].cells["Small", "prompt tuning"]
+    summary = cell.scores[0].comparison.summary
+    assert (summary.n, cell.n) == (3, 3) and summary.mean == pytest.approx(sum(means) / len(means))
+    assert cell.scores[0].comparison.difference == pytest.approx(summary.mean - 58.5)
+    assert {score.group.names.task for score in cell.scores} == set(SUPERGLUE)
     # The same setting stands in the plot without numbers, beside the default that Figure 1 gives.
-    assert shown(*records)["lester2021-figure3a"].places["100", "Small"].verdict == place.verdict
+    assert shown(*records)["lester2021-figure3a"].cells["100", "Small"].verdict == cell.verdict
     without = [record for record in records if record.config["task"]["name"] != "wsc"]
     assert shown(*without)["lester2021-figure1"].ran == 0

@@ -187,7 +187,7 @@ def test_a_file_that_breaks_the_format_is_refused(written: Any, old: str, new: s
 def test_every_claim_of_the_file_reads_cells_that_exist_and_is_not_run_without_runs() -> None:
     miniature.content.cache_clear()
     nothing = miniature.Settings([])
-    found = [miniature._row(claim, nothing) for claim in miniature.claims()]
+    found = [miniature._row(claim, nothing) for claim in miniature.content().claims]
     assert len(found) >= 15 and {row.verdict for row in found} == {"not run"}
     assert all(row.cells for row in found) and miniature_figures.figures(nothing) == []
     papers = {of.partition(" ")[0] for row in found for of in row.claim.of}

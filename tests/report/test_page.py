@@ -130,10 +130,10 @@ def test_every_place_of_every_table_opens_to_its_source_and_its_runs(make: Make)
     data = data_of(text)
     marked = [int(number) for number in re.findall(r'data-i="(\d+)"', text)]
     assert marked == list(range(len(data["places"])))
-    assert len(marked) == sum(len(exhibit.places) for exhibit in found.exhibits) + 1
+    assert len(marked) == sum(len(exhibit.cells) for exhibit in found.exhibits) + 1
     for place, cell in zip(
         data["places"],
-        (p.cell for e in found.exhibits for p in [x for r in e.layout.rows for x in e.row(r) if x]),
+        (p.reported for e in found.exhibits for p in [x for r in e.layout.rows for x in e.row(r) if x]),
         strict=False,
     ):
         source = dict(place["source"])

@@ -20,10 +20,10 @@ from repro.report.compare.compare import (
     DESCRIPTIVE,
     VERDICTS,
     Comparison,
-    band,
     compare,
 )
 from repro.report.compare.groups import groups
+from repro.report.compare.tolerance import Tolerance, tolerance
 from repro.store.record import Record
 
 Make = Callable[..., Record]
@@ -166,7 +166,7 @@ def test_one_difference_is_enough_and_is_named(make: Make, change: dict[str, Any
     assert verdict(make(), [cell()]).verdict == "reproduced"
     found = verdict(make(), [cell(**change)])
     assert found.verdict == "not comparable"
-    assert (found.reported, found.difference, found.band) == (None, None, None)
+    assert (found.reported, found.difference, found.tolerance) == (None, None, None)
     assert named in found.reason
     assert found.reason.endswith(".")
 
@@ -336,7 +336,7 @@ def test_fractions_are_compared_in_percent(make: Make) -> None:
     record = make(1, 41.2, split="test", metric="meteor", change=change, parameters=E2E_COUNTS)
     found = verdict(record)
     assert found.reported.number > 30 and abs(found.difference) < 3
-    assert found.band == 0.5
+    assert found.tolerance == 0.5
 
 
 def test_a_half_of_webnlgs_test_set_meets_its_own_column(make: Make) -> None:
@@ -367,22 +367,22 @@ def test_transfer_tasks_know_what_they_were_trained_on(make: Make) -> None:
     assert verdict(make(1, 66.8, metric="f1", change=trained, **there)).verdict == "reproduced"
 
 
-# ---- bands
+# ---- tolerance
 
 
-def test_the_band_is_the_largest_of_rounding_floor_and_twice_the_pooled_spread() -> None:
+def test_the_tolerance_is_the_largest_of_rounding_floor_and_twice_the_pooled_spread() -> None:
     ours = Summary(n=3, mean=50.0, std=4.0, low=40.0, high=60.0)
     plain = cell(task="conll04", metric="span_f1")
-    assert band(plain, ours) == (1.0, "the floor for the task")
-    assert band(cell(), ours)[0] == 3.0
-    assert band(cell(task="e2e", metric="nist"), ours)[0] == 0.1
-    wide, origin = band(cell(std=3.0, n_runs=5), ours)
-    assert wide == pytest.approx(2 * math.sqrt((2 * 16 + 4 * 9) / 6))
-    assert "spread" in origin
+    assert tolerance(plain, ours) == Tolerance(1.0, "the floor for the task")
+    assert tolerance(cell(), ours).width == 3.0
+    assert tolerance(cell(task="e2e", metric="nist"), ours).width == 0.1
+    wide = tolerance(cell(std=3.0, n_runs=5), ours)
+    assert wide.width == pytest.approx(2 * math.sqrt((2 * 16 + 4 * 9) / 6))
+    assert "spread" in wide.origin
     one = Summary(n=1, mean=50.0, std=None, low=None, high=None)
-    assert band(cell(std=3.0, n_runs=5), one)[0] == 6.0
+    assert tolerance(cell(std=3.0, n_runs=5), one).width == 6.0
     rough = cell(task="conll04", metric="span_f1", precision="figure", plus_minus=2.5)
-    assert band(rough, ours) == (2.5, "the rounding of the paper's value")
+    assert tolerance(rough, ours) == Tolerance(2.5, "the rounding of the paper's value")
 
 
 # ---- collapsed and failed runs

@@ -238,7 +238,7 @@ def test_equal_records_give_equal_bytes(make: Make, tmp_path: Path) -> None:
 def test_an_empty_store_gives_a_report_that_says_so(tmp_path: Path) -> None:
     written = write_report(tmp_path / "nothing", tmp_path / "out")
     text = (tmp_path / "out" / "REPORT.md").read_text(encoding="utf-8")
-    assert all(place.verdict == "not run" for e in written.contents.exhibits for place in e.places.values())
+    assert all(cell.verdict == "not run" for e in written.contents.exhibits for cell in e.cells.values())
     assert "0 records" in text and "There are no records yet." in text
     assert "| lester2021 | 88 | 0 | 88 |" in text
 

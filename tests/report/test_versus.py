@@ -14,7 +14,7 @@ from repro.errors import ConfigError, ReproError
 from repro.metrics.building import build_metric
 from repro.papers import statistics
 from repro.report.compare.groups import groups
-from repro.report.compare.versus import duel, page, select, total
+from repro.report.compare.versus import compare_pair, page, select, total
 from repro.store.record import Record
 from repro.store.store import Store
 
@@ -57,7 +57,7 @@ def test_the_accuracy_of_a_record_follows_from_its_statistics() -> None:
 def test_a_duel_is_what_stats_gives(make: Make) -> None:
     found = two(make)
     (a,), (b,) = (select(found, f"method.name={name}").values() for name in ("p_tuning_v2", "prompt_tuning"))
-    one = duel(a, b)
+    one = compare_pair(a, b)
     arrays = [
         [np.asarray(record.statistics["validation"]["accuracy"], dtype=float) for record in group.records]
         for group in (a, b)
@@ -88,16 +88,16 @@ def test_a_threshold_chosen_on_the_test_set_has_no_bootstrap_over_it(make: Make,
         record = make(1, 100.0, metric="best_f1", change={"method.name": name} | own, statistics={"validation": rows})
         record.metrics["validation"]["accuracy"] = 200 / 3
         sides += groups([record])
-    one = duel(*sides, metric="best_f1")
+    one = compare_pair(*sides, metric="best_f1")
     assert one.both is None and any("best_f1 is chosen on the test set itself" in note for note in one.notes)
-    assert duel(*sides, metric="accuracy").both is not None
+    assert compare_pair(*sides, metric="accuracy").both is not None
 
 
 def test_clusters_of_the_record_are_drawn(make: Make) -> None:
     pairs = [i // 8 for i in range(40)]
     found = two(make, clusters={"validation": pairs})
     a, b = (next(iter(select(found, f"method.name={n}").values())) for n in ("p_tuning_v2", "prompt_tuning"))
-    one = duel(a, b)
+    one = compare_pair(a, b)
     assert "5 clusters of 40 examples" in one.notes
     reduce = build_metric(ACCURACY).reduce
     arrays = [[np.asarray(r.statistics["validation"]["accuracy"], float) for r in group.records] for group in (a, b)]
@@ -107,7 +107,7 @@ def test_clusters_of_the_record_are_drawn(make: Make) -> None:
 def test_other_data_is_not_paired(make: Make) -> None:
     a = runs(make, "p_tuning_v2", {1: sample(1, 0.8)})
     b = runs(make, "prompt_tuning", {1: sample(4, 0.6)}, provenance={"data": {"validation": {"sha256": "other"}}})
-    one = duel(
+    one = compare_pair(
         *(next(iter(select(groups([*a, *b]), f"method.name={n}").values())) for n in ("p_tuning_v2", "prompt_tuning"))
     )
     assert one.examples is None and one.both is None and one.seeds.low is None
@@ -119,7 +119,9 @@ def test_without_statistics_there_is_no_test_set_interval(make: Make) -> None:
     found = two(make)
     for group in found:
         group.records[0].statistics.clear()
-    one = duel(*(next(iter(select(found, f"method.name={n}").values())) for n in ("p_tuning_v2", "prompt_tuning")))
+    one = compare_pair(
+        *(next(iter(select(found, f"method.name={n}").values())) for n in ("p_tuning_v2", "prompt_tuning"))
+    )
     assert one.examples is None and "keep no statistics of accuracy" in one.notes[0]
 
 
@@ -130,14 +132,14 @@ def test_several_tasks_have_an_interquartile_mean_and_a_probability(make: Make) 
         records += runs(make, "prompt_tuning", {s: sample(100 + 10 * index + s, 0.5) for s in (1, 2, 3)}, task)
     found = groups(records)
     a, b = select(found, "method.name=p_tuning_v2"), select(found, "method.name=prompt_tuning")
-    duels = [(a[task], b[task], duel(a[task], b[task])) for task in sorted(a)]
-    everything = total(duels)
-    scores = [[x.values("validation", "accuracy") for x in (first, second)] for first, second, _ in duels]
+    pairs = [(a[task], b[task], compare_pair(a[task], b[task])) for task in sorted(a)]
+    everything = total(pairs)
+    scores = [[x.values("validation", "accuracy") for x in (first, second)] for first, second, _ in pairs]
     assert everything.mean_a == statistics.aggregated([one[0] for one in scores])
     assert everything.improvement == statistics.improvement([one[0] for one in scores], [one[1] for one in scores])
     assert everything.iqm_b.value == statistics.interquartile_mean([one[1] for one in scores])
-    assert total(duels[:2]).improvement is None
-    text = page([one for *_, one in duels], everything)
+    assert total(pairs[:2]).improvement is None
+    text = page([one for *_, one in pairs], everything)
     assert "Mean over 3 tasks" in text and "Probability that a run of a scores higher: 1.00 [1.00, 1.00]." in text
 
 
@@ -158,7 +160,7 @@ def test_selection_by_key_and_its_refusals(make: Make) -> None:
         select(again, "method.name=prompt_tuning")
     assert select(again, "method.name=prompt_tuning,method.length=5")
     with pytest.raises(ReproError, match="there is no value bleu; there is accuracy"):
-        duel(found[0], found[1], "bleu")
+        compare_pair(found[0], found[1], "bleu")
 
 
 @pytest.mark.parametrize("target", ["os.system", "repro.store.store.Store", "repro.metrics.accuracy.Nothing", "None"])

@@ -68,7 +68,7 @@ def test_a_low_data_trial_says_so_and_is_compared_with_no_whole_set(quick: Calla
     assert any("validation: 1 of 3 examples (task.low_data" in text for text in record.deviations)
     record.config["model"]["paper_name"] = "gpt2-medium"
     (group,) = groups([record])
-    assert group.names["task"] == "e2e"
+    assert group.names.task == "e2e"
     from repro.papers import registry
 
     found = compare(group, registry.cells(), "test", "bleu")

@@ -22,6 +22,7 @@ from repro.papers.registry import Reported
 from repro.report.compare import compare
 from repro.report.compare.groups import Group, paper_method
 from repro.store.record import Record
+from repro.store.trial_facts import trial_facts
 from repro.sweeps import experiments
 from repro.sweeps.expand import Planned
 
@@ -61,8 +62,8 @@ def reasons() -> tuple[Reason, ...]:
 def answered(trial: Planned) -> set[str]:
     """Ids of the cells with which a record of this trial would be compared, but for the data that it was cut to."""
     group, names = _group(trial), _metrics(trial.spec.config)
-    mine = [cell for cell in registry.cells() if cell.our_metric in names and cell.task == group.names["task"]]
-    mine = [cell for cell in mine if cell.method == group.names["method"]]
+    mine = [cell for cell in registry.cells() if cell.our_metric in names and cell.task == group.names.task]
+    mine = [cell for cell in mine if cell.method == group.names.method]
     return {cell.id for cell in mine if any(not compare.mismatches(group, split, cell) for split in SPLITS)}
 
 
@@ -72,7 +73,8 @@ def _group(trial: Planned) -> Group:
     if trial.waits_for is not None:  # it will say so of the prompt that it starts from
         config = replace(config, method=replace(config.method, start_task=trial.start_task))
     plain, counts = config.to_dict(), {}
-    share = any("stored_percent" in cell.vars for cell in registry.cells(method=paper_method(plain), kind="result"))
+    cells = registry.cells(method=paper_method(trial_facts(plain)), kind="result")
+    share = any("stored_percent" in cell.vars for cell in cells)
     if share and config.model.paper_name:
         from repro.trials.parameter_counts import counts as count
 
@@ -95,9 +97,9 @@ def average_answered(trials: Sequence[Planned]) -> set[str]:
     averages = set()
     for cell in registry.cells(task="superglue", our_metric="superglue_score"):
         fitting = {
-            group.names["task"]
+            group.names.task
             for group in groups
-            if group.names["method"] == cell.method and not compare.mismatches(group, "validation", cell)
+            if group.names.method == cell.method and not compare.mismatches(group, "validation", cell)
         }
         if fitting >= set(SUPERGLUE):
             averages.add(cell.id)
@@ -120,7 +122,7 @@ def in_average(trial: Planned, averages: set[str]) -> bool:
     group = _group(trial)
     cells = [cell for cell in registry.cells(task="superglue") if cell.id in averages]
     return any(
-        cell.method == group.names["method"] and not compare.mismatches(group, "validation", cell) for cell in cells
+        cell.method == group.names.method and not compare.mismatches(group, "validation", cell) for cell in cells
     )
 
 

@@ -12,10 +12,13 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import repro
 from repro.errors import redacted_command as redacted_command
-from repro.store.record import GitFacts, Provenance
+
+if TYPE_CHECKING:
+    from repro.store.record import GitFacts, Provenance
 
 PACKAGES = (
     "torch",

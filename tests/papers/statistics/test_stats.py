@@ -75,7 +75,7 @@ def test_a_level_is_a_share(level: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "band", "verdict"),
+    ("theirs", "tolerance", "verdict"),
     [  # the interval of [1, 2, 3] is [-0.484, 4.484]
         (2.0, 2.5, "reproduced"),
         (2.0, 2.4, "close"),
@@ -86,8 +86,8 @@ def test_a_level_is_a_share(level: float) -> None:
         (-3.0, 2.6, "close"),
     ],
 )
-def test_verdict_of_several_runs(theirs: float, band: float, verdict: str) -> None:
-    assert equivalence([1.0, 2.0, 3.0], theirs, band) == verdict
+def test_verdict_of_several_runs(theirs: float, tolerance: float, verdict: str) -> None:
+    assert equivalence([1.0, 2.0, 3.0], theirs, tolerance) == verdict
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def test_verdict_of_several_runs(theirs: float, band: float, verdict: str) -> No
     ],
 )
 def test_verdict_of_one_run_is_its_value(ours: float, theirs: float, verdict: str) -> None:
-    assert equivalence([ours], theirs, band=0.1) == verdict
+    assert equivalence([ours], theirs, tolerance=0.1) == verdict
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=6), st.floats(0, 100), st.floats(0, 50))
-def test_verdict_mirrors(values: list[float], theirs: float, band: float) -> None:
-    verdict = equivalence(values, theirs, band)
-    mirrored = equivalence([-value for value in values], -theirs, band)
+def test_verdict_mirrors(values: list[float], theirs: float, tolerance: float) -> None:
+    verdict = equivalence(values, theirs, tolerance)
+    mirrored = equivalence([-value for value in values], -theirs, tolerance)
     assert verdict in VERDICTS
     assert mirrored == {"above": "below", "below": "above"}.get(verdict, verdict)
 
@@ -114,18 +114,18 @@ def test_verdict_mirrors(values: list[float], theirs: float, band: float) -> Non
 @given(
     st.lists(st.integers(0, 20), min_size=3, max_size=6).filter(lambda values: len(set(values)) > 1), st.floats(0, 60)
 )
-def test_reproduced_is_two_one_sided_t_tests(values: list[int], band: float) -> None:
-    # The interval lies in the band just when both one-sided tests reject at 2.5 %.
-    tests = [(10 - band, "greater"), (10 + band, "less")]
+def test_reproduced_is_two_one_sided_t_tests(values: list[int], tolerance: float) -> None:
+    # The interval lies inside just when both one-sided tests reject at 2.5 %.
+    tests = [(10 - tolerance, "greater"), (10 + tolerance, "less")]
     p = max(scipy.stats.ttest_1samp(values, edge, alternative=side).pvalue for edge, side in tests)
     assume(abs(p - 0.025) > 1e-6)
-    assert (equivalence(values, 10.0, band) == "reproduced") == (p < 0.025)
+    assert (equivalence(values, 10.0, tolerance) == "reproduced") == (p < 0.025)
 
 
-@pytest.mark.parametrize(("theirs", "band"), [(1.0, -0.1), (float("nan"), 0.1), (1.0, float("nan"))])
-def test_equivalence_refuses_what_is_no_band(theirs: float, band: float) -> None:
-    with pytest.raises(ValueError, match="band of at least 0"):
-        equivalence([1.0], theirs, band)
+@pytest.mark.parametrize(("theirs", "tolerance"), [(1.0, -0.1), (float("nan"), 0.1), (1.0, float("nan"))])
+def test_equivalence_refuses_what_is_no_tolerance(theirs: float, tolerance: float) -> None:
+    with pytest.raises(ValueError, match="tolerance of at least 0"):
+        equivalence([1.0], theirs, tolerance)
 
 
 # --- bootstrap_interval --------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_bootstrap_depends_on_the_seed_and_not_on_the_block(monkeypatch: pytest.
     statistics = with_count(np.arange(30.0))
     first = bootstrap_interval(statistics, mean, "mean", resamples=100, seed=1)
     assert bootstrap_interval(statistics, mean, "mean", resamples=100, seed=2) != first
-    monkeypatch.setattr(statistics.bootstrap, "_BLOCK_ELEMENTS", 100)
+    monkeypatch.setattr("repro.papers.statistics.bootstrap._BLOCK_ELEMENTS", 100)
     assert bootstrap_interval(statistics, mean, "mean", resamples=100, seed=1) == first
 
 

@@ -1,54 +1,30 @@
-"""What can be said of a number with few runs and finitely many examples: see docs/statistics.md.
+"""Intervals for numbers with few runs and finitely many examples: see docs/statistics.md.
 
 `intervals`: means over seeds and verdicts. `bootstrap`: the test set, the seeds, and both. `aggregates`: several tasks.
 """
 
-from repro.papers.statistics.aggregates import (
-    Aggregated,
-    aggregated,
-    improvement,
-    interquartile_mean,
-    mean_of_tasks,
-    probability_of_improvement,
-)
-from repro.papers.statistics.bootstrap import (
-    Interval,
-    PairedDifference,
-    bootstrap_interval,
-    clustered,
-    hierarchical_difference,
-    hierarchical_interval,
-    paired_bootstrap,
-)
-from repro.papers.statistics.intervals import (
-    VERDICTS,
-    MeanDifference,
-    Summary,
-    difference_of_means,
-    equivalence,
-    mean_draws,
-    summary,
-)
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "VERDICTS",
-    "Aggregated",
-    "Interval",
-    "MeanDifference",
-    "PairedDifference",
-    "Summary",
-    "aggregated",
-    "bootstrap_interval",
-    "clustered",
-    "difference_of_means",
-    "equivalence",
-    "hierarchical_difference",
-    "hierarchical_interval",
-    "improvement",
-    "interquartile_mean",
-    "mean_draws",
-    "mean_of_tasks",
-    "paired_bootstrap",
-    "probability_of_improvement",
-    "summary",
-]
+from repro.papers.statistics.aggregates import Aggregated as Aggregated
+from repro.papers.statistics.aggregates import aggregated as aggregated
+from repro.papers.statistics.aggregates import improvement as improvement
+from repro.papers.statistics.aggregates import interquartile_mean as interquartile_mean
+from repro.papers.statistics.aggregates import mean_of_tasks as mean_of_tasks
+from repro.papers.statistics.aggregates import probability_of_improvement as probability_of_improvement
+from repro.papers.statistics.bootstrap import Interval as Interval
+from repro.papers.statistics.bootstrap import PairedDifference as PairedDifference
+from repro.papers.statistics.bootstrap import bootstrap_interval as bootstrap_interval
+from repro.papers.statistics.bootstrap import clustered as clustered
+from repro.papers.statistics.bootstrap import hierarchical_difference as hierarchical_difference
+from repro.papers.statistics.bootstrap import hierarchical_interval as hierarchical_interval
+from repro.papers.statistics.bootstrap import paired_bootstrap as paired_bootstrap
+from repro.papers.statistics.intervals import VERDICTS as VERDICTS
+from repro.papers.statistics.intervals import MeanDifference as MeanDifference
+from repro.papers.statistics.intervals import Summary as Summary
+from repro.papers.statistics.intervals import difference_of_means as difference_of_means
+from repro.papers.statistics.intervals import equivalence as equivalence
+from repro.papers.statistics.intervals import mean_draws as mean_draws
+from repro.papers.statistics.intervals import summary as summary
+
+if TYPE_CHECKING:
+    from repro.papers.statistics.intervals import Floats as Floats

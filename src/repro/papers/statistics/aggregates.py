@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from repro.papers.statistics.intervals import check_level
 
 if TYPE_CHECKING:
-    import numpy as np
+    from repro.papers.statistics.intervals import Floats
 
-    Scores = Sequence[Sequence[float]] | list[np.ndarray]
+    Scores = Sequence[Sequence[float]] | list[Floats]
     """One list a task, one value a run."""
 
 
@@ -96,8 +96,8 @@ def improvement(
 
 
 def _interval(
-    sides: list[list[np.ndarray]],
-    aggregate: Callable[[list[list[np.ndarray]]], float],
+    sides: list[list[Floats]],
+    aggregate: Callable[[list[list[Floats]]], float],
     resamples: int,
     seed: int,
     level: float,
@@ -119,7 +119,7 @@ def _interval(
     return Aggregated(value, float(low), float(high), runs)
 
 
-def _checked(scores: Scores) -> list[np.ndarray]:
+def _checked(scores: Scores) -> list[Floats]:
     import numpy as np
 
     arrays = [np.asarray(one, dtype=float) for one in scores]

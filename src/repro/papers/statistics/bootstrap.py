@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from repro.papers.statistics.intervals import ROUNDING, check_level, mean_draws
 
 if TYPE_CHECKING:
-    import numpy as np
+    from repro.papers.statistics.intervals import Floats
 
-    Reduce = Callable[[np.ndarray], Mapping[str, float]]
+    Reduce = Callable[[Floats], Mapping[str, float]]
     """`Metric.reduce`: statistics [N, S] to values. It must depend on the sum over the first axis only."""
 
 # Elements of the weight matrix that are held at once (float64: 32 MiB).
@@ -46,7 +46,7 @@ class PairedDifference:
 
 
 def bootstrap_interval(
-    statistics: np.ndarray,
+    statistics: Floats,
     reduce: Reduce,
     value_name: str,
     resamples: int = 1000,
@@ -81,8 +81,8 @@ def bootstrap_interval(
 
 
 def paired_bootstrap(
-    stats_a: np.ndarray,
-    stats_b: np.ndarray,
+    stats_a: Floats,
+    stats_b: Floats,
     reduce: Reduce,
     value_name: str,
     resamples: int = 1000,
@@ -110,7 +110,7 @@ def paired_bootstrap(
     _check_draws(resamples, level)
     columns = a.shape[1]
 
-    def difference(sums: np.ndarray) -> float:
+    def difference(sums: Floats) -> float:
         return _value(reduce, sums[:columns], value_name) - _value(reduce, sums[columns:], value_name)
 
     both = clustered(np.concatenate([a, b], axis=1), clusters)  # [N, 2 S]: one set of weights for both
@@ -119,7 +119,7 @@ def paired_bootstrap(
 
 
 def hierarchical_interval(
-    runs: Sequence[np.ndarray],
+    runs: Sequence[Floats],
     reduce: Reduce,
     value_name: str,
     resamples: int = 1000,
@@ -153,8 +153,8 @@ def hierarchical_interval(
 
 
 def hierarchical_difference(
-    runs_a: Sequence[np.ndarray],
-    runs_b: Sequence[np.ndarray],
+    runs_a: Sequence[Floats],
+    runs_b: Sequence[Floats],
     reduce: Reduce,
     value_name: str,
     resamples: int = 1000,
@@ -181,7 +181,7 @@ def hierarchical_difference(
     return _difference(means[0] - means[1], drawn_a - drawn_b, level)
 
 
-def clustered(statistics: np.ndarray, clusters: Sequence[int]) -> np.ndarray:
+def clustered(statistics: Floats, clusters: Sequence[int]) -> Floats:
     """Statistics summed by cluster, [clusters, S], in the order in which clusters appear; no clusters: as they are.
 
     Args:
@@ -204,7 +204,7 @@ def clustered(statistics: np.ndarray, clusters: Sequence[int]) -> np.ndarray:
     return sums
 
 
-def _stacked(runs: Sequence[np.ndarray], clusters: Sequence[int]) -> np.ndarray:
+def _stacked(runs: Sequence[Floats], clusters: Sequence[int]) -> Floats:
     """Statistics of all runs by cluster, [R, N or clusters, S]."""
     import numpy as np
 
@@ -216,14 +216,12 @@ def _stacked(runs: Sequence[np.ndarray], clusters: Sequence[int]) -> np.ndarray:
     return np.stack([clustered(array, clusters) for array in arrays])
 
 
-def _values_of_runs(stacked: np.ndarray, reduce: Reduce, value_name: str) -> list[float]:
+def _values_of_runs(stacked: Floats, reduce: Reduce, value_name: str) -> list[float]:
     """Each run's value on the whole test set, from [R, N, S]."""
     return [_value(reduce, sums, value_name) for sums in stacked.sum(axis=1)]
 
 
-def _drawn_means(
-    stacked: np.ndarray, reduce: Reduce, value_name: str, resamples: int, seed: int, salt: int
-) -> np.ndarray:
+def _drawn_means(stacked: Floats, reduce: Reduce, value_name: str, resamples: int, seed: int, salt: int) -> Floats:
     """Draws [resamples] of the mean over seeds on drawn examples.
 
     Args:
@@ -239,11 +237,13 @@ def _drawn_means(
     drawn = np.array([np.mean([_value(reduce, own, value_name) for own in one]) for one in by_run])
     if not salt:
         return drawn
-    whole = _values_of_runs(stacked, reduce, value_name)
-    return drawn + mean_draws(whole, resamples, np.random.default_rng([seed, salt])) - float(np.mean(whole))
+    values = _values_of_runs(stacked, reduce, value_name)
+    means = mean_draws(values, resamples, np.random.default_rng([seed, salt]))
+    shifted: Floats = drawn + means - float(np.mean(values))
+    return shifted
 
 
-def _difference(observed: float, drawn: np.ndarray, level: float) -> PairedDifference:
+def _difference(observed: float, drawn: Floats, level: float) -> PairedDifference:
     """Interval and two-sided p-value from resampled differences."""
     low, high = _percentiles(drawn, level)
     # Equal systems may differ in the last bit of a sum of fractions: that is no difference.
@@ -252,14 +252,14 @@ def _difference(observed: float, drawn: np.ndarray, level: float) -> PairedDiffe
     return PairedDifference(observed, low, high, p, len(drawn))
 
 
-def _check_same(a: np.ndarray, b: np.ndarray) -> None:
+def _check_same(a: Floats, b: Floats) -> None:
     if a.shape != b.shape:
         raise ValueError(
             f"a paired bootstrap needs statistics of the same examples, not of shapes {a.shape} and {b.shape}."
         )
 
 
-def _resampled_sums(statistics: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+def _resampled_sums(statistics: Floats, resamples: int, seed: int) -> Floats:
     """Sums [resamples, S] of N rows drawn with replacement: weights [resamples, N] @ statistics [N, S], in blocks."""
     import numpy as np
 
@@ -275,7 +275,7 @@ def _resampled_sums(statistics: np.ndarray, resamples: int, seed: int) -> np.nda
     return np.concatenate(sums)
 
 
-def _value(reduce: Reduce, sums: np.ndarray, value_name: str) -> float:
+def _value(reduce: Reduce, sums: Floats, value_name: str) -> float:
     """One value of a metric from sums [S]."""
     values = reduce(sums[None, :])
     if value_name not in values:
@@ -283,7 +283,7 @@ def _value(reduce: Reduce, sums: np.ndarray, value_name: str) -> float:
     return float(values[value_name])
 
 
-def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
+def _percentiles(values: Floats, level: float) -> tuple[float, float]:
     """The central share `level` of values [resamples]."""
     import numpy as np
 
@@ -291,7 +291,7 @@ def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _statistics(statistics: np.ndarray) -> np.ndarray:
+def _statistics(statistics: Floats) -> Floats:
     """Statistics as floats [N, S], refused if there are none."""
     import numpy as np
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
 
 VERDICTS = ("reproduced", "close", "above", "below")
 
-# Decimals are not exact in binary: 72.1 + 0.1 < 72.2, so a value on the edge of a band would fall out of it.
+# Decimals are not exact in binary: 72.1 + 0.1 < 72.2, so a value on the edge of a tolerance would fall outside.
 ROUNDING = 1e-9
 
 
@@ -50,7 +53,7 @@ def summary(values: Sequence[float], level: float = 0.95) -> Summary:
     n, mean = array.size, float(array.mean())
     if n == 1:
         return Summary(n=1, mean=mean, std=None, low=None, high=None)
-    from scipy.special import stdtrit  # type: ignore[import-untyped]  # a sixth of a second, needless for one run
+    from scipy.special import stdtrit  # takes a sixth of a second, and one run does not need it
 
     std = float(array.std(ddof=1))
     half = float(stdtrit(n - 1, (1 + level) / 2)) * std / n**0.5
@@ -79,7 +82,7 @@ def difference_of_means(a: Sequence[float], b: Sequence[float], level: float = 0
     Raises:
         ValueError: what `summary` refuses.
     """
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
+    from scipy.special import stdtrit
 
     x, y = summary(a, level), summary(b, level)
     gap = x.mean - y.mean
@@ -93,8 +96,8 @@ def difference_of_means(a: Sequence[float], b: Sequence[float], level: float = 0
     return MeanDifference(gap, gap - half, gap + half)
 
 
-def mean_draws(values: Sequence[float], draws: int, generator: np.random.Generator) -> np.ndarray:
-    """Draws [draws] of what the mean over infinitely many seeds may be, given these runs.
+def mean_draws(values: Sequence[float], draws: int, generator: np.random.Generator) -> Floats:
+    """Draws [draws] of the mean over infinitely many seeds, given these runs.
 
     mean + t * std / sqrt(n) with t from Student's distribution with n - 1 degrees of freedom, so that the central share
     of the draws is the interval of `summary`. One run says nothing of its spread: its draws are all its value.
@@ -109,43 +112,44 @@ def mean_draws(values: Sequence[float], draws: int, generator: np.random.Generat
     """
     import numpy as np
 
-    found = summary(values)
-    if found.std is None:
-        return np.full(draws, found.mean)
-    return found.mean + generator.standard_t(found.n - 1, size=draws) * found.std / found.n**0.5
+    runs = summary(values)
+    if runs.std is None:
+        return np.full(draws, runs.mean)
+    drawn: Floats = runs.mean + generator.standard_t(runs.n - 1, size=draws) * runs.std / runs.n**0.5
+    return drawn
 
 
-def equivalence(ours: Sequence[float], theirs: float, band: float) -> str:
+def equivalence(ours: Sequence[float], theirs: float, tolerance: float) -> str:
     """Whether our runs reproduce a reported value, judged by an interval and not by a test that failed to reject.
 
-    With several runs the 95 % Student-t interval of our mean is held against [theirs - band, theirs + band]:
+    With several runs the 95 % Student-t interval of our mean is held against [theirs - tolerance, theirs + tolerance]:
 
-    - `reproduced`: the interval lies inside the band (stricter than two one-sided tests at 5 %, which take 90 %);
-    - `above`, `below`: the interval lies wholly outside the band, on that side;
-    - `close`: it crosses an edge of the band, so the runs do not decide.
+    - `reproduced`: the interval lies inside that region (stricter than two one-sided tests at 5 %, which take 90 %);
+    - `above`, `below`: it lies wholly outside, on that side;
+    - `close`: it crosses an edge, so the runs do not decide.
 
     One run has no interval: its value itself is inside (`reproduced`), above or below, never `close`. The verdict does
-    not say so; whoever prints it prints n beside it. The edges belong to the band, give or take 1e-9.
+    not say so: n is printed beside it. The edges belong to the region, give or take 1e-9.
 
     Args:
         ours: one value a run, in the metric's unit.
         theirs: the reported value.
-        band: half width of what counts as the same value; at least 0.
+        tolerance: half width of what counts as the same value; at least 0.
 
     Returns:
         One of `VERDICTS`.
 
     Raises:
-        ValueError: no value, a number that is not finite, or a negative band.
+        ValueError: no value, a number that is not finite, or a negative tolerance.
     """
-    if not (abs(theirs) < float("inf") and 0 <= band < float("inf")):
+    if not (abs(theirs) < float("inf") and 0 <= tolerance < float("inf")):
         raise ValueError(
-            f"an equivalence needs a finite reported value and a band of at least 0, not {theirs} and {band}."
+            f"an equivalence needs a finite reported value and a tolerance of at least 0, not {theirs} and {tolerance}."
         )
     ours_summary = summary(ours)
     low = ours_summary.mean if ours_summary.low is None else ours_summary.low
     high = ours_summary.mean if ours_summary.high is None else ours_summary.high
-    bottom, top = theirs - band - ROUNDING, theirs + band + ROUNDING
+    bottom, top = theirs - tolerance - ROUNDING, theirs + tolerance + ROUNDING
     if bottom <= low and high <= top:
         return "reproduced"
     if low > top:

@@ -1,7 +1,7 @@
-"""Claims of the papers in miniature: the same orderings on the small models and tasks that the project brings along.
+"""Claims of the papers in miniature: the same orderings on the small models and tasks that come with the project.
 
-`miniature.yaml` holds them, in the form of the papers' claims (`papers/claims.py`), but a cell is a setting of ours and
-not a paper's number, so nothing here enters a paper's row:
+`miniature.yaml` holds them, in the format of the papers' claims (`papers/claims.py`), but a cell is a setting of ours
+and not a paper's number, so nothing here enters a paper's row:
 
     sets: {sizes: [xs, s, m, l]}
     cells:
@@ -13,12 +13,11 @@ not a paper's number, so nothing here enters a paper's row:
         reading: ...              # optional: how words without a number were made a number
         holds: "decreasing([ft[s] - pt[s] for s in sizes])"
         shows: {gaps: "[(s, ft[s] - pt[s]) for s in sizes]"}
-    figures: ...                  # see report/miniature_figures.py
+    figures: ...                  # see report/figures/miniature_figures.py
 
-`{0}`, `{1}` stand for the keys of `pt[...]`; `not 0` under `where` is any other value. `split` is the task's reported
-one where it is not named. A cell is the one group of runs that agrees with all of it; where several agree (somebody ran
-more settings), those of the experiments `mini/*` count, and if these are several too the cell is missing and the claim
-says so.
+`{0}`, `{1}` stand for the keys of `pt[...]`; `not 0` under `where` is any other value; `split` is the task's reported
+one by default. A cell is the one group of runs that agrees with all of it. Where several agree, those of the
+experiments `mini/*` count; if these are several too, the cell is missing and the claim says so.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Required, TypedDict, cast
 
 from repro.errors import DataError
 from repro.papers import claims as predicates
 from repro.papers import registry
 from repro.papers.expressions import Evaluation
 from repro.report.claims.claims import DRAWS, NOT_RUN, VERDICTS, judged
-from repro.report.compare.groups import Group, lookup
+from repro.report.compare.groups import Group
 from repro.report.compare.our_cells import Ours
 
 if TYPE_CHECKING:
-    import numpy as np
+    from repro.papers.statistics import Floats
 
 FILE = Path(__file__).with_name("miniature.yaml")
 EXPERIMENTS = "mini"
@@ -48,7 +47,7 @@ NOTE = (
     "The papers' claims on small models and tasks that the project brings along (docs/mini.md). No paper used these, "
     "so a verdict here is none on a paper's claim."
 )
-_CELL = {"method", "model", "task", "metric"}
+_NEEDED = {"method", "model", "task", "metric"}
 _NOT = "not "
 _SHOWN = 3
 
@@ -64,6 +63,79 @@ class Claim:
     holds: str
     reading: str | None = None
     shows: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+class CellSpec(TypedDict, total=False):
+    """A family of cells in the file."""
+
+    method: Required[str]
+    model: Required[str]
+    task: Required[str]
+    metric: Required[str]
+    split: str
+    where: dict[str, object]
+
+
+class PanelSpec(TypedDict, total=False):
+    """A panel of a figure in the file."""
+
+    title: Required[str]
+    x_label: Required[str]
+    y_label: Required[str]
+    x: Required[str]
+    keys: Required[list[str | float]]
+    series: Required[dict[str, str]]
+    labels: list[str]
+    apart: bool
+
+
+class FigureSpec(TypedDict):
+    """A figure in the file."""
+
+    name: str
+    title: str
+    panels: list[PanelSpec]
+
+
+@dataclass(frozen=True)
+class Content:
+    """The file, checked."""
+
+    sets: Mapping[str, Sequence[str | float]]
+    cells: Mapping[str, CellSpec]
+    claims: tuple[Claim, ...]
+    figures: tuple[FigureSpec, ...]
+
+
+@cache
+def content() -> Content:
+    """The file, checked.
+
+    Raises:
+        DataError: a claim that breaks the format or names a paper's claim that does not exist.
+    """
+    data = registry.read_yaml(FILE)
+    cells = cast(dict[str, CellSpec], data["cells"])
+    for name, spec in cells.items():
+        if not set(spec) >= _NEEDED or set(spec) - set(CellSpec.__annotations__):
+            raise DataError(f"miniature.yaml, cell {name}: it needs {', '.join(sorted(_NEEDED))}; split, where at most.")
+    claims = tuple(_claim(raw) for raw in cast(list[dict[str, object]], data["claims"]))
+    if len({claim.id for claim in claims}) < len(claims):
+        raise DataError("miniature.yaml: an id is used twice.")
+    known = {f"{paper} {claim.id}" for paper in registry.papers() for claim in predicates.claims(paper)}
+    for claim in claims:
+        if not claim.of or set(claim.of) - known:
+            raise DataError(f"miniature.yaml, {claim.id}: of {list(claim.of)}, and the papers' claims have none such.")
+    sets = cast(dict[str, list[str | float]], data.get("sets") or {})
+    return Content(sets, cells, claims, tuple(cast(list[FigureSpec], data.get("figures") or [])))
+
+
+def _claim(raw: Mapping[str, object]) -> Claim:
+    fields = {"of": tuple(cast(list[str], raw.get("of") or []))}
+    try:
+        return Claim(**cast(dict[str, str], {**raw, **fields}))  # type: ignore[arg-type]
+    except TypeError as error:
+        raise DataError(f"miniature.yaml, {raw.get('id')}: {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -96,65 +168,31 @@ class ClaimRow:
         return any(ours is not None and ours.n == 1 for _, ours in self.cells)
 
 
-@cache
-def content() -> Mapping[str, Any]:
-    """The file, checked.
-
-    Raises:
-        DataError: a claim that breaks the format or names a paper's claim that does not exist.
-    """
-    data: dict[str, Any] = registry.read_yaml(FILE)
-    for name, spec in data["cells"].items():
-        if not set(spec) >= _CELL or set(spec) - _CELL - {"split", "where"}:
-            raise DataError(f"miniature.yaml, cell {name}: it needs {', '.join(sorted(_CELL))}; split, where at most.")
-    known = {f"{paper} {claim.id}" for paper in registry.papers() for claim in predicates.claims(paper)}
-    for claim in claims(data):
-        if not claim.of or set(claim.of) - known:
-            raise DataError(f"miniature.yaml, {claim.id}: of {list(claim.of)}, and the papers' claims have none such.")
-    return data
-
-
-def claims(data: Mapping[str, Any] | None = None) -> tuple[Claim, ...]:
-    """All claims in miniature, in order.
-
-    Raises:
-        DataError: as `content`.
-    """
-    found = []
-    for raw in (content() if data is None else data)["claims"]:
-        try:
-            found.append(Claim(**{**raw, "of": tuple(raw["of"])}))
-        except (TypeError, KeyError) as error:
-            raise DataError(f"miniature.yaml, {raw.get('id')}: {error}.") from error
-    if len({claim.id for claim in found}) < len(found):
-        raise DataError("miniature.yaml: an id is used twice.")
-    return tuple(found)
-
-
 class Settings:
     """Our runs, asked for the cells of the miniature."""
 
     def __init__(self, groups: Iterable[Group]):
         self._groups = [group for group in groups if group.scored]
-        self._found: dict[Cell, Ours | str] = {}
+        self._known: dict[Cell, Ours | str] = {}
 
     @property
     def any(self) -> bool:
         """Whether a run of the miniature is among them."""
         return any(map(_of_experiments, self._groups))
 
-    def cell(self, family: str, keys: Sequence[Any]) -> Cell:
-        """What `family[keys]` stands for.
+    def cell(self, family: str, keys: Sequence[object]) -> Cell:
+        """The cell `family[keys]`.
 
         Raises:
             DataError: there is no such family, or it takes more keys.
         """
-        families = content()["cells"]
+        families = content().cells
         if family not in families:
             raise DataError(f"miniature.yaml: there is no family {family!r}; there are {', '.join(families)}.")
         spec = families[family]
         try:
-            paths = {f"{name}.name": spec[name] for name in ("method", "model", "task")} | (spec.get("where") or {})
+            paths: dict[str, object] = {"method.name": spec["method"], "model.name": spec["model"]}
+            paths |= {"task.name": spec["task"]} | (spec.get("where") or {})
             where = tuple((path, str(value).format(*keys)) for path, value in paths.items())
         except IndexError as error:
             raise DataError(f"miniature.yaml: {family} takes more keys than {list(keys)}.") from error
@@ -163,9 +201,9 @@ class Settings:
 
     def of(self, cell: Cell) -> Ours | str:
         """Our number for a cell, or why there is none."""
-        if cell not in self._found:
-            self._found[cell] = self._look(cell)
-        return self._found[cell]
+        if cell not in self._known:
+            self._known[cell] = self._look(cell)
+        return self._known[cell]
 
     def _look(self, cell: Cell) -> Ours | str:
         fitting = [group for group in self._groups if _agrees(group, cell)]
@@ -175,7 +213,7 @@ class Settings:
             return f"{len(fitting)} settings agree with {cell.name}"
         if not fitting:
             return f"no run of {cell.name}"
-        split = cell.split or str(lookup(fitting[0].config, "task.report_split"))
+        split = cell.split or str(fitting[0].trial.task.report_split)
         values = fitting[0].values(split, cell.metric)
         if not values:
             return f"the runs of {cell.name} have no {cell.metric} on {split}"
@@ -184,38 +222,38 @@ class Settings:
 
 def _agrees(group: Group, cell: Cell) -> bool:
     for path, wanted in cell.where:
-        found = str(lookup(group.config, path))
-        if found == wanted.removeprefix(_NOT) if wanted.startswith(_NOT) else found != wanted:
+        value = str(group.value(path))
+        if value == wanted.removeprefix(_NOT) if wanted.startswith(_NOT) else value != wanted:
             return False
     return True
 
 
 def _of_experiments(group: Group) -> bool:
-    names = (str(lookup(record.config, "experiment_name")) for record in group.records)
+    names = (record.trial.experiment or "" for record in group.records)
     return any(name.partition("/")[0] == EXPERIMENTS for name in names)
 
 
 def claim_rows(settings: Settings) -> list[ClaimRow]:
     """All claims in miniature, tested as the papers' are on our runs; none where no run of the miniature is there."""
-    return [_row(claim, settings) for claim in claims()] if settings.any else []
+    return [_row(claim, settings) for claim in content().claims] if settings.any else []
 
 
 def _row(claim: Claim, settings: Settings) -> ClaimRow:
     used: dict[str, tuple[Cell, Ours | str]] = {}
 
-    def number(family: str, keys: tuple[Any, ...]) -> np.ndarray | None:
+    def number(family: str, keys: tuple[object, ...]) -> Floats | None:
         cell = settings.cell(family, keys)
-        found = settings.of(cell)
-        used[cell.name] = (cell, found)
-        return None if isinstance(found, str) else found.draws(DRAWS)
+        ours = settings.of(cell)
+        used[cell.name] = (cell, ours)
+        return None if isinstance(ours, str) else ours.draws(DRAWS)
 
-    evaluation = Evaluation(number, content().get("sets") or {}, DRAWS)
+    evaluation = Evaluation(number, content().sets, DRAWS)
     truth = evaluation.truth(claim.holds)
     exceptions = [", ".join(str(value) for value in bound.values()) for bound in evaluation.exceptions]
     shown = {label: predicates.shown_text(evaluation.value(text)) for label, text in claim.shows.items()}
-    missing = [found for _, found in used.values() if isinstance(found, str)]
+    missing = [why for _, why in used.values() if isinstance(why, str)]
     verdict, share = judged(truth, bool(used), bool(missing))
-    cells = tuple((cell, None if isinstance(found, str) else found) for cell, found in used.values())
+    cells = tuple((cell, None if isinstance(ours, str) else ours) for cell, ours in used.values())
     outcome = predicates.Outcome(truth, shown, tuple(exceptions), (), ())
     return ClaimRow(claim, verdict, _why(outcome, verdict, cells, missing), share, cells)
 
@@ -239,8 +277,7 @@ def _why(
 def line(rows: Sequence[ClaimRow]) -> str:
     """How many claims hold, fail, are undecided or were not run."""
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in VERDICTS}
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    return f"{len(rows)} claims in miniature: {told}."
+    return f"{len(rows)} claims in miniature: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}."
 
 
 def texts(row: ClaimRow) -> list[str]:
@@ -250,7 +287,7 @@ def texts(row: ClaimRow) -> list[str]:
     return [claim.id, says, ", ".join(claim.of), row.verdict + (" (one run)" if row.one_run else ""), row.why]
 
 
-def as_data(row: ClaimRow) -> dict[str, Any]:
+def as_data(row: ClaimRow) -> dict[str, object]:
     """A row as plain JSON values."""
     cells = [
         {

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 from repro.papers.registry import Reported
-from repro.report.compare.compare import Comparison
+from repro.report.compare.compare import Comparison, against
 from repro.report.compare.our_cells import Ours, Results
 from repro.report.compare.rows import Score
-from repro.report.compare.tolerance import band
 
 
 def combined(cell: Reported) -> bool:
@@ -25,35 +24,30 @@ def combined_scores(cell: Reported, results: Results, printed: bool) -> list[Sco
         results: our runs.
         printed: whether the paper has a number to compare with.
     """
-    found = results.of(cell)
-    if found is None:
+    ours = results.of(cell)
+    if ours is None:
         return []
-    comparison = _compared(cell, found, printed)
+    comparison = _compared(cell, ours, printed)
     split, metric = cell.our_split or "", cell.metric
-    return [Score(group, split, metric, comparison, first=False) for group in found.groups]
+    return [Score(group, split, metric, comparison, first=False) for group in ours.groups]
 
 
-def _compared(cell: Reported, found: Ours, printed: bool) -> Comparison:
+def _compared(cell: Reported, ours: Ours, printed: bool) -> Comparison:
     from repro.papers import statistics
 
-    values = _values(found)
+    values = _values(ours)
     summary = statistics.summary(values)
-    if len(found.parts) > 1:
-        reason = f"The mean over {len(found.parts)} tasks of their means over runs."
+    if len(ours.parts) > 1:
+        reason = f"The mean over {len(ours.parts)} tasks of their means over runs."
     else:
         reason = "From the record of the ensemble."
     if not printed or not cell.usable:
         return Comparison("not comparable", None, None, reason, summary)
-    width, origin = band(cell, summary)
-    verdict = statistics.equivalence(values, cell.number, width)
-    gap = round(summary.mean - cell.number, 6)
-    return Comparison(verdict, cell, gap, f"{reason} Equal means within {width:.4g} ({origin}).", summary, width)
+    return against(cell, values, summary, before=f"{reason} ")
 
 
-def _values(found: Ours) -> list[float]:
-    """One value a run; of tasks whose seeds differ the mean alone, which then counts as one run."""
-    if len(found.parts) == 1:
-        return list(found.parts[0])
-    if found.std is None:
-        return [found.value]
-    return [sum(run) / len(run) for run in zip(*found.parts, strict=True)]
+def _values(ours: Ours) -> list[float]:
+    """One value per run; of tasks whose seeds differ the mean alone, which then counts as one run."""
+    if len(ours.parts) == 1:
+        return list(ours.parts[0])
+    return [ours.value] if ours.std is None else ours.by_run

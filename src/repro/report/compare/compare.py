@@ -7,16 +7,15 @@ paper's nearest cells as context. A run of a stand-in model (no `paper_name`) th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repro.papers import registry
 from repro.papers.registry import PAPERS, Reported, canonical_metric, decimals, split_key
-from repro.report.compare.extra_mismatches import beyond
-from repro.report.compare.groups import Group, lookup, plain_text
-from repro.report.compare.tolerance import band
+from repro.report.compare.groups import Group, plain_text
+from repro.report.compare.tolerance import tolerance
 
 if TYPE_CHECKING:
     from repro.papers.statistics import Summary
@@ -37,10 +36,10 @@ COUNTERPARTS = {
     "train_size": "task.low_data.size",
     "train_fraction": "task.fraction",
 }
-"""Variable of a cell: where our config says the same. `_our_value` knows the ones that are derived; a variable that is
-neither here nor there nor in `DESCRIPTIVE` makes the cell not comparable."""
+"""Variable of a cell: the field of our config that corresponds to it. A variable that is neither here nor in `DERIVED`
+or `DESCRIPTIVE` makes the cell not comparable."""
 RESTRICTING = ("train_size", "train_fraction")
-"""Variables whose absence says something: a cell without them is of the whole training set."""
+"""Variables whose absence means something: a cell without them is of the whole training set."""
 DESCRIPTIVE = {
     "domain": "of the test set, which the task names",
     "shift": "follows from train_task and the task",
@@ -70,7 +69,7 @@ _EDITIONS = ("acl", "both", None, "v1", "code")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one of our scores says about a paper's cell."""
+    """One of our scores against a paper's cell."""
 
     verdict: str
     reported: Reported | None
@@ -80,7 +79,7 @@ class Comparison:
     reason: str
     summary: Summary | None = None
     """n, mean, std and interval of our runs (None: not run)."""
-    band: float | None = None
+    tolerance: float | None = None
     """Half width of the region that counts as equal, in our unit."""
     also: tuple[Reported, ...] = ()
     """Other cells that agree in everything (another edition, another table)."""
@@ -102,7 +101,7 @@ def compare(group: Group, cells: Sequence[Reported], split: str | None = None, m
     split, metric = fitting[0] if fitting else (split or "", metric or "")
     values = group.values(split, metric)
     candidates = _candidates(group, cells, metric)
-    same_model = [cell for cell in candidates if cell.model == group.names["model"]]
+    same_model = [cell for cell in candidates if cell.model == group.names.model]
     differing = [(cell, mismatches(group, split, cell)) for cell in same_model]
     agreeing = sorted((cell for cell, clauses in differing if not clauses), key=lambda cell: _rank(cell, group))
     if not values:
@@ -113,17 +112,28 @@ def compare(group: Group, cells: Sequence[Reported], split: str | None = None, m
     if reasons:
         nearest = _nearest(candidates, group, split)
         return Comparison("not comparable", None, None, " ".join(reasons), summary, nearest=nearest)
-    theirs = agreeing[0]
-    width, origin = band(theirs, summary)
-    verdict = statistics.equivalence(values, theirs.number, width)
-    reason = f"Equal means within {_short(width)} ({origin})." + _remarks(group, theirs, agreeing[1:], summary.n)
-    gap = round(summary.mean - theirs.number, 6)
-    return Comparison(verdict, theirs, gap, reason, summary, width, also=tuple(agreeing[1:]))
+    theirs, *also = agreeing
+    return replace(against(theirs, values, summary, after=_remarks(group, theirs, also, summary.n)), also=tuple(also))
+
+
+def against(cell: Reported, values: Sequence[float], summary: Summary, before: str = "", after: str = "") -> Comparison:
+    """The verdict on values that agree with a cell in everything.
+
+    Args:
+        summary: of the values.
+        before, after: sentences of the reason, before and after the one about the tolerance.
+    """
+    from repro.papers import statistics
+
+    within = tolerance(cell, summary)
+    verdict = statistics.equivalence(values, cell.number, within.width)
+    reason = f"{before}Equal means within {_short(within.width)} ({within.origin}).{after}"
+    return Comparison(verdict, cell, round(summary.mean - cell.number, 6), reason, summary, within.width)
 
 
 def _candidates(group: Group, cells: Sequence[Reported], metric: str) -> list[Reported]:
     """Cells of a comparable kind with the same method, task and metric."""
-    ours = (group.names["method"], group.names["task"], canonical_metric(metric, group.names["task"]))
+    ours = (group.names.method, group.names.task, canonical_metric(metric, group.names.task))
     if None in ours:
         return []
     kept = (cell for cell in cells if (cell.method, cell.task, cell.our_metric) == ours)
@@ -131,23 +141,28 @@ def _candidates(group: Group, cells: Sequence[Reported], metric: str) -> list[Re
 
 
 def mismatches(group: Group, split: str, cell: Reported) -> list[str]:
-    """What differs between our score and a cell with the same method, task and metric: one clause each."""
-    found = []
-    if cell.model is None or cell.model != group.names["model"]:
-        found.append(f"the cell's model is {cell.model}, ours is {group.names['model_name']}")
+    """Differences between our score and a cell with the same method, task and metric: one clause each."""
+    clauses = []
+    if cell.model is None or cell.model != group.names.model:
+        clauses.append(f"the cell's model is {cell.model}, ours is {group.names.model_name}")
     if cell.our_split is None or cell.our_split != split_key(split):
-        found.append(f"the cell's split is {cell.split}, ours is {split}")
-    restricted = {name: lookup(group.config, COUNTERPARTS[name]) for name in RESTRICTING if name not in cell.vars}
-    found += [
+        clauses.append(f"the cell's split is {cell.split}, ours is {split}")
+    restricted = {name: group.value(COUNTERPARTS[name]) for name in RESTRICTING if name not in cell.vars}
+    clauses += [
         f"the cell's training set is whole, ours is cut ({COUNTERPARTS[name]}={ours})"
         for name, ours in restricted.items()
         if ours is not None
     ]
-    found += [clause for name in cell.vars if (clause := _difference(name, cell, group))]
-    found += beyond(group.config, cell)
+    clauses += [clause for name in cell.vars if (clause := _difference(name, cell, group))]
+    if group.trial.task.sentinel and "target_sentinel" not in cell.vars:
+        clauses.append("our targets begin with a sentinel, the cell's do not")
+    # Without a step of training the prompt is only scored: a released one, or one for a second test set.
+    started = group.trial.method.start_from and group.trial.steps != 0
+    if started and not str(cell.method).endswith("_multitask"):
+        clauses.append("our runs go on from a trained prompt, the cell's do not")
     if not cell.usable:
-        found.append(f"the cell's own caveat rules it out ({cell.caveat})")
-    return found
+        clauses.append(f"the cell's own caveat rules it out ({cell.caveat})")
+    return clauses
 
 
 def _difference(name: str, cell: Reported, group: Group) -> str | None:
@@ -155,39 +170,49 @@ def _difference(name: str, cell: Reported, group: Group) -> str | None:
     if name in DESCRIPTIVE:
         return None
     theirs = cell.vars[name]
-    try:
-        ours = lookup(group.config, COUNTERPARTS[name]) if name in COUNTERPARTS else _our_value(name, cell, group)
-    except KeyError:
+    if name in COUNTERPARTS:
+        ours = group.value(COUNTERPARTS[name])
+    elif name in DERIVED:
+        ours = DERIVED[name](group, cell)
+    else:
         return f"the cell depends on {name} ({theirs}), to which nothing in our config answers"
     if ours is None:
         return f"the cell's {name} is {theirs}, our config has none"
     return None if _spelled(theirs) == _spelled(ours) else f"the cell's {name} is {theirs}, ours is {ours}"
 
 
-def _our_value(name: str, cell: Reported, group: Group) -> Any:
-    """What our runs have for a variable that no single field of the config holds; None if that is unknown.
+def _backbone_frozen(group: Group, cell: Reported) -> bool:
+    method = group.trial.method
+    return not (method.name == "fine_tuning" or method.tunes_backbone)
 
-    Raises:
-        KeyError: nothing of ours answers to the variable.
-    """
-    config = group.config
-    if name == "backbone_frozen":
-        tuned = lookup(config, "method.name") == "fine_tuning" or lookup(config, "method.tune_backbone")
-        return not tuned
-    if name == "aggregate":
-        return "mean_of_5"  # a group's score is a mean over seeds; `best_of_5` is a maximum, never comparable
-    if name == "init_text":
-        return lookup(config, "method.init_text") or "random"
-    if name == "train_task":
-        return lookup(config, "task.options.train_task") or (group.names["task"] or "").partition("_to_")[0] or None
-    if name == "stored_percent":
-        # Stored over frozen parameters, with as many digits as the paper prints (0.1, 2 and 3).
-        counts = next((r.parameters for r in group.scored if r.parameters.get("frozen")), {})
-        share = 100 * counts["stored"] / counts["frozen"] if "stored" in counts else None
-        return None if share is None else round(share, decimals(cell.vars[name]))
-    if name == "prompt_layers":
-        return _layers(str(lookup(config, "method.layers") or "all"), int(lookup(config, "model.layers")))
-    raise KeyError(name)
+
+def _train_task(group: Group, cell: Reported) -> str | None:
+    return group.trial.task.train_task or (group.names.task or "").partition("_to_")[0] or None
+
+
+def _stored_percent(group: Group, cell: Reported) -> float | None:
+    """Stored over frozen parameters, with as many digits as the paper prints (0.1, 2 and 3)."""
+    counts = next((record.parameters for record in group.scored if record.parameters.get("frozen")), {})
+    if "stored" not in counts:
+        return None
+    return round(100 * counts["stored"] / counts["frozen"], decimals(cell.vars["stored_percent"]))
+
+
+def _prompt_layers(group: Group, cell: Reported) -> str | None:
+    layers = group.trial.model.layers
+    return None if layers is None else _layers(group.trial.method.layers, layers)
+
+
+DERIVED: Mapping[str, Callable[[Group, Reported], object]] = {
+    "backbone_frozen": _backbone_frozen,
+    # A group's score is a mean over seeds; `best_of_5` is a maximum, never comparable.
+    "aggregate": lambda group, cell: "mean_of_5",
+    "init_text": lambda group, cell: group.trial.method.init_text or "random",
+    "train_task": _train_task,
+    "stored_percent": _stored_percent,
+    "prompt_layers": _prompt_layers,
+}
+"""Variable of a cell: what our runs have for it, where no single field of the config holds it; None: unknown."""
 
 
 def _layers(chosen: str, layers: int) -> str:
@@ -201,11 +226,11 @@ def _layers(chosen: str, layers: int) -> str:
 def _unstated(cell: Reported, group: Group) -> list[str]:
     """Variables of the method that our config sets and the cell leaves open: `prompt_length (ours: 20)`."""
     silent = [name for name in ("prompt_length", "init", "reparameterization") if name not in cell.vars]
-    values = {name: lookup(group.config, COUNTERPARTS[name]) for name in silent}
+    values = {name: group.value(COUNTERPARTS[name]) for name in silent}
     return [f"{name} (ours: {value})" for name, value in values.items() if value is not None]
 
 
-def _spelled(value: Any) -> Any:
+def _spelled(value: object) -> object:
     return _SAME.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
 
@@ -229,18 +254,18 @@ def _why_not(
     if not differing:
         keys = sorted({cell.paper for cell in candidates}, key=PAPERS.index)
         whose = f"paper ({keys[0]})" if len(keys) == 1 else f"papers ({', '.join(keys)})"
-        verb = "never ran" if names["model"] is None else "printed no such number for"
+        verb = "never ran" if names.model is None else "printed no such number for"
         rows = ", ".join(dict.fromkeys(str(cell.model) for cell in candidates))
-        return f"The {whose} {verb} the model {names['model_name']} (rows there: {rows})."
+        return f"The {whose} {verb} the model {names.model_name} (rows there: {rows})."
     closest, clauses = min(differing, key=lambda pair: (len(pair[1]), _rank(pair[0], group)))
     return f"{closest.at} of {closest.paper} differs: {'; '.join(clauses)}."
 
 
 def _nothing_like_it(group: Group, metric: str, cells: Sequence[Reported]) -> str:
-    task, method = group.names["task"], group.names["method"]
+    task, method = group.names.task, group.names.method
     of_task = [cell for cell in cells if task is not None and cell.task == task and cell.kind in COMPARABLE_KINDS]
     if not of_task:
-        return f"No paper reports the task {group.names['task_name']}."
+        return f"No paper reports the task {group.names.task_name}."
     of_method = [cell for cell in of_task if cell.method == method]
     if not of_method:
         there = ", ".join(sorted({str(cell.method) for cell in of_task}))
@@ -251,28 +276,25 @@ def _nothing_like_it(group: Group, metric: str, cells: Sequence[Reported]) -> st
 
 def data_limit(group: Group) -> str | None:
     """Why the runs' data are not the paper's: a limit, or files of another size that `task.check_rows=false` let in."""
-    other = _other_sizes(group) if lookup(group.config, "task.check_rows") is False else ""
-    said = [f"Our runs used other files ({other})."] if other else []
-    limit = lookup(group.config, "task.limit") or {}
-    parts = [f"{split} {limit[split]}" for split in ("train", "validation", "test") if limit.get(split) is not None]
-    said += [f"Our runs used a part of the data only (limit: {', '.join(parts)})."] if parts else []
-    return " ".join(said) or None
+    task = group.trial.task
+    other = "" if task.checks_rows else _other_sizes(group)
+    reasons = [f"Our runs used other files ({other})."] if other else []
+    if task.limit:
+        parts = ", ".join(f"{split} {most}" for split, most in task.limit.items())
+        reasons.append(f"Our runs used a part of the data only (limit: {parts}).")
+    return " ".join(reasons) or None
 
 
 def _other_sizes(group: Group) -> str:
     """Splits whose rows are not as many as the task states, of any run; a mixture's are `part/split`."""
-    parts = lookup(group.config, "task.parts") or {}
-    stated = {
-        f"{name}/{split}": rows for name, part in parts.items() for split, rows in (part.get("rows") or {}).items()
-    }
-    stated |= lookup(group.config, "task.rows") or {}
-    found = [item for record in group.records for item in (record.provenance.get("data") or {}).items()]
-    said = [
+    stated = group.trial.task.rows
+    used = [item for record in group.records for item in record.provenance.get("data", {}).items()]
+    texts = [
         f"{split}: {facts['rows']} rows, the original has {stated[split]}"
-        for split, facts in found
+        for split, facts in used
         if split in stated and facts["rows"] != stated[split]
     ]
-    return ", ".join(dict.fromkeys(said))
+    return ", ".join(dict.fromkeys(texts))
 
 
 def _why_not_run(group: Group, split: str, metric: str) -> str:
@@ -285,11 +307,11 @@ def _why_not_run(group: Group, split: str, metric: str) -> str:
 
 
 def _remarks(group: Group, cell: Reported, also: Sequence[Reported], n: int) -> str:
-    """What a reader must know beside the verdict, as sentences with a space before each."""
+    """What a reader must know beside the verdict: sentences, each with a space before it."""
     parts = ["One run: there is no interval."] if n == 1 else []
     if n < len(group.scored):
         parts.append(f"{len(group.scored) - n} of {len(group.scored)} runs have no finite value.")
-    if lookup(group.config, "recipe.name") is None:
+    if group.trial.recipe.name is None:
         parts.append("Our hyperparameters come from no recipe of a paper.")
     if cell.kind != "result":
         parts.append(f"The reference is {registry.KINDS[cell.kind]}, not the paper's own result.")
@@ -315,7 +337,7 @@ def _nearest(candidates: Sequence[Reported], group: Group, split: str) -> tuple[
     return tuple(sorted(best.values(), key=lambda cell: (PAPERS.index(cell.paper), candidates.index(cell))))
 
 
-def _rank(cell: Reported, group: Group, context: bool = False) -> tuple[Any, ...]:
+def _rank(cell: Reported, group: Group, context: bool = False) -> tuple[object, ...]:
     """Sort key, best first: our exhibit, kind, our paper, most variables that agree, precision, edition, copies.
 
     Args:

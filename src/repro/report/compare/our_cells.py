@@ -1,4 +1,4 @@
-"""Our number for a paper's cell, where runs of ours agree with it in everything: what a paper's claims are tested on.
+"""Our number for a paper's cell, where runs of ours agree with it in everything: the basis for testing claims.
 
 The same rules as in `compare`: model, method, task, split, metric and variables agree, all data was used. So a stand-in
 model never counts. Beyond single scores: SuperGLUE averages from the eight tasks' runs, the mean and the best prompt of
@@ -8,20 +8,21 @@ an ensemble from its record, and parameter counts.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from repro.metrics.superglue import SUPERGLUE
 from repro.papers.registry import Reported, canonical_metric, split_key
 from repro.report.compare.compare import data_limit, mismatches
-from repro.report.compare.groups import Group, lookup
+from repro.report.compare.groups import Group
+from repro.store.record import Record
 from repro.store.searches.outcomes import direction
 
 if TYPE_CHECKING:
-    import numpy as np
+    from repro.papers.statistics import Floats
 
-_PARAMETERS = {
+_PARAMETERS: Mapping[str, Callable[[Mapping[str, int]], float]] = {
     "trainable_parameters": lambda counts: counts["trained"],
     "total_parameters": lambda counts: counts["trained"] + counts["frozen"],
     "percent_trainable": lambda counts: 100 * counts["trained"] / (counts["trained"] + counts["frozen"]),
@@ -57,33 +58,43 @@ class Ours:
         import statistics
 
         seeds = [[record.seed for record in group.scored] for group in self.groups]
-        if self.n < 2 or any(
-            own != seeds[0] or len(part) != len(own) for own, part in zip(seeds, self.parts, strict=True)
-        ):
+        same = all(own == seeds[0] and len(part) == len(own) for own, part in zip(seeds, self.parts, strict=True))
+        if self.n < 2 or not same:
             return None
-        return statistics.stdev(sum(run) / len(run) for run in zip(*self.parts, strict=True))
+        return float(statistics.stdev(self.by_run))
+
+    @property
+    def by_run(self) -> list[float]:
+        """One value per run: of an average over tasks, the runs' averages; for tasks with equal seeds only."""
+        return [sum(run) / len(run) for run in zip(*self.parts, strict=True)]
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 %: Student's t over seeds; of an average a bootstrap stratified by task. None for one run a task."""
         from repro.papers import statistics
 
-        found = statistics.summary(self.parts[0]) if len(self.parts) == 1 else statistics.aggregated(self.parts)
-        return None if found.low is None or found.high is None else (found.low, found.high)
+        if len(self.parts) == 1:
+            summary = statistics.summary(self.parts[0])
+            low, high = summary.low, summary.high
+        else:
+            aggregated = statistics.aggregated(self.parts)
+            low, high = aggregated.low, aggregated.high
+        return None if low is None or high is None else (low, high)
 
-    def draws(self, count: int) -> np.ndarray:
-        """What the mean over infinitely many seeds may be, [count]; equal groups give equal draws."""
+    def draws(self, count: int) -> Floats:
+        """Draws [count] of the mean over infinitely many seeds; equal groups give equal draws."""
         import numpy as np
 
         from repro.papers import statistics
 
-        each = []
+        drawn: list[Floats] = []
         for part, group in zip(self.parts, self.groups, strict=True):
             # Names and scores, not the key: a new version of run keys must not move an interval.
-            about = (sorted(group.names.items()), part)
+            about = (sorted(asdict(group.names).items()), part)
             generator = np.random.default_rng(zlib.crc32(repr(about).encode()))
-            each.append(statistics.mean_draws(part, count, generator))
-        return np.mean(each, axis=0)
+            drawn.append(statistics.mean_draws(part, count, generator))
+        mean: Floats = np.mean(drawn, axis=0)
+        return mean
 
 
 class Results:
@@ -93,16 +104,16 @@ class Results:
         self._groups = [group for group in groups if group.scored and data_limit(group) is None]
         self._by_names: dict[tuple[str | None, ...], list[Group]] = {}
         for group in self._groups:
-            names = tuple(group.names[name] for name in ("method", "task", "model"))
+            names = (group.names.method, group.names.task, group.names.model)
             self._by_names.setdefault(names, []).append(group)
-        self._found: dict[Reported, Ours | None] = {}
+        self._known: dict[Reported, Ours | None] = {}
 
     def of(self, cell: Reported) -> Ours | None:
         """Our number for a cell; None: no run agrees with it. Of several groups the best: see `rank`."""
         key = replace(cell, vars={}, extra={}, id=f"{cell.id} {sorted(cell.vars.items())!r}")
-        if key not in self._found:
-            self._found[key] = self._look(cell)
-        return self._found[key]
+        if key not in self._known:
+            self._known[key] = self._look(cell)
+        return self._known[key]
 
     def _look(self, cell: Reported) -> Ours | None:
         if cell.metric in _PARAMETERS:
@@ -114,15 +125,15 @@ class Results:
     def _direct(self, cell: Reported) -> Ours | None:
         """A score that a group has itself; also the average of a mixture (multi-task tuning)."""
         near = self._by_names.get((cell.method, cell.task, cell.model), [])
-        found = [ours for group in near if (ours := _score(group, cell)) is not None]
-        best = min(found, key=lambda ours: rank(ours.groups[0], cell.paper, ours.n), default=None)
-        return None if best is None else replace(best, settings=len(found))
+        answers = [ours for group in near if (ours := _score(group, cell)) is not None]
+        best = min(answers, key=lambda ours: rank(ours.groups[0], cell.paper, ours.n), default=None)
+        return None if best is None else replace(best, settings=len(answers))
 
     def _superglue(self, cell: Reported) -> Ours | None:
         parts, groups, settings = [], [], 1
         for task, metrics in SUPERGLUE.items():
-            found = [self.of(replace(cell, id=f"{cell.id} {task} {m}", task=task, metric=m)) for m in metrics]
-            present = [ours for ours in found if ours is not None]
+            answers = [self.of(replace(cell, id=f"{cell.id} {task} {m}", task=task, metric=m)) for m in metrics]
+            present = [ours for ours in answers if ours is not None]
             if len(present) < len(metrics) or len({ours.groups[0].key for ours in present}) > 1:
                 return None
             settings = max(settings, *(ours.settings for ours in present))
@@ -134,23 +145,21 @@ class Results:
 
     def _of_ensemble(self, cell: Reported) -> Ours | None:
         """The mean and the best member stand in the record of the vote."""
-        name = {"mean_of_5": "mean", "best_of_5": "best"}.get(cell.vars["aggregate"])
         variables = {key: value for key, value in cell.vars.items() if key != "aggregate"}
         vote = replace(cell, method="prompt_ensemble", vars=variables, id=f"{cell.id} vote")
         for group in self._by_names.get((vote.method, vote.task, vote.model), []):
             fitting = _measure(group, vote)
-            told = [
-                (record.selection.get(name or "") or {}).get(fitting[1] if fitting else "") for record in group.scored
-            ]
-            values = [float(value) for value in told if isinstance(value, (int, float))]
-            if values and len(values) == len(told):
+            metric = fitting[1] if fitting else ""
+            recorded = [_of_members(record, cell.vars["aggregate"]).get(metric) for record in group.scored]
+            values = [float(value) for value in recorded if isinstance(value, (int, float))]
+            if values and len(values) == len(recorded):
                 return Ours((tuple(values),), (group,))
         return None
 
     def _parameters(self, cell: Reported) -> Ours | None:
         for group in self._groups:
-            same = (cell.method, cell.model) == (group.names["method"], group.names["model"])
-            if not same or cell.task not in (None, group.names["task"]):
+            same = (cell.method, cell.model) == (group.names.method, group.names.model)
+            if not same or cell.task not in (None, group.names.task):
                 continue
             # The split plays no part in a count.
             if mismatches(group, "test", replace(cell, split="test", caveat=None)):
@@ -161,6 +170,13 @@ class Results:
         return None
 
 
+def _of_members(record: Record, aggregate: object) -> Mapping[str, float]:
+    """Values of an ensemble's members, from the record of its vote."""
+    if aggregate == "mean_of_5":
+        return record.selection.get("mean") or {}
+    return (record.selection.get("best") or {}) if aggregate == "best_of_5" else {}
+
+
 def _score(group: Group, cell: Reported) -> Ours | None:
     fitting = _measure(group, cell)
     values = group.values(*fitting) if fitting else []
@@ -169,8 +185,8 @@ def _score(group: Group, cell: Reported) -> Ours | None:
 
 def _measure(group: Group, cell: Reported) -> tuple[str, str] | None:
     """The (split, metric) of a group that answers to a cell, if all else agrees too."""
-    task = group.names["task"]
-    if task is None or (cell.method, cell.task) != (group.names["method"], task):
+    task = group.names.task
+    if task is None or (cell.method, cell.task) != (group.names.method, task):
         return None
     # An erratum of the paper's value does not concern ours.
     plain = replace(cell, caveat=None)
@@ -191,12 +207,12 @@ def rank(group: Group, paper: str, n: int) -> tuple[bool, bool, int, float, str]
         paper: the cell's.
         n: how many of the runs have the cell's score.
     """
-    here = lookup(group.config, "recipe.paper") != paper, group.paper != paper
+    here = group.trial.recipe.paper != paper, group.paper != paper
     return *here, -n, -_selected(group), group.key
 
 
 def budget(settings: int) -> str:
-    """What a score says of the settings that it was chosen from; empty for one."""
+    """From how many settings a score was chosen, as a sentence; empty for one."""
     return "" if settings < 2 else f"The best of {settings} settings, by the score that selects checkpoints."
 
 

@@ -9,12 +9,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from repro.papers import registry
 from repro.papers.registry import Reported, canonical_metric
-from repro.report.compare.compare import Comparison, band, compare, describe
-from repro.report.compare.groups import Group, lookup
+from repro.report.compare.compare import Comparison, against, compare, describe
+from repro.report.compare.groups import Group
 from repro.report.compare.our_cells import rank
 from repro.store.record import Record
 
@@ -58,6 +57,8 @@ class Row:
     """The experiment file that asked for the runs."""
     group: str = ""
     """Key of the group."""
+    keys: tuple[str, ...] = ()
+    """Keys of its records."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,11 @@ class Score:
         return self.comparison.reported is not None and self.comparison.verdict != "not run"
 
 
-def scores(found: Sequence[Group], cells: Sequence[Reported]) -> list[Score]:
+def scores(groups: Sequence[Group], cells: Sequence[Reported]) -> list[Score]:
     """Every score that has a name in some paper, and the main one of each group.
 
     Args:
-        found: our groups.
+        groups: our groups.
         cells: the papers' cells.
     """
     # A comparison looks at cells of its own task only; looking at all of them is slow with thousands of groups.
@@ -89,8 +90,8 @@ def scores(found: Sequence[Group], cells: Sequence[Reported]) -> list[Score]:
     for cell in cells:
         by_task[cell.task].append(cell)
     all_scores = []
-    for group in found:
-        of_task = by_task.get(group.names["task"], []) if group.names["task"] is not None else []
+    for group in groups:
+        of_task = by_task.get(group.names.task, []) if group.names.task is not None else []
         for index, (split, metric) in enumerate(_measures(group)):
             comparison = compare(group, of_task, split, metric)
             all_scores.append(Score(group, split, metric, comparison, index == 0))
@@ -120,15 +121,10 @@ def ranked(found: Iterable[Score], paper: str) -> list[Score]:
 
 def _against(cell: Reported, score: Score) -> Comparison:
     """The comparison of a score with another cell that it agrees with."""
-    from repro.papers import statistics
-
     summary = score.comparison.summary
     assert summary is not None  # a score that is compared has values
-    width, origin = band(cell, summary)
-    verdict = statistics.equivalence(score.group.values(score.split, score.metric), cell.number, width)
-    reason = f"Equal means within {width:.4g} ({origin})." + (f" Caveat: {cell.caveat}." if cell.caveat else "")
-    gap = round(summary.mean - cell.number, 6)
-    return replace(score.comparison, verdict=verdict, reported=cell, difference=gap, reason=reason, band=width, also=())
+    caveat = f" Caveat: {cell.caveat}." if cell.caveat else ""
+    return against(cell, score.group.values(score.split, score.metric), summary, after=caveat)
 
 
 def rows(all_scores: Sequence[Score], names: Mapping[str, str]) -> list[Row]:
@@ -142,26 +138,26 @@ def rows(all_scores: Sequence[Score], names: Mapping[str, str]) -> list[Row]:
     """
     main = {score.group.key: score.split for score in all_scores if score.first}
     shown = [score for score in all_scores if score.comparison.reported or score.split == main[score.group.key]]
-    found = [_row(score, names[score.group.key]) for score in shown]
     order = [*registry.papers(), MISSING]
-    return sorted(found, key=lambda row: (order.index(row.paper), _sort_key(row)))
+    table = [_row(score, names[score.group.key]) for score in shown]
+    return sorted(table, key=lambda row: (order.index(row.paper), _sort_key(row)))
 
 
-def _sort_key(row: Row) -> list[Any]:
+def _sort_key(row: Row) -> list[object]:
     return [row.task, row.model, natural(row.method), row.metric, row.split, row.source, repr(row)]
 
 
-def natural(text: str) -> list[Any]:
+def natural(text: str) -> list[object]:
     """Sort key that puts length=20 before length=128."""
     return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]+)", text))]
 
 
 def _measures(group: Group) -> list[tuple[str, str]]:
     """The scores to show: the first one, and those that have a name in some paper. A group that failed shows one."""
-    found = group.measures
-    if not found:
-        return [(lookup(group.config, "task.report_split") or MISSING, MISSING)]
-    return [pair for index, pair in enumerate(found) if index == 0 or canonical_metric(pair[1], group.names["task"])]
+    measures = group.measures
+    if not measures:
+        return [(group.trial.task.report_split or MISSING, MISSING)]
+    return [pair for index, pair in enumerate(measures) if index == 0 or canonical_metric(pair[1], group.names.task)]
 
 
 def _row(score: Score, method: str) -> Row:
@@ -171,8 +167,8 @@ def _row(score: Score, method: str) -> Row:
     trained = sorted({record.parameters["trained"] for record in group.scored if "trained" in record.parameters})
     return Row(
         paper=reported.paper if reported else group.paper or near,
-        task=str(group.names["task_name"]),
-        model=str(group.names["model_name"]),
+        task=group.names.task_name,
+        model=group.names.model_name,
         method=method,
         metric=score.metric,
         split=score.split,
@@ -190,8 +186,9 @@ def _row(score: Score, method: str) -> Row:
         reason=comparison.reason,
         context=_context(comparison.nearest),
         deviations=tuple(dict.fromkeys(text for record in group.records for text in record.deviations)),
-        experiment=str(lookup(group.config, "experiment_name") or MISSING),
+        experiment=group.trial.experiment or MISSING,
         group=group.key,
+        keys=tuple(record.key for record in group.records),
     )
 
 
@@ -209,13 +206,13 @@ def _context(nearest: Sequence[Reported]) -> str:
     return "; ".join(f"{paper}: {', '.join(texts)}" for paper, texts in by_paper.items())
 
 
-def method_names(found: Sequence[Group]) -> dict[str, str]:
-    """{group key: method with its variables}: those always shown, and every field in which rows of one place differ."""
-    places: dict[tuple[str | None, ...], list[Group]] = defaultdict(list)
-    for group in found:
-        places[tuple(group.names[name] for name in ("task_name", "model_name", "method"))].append(group)
+def method_names(groups: Sequence[Group]) -> dict[str, str]:
+    """{group key: method with its variables}: those always shown, and fields that tell apart rows of equal names."""
+    by_names: dict[tuple[str | None, ...], list[Group]] = defaultdict(list)
+    for group in groups:
+        by_names[group.names.task_name, group.names.model_name, group.names.method].append(group)
     names = {}
-    for (_, _, method), members in places.items():
+    for (_, _, method), members in by_names.items():
         flat = {group.key: group.fields for group in members}
         paths = sorted({path for fields in flat.values() for path in fields})
         differing = [path for path in paths if len({repr(fields.get(path)) for fields in flat.values()}) > 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.papers import registry, reruns
@@ -12,21 +13,28 @@ if TYPE_CHECKING:
     from repro.papers.statistics import Summary
 
 
-def band(cell: Reported, summary: Summary) -> tuple[float, str]:
-    """Half width of the region around the paper's value that counts as equal, in our unit, and what sets it.
+@dataclass(frozen=True)
+class Tolerance:
+    """Half width of the region around the paper's value that counts as equal, in our unit, and what sets it."""
+
+    width: float
+    origin: str
+
+
+def tolerance(cell: Reported, summary: Summary) -> Tolerance:
+    """The tolerance around a paper's value, for our runs with this summary.
 
     The largest of the rounding of the printed value, a floor for the task, how far published re-runs of the same recipe
     are off, and twice the pooled standard deviation where the paper gives one (ours alone never widens it).
     """
-    again = reruns.spread(cell)
-    widths = {
-        "the rounding of the paper's value": registry.rounding(cell),
-        "the floor for the task": registry.floor(cell),
-        f"a published re-run: {again[1]}" if again else "no re-run": again[0] if again else 0.0,
-        "twice the pooled spread": 2 * _pooled(cell, summary),
-    }
-    origin = max(widths, key=lambda name: widths[name])
-    return widths[origin], origin
+    candidates = [
+        Tolerance(registry.rounding(cell), "the rounding of the paper's value"),
+        Tolerance(registry.floor(cell), "the floor for the task"),
+        Tolerance(2 * _pooled(cell, summary), "twice the pooled spread"),
+    ]
+    if (rerun := reruns.spread(cell)) is not None:
+        candidates.insert(2, Tolerance(rerun[0], f"a published re-run: {rerun[1]}"))
+    return max(candidates, key=lambda candidate: candidate.width)
 
 
 def _pooled(cell: Reported, summary: Summary) -> float:

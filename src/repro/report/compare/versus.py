@@ -1,4 +1,4 @@
-"""Two groups of runs against each other: the difference, and how far seeds, the test set and both leave it open.
+"""A paired comparison of two groups of runs: the difference, with intervals over seeds, over the test set, and both.
 
 Used by `repro versus`. Groups are those of the report (runs that differ in the seed only). Examples are paired: both
 sides must have been scored on the same data (equal fingerprints).
@@ -6,28 +6,30 @@ sides must have been scored on the same data (equal fingerprints).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repro.errors import ReproError
 from repro.metrics.building import build_metric
 from repro.papers import statistics
 from repro.papers.statistics import Aggregated, MeanDifference, PairedDifference, Summary
-from repro.report.compare.groups import Group, groups, lookup
+from repro.report.compare.groups import Group, groups
+from repro.store.record import Record
 from repro.store.store import Store
 
 if TYPE_CHECKING:
     from repro.metrics.base import Metric
+    from repro.papers.statistics import Floats
 
 RESAMPLES = 1000
 SEVERAL = 3
-"""Tasks from which on an interquartile mean and a probability of improvement are told."""
+"""From so many tasks on, an interquartile mean and a probability of improvement are shown."""
 
 
 @dataclass(frozen=True)
-class Duel:
+class PairedComparison:
     """One task: a minus b."""
 
     task: str
@@ -36,11 +38,11 @@ class Duel:
     a: Summary
     b: Summary
     seeds: MeanDifference
-    """What other seeds leave open (Welch), the test set as it is."""
+    """Over other seeds (Welch), on this test set."""
     examples: PairedDifference | None
-    """What another test set leaves open, the runs as they are; None: no statistics that can be paired."""
+    """Over other test sets, for these runs; None: there are no statistics that can be paired."""
     both: PairedDifference | None
-    """Both at once."""
+    """Over both."""
     notes: tuple[str, ...]
 
 
@@ -64,44 +66,59 @@ def select(groups: Sequence[Group], text: str) -> dict[str, Group]:
         text: a record's key, or conditions joined by commas: `method.name=p_tuning_v2,model.name=minilm`.
 
     Raises:
-        ReproError: nothing fits, a condition that is none, or two groups of one task.
+        ReproError: nothing fits, an unreadable condition, or two groups of one task.
     """
     if "=" not in text:
-        found = [group for group in groups if any(record.key == text for record in group.records)]
+        fitting = [group for group in groups if any(record.key == text for record in group.records)]
     else:
         conditions = [part.partition("=") for part in text.split(",")]
         if any(not sign or not path for path, sign, _ in conditions):
             raise ReproError(f"{text!r}: a side is a record's key, or FIELD=VALUE joined by commas.")
-        found = [g for g in groups if all(_is(lookup(g.config, path), value) for path, _, value in conditions)]
-    found = [group for group in found if group.scored]
-    if not found:
+        fitting = [g for g in groups if all(_equals(g.value(path), wanted) for path, _, wanted in conditions)]
+    fitting = [group for group in fitting if group.scored]
+    if not fitting:
         raise ReproError(f"{text!r}: no group of runs with a score fits. `repro report` lists what there is.")
     by_task: dict[str, Group] = {}
-    for group in found:
-        name = str(group.names["task_name"])
+    for group in fitting:
+        name = group.names.task_name
         if name in by_task:
             raise ReproError(f"{text!r}: two groups fit on {name}; they differ in {_differing(by_task[name], group)}.")
         by_task[name] = group
     return by_task
 
 
-def _is(value: Any, wanted: str) -> bool:
+def _equals(value: object, wanted: str) -> bool:
     return str(value) == wanted or (value is None and wanted in ("null", "None"))
 
 
 def _differing(a: Group, b: Group) -> str:
-    flat = [dict(_flat(group.config)) for group in (a, b)]
-    paths = sorted(p for p in flat[0].keys() | flat[1].keys() if flat[0].get(p) != flat[1].get(p) and p != "seed")
-    return ", ".join(f"{p} ({flat[0].get(p)} or {flat[1].get(p)})" for p in paths[:4]) or "what the report cannot name"
+    left, right = (dict(_flat(group.records[0].config)) for group in (a, b))
+    paths = sorted(path for path in left.keys() | right.keys() if left.get(path) != right.get(path) and path != "seed")
+    return (
+        ", ".join(f"{path} ({left.get(path)} or {right.get(path)})" for path in paths[:4]) or "no field of the config"
+    )
 
 
-def _flat(node: Any, path: str = "") -> list[tuple[str, Any]]:
+def _flat(node: object, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(node, Mapping):
-        return [pair for key, value in node.items() for pair in _flat(value, f"{path}.{key}" if path else str(key))]
-    return [(path, repr(node))]
+        for key, value in node.items():
+            yield from _flat(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, repr(node)
 
 
-def duel(a: Group, b: Group, metric: str | None = None) -> Duel:
+@dataclass(frozen=True)
+class _Paired:
+    """Statistics of both sides on the same examples."""
+
+    metric: Metric
+    a: list[Floats]
+    """[N, S] per run."""
+    b: list[Floats]
+    clusters: list[int]
+
+
+def compare_pair(a: Group, b: Group, metric: str | None = None) -> PairedComparison:
     """Two groups on one task, on its reported split and main metric.
 
     Args:
@@ -112,72 +129,67 @@ def duel(a: Group, b: Group, metric: str | None = None) -> Duel:
         ReproError: the metric is not there.
     """
     split, name = _measure(a, metric)
-    values = [group.values(split, name) for group in (a, b)]
-    if not all(values):
-        raise ReproError(f"{a.names['task_name']}: not both sides have {name} on {split}.")
-    notes: list[str] = []
-    paired = _paired(a, b, split, name, notes)
+    left, right = a.values(split, name), b.values(split, name)
+    if not left or not right:
+        raise ReproError(f"{a.names.task_name}: not both sides have {name} on {split}.")
+    paired, notes = _paired(a, b, split, name)
     examples = both = None
     if paired is not None:
-        built, (runs_a, runs_b), clusters = paired
-
-        def resampled(fixed_runs: bool) -> PairedDifference:
-            return statistics.hierarchical_difference(
-                runs_a, runs_b, built.reduce, name, RESAMPLES, clusters=clusters, fixed_runs=fixed_runs
-            )
-
-        examples, both = resampled(fixed_runs=True), resampled(fixed_runs=False)
-        notes += [f"{len(set(clusters))} clusters of {len(clusters)} examples"] if clusters else []
-        notes += ["lower is better"] if not built.higher_is_better else []
-    summaries = [statistics.summary(own) for own in values]
-    if min(one.n for one in summaries) == 1:
+        examples, both = _resampled(paired, name, fixed_runs=True), _resampled(paired, name, fixed_runs=False)
+        if paired.clusters:
+            notes.append(f"{len(set(paired.clusters))} clusters of {len(paired.clusters)} examples")
+        if not paired.metric.higher_is_better:
+            notes.append("lower is better")
+    if min(len(left), len(right)) == 1:
         notes.append("a side has one run: nothing is known of its seeds")
-    seeds = statistics.difference_of_means(values[0], values[1])
-    return Duel(str(a.names["task_name"]), split, name, summaries[0], summaries[1], seeds, examples, both, tuple(notes))
+    seeds = statistics.difference_of_means(left, right)
+    summaries = statistics.summary(left), statistics.summary(right)
+    return PairedComparison(a.names.task_name, split, name, *summaries, seeds, examples, both, tuple(notes))
+
+
+def _resampled(paired: _Paired, name: str, fixed_runs: bool) -> PairedDifference:
+    return statistics.hierarchical_difference(
+        paired.a, paired.b, paired.metric.reduce, name, RESAMPLES, clusters=paired.clusters, fixed_runs=fixed_runs
+    )
 
 
 def _measure(group: Group, metric: str | None) -> tuple[str, str]:
-    found = [pair for pair in group.measures if metric in (None, pair[1])]
-    if not found:
-        there = ", ".join(sorted({name for _, name in group.measures})) or "none"
-        raise ReproError(f"{group.names['task_name']}: there is no value {metric}; there is {there}.")
-    return found[0]
+    for split, name in group.measures:
+        if metric in (None, name):
+            return split, name
+    there = ", ".join(sorted({name for _, name in group.measures})) or "none"
+    raise ReproError(f"{group.names.task_name}: there is no value {metric}; there is {there}.")
 
 
-def _paired(
-    a: Group, b: Group, split: str, name: str, notes: list[str]
-) -> tuple[Metric, tuple[list[Any], list[Any]], list[int]] | None:
-    """The metric, the runs' statistics [N, S] of both sides and the clusters; None (and why) where they cannot pair."""
+def _paired(a: Group, b: Group, split: str, name: str) -> tuple[_Paired | None, list[str]]:
+    """The statistics of both sides; None, and the reason, where they cannot be paired."""
     import numpy as np
 
-    prints = {_fingerprint(record.provenance, split) for group in (a, b) for record in group.scored}
-    if len(prints) > 1 or None in prints:
-        notes.append("not scored on data that is known to be the same: examples are not paired")
-        return None
-    configs = [one for key in ("metrics", "also_metrics") for one in lookup(a.config, f"task.{key}") or []]
-    built = next((m for config in configs if name in (m := build_metric(config)).outputs), None)
-    kept = [[record.statistics.get(split, {}).get(built.name) for record in g.scored] for g in (a, b)] if built else []
-    if built is None or any(rows is None for side in kept for rows in side):
-        notes.append(f"the records keep no statistics of {name}")
-        return None
-    if getattr(built, "every_row", False):
-        notes.append(f"{name} is chosen on the test set itself: it has no interval over examples")
-        return None
-    clusters = a.scored[0].clusters.get(split, [])
-    return built, ([np.asarray(r) for r in kept[0]], [np.asarray(r) for r in kept[1]]), clusters
+    fingerprints = {_fingerprint(record, split) for group in (a, b) for record in group.scored}
+    if len(fingerprints) > 1 or None in fingerprints:
+        return None, ["not scored on data that is known to be the same: examples are not paired"]
+    built = (build_metric(config) for config in a.trial.task.metrics)
+    metric = next((candidate for candidate in built if name in candidate.outputs), None)
+    kept = [] if metric is None else [[r.statistics.get(split, {}).get(metric.name) for r in g.scored] for g in (a, b)]
+    left, right = ([np.asarray(rows) for rows in side if rows is not None] for side in kept or ([], []))
+    if metric is None or len(left) < len(a.scored) or len(right) < len(b.scored):
+        return None, [f"the records keep no statistics of {name}"]
+    if getattr(metric, "every_row", False):
+        return None, [f"{name} is chosen on the test set itself: it has no interval over examples"]
+    return _Paired(metric, left, right, a.scored[0].clusters.get(split, [])), []
 
 
-def _fingerprint(provenance: Mapping[str, Any], split: str) -> str | None:
-    found = lookup(provenance, f"data.{split}.sha256")
-    return None if found is None else str(found)
+def _fingerprint(record: Record, split: str) -> str | None:
+    facts = record.provenance.get("data", {}).get(split)
+    return None if facts is None else facts.get("sha256")
 
 
-def total(duels: Sequence[tuple[Group, Group, Duel]]) -> Total:
+def total(pairs: Sequence[tuple[Group, Group, PairedComparison]]) -> Total:
     """Means over tasks with stratified intervals; more where there are several tasks."""
-    a = [x.values(one.split, one.metric) for x, _, one in duels]
-    b = [y.values(one.split, one.metric) for _, y, one in duels]
+    a = [group.values(pair.split, pair.metric) for group, _, pair in pairs]
+    b = [group.values(pair.split, pair.metric) for _, group, pair in pairs]
     means = statistics.aggregated(a), statistics.aggregated(b)
-    if len(duels) < SEVERAL:
+    if len(pairs) < SEVERAL:
         return Total(*means, None, None, None)
     iqms = [statistics.aggregated(side, statistics.interquartile_mean) for side in (a, b)]
     return Total(*means, iqms[0], iqms[1], statistics.improvement(a, b))
@@ -186,39 +198,44 @@ def total(duels: Sequence[tuple[Group, Group, Duel]]) -> Total:
 # ---- text
 
 
-def page(duels: Sequence[Duel], everything: Total | None) -> str:
+def page(pairs: Sequence[PairedComparison], totals: Total | None) -> str:
     """The rows as a Markdown table, and the totals."""
     head = ["task", "metric", "a", "b", "a - b", "seeds", "test set", "both", "p (both)", "notes"]
-    lines = [head, ["---"] * len(head), *(_row(one) for one in duels)]
+    lines = [head, ["---"] * len(head), *(_row(pair) for pair in pairs)]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     text += (
         "\nIntervals of 95 %: other seeds (Welch), another test set (paired bootstrap over examples), both together.\n"
     )
-    if everything is None:
+    if totals is None:
         return text
-    text += f"\nMean over {len(duels)} tasks: a {_aggregate(everything.mean_a)}, b {_aggregate(everything.mean_b)}.\n"
-    if everything.iqm_a and everything.iqm_b and everything.improvement:
-        text += f"Interquartile mean: a {_aggregate(everything.iqm_a)}, b {_aggregate(everything.iqm_b)}.\n"
-        text += f"Probability that a run of a scores higher: {_aggregate(everything.improvement)}.\n"
+    text += f"\nMean over {len(pairs)} tasks: a {_aggregate(totals.mean_a)}, b {_aggregate(totals.mean_b)}.\n"
+    if totals.iqm_a and totals.iqm_b and totals.improvement:
+        text += f"Interquartile mean: a {_aggregate(totals.iqm_a)}, b {_aggregate(totals.iqm_b)}.\n"
+        text += f"Probability that a run of a scores higher: {_aggregate(totals.improvement)}.\n"
     return text
 
 
-def _row(one: Duel) -> list[str]:
-    both = [_interval(one.both), f"{one.both.p:.3f}"] if one.both else ["—", "—"]
-    texts = [one.task, f"{one.metric} ({one.split})", _side(one.a), _side(one.b), f"{one.seeds.difference:+.2f}"]
-    return [*texts, _interval(one.seeds), _interval(one.examples), *both, "; ".join(one.notes) or "—"]
+def _row(pair: PairedComparison) -> list[str]:
+    both = [_interval(pair.both), f"{pair.both.p:.3f}"] if pair.both else ["—", "—"]
+    sides = [_side(pair.a), _side(pair.b), f"{pair.seeds.difference:+.2f}"]
+    intervals = [_interval(pair.seeds), _interval(pair.examples), *both]
+    return [pair.task, f"{pair.metric} ({pair.split})", *sides, *intervals, "; ".join(pair.notes) or "—"]
 
 
-def _side(one: Summary) -> str:
-    return f"{one.mean:.2f} (one run)" if one.std is None else f"{one.mean:.2f} ± {one.std:.2f} (n {one.n})"
+def _side(side: Summary) -> str:
+    return f"{side.mean:.2f} (one run)" if side.std is None else f"{side.mean:.2f} ± {side.std:.2f} (n {side.n})"
 
 
-def _interval(one: MeanDifference | PairedDifference | None) -> str:
-    return "—" if one is None or one.low is None or one.high is None else f"[{one.low:+.2f}, {one.high:+.2f}]"
+def _interval(difference: MeanDifference | PairedDifference | None) -> str:
+    if difference is None or difference.low is None or difference.high is None:
+        return "—"
+    return f"[{difference.low:+.2f}, {difference.high:+.2f}]"
 
 
-def _aggregate(one: Aggregated) -> str:
-    return f"{one.value:.2f}" + ("" if one.low is None or one.high is None else f" [{one.low:.2f}, {one.high:.2f}]")
+def _aggregate(value: Aggregated) -> str:
+    return f"{value.value:.2f}" + (
+        "" if value.low is None or value.high is None else f" [{value.low:.2f}, {value.high:.2f}]"
+    )
 
 
 def versus(a: str, b: str, results: Path, metric: str | None = None) -> str:
@@ -230,14 +247,12 @@ def versus(a: str, b: str, results: Path, metric: str | None = None) -> str:
         metric: a value of the records; None: the metric of selection.
 
     Raises:
-        ReproError: sides that cannot be told, or that share no task.
+        ReproError: a side that selects nothing or too much, or sides that share no task.
     """
-    everything = groups(Store(results / "records").records())
-    sides = select(everything, a), select(everything, b)
-    tasks = sorted(sides[0].keys() & sides[1].keys())
+    known = groups(Store(results / "records").records())
+    left, right = select(known, a), select(known, b)
+    tasks = sorted(left.keys() & right.keys())
     if not tasks:
-        raise ReproError(
-            f"the two sides share no task: {', '.join(sorted(sides[0]))} against {', '.join(sorted(sides[1]))}."
-        )
-    duels = [(sides[0][task], sides[1][task], duel(sides[0][task], sides[1][task], metric)) for task in tasks]
-    return page([one for _, _, one in duels], total(duels) if len(duels) > 1 else None)
+        raise ReproError(f"the two sides share no task: {', '.join(sorted(left))} against {', '.join(sorted(right))}.")
+    pairs = [(left[task], right[task], compare_pair(left[task], right[task], metric)) for task in tasks]
+    return page([pair for _, _, pair in pairs], total(pairs) if len(pairs) > 1 else None)

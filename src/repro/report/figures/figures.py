@@ -1,6 +1,6 @@
-"""What the figures show, as data: panels, series, points and the sentence that stands for a figure.
+"""The figures as data: panels, series, points and the sentence that describes a figure.
 
-Nothing here draws (`plotting.py` does), so that tests and the text alternative see just what the picture shows. The
+Nothing here draws (`plotting.py` does), so that tests and the text alternative see exactly what the picture shows. The
 paper's points and ours are separate series; where nothing of ours was run the panel says so.
 """
 
@@ -13,7 +13,7 @@ from repro.papers import registry
 from repro.report.compare.groups import Group
 from repro.report.figures.own_figures import own_figures
 from repro.report.figures.panels import Figure, Panel, Point, Series, coordinate, point_of
-from repro.report.tables.exhibits import Filled, Place
+from repro.report.tables.exhibits import Filled, TableCell
 from repro.report.tables.own_tables import OwnTable
 
 __all__ = ["Figure", "figures"]
@@ -81,7 +81,7 @@ _DRAWN = (
 )
 
 
-def figures(exhibits: Sequence[Filled], own: Sequence[OwnTable], found: Sequence[Group]) -> list[Figure]:
+def figures(exhibits: Sequence[Filled], own: Sequence[OwnTable], groups: Sequence[Group]) -> list[Figure]:
     """All figures, the papers' first, then those of our own runs."""
     by_key = {(e.layout.paper, e.layout.key): e for e in reversed(exhibits)}
     drawn = [scale_curve(by_key["lester2021", "figure1"])] if ("lester2021", "figure1") in by_key else []
@@ -90,7 +90,7 @@ def figures(exhibits: Sequence[Filled], own: Sequence[OwnTable], found: Sequence
         panels = tuple(panel for exhibit in shown for panel in _panels(spec, exhibit))
         if panels:
             drawn.append(Figure(spec.name, spec.title, panels))
-    return [*drawn, parity(exhibits), *own_figures(own, found)]
+    return [*drawn, parity(exhibits), *own_figures(own, groups)]
 
 
 # ---- the scale curve
@@ -100,8 +100,8 @@ def scale_curve(exhibit: Filled) -> Figure:
     """Score by number of parameters, on a logarithmic axis, with one standard deviation over the paper's runs."""
     series = []
     for column in exhibit.layout.columns:
-        places = [p for row in exhibit.layout.rows if (p := exhibit.places.get((row, column))) is not None]
-        series += _both(column, [(parameters_of(place.cell.model or ""), place) for place in places])
+        cells = [c for row in exhibit.layout.rows if (c := exhibit.cells.get((row, column))) is not None]
+        series += _both(column, [(parameters_of(cell.reported.model or ""), cell) for cell in cells])
     panel = Panel("SuperGLUE, validation", "parameters of the model", "SuperGLUE score", tuple(series), log_x=True)
     return Figure("lester2021-figure1", "Lester et al. 2021, Figure 1: the power of scale", (_with_note(panel),))
 
@@ -146,8 +146,8 @@ def _panels(spec: _Drawn, exhibit: Filled) -> list[Panel]:
 
 def _panel(spec: _Drawn, exhibit: Filled, title: str, columns: Sequence[tuple[str, str]]) -> Panel:
     rows = exhibit.layout.rows
-    places = [(row, exhibit.places.get((row, column))) for _, column in columns for row in rows]
-    used = [row for row in rows if any(r == row and place is not None for r, place in places)]
+    cells = [(row, exhibit.cells.get((row, column))) for _, column in columns for row in rows]
+    used = [row for row in rows if any(r == row and cell is not None for r, cell in cells)]
     numbers = {row: coordinate(row) for row in used}
     numeric = all(number is not None for number in numbers.values())
     axis: Mapping[str, float] = {
@@ -156,39 +156,45 @@ def _panel(spec: _Drawn, exhibit: Filled, title: str, columns: Sequence[tuple[st
     }
     series = []
     for label, column in columns:
-        here = [(axis[row], place) for row in used if (place := exhibit.places.get((row, column))) is not None]
+        here = [(axis[row], cell) for row in used if (cell := exhibit.cells.get((row, column))) is not None]
         series += _both(label, here)
-    metric = next((place.cell.metric for _, place in places if place is not None), "score")
-    log = spec.log_x and numeric and min(axis.values(), default=0) > 0
-    categories = () if numeric else tuple(used)
-    ticks = tuple(axis.values()) if numeric else ()
-    text = exhibit.layout.unprinted or ""
-    x_label, y_label = spec.x_label or title, metric.replace("_", " ")
-    return _with_note(Panel(title, x_label, y_label, tuple(series), log, categories, ticks=ticks, text=text))
+    metric = next((cell.reported.metric for _, cell in cells if cell is not None), "score")
+    return _with_note(
+        Panel(
+            title=title,
+            x_label=spec.x_label or title,
+            y_label=metric.replace("_", " "),
+            series=tuple(series),
+            log_x=spec.log_x and numeric and min(axis.values(), default=0) > 0,
+            categories=() if numeric else tuple(used),
+            ticks=tuple(axis.values()) if numeric else (),
+            text=exhibit.layout.unprinted or "",
+        )
+    )
 
 
-def _both(label: str, places: Iterable[tuple[float, Place]]) -> list[Series]:
+def _both(label: str, cells: Iterable[tuple[float, TableCell]]) -> list[Series]:
     """The paper's points and ours, as two series; an empty one is kept, so that all panels share their colours."""
-    known = list(places)
+    known = list(cells)
     theirs = [
-        Point(x, p.cell.number, _less(p, -1), _less(p, 1), p.cell.n_runs)
-        for x, p in known
-        if p.printed and p.cell.usable
+        Point(x, cell.reported.number, _end(cell, -1), _end(cell, 1), cell.reported.n_runs)
+        for x, cell in known
+        if cell.printed and cell.reported.usable
     ]
-    ours = [point for x, place in known if place.scores and (point := point_of(x, place.scores[0])) is not None]
+    ours = [point for x, cell in known if cell.scores and (point := point_of(x, cell.scores[0])) is not None]
     return [Series(label, tuple(sorted(theirs)), ours=False), Series(label, tuple(sorted(ours)), ours=True)]
 
 
-def _less(place: Place, sign: int) -> float | None:
-    return None if place.cell.spread is None else place.cell.number + sign * place.cell.spread
+def _end(cell: TableCell, sign: int) -> float | None:
+    """The paper's value plus or minus its spread."""
+    return None if cell.reported.spread is None else cell.reported.number + sign * cell.reported.spread
 
 
 def _with_note(panel: Panel) -> Panel:
     theirs = any(series.points for series in panel.series if not series.ours)
     ours = any(series.points for series in panel.series if series.ours)
     note = {(True, False): _NOT_RUN, (False, False): _NOTHING, (True, True): _SOME, (False, True): _ONLY_OURS}
-    said = _DEFAULT if theirs and not ours and panel.text else note[theirs, ours]
-    return replace(panel, note=said)
+    return replace(panel, note=_DEFAULT if theirs and not ours and panel.text else note[theirs, ours])
 
 
 # ---- parity
@@ -196,14 +202,14 @@ def _with_note(panel: Panel) -> Panel:
 
 def parity(exhibits: Sequence[Filled]) -> Figure:
     """Our mean against the paper's value for every cell that both have, one series a paper."""
-    seen: dict[str, Place] = {}
-    for place in (place for exhibit in exhibits for place in exhibit.places.values()):
-        if place.printed and place.scores and place.scores[0].comparison.difference is not None:
-            seen.setdefault(place.cell.id, place)
+    seen: dict[str, TableCell] = {}
+    for cell in (cell for exhibit in exhibits for cell in exhibit.cells.values()):
+        if cell.printed and cell.scores and cell.scores[0].comparison.difference is not None:
+            seen.setdefault(cell.reported.id, cell)
     series = []
     for paper in registry.papers():
-        places = [place for place in seen.values() if place.cell.paper == paper]
-        points = (point_of(place.cell.number, place.scores[0]) for place in places)
+        cells = [cell for cell in seen.values() if cell.reported.paper == paper]
+        points = (point_of(cell.reported.number, cell.scores[0]) for cell in cells)
         series.append(Series(paper, tuple(sorted(p for p in points if p is not None)), ours=True, joined=False))
     note = "" if seen else "No cell is comparable yet: nothing of the papers' own settings was run here."
     panel = Panel("Ours against the papers'", "the paper's value", "our mean", tuple(series), note=note, diagonal=True)

@@ -13,11 +13,9 @@ figures:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from repro.report.claims.miniature import Settings, content
-from repro.report.compare.groups import lookup
+from repro.report.claims.miniature import PanelSpec, Settings, content
 from repro.report.compare.our_cells import Ours
 from repro.report.figures.panels import Figure, Panel, Point, Series
 
@@ -29,43 +27,43 @@ _NOTHING = "Not run here."
 def figures(settings: Settings) -> list[Figure]:
     """The figures of which something ran."""
     drawn = []
-    for spec in content().get("figures") or []:
+    for spec in content().figures:
         panels = tuple(_panel(panel, settings) for panel in spec["panels"])
         if any(series.points for panel in panels for series in panel.series):
             drawn.append(Figure(spec["name"], spec["title"], panels, stand_in=True))
     return drawn
 
 
-def _panel(spec: Mapping[str, Any], settings: Settings) -> Panel:
+def _panel(spec: PanelSpec, settings: Settings) -> Panel:
     named = spec["x"] == "name"
     series = []
     for label, family in spec["series"].items():
-        places = []
+        line = []
         for index, key in enumerate(spec["keys"]):
-            found = settings.of(settings.cell(family, (key,)))
-            if isinstance(found, Ours):
-                places.append(_point(float(index) if named else _x(spec["x"], key, found), found))
-        series.append(Series(label, tuple(sorted(places)), ours=True, joined=not spec.get("apart", False)))
-    points = [point for one in series for point in one.points]
+            ours = settings.of(settings.cell(family, (key,)))
+            if isinstance(ours, Ours):
+                line.append(_point(float(index) if named else _x(spec["x"], key, ours), ours))
+        series.append(Series(label, tuple(sorted(line)), ours=True, joined=not spec.get("apart", False)))
+    points = [point for drawn in series for point in drawn.points]
     xs = sorted({point.x for point in points})
     log = not named and bool(xs) and xs[0] > 0 and xs[-1] / xs[0] >= _LOGARITHMIC
     labels = tuple(str(name) for name in spec.get("labels", spec["keys"])) if named else ()
     return Panel(spec["title"], spec["x_label"], spec["y_label"], tuple(series), log, labels, _note(points))
 
 
-def _x(kind: str, key: Any, found: Ours) -> float:
+def _x(kind: str, key: str | float, ours: Ours) -> float:
     """Where a point stands on a numeric axis."""
     if kind == "number":
         return float(key)
-    group = found.groups[0]
+    group = ours.groups[0]
     counts = group.scored[0].parameters
-    return float(lookup(group.config, "model.parameters") or counts.get("frozen", 0) + counts.get("trained", 0))
+    return float(group.trial.model.parameters or counts.get("frozen", 0) + counts.get("trained", 0))
 
 
-def _point(x: float, found: Ours) -> Point:
-    low, high = found.interval or (None, None)
-    collapsed = sum(record.status == "collapsed" for group in found.groups for record in group.records)
-    return Point(x, found.value, low, high, found.n, collapsed)
+def _point(x: float, ours: Ours) -> Point:
+    low, high = ours.interval or (None, None)
+    collapsed = sum(record.status == "collapsed" for group in ours.groups for record in group.records)
+    return Point(x, ours.value, low, high, ours.n, collapsed)
 
 
 def _note(points: Sequence[Point]) -> str:

@@ -21,10 +21,10 @@ _TOP = 8
 """Most panels of one figure."""
 
 
-def own_figures(own: Sequence[OwnTable], found: Sequence[Group]) -> list[Figure]:
+def own_figures(own: Sequence[OwnTable], groups: Sequence[Group]) -> list[Figure]:
     """Ablations in one field, and parameters against score; none where there is no such run."""
-    by_key = {group.key: group for group in found}
-    fields = {group.key: group.fields for group in found}
+    by_key = {group.key: group for group in groups}
+    fields = {group.key: group.fields for group in groups}
     rows = {line[0].group: line[0] for table in own for line in table.lines if line[0].ours is not None}
     panels = [p for table in own if (p := _ablation(table, rows, fields, by_key)) is not None]
     drawn = []

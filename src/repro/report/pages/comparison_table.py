@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import fields
 
 from repro.report.compare.rows import Row
 from repro.report.markdown import counted, escape, interval, number, status, table_text
@@ -38,19 +39,18 @@ def reasons(table: Sequence[Row]) -> str:
     for (reason, context), rows in by_reason.items():
         names = dict.fromkeys(f"{row.task}, {row.model}, {row.method.partition(' (')[0]}, {row.metric}" for row in rows)
         near = f" Nearby in the papers, as context only: {context}." if context else ""
-        whole = f"{'; '.join(names)}: {reason}{near}"
-        lines.append(f"- {escape(whole)}\n")
+        lines.append("- " + escape(f"{'; '.join(names)}: {reason}{near}") + "\n")
     return "".join(lines)
 
 
 def comma_separated(table: Sequence[Row]) -> str:
     """All rows as CSV: full numbers, empty where there is none, deviations joined by ` ; `."""
-    names = [name for name in Row.__dataclass_fields__ if name != "group"]
+    names = [field.name for field in fields(Row) if field.name not in ("group", "keys")]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(names)
     for row in table:
-        values = [getattr(row, name) for name in names]
+        values = [vars(row)[name] for name in names]
         values = [" ; ".join(value) if isinstance(value, tuple) else value for value in values]
         writer.writerow([round(value, 6) if isinstance(value, float) else value for value in values])
     return stream.getvalue()

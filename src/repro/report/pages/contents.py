@@ -1,4 +1,4 @@
-"""Everything a report says, computed once from the records: the files are only ways to write it down."""
+"""Everything a report shows, computed once from the records; the files only differ in how they write it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from repro.report.compare.rows import Row, Score, method_names, rows, scores
 from repro.report.figures import miniature_figures
 from repro.report.figures.figures import Figure, figures
 from repro.report.figures.own_figures import own_figures
-from repro.report.pages.searches import Searched, searched
+from repro.report.pages.searches import SearchSummary, searched
 from repro.report.tables.checklist import Item, checklist
 from repro.report.tables.exhibits import Filled, filled
 from repro.report.tables.own_tables import OwnTable, own_tables
@@ -39,7 +39,7 @@ class Contents:
     figures: Sequence[Figure]
     claims: Sequence[ClaimRow]
     """Of all papers, in their order."""
-    searches: Sequence[Searched] = ()
+    searches: Sequence[SearchSummary] = ()
     miniature: Sequence[miniature.ClaimRow] = ()
     """The claims in miniature; none where no trial of the miniature ran."""
     papers: bool = True
@@ -63,13 +63,23 @@ def contents(
         papers: False leaves the papers' own sections out: a report of trials that no paper has.
     """
     known = list(records)
-    found = groups(known)
-    all_scores, names = scores(found, cells), method_names(found)
+    grouped = groups(known)
+    all_scores, names = scores(grouped, cells), method_names(grouped)
     table = rows(all_scores, names)
-    results, settings = Results(found), miniature.Settings(found)
-    shown, own = filled(all_scores, results) if papers else [], own_tables(table)
-    tested = [row for paper in registry.papers() for row in claim_rows(paper, results)] if papers else []
-    theirs = figures(shown, own, found) if papers else own_figures(own, found)
-    drawn = [*miniature_figures.figures(settings), *theirs]
-    small, tried = miniature.claim_rows(settings), searched(searches, known)
-    return Contents(found, cells, all_scores, table, names, shown, own, drawn, tested, tried, small, papers)
+    results, settings = Results(grouped), miniature.Settings(grouped)
+    exhibits, own = filled(all_scores, results) if papers else [], own_tables(table)
+    drawn = figures(exhibits, own, grouped) if papers else own_figures(own, grouped)
+    return Contents(
+        groups=grouped,
+        cells=cells,
+        scores=all_scores,
+        rows=table,
+        names=names,
+        exhibits=exhibits,
+        own=own,
+        figures=[*miniature_figures.figures(settings), *drawn],
+        claims=[row for paper in registry.papers() for row in claim_rows(paper, results)] if papers else [],
+        searches=searched(searches, known),
+        miniature=miniature.claim_rows(settings),
+        papers=papers,
+    )

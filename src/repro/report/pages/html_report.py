@@ -1,4 +1,4 @@
-"""`index.html`: the whole report as one page that needs no network, from the templates in `page/`.
+"""`index.html`: the whole report as one page that needs no network, from the templates in `assets/`.
 
 Its policy forbids everything but its own style and its own script, both named by their hashes; all text is escaped.
 """
@@ -32,8 +32,8 @@ from repro.report.markdown import interval, number
 from repro.report.pages.contents import Contents
 from repro.report.pages.html_data import PageData
 from repro.report.pages.markdown_report import coverage, status_line, title
-from repro.report.pages.searches import Searched, facts, head, settings
-from repro.report.tables.exhibits import NO_CELL, NOT_RUN, Filled, Place
+from repro.report.pages.searches import SearchSummary, facts, head, settings
+from repro.report.tables.exhibits import NO_CELL, NOT_RUN, Filled, TableCell
 from repro.report.tables.own_tables import OwnTable
 
 _FOLDER = Path(__file__).with_name("assets")
@@ -153,8 +153,8 @@ def _checklist(contents: Contents) -> str:
     lines = []
     for item in contents.checklist:
         answers = [escape(answer) for answer in item.answers]
-        said = answers[0] if len(answers) == 1 else f"<ul>{''.join(f'<li>{answer}</li>' for answer in answers)}</ul>"
-        lines.append(f"<dt>{escape(item.name)}</dt><dd>{said}</dd>")
+        text = answers[0] if len(answers) == 1 else f"<ul>{''.join(f'<li>{answer}</li>' for answer in answers)}</ul>"
+        lines.append(f"<dt>{escape(item.name)}</dt><dd>{text}</dd>")
     return f'<dl class="check">\n{chr(10).join(lines)}\n</dl>'
 
 
@@ -185,22 +185,22 @@ def _exhibits(exhibits: Sequence[Filled], data: PageData) -> str:
 def _exhibit(exhibit: Filled, data: PageData) -> str:
     layout = exhibit.layout
     edition = f" ({layout.edition})" if len(layout.editions) > 1 else ""
-    count = f"{len(exhibit.places)} places, {exhibit.ran} with a run of ours"
+    count = f"{len(exhibit.cells)} places, {exhibit.ran} with a run of ours"
     lines = []
     for row in layout.rows:
         cells = "".join(
-            _place(exhibit, row, column, place, data)
-            for column, place in zip(layout.columns, exhibit.row(row), strict=True)
+            _cell(exhibit, row, column, cell, data)
+            for column, cell in zip(layout.columns, exhibit.row(row), strict=True)
         )
         lines.append(f'<tr><th scope="row">{escape(row)}</th>{cells}</tr>')
     body = chr(10).join(lines)
     head = _head(layout.row_fields, layout.columns)
     grid = f'<table class="grid"><thead>{head}</thead><tbody>\n{body}\n</tbody></table>'
-    said = [layout.caption, *([f"The paper prints no numbers here. {layout.unprinted}"] if layout.unprinted else [])]
+    unprinted = f" The paper prints no numbers here. {layout.unprinted}" if layout.unprinted else ""
     return (
         f'<details class="exhibit" id="{escape(exhibit.name)}"{" open" if exhibit.ran else ""}>'
         f'<summary><h3>{escape(layout.title + edition)}</h3> <span class="count">{count}</span></summary>'
-        f"<p>{escape(' '.join(said))}</p>\n{_scroll(grid, layout.title)}</details>"
+        f"<p>{escape(layout.caption + unprinted)}</p>\n{_scroll(grid, layout.title)}</details>"
     )
 
 
@@ -214,26 +214,26 @@ def _head(row_fields: Sequence[str], columns: Sequence[str]) -> str:
     for level in range(depth):
         first = f'<td rowspan="{depth}">{corner}</td>' if level == 0 else ""
         heads = []
-        for (*_, text), found in groupby(padded, key=lambda parts: parts[: level + 1]):
-            width = len(list(found))
+        for (*_, text), neighbours in groupby(padded, key=lambda parts: parts[: level + 1]):
+            width = len(list(neighbours))
             heads.append(f'<th scope="col{"group" if width > 1 else ""}" colspan="{width}">{escape(text)}</th>')
         lines.append(f"<tr>{first}{''.join(heads)}</tr>")
     return "".join(lines)
 
 
-def _place(exhibit: Filled, row: str, column: str, place: Place | None, data: PageData) -> str:
-    if place is None:
+def _cell(exhibit: Filled, row: str, column: str, cell: TableCell | None, data: PageData) -> str:
+    if cell is None:
         return f"<td>{NO_CELL}</td>"
-    index = data.exhibit_place(exhibit, row, column, place)
-    mark = "<sup>\u2020</sup>" if place.doubtful else ""
-    theirs = f'<span class="theirs">{escape(place.paper_text())}{mark}</span>'
-    if not place.scores:
+    index = data.exhibit_cell(exhibit, row, column, cell)
+    mark = "<sup>\u2020</sup>" if cell.doubtful else ""
+    theirs = f'<span class="theirs">{escape(cell.paper_text())}{mark}</span>'
+    if not cell.scores:
         return _button("place", index, f'{theirs}<span class="ours">{NOT_RUN}</span>')
-    marks = f"place has {place.verdict.replace(' ', '-')}{' one' if place.n == 1 else ''}"
-    difference = f"{place.difference_text()}, " if place.printed else ""
-    collapsed = f'<span class="collapsed">{place.collapsed} collapsed</span>' if place.collapsed else ""
-    ours = f'<span class="ours">{escape(place.ours_text())}</span>{collapsed}'
-    return _button(marks, index, f'{theirs}{ours}<span class="verdict">{escape(difference + place.verdict)}</span>')
+    marks = f"place has {cell.verdict.replace(' ', '-')}{' one' if cell.n == 1 else ''}"
+    difference = f"{cell.difference_text()}, " if cell.printed else ""
+    collapsed = f'<span class="collapsed">{cell.collapsed} collapsed</span>' if cell.collapsed else ""
+    ours = f'<span class="ours">{escape(cell.ours_text())}</span>{collapsed}'
+    return _button(marks, index, f'{theirs}{ours}<span class="verdict">{escape(difference + cell.verdict)}</span>')
 
 
 def _button(marks: str, index: int, inner: str) -> str:
@@ -245,24 +245,26 @@ def _button(marks: str, index: int, inner: str) -> str:
 
 
 def _own(tables: Sequence[OwnTable], data: PageData) -> str:
-    said = "Not settings of a paper (stand-in models, parts of the data), so nothing here is compared with one."
+    note = "Not settings of a paper (stand-in models, parts of the data), so nothing here is compared with one."
     return "\n".join(
-        [_paragraph(said if tables else "There are no records yet."), *(_own_table(t, data) for t in tables)]
+        [_paragraph(note if tables else "There are no records yet."), *(_own_table(t, data) for t in tables)]
     )
 
 
 def _own_table(table: OwnTable, data: PageData) -> str:
-    heads = ["task", "model", "method", *(f"{metric} ({split})" for metric, split in table.columns), "trained", "runs"]
+    heads = ["task", "model", "method", *(f"{metric} ({split})" for metric, split in table.columns)]
+    heads += ["trained", "runs", "records"]
     lines = []
     for line in table.lines:
         first = line[0]
         names = "".join(
             f"<td>{escape(text)}</td>" for text in (first.task, first.model, first.method.replace("_", " "))
         )
-        cells = "".join(_own_place(table, table.at(line, column), data) for column in table.columns)
+        cells = "".join(_own_cell(table, table.at(line, column), data) for column in table.columns)
         trained = MISSING if first.trained is None else f"{first.trained:,}"
+        keys = f"<td>{escape(' '.join(first.keys))}</td>"
         bad = ' class="collapsed"' if "collapsed" in first.status or "failed" in first.status else ""
-        lines.append(f"<tr>{names}{cells}<td>{trained}</td><td{bad}>{escape(first.status)}</td></tr>")
+        lines.append(f"<tr>{names}{cells}<td>{trained}</td><td{bad}>{escape(first.status)}</td>{keys}</tr>")
     top = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     body = chr(10).join(lines)
     grid = f'<table class="grid own"><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table>'
@@ -272,10 +274,10 @@ def _own_table(table: OwnTable, data: PageData) -> str:
     )
 
 
-def _own_place(table: OwnTable, row: Row | None, data: PageData) -> str:
+def _own_cell(table: OwnTable, row: Row | None, data: PageData) -> str:
     if row is None:
         return f"<td>{NOT_RUN}</td>"
-    index = data.own_place(table, row)
+    index = data.own_cell(table, row)
     shown = NOT_RUN if row.ours is None else number(row.ours)
     more = "" if row.ours is None else f'<span class="verdict">{escape(f"{interval(row)}, n = {row.n}")}</span>'
     marks = f"place{' has' if row.ours is not None else ''}{' one' if row.n == 1 else ''}"
@@ -285,19 +287,19 @@ def _own_place(table: OwnTable, row: Row | None, data: PageData) -> str:
 # ---- searches
 
 
-def _searches(found: Sequence[Searched]) -> str:
-    said = "Settings are compared by validation, never by a test score; every one that was tried is listed."
-    return "\n".join([_paragraph(said if found else "Nothing was searched."), *map(_search, found)])
+def _searches(searches: Sequence[SearchSummary]) -> str:
+    note = "Settings are compared by validation, never by a test score; every one that was tried is listed."
+    return "\n".join([_paragraph(note if searches else "Nothing was searched."), *map(_search, searches)])
 
 
-def _search(one: Searched) -> str:
-    told = "".join(f"<dt>{escape(what)}</dt><dd>{escape(text)}</dd>" for what, text in facts(one))
-    lines = ([escape(text) for text in line] for line in settings(one))
-    count = f"{len(one.tried)} settings"
+def _search(search: SearchSummary) -> str:
+    terms = "".join(f"<dt>{escape(what)}</dt><dd>{escape(text)}</dd>" for what, text in facts(search))
+    lines = ([escape(text) for text in line] for line in settings(search))
+    count = f"{len(search.tried)} settings"
     return (
-        f'<details class="exhibit" id="{escape(one.name)}"><summary><h3>{escape(one.title)}</h3> '
-        f'<span class="count">{count}</span></summary><dl class="check">{told}</dl>'
-        f"{_table([escape(text) for text in head(one)], lines, one.title)}</details>"
+        f'<details class="exhibit" id="{escape(search.name)}"><summary><h3>{escape(search.title)}</h3> '
+        f'<span class="count">{count}</span></summary><dl class="check">{terms}</dl>'
+        f"{_table([escape(text) for text in head(search)], lines, search.title)}</details>"
     )
 
 

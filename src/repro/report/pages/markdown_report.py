@@ -20,7 +20,7 @@ from repro.report.claims.sections import (
     correction_lines,
     finding_lines,
 )
-from repro.report.compare.groups import Group, lookup
+from repro.report.compare.groups import Group
 from repro.report.compare.rows import MISSING, Score, natural
 from repro.report.markdown import escape, table_text
 from repro.report.pages import comparison_table, searches
@@ -29,8 +29,6 @@ from repro.report.tables import exhibit_tables, own_tables
 from repro.report.tables.checklist import Item
 from repro.report.tables.exhibits import Filled
 from repro.store.record import STATUSES, Record
-
-_COUNTS = ("trained", "stored", "frozen")
 
 _HOW_TO_READ = """\
 Values are in percent (NIST and CIDEr as printed). `n` is the number of runs with a score; they differ in the seed only,
@@ -45,8 +43,8 @@ we used a part of the data. *Not run*: no score of ours. A stand-in model that n
 
 def document(contents: Contents) -> str:
     """The text of `REPORT.md`."""
-    found = contents.groups
-    parts = [f"# {title(contents)}\n\n{status_line(found)}\n", _HOW_TO_READ]
+    groups = contents.groups
+    parts = [f"# {title(contents)}\n\n{status_line(groups)}\n", _HOW_TO_READ]
     if contents.miniature:
         parts.append(_miniature(contents.miniature))
     if contents.papers:
@@ -62,9 +60,9 @@ def document(contents: Contents) -> str:
         head = ["paper", "printed results", "with a comparable run", "not run"]
         parts.append("## Coverage\n\n" + table_text(head, coverage(contents.scores, contents.cells)))
         parts += [_corrections(), _findings()]
-    pages = sorted(found, key=lambda g: _page_order(g, contents.names))
+    pages = sorted(groups, key=lambda g: _page_order(g, contents.names))
     parts += ["## Runs\n", *(_group_page(group, contents.names[group.key]) for group in pages)]
-    parts.append(_failures(found))
+    parts.append(_failures(groups))
     return "\n".join(parts)
 
 
@@ -79,14 +77,14 @@ def _miniature(rows: Sequence[miniature.ClaimRow]) -> str:
 
 
 def _page_order(group: Group, names: Mapping[str, str]) -> tuple[object, ...]:
-    return group.names["task_name"] or "", group.names["model_name"] or "", natural(names[group.key])
+    return group.names.task_name, group.names.model_name, natural(names[group.key])
 
 
-def status_line(found: Sequence[Group]) -> str:
+def status_line(groups: Sequence[Group]) -> str:
     """How many records there are, by status."""
-    counts = Counter(record.status for group in found for record in group.records)
+    counts = Counter(record.status for group in groups for record in group.records)
     each = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
-    return f"{sum(counts.values())} records ({each}) in {len(found)} groups."
+    return f"{sum(counts.values())} records ({each}) in {len(groups)} groups."
 
 
 def _claims(rows: Sequence[ClaimRow]) -> str:
@@ -99,9 +97,8 @@ def _corrections() -> str:
 
 
 def _findings() -> str:
-    said = f"{FINDINGS_NOTE}\n\n"
     lines = ([escape(text) for text in line] for line in finding_lines())
-    return f"## Numbers that contradict their own paper\n\n{said}{table_text(FINDINGS_HEAD, lines)}"
+    return f"## Numbers that contradict their own paper\n\n{FINDINGS_NOTE}\n\n{table_text(FINDINGS_HEAD, lines)}"
 
 
 def _checklist(items: Sequence[Item]) -> str:
@@ -118,7 +115,7 @@ def _exhibits(exhibits: Sequence[Filled]) -> str:
     """What there is of each exhibit, and the grid of those in which something of ours ran."""
     lines = []
     for exhibit in exhibits:
-        printed = sum(place.printed for place in exhibit.places.values())
+        printed = sum(cell.printed for cell in exhibit.cells.values())
         links = ", ".join(f"[{kind}](tables/{exhibit.name}.{kind})" for kind in ("md", "tex", "csv"))
         edition = exhibit.layout.edition or ""
         texts = [exhibit.layout.paper, exhibit.layout.title, edition, str(printed), str(exhibit.ran)]
@@ -129,8 +126,8 @@ def _exhibits(exhibits: Sequence[Filled]) -> str:
         for exhibit in exhibits
         if exhibit.ran
     ]
-    said = "" if grids else "\nNo place of an exhibit has a run of ours yet: every cell is `not run`.\n"
-    return table_text(head, lines) + said + "".join(grids)
+    empty = "" if grids else "\nNo place of an exhibit has a run of ours yet: every cell is `not run`.\n"
+    return table_text(head, lines) + empty + "".join(grids)
 
 
 def _own(contents: Contents) -> str:
@@ -157,7 +154,7 @@ def _figures(contents: Contents) -> str:
 def coverage(scores: Iterable[Score], cells: Sequence[Reported]) -> list[list[str]]:
     """How much of each paper has a comparable run: paper, printed results, how many of them have one, how many not."""
     compared = [score.comparison for score in scores if score.compared]
-    met = {cell.id for c in compared for cell in (c.reported, *c.also) if cell is not None}
+    met = {cell.id for score in compared for cell in (score.reported, *score.also) if cell is not None}
     lines = []
     for paper in registry.papers():
         results = [cell for cell in cells if cell.paper == paper and cell.kind == "result"]
@@ -169,17 +166,18 @@ def coverage(scores: Iterable[Score], cells: Sequence[Reported]) -> list[list[st
 def _group_page(group: Group, method: str) -> str:
     """Seeds, checkpoints, deviations, cost, data and command of one group."""
     first = (group.scored or group.records)[0]
-    head = f"### {group.names['task_name']}, {group.names['model_name']}, {method}"
+    recipe = group.trial.recipe
+    head = f"### {group.names.task_name}, {group.names.model_name}, {method}"
     facts = {
         "seeds": ", ".join(f"{record.seed} ({record.status}, `{record.key}`)" for record in group.records),
         "chosen checkpoint": "; ".join(chosen_checkpoint(record) for record in group.scored) or MISSING,
-        "recipe": lookup(group.config, "recipe.name") or "none (library defaults)",
-        "stated by neither paper nor code": ", ".join(lookup(group.config, "recipe.unknown") or ()) or "nothing listed",
-        "parameters": joined(f"{first.parameters[k]:,} {k}" for k in _COUNTS if k in first.parameters),
+        "recipe": recipe.name or "none (library defaults)",
+        "stated by neither paper nor code": ", ".join(recipe.unknown) or "nothing listed",
+        "parameters": counts_of(first),
         "cost": "; ".join(_cost(record) for record in group.records),
         "data": data_of(first),
-        "device": str(first.provenance.get("device") or MISSING),
-        "packages": joined(f"{k} {v}" for k, v in sorted((first.provenance.get("packages") or {}).items()) if v),
+        "device": first.provenance.get("device") or MISSING,
+        "packages": packages_of(first),
     }
     lines = [escape(head), "", *(f"- {name}: {escape(text)}" for name, text in facts.items())]
     deviations = dict.fromkeys(text for record in group.records for text in record.deviations)
@@ -208,8 +206,19 @@ def _cost(record: Record) -> str:
 
 def data_of(record: Record) -> str:
     """Rows of each split that a run read."""
-    data = sorted((record.provenance.get("data") or {}).items())
-    return joined(f"{k} {v['rows']:,} rows" for k, v in data if isinstance(v, Mapping) and "rows" in v)
+    data = sorted(record.provenance.get("data", {}).items())
+    return joined(f"{split} {facts['rows']:,} rows" for split, facts in data if "rows" in facts)
+
+
+def packages_of(record: Record) -> str:
+    """Versions of the packages that can change a result."""
+    return joined(f"{k} {v}" for k, v in sorted(record.provenance.get("packages", {}).items()) if v)
+
+
+def counts_of(record: Record) -> str:
+    """Trained, stored and frozen parameters."""
+    counts = record.parameters
+    return joined(f"{counts[name]:,} {name}" for name in ("trained", "stored", "frozen") if name in counts)
 
 
 def joined(texts: Iterable[str]) -> str:
@@ -219,18 +228,16 @@ def joined(texts: Iterable[str]) -> str:
 
 def command_of(record: Record) -> str:
     """The command that made a record, on one line."""
-    command = record.provenance.get("command")
-    text = command if isinstance(command, str) else shlex.join(command or ())
-    return " ".join(text.split()) or "not recorded"
+    return " ".join(shlex.join(record.provenance.get("command", ())).split()) or "not recorded"
 
 
-def _failures(found: Sequence[Group]) -> str:
-    bad = [(group, record) for group in found for record in group.records if record.status != "done"]
+def _failures(groups: Sequence[Group]) -> str:
+    bad = [(group, record) for group in groups for record in group.records if record.status != "done"]
     if not bad:
         return "## Failures\n\nNo run failed or collapsed.\n"
     lines = ["## Failures\n\n| run | task | model | method | seed | status | reason |\n", f"|{' --- |' * 7}\n"]
     for group, record in bad:
-        names = (str(group.names[name]) for name in ("task_name", "model_name", "method"))
+        names = (group.names.task_name, group.names.model_name, str(group.names.method))
         texts = (record.key, *names, str(record.seed), record.status, record.reason or "not recorded")
         lines.append(f"| {' | '.join(escape(text) for text in texts)} |\n")
     return "".join(lines)

@@ -1,8 +1,8 @@
-"""What was searched: the budget, the setting that validation chose, and every setting's value, not only the best.
+"""Searches: the budget, the setting that validation chose, and every setting's value, not only the best.
 
 Two kinds: searches by a sampler (`hydra/sweeper=optuna`), whose files stand beside the records, and the authors' grids
-(`search: true`), which are told from `recipe.search` of the records. Settings are compared by the validation value that
-selected their checkpoints; a score of another split is shown of the chosen setting alone, and chooses nothing.
+(`search: true`), recognised by `recipe.search` of the records. Settings are compared by the validation value that
+selected their checkpoints; the score of another split is shown for the chosen setting only, and chooses nothing.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from repro.errors import ConfigError
-from repro.report.compare.groups import lookup
 from repro.report.markdown import escape, number, table_text
 from repro.store.record import Record
 from repro.store.searches.journal import Search
 from repro.store.searches.outcomes import SPLIT, Outcome, Tried, direction, outcome
 from repro.store.searches.summary import QUANTILES, Distribution, chosen
+from repro.store.trial_facts import value_at
 
 _OUTSIDE = ("paths", "tracker", "recipe", "experiment_name", "rerun", "seed")
 """Parts of a config in which the trials of one grid may differ."""
@@ -34,8 +33,8 @@ _DRAWS = (1, 2, 5, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True)
-class Searched:
-    """One search, as the report tells it."""
+class SearchSummary:
+    """One search, as the report shows it."""
 
     title: str
     how: str
@@ -52,7 +51,7 @@ class Searched:
     reported: str | None
     """The chosen setting's score on the reported split, where that is another one; None where it is not."""
     at_random: bool
-    """Whether settings were drawn independently of what was found, so that a smaller budget can be reckoned."""
+    """Whether settings were drawn independently of the outcomes, so that smaller budgets can be estimated."""
     seeds: int
 
     @property
@@ -68,11 +67,11 @@ class Searched:
     @property
     def distribution(self) -> Distribution | None:
         """Of the settings that have a value."""
-        values = tuple(one.outcome.value for one in self.tried if one.outcome.value is not None)
+        values = tuple(tried.outcome.value for tried in self.tried if tried.outcome.value is not None)
         return Distribution(values, self.direction) if values else None
 
 
-def searched(searches: Iterable[Search], records: Iterable[Record]) -> list[Searched]:
+def searched(searches: Iterable[Search], records: Iterable[Record]) -> list[SearchSummary]:
     """All searches: those of samplers by their files' names, then the authors' grids.
 
     Args:
@@ -80,32 +79,32 @@ def searched(searches: Iterable[Search], records: Iterable[Record]) -> list[Sear
         records: of the store.
     """
     known = {record.key: record for record in records}
-    found = [_of_sampler(search, known) for search in searches]
-    return [*found, *_grids(list(known.values()))]
+    return [*(_of_sampler(search, known) for search in searches), *_grids(known.values())]
 
 
-def _of_sampler(search: Search, known: Mapping[str, Record]) -> Searched:
-    tried, keys = [], []
-    for one in search.settings:
-        result = Outcome("failed", reason=one.refused) if one.refused else _outcome([known.get(k) for k in one.keys])
-        tried.append(Tried(one.values, result))
-        keys.append(tuple(one.keys))
+def _of_sampler(search: Search, known: Mapping[str, Record]) -> SearchSummary:
+    outcomes = [
+        Outcome("failed", reason=setting.refused)
+        if setting.refused
+        else _outcome([known.get(key) for key in setting.keys])
+        for setting in search.settings
+    ]
     sampler = search.sampler
     startup = f", the first {sampler.startup} at random" if sampler.name == "tpe" else ""
-    found = Searched(
+    summary = SearchSummary(
         title=search.id,
         how=f"proposed by optuna's sampler {sampler.name} (seed {sampler.seed}{startup})",
         space=search.space,
         budget=f"{search.budget} settings",
         metric=search.metric,
         direction=search.direction,
-        tried=tuple(tried),
-        keys=tuple(keys),
+        tried=tuple(Tried(setting.values, out) for setting, out in zip(search.settings, outcomes, strict=True)),
+        keys=tuple(tuple(setting.keys) for setting in search.settings),
         reported=None,
         at_random=sampler.name == "random",
         seeds=max(1, len(search.seeds)),
     )
-    return _with_reported(found, known)
+    return _with_reported(summary, known)
 
 
 def _outcome(records: Sequence[Record | None]) -> Outcome:
@@ -115,53 +114,50 @@ def _outcome(records: Sequence[Record | None]) -> Outcome:
         return Outcome("failed", reason=str(error))
 
 
-def _grids(records: Sequence[Record]) -> list[Searched]:
+def _grids(records: Iterable[Record]) -> list[SearchSummary]:
     """The authors' grids of which a point ran."""
     cells: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        if lookup(record.config, "recipe.search"):
-            cells[_cell(record.config)].append(record)
-    found = [_of_grid(members) for members in cells.values()]
-    return sorted(found, key=lambda one: one.title)
+        if record.trial.recipe.search:
+            cells[_cell(record)].append(record)
+    return sorted((_of_grid(members) for members in cells.values()), key=lambda summary: summary.title)
 
 
-def _cell(config: Mapping[str, Any]) -> str:
+def _cell(record: Record) -> str:
     """What the trials of one grid share: everything but what is searched, the seed, and what changes no result."""
-    search = lookup(config, "recipe.search")
-    plain = copy.deepcopy({name: value for name, value in config.items() if name not in _OUTSIDE})
-    for path in search:
+    recipe = record.trial.recipe
+    shared: dict[str, object] = copy.deepcopy({k: v for k, v in record.config.items() if k not in _OUTSIDE})
+    for path in recipe.search:
         *parents, last = path.split(".")
-        node: Any = plain
-        for parent in parents:
-            node = node.get(parent) or {}
-        node.pop(last, None)
-    return json.dumps([lookup(config, "recipe.name"), search, plain], sort_keys=True)
+        node = value_at(shared, ".".join(parents)) if parents else shared
+        if isinstance(node, dict):
+            node.pop(last, None)
+    return json.dumps([recipe.name, recipe.search, shared], sort_keys=True)
 
 
-def _of_grid(members: Sequence[Record]) -> Searched:
-    search: Mapping[str, Sequence[Any]] = lookup(members[0].config, "recipe.search")
+def _of_grid(members: Sequence[Record]) -> SearchSummary:
+    trial = members[0].trial
+    recipe, search = trial.recipe, trial.recipe.search
     points: dict[tuple[str, ...], list[Record]] = defaultdict(list)
-    for record in sorted(members, key=lambda one: (one.seed, one.key)):
-        points[tuple(str(lookup(record.config, path)) for path in search)].append(record)
+    for record in sorted(members, key=lambda member: (member.seed, member.key)):
+        points[tuple(str(value_at(record.config, path)) for path in search)].append(record)
     order = sorted(points, key=lambda point: [_natural(text) for text in point])
-    tried = [Tried(dict(zip(search, point, strict=True)), _outcome(points[point])) for point in order]
-    config, size = members[0].config, math.prod(len(values) for values in search.values())
     metric = next((str(m) for record in members if (m := record.selection.get("metric"))), "loss")
-    names = [str(lookup(config, f"{part}.name")) for part in ("method", "model", "task")]
-    found = Searched(
-        title=f"{lookup(config, 'recipe.paper') or 'grid'}: {', '.join(names)}",
-        how=f"the authors' grid (recipe {lookup(config, 'recipe.name')})",
+    names = f"{trial.method.name}, {trial.model.name}, {trial.task.name}"
+    summary = SearchSummary(
+        title=f"{recipe.paper or 'grid'}: {names}",
+        how=f"the authors' grid (recipe {recipe.name})",
         space={path: ", ".join(map(str, values)) for path, values in search.items()},
-        budget=f"{size} points",
+        budget=f"{math.prod(len(values) for values in search.values())} points",
         metric=metric,
-        direction=direction(members[0].trial.task.metrics, metric) or "maximize",
-        tried=tuple(tried),
+        direction=direction(trial.task.metrics, metric) or "maximize",
+        tried=tuple(Tried(dict(zip(search, point, strict=True)), _outcome(points[point])) for point in order),
         keys=tuple(tuple(record.key for record in points[point]) for point in order),
         reported=None,
         at_random=True,
         seeds=max(len(own) for own in points.values()),
     )
-    return _with_reported(found, {record.key: record for record in members})
+    return _with_reported(summary, {record.key: record for record in members})
 
 
 def _natural(text: str) -> tuple[bool, float, str]:
@@ -171,52 +167,56 @@ def _natural(text: str) -> tuple[bool, float, str]:
         return True, 0.0, text
 
 
-def _with_reported(found: Searched, known: Mapping[str, Record]) -> Searched:
+def _with_reported(summary: SearchSummary, known: Mapping[str, Record]) -> SearchSummary:
     """With the chosen setting's score on the reported split: looked up when the choice is made."""
-    best = found.chosen
+    best = summary.chosen
     if best is None:
-        return found
-    records = [known[key] for key in found.keys[best] if key in known]
-    split = str(lookup(records[0].config, "task.report_split"))
-    values = [record.metrics.get(split, {}).get(found.metric) for record in records]
+        return summary
+    records = [known[key] for key in summary.keys[best] if key in known]
+    split = str(records[0].trial.task.report_split)
+    values = [record.metrics.get(split, {}).get(summary.metric) for record in records]
     if split == SPLIT or any(value is None for value in values):
-        return found
+        return summary
     mean = sum(float(value) for value in values if value is not None) / len(values)
-    return Searched(**{**vars(found), "reported": f"{found.metric} {number(mean)} ({split})"})
+    return replace(summary, reported=f"{summary.metric} {number(mean)} ({split})")
 
 
-def facts(one: Searched) -> list[tuple[str, str]]:
-    """What is said of a search, as (what, text)."""
-    statuses = [tried.outcome.status for tried in one.tried]
-    done, failed, left = (statuses.count(name) for name in ("done", "failed", "open"))
-    best, spread = one.chosen, one.distribution
-    seeds = f", {one.seeds} seeds each" if one.seeds > 1 else ""
-    said = [
-        ("settings", one.how),
-        ("space", "; ".join(f"{name}: {values}" for name, values in one.space.items())),
-        ("budget", f"{len(statuses)} of {one.budget} tried{seeds}: {done} with a value, {failed} failed, {left} open"),
+def facts(search: SearchSummary) -> list[tuple[str, str]]:
+    """The facts about a search, as (what, text)."""
+    statuses = [tried.outcome.status for tried in search.tried]
+    words = {"done": "with a value", "failed": "failed", "open": "open"}
+    counts = ", ".join(f"{statuses.count(status)} {word}" for status, word in words.items())
+    best, spread = search.chosen, search.distribution
+    seeds = f", {search.seeds} seeds each" if search.seeds > 1 else ""
+    texts = [
+        ("settings", search.how),
+        ("space", "; ".join(f"{name}: {values}" for name, values in search.space.items())),
+        (
+            "budget",
+            f"{len(statuses)} of {search.budget} tried{seeds}: {counts}",
+        ),
     ]
     if best is None or spread is None:
-        return [*said, ("chosen", "nothing: no setting has a validation value")]
-    words = "greatest" if one.direction == "maximize" else "least"
-    said.append(("chosen", f"the {words} {one.metric} on {SPLIT}: {_setting(one.tried[best])}"))
+        return [*texts, ("chosen", "nothing: no setting has a validation value")]
+    extreme = "greatest" if search.direction == "maximize" else "least"
+    texts.append(("chosen", f"the {extreme} {search.metric} on {SPLIT}: {_setting(search.tried[best])}"))
     names = ("least", "quarter", "median", "three quarters", "greatest")
     quantiles = zip(names, QUANTILES, strict=True)
-    said.append(
+    texts.append(
         (
-            f"all {len(spread.values)} values of {one.metric} ({SPLIT})",
+            f"all {len(spread.values)} values of {search.metric} ({SPLIT})",
             ", ".join(f"{name} {number(spread.quantile(share))}" for name, share in quantiles),
         )
     )
-    if one.at_random and len(spread.values) > 1:
+    if search.at_random and len(spread.values) > 1:
         draws = [count for count in _DRAWS if count <= len(spread.values)]
         text = ", ".join(f"{number(spread.expected_best(count))} of {count}" for count in draws)
-        said.append(("expected best of fewer settings (Dodge et al. 2019)", text))
-    if one.reported is not None:
-        said.append(("the chosen setting's score", one.reported))
+        texts.append(("expected best of fewer settings (Dodge et al. 2019)", text))
+    if search.reported is not None:
+        texts.append(("the chosen setting's score", search.reported))
     else:
-        said.append(("caution", "the value that chose is also the score: the best of several is an optimistic one"))
-    return said
+        texts.append(("caution", "the value that chose is also the score: the best of several is an optimistic one"))
+    return texts
 
 
 def _setting(tried: Tried) -> str:
@@ -224,50 +224,50 @@ def _setting(tried: Tried) -> str:
     return f"{values} ({number(tried.outcome.value)})"
 
 
-def head(one: Searched) -> list[str]:
-    """Of the table of settings."""
-    return ["", *one.space, f"{one.metric} ({SPLIT})", "status", "runs"]
+def head(search: SearchSummary) -> list[str]:
+    """Head of the table of settings."""
+    return ["", *search.space, f"{search.metric} ({SPLIT})", "status", "runs"]
 
 
-def settings(one: Searched) -> list[list[str]]:
+def settings(search: SearchSummary) -> list[list[str]]:
     """Every setting, in the order in which they were tried (a grid's: of its values)."""
     lines = []
-    for index, (tried, keys) in enumerate(zip(one.tried, one.keys, strict=True)):
-        mark = "chosen" if index == one.chosen else str(index + 1)
-        values = [tried.values.get(name, "") for name in one.space]
+    for index, (tried, keys) in enumerate(zip(search.tried, search.keys, strict=True)):
+        mark = "chosen" if index == search.chosen else str(index + 1)
+        values = [tried.values.get(name, "") for name in search.space]
         status = " ".join(text for text in (tried.outcome.status, tried.outcome.reason) if text)
         lines.append([mark, *values, number(tried.outcome.value), status, ", ".join(keys)])
     return lines
 
 
-def section(found: Sequence[Searched]) -> str:
+def section(searches: Sequence[SearchSummary]) -> str:
     """`## Searches` of REPORT.md."""
     parts = [
         "## Searches\n\nSettings are compared by the validation value that selected their checkpoints, never by a test "
         "score. Every setting that was tried counts, failed ones too.\n"
     ]
-    if not found:
+    if not searches:
         parts.append("Nothing was searched.\n")
-    for one in found:
-        lines = "".join(f"- {escape(what)}: {escape(text)}\n" for what, text in facts(one))
-        link = f"[all settings](tables/{one.name}.csv)\n"
-        listed = table_text([escape(text) for text in head(one)], ([escape(text) for text in line]
-                            for line in settings(one)))  # fmt: skip
-        shown = f"{listed}\n" if len(one.tried) <= _LISTED else ""
-        parts.append(f"### {escape(one.title)}\n\n{lines}\n{shown}{link}")
+    for search in searches:
+        lines = "".join(f"- {escape(what)}: {escape(text)}\n" for what, text in facts(search))
+        link = f"[all settings](tables/{search.name}.csv)\n"
+        listed = table_text([escape(text) for text in head(search)], ([escape(text) for text in line]
+                            for line in settings(search)))  # fmt: skip
+        shown = f"{listed}\n" if len(search.tried) <= _LISTED else ""
+        parts.append(f"### {escape(search.title)}\n\n{lines}\n{shown}{link}")
     return "\n".join(parts)
 
 
-def files(found: Sequence[Searched]) -> dict[str, str]:
+def files(searches: Sequence[SearchSummary]) -> dict[str, str]:
     """{path below the output folder: content}: the settings of each search."""
     texts = {}
-    for one in found:
+    for search in searches:
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["setting", *head(one)[1:]])
-        for index, line in enumerate(settings(one)):
-            value = one.tried[index].outcome.value
+        writer.writerow(["setting", *head(search)[1:]])
+        for index, line in enumerate(settings(search)):
+            value = search.tried[index].outcome.value
             exact = "" if value is None else round(value, 6)
-            writer.writerow([index + 1, *line[1 : 1 + len(one.space)], exact, *line[2 + len(one.space) :]])
-        texts[f"tables/{one.name}.csv"] = stream.getvalue()
+            writer.writerow([index + 1, *line[1 : 1 + len(search.space)], exact, *line[2 + len(search.space) :]])
+        texts[f"tables/{search.name}.csv"] = stream.getvalue()
     return texts

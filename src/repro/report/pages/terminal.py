@@ -1,4 +1,4 @@
-"""The comparison in a terminal, as wide as it is; plain lines where the output is no terminal."""
+"""The comparison as a table in a terminal; plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def print_summary(contents: Contents, out: Path, file: TextIO | None = None) -> 
     if len(shown) < len(contents.rows):
         print(f"({len(contents.rows) - len(shown)} more scores are in the files)", file=stream)
     verdicts = Counter(row.verdict for row in contents.rows)
-    said = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
-    print(f"\n{status_line(contents.groups)} Scores: {said}.", file=stream)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
+    print(f"\n{status_line(contents.groups)} Scores: {counts}.", file=stream)
     for name in ("REPORT.md", "index.html", "tables/", "figures/"):
         print(f"wrote {out / name}", file=stream)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from repro.papers import registry
 from repro.papers.registry import Reported
 from repro.report.figures.plotting import drawn
-from repro.report.pages import comparison_table, searches
+from repro.report.pages import comparison_table
+from repro.report.pages import searches as search_pages
 from repro.report.pages.contents import Contents, contents
 from repro.report.pages.html_report import page
 from repro.report.pages.markdown_report import document
@@ -24,7 +25,7 @@ from repro.store.store import Store
 
 @dataclass(frozen=True)
 class Written:
-    """What was written, and what it says."""
+    """The contents of a report and the files they were written to."""
 
     contents: Contents
     paths: tuple[Path, ...]
@@ -49,19 +50,19 @@ def write_report(store_root: str | Path, out_dir: str | Path, papers: bool = Tru
 
 
 def _write(store_root: Path, out_dir: Path, papers: bool) -> Written:
-    tried = journal.all_of(store_root.parent)
-    found = contents(Store(store_root).records(statistics=False), registry.cells(), tried, papers)
+    searches = journal.all_of(store_root.parent)
+    report = contents(Store(store_root).records(statistics=False), registry.cells(), searches, papers)
     folder = out_dir / "figures"
-    drawings = {figure.name: drawn(figure, folder) for figure in found.figures}
-    files: dict[str, bytes] = {name: text.encode() for name, text in texts(found).items()}
+    drawings = {figure.name: drawn(figure, folder) for figure in report.figures}
+    files: dict[str, bytes] = {name: text.encode() for name, text in texts(report).items()}
     for name, (png, svg) in drawings.items():
         files |= {f"figures/{name}.png": png, f"figures/{name}.svg": svg.encode()}
-    files["index.html"] = page(found, {name: svg for name, (_, svg) in drawings.items()}).encode()
+    files["index.html"] = page(report, {name: svg for name, (_, svg) in drawings.items()}).encode()
     for name, content in files.items():
         path = out_dir / name
         if not path.is_file() or path.read_bytes() != content:
             write_atomic(path, content)
-    return Written(found, tuple(out_dir / name for name in files))
+    return Written(report, tuple(out_dir / name for name in files))
 
 
 @contextmanager
@@ -84,14 +85,14 @@ def report_files(records: Iterable[Record], cells: Sequence[Reported]) -> dict[s
     return texts(contents(records, cells))
 
 
-def texts(found: Contents) -> dict[str, str]:
+def texts(report: Contents) -> dict[str, str]:
     """As `report_files`, of contents that are there already."""
-    files = {"REPORT.md": document(found)}
-    if found.papers:
-        files["tables/comparison.csv"] = comparison_table.comma_separated(found.rows)
-        files["tables/comparison.md"] = comparison_table.markdown(found.rows)
-    for exhibit in found.exhibits:
+    files = {"REPORT.md": document(report)}
+    if report.papers:
+        files["tables/comparison.csv"] = comparison_table.comma_separated(report.rows)
+        files["tables/comparison.md"] = comparison_table.markdown(report.rows)
+    for exhibit in report.exhibits:
         files |= exhibit_tables.files(exhibit)
-    for table in found.own:
+    for table in report.own:
         files |= own_tables.files(table)
-    return files | searches.files(found.searches)
+    return files | search_pages.files(report.searches)

@@ -1,4 +1,4 @@
-"""The reproducibility checklist, filled from the records: what was run, over which ranges, at what cost, on what.
+"""The reproducibility checklist, filled from the records: runs, ranges searched, cost, hardware, data, software.
 
 After the machine-learning reproducibility checklist of Pineau et al. (2021): ranges searched, how values were chosen,
 number of runs, centre and spread, failures, compute, data and software.
@@ -10,9 +10,8 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from repro.report.compare.groups import Group, lookup
+from repro.report.compare.groups import Group
 from repro.report.compare.rows import MISSING, natural
 from repro.store.record import STATUSES, Record
 
@@ -26,16 +25,16 @@ class Item:
     """Plain sentences or facts, at least one."""
 
 
-def checklist(found: Sequence[Group]) -> list[Item]:
+def checklist(groups: Sequence[Group]) -> list[Item]:
     """Every point, answered from the records; a point without data says `not recorded`.
 
     Args:
-        found: all groups of the store.
+        groups: all groups of the store.
     """
-    records = [record for group in found for record in group.records]
+    records = [record for group in groups for record in group.records]
     parts = [
-        ("Number of runs", _runs(found, records)),
-        ("Ranges searched", _ranges(found)),
+        ("Number of runs", _runs(groups, records)),
+        ("Ranges searched", _ranges(groups)),
         ("How the reported checkpoint was chosen", _selection(records)),
         ("Centre and spread", [_SPREAD]),
         ("Failed and collapsed runs", _bad(records)),
@@ -45,7 +44,7 @@ def checklist(found: Sequence[Group]) -> list[Item]:
         ("Weights, with fingerprints", _weights(records)),
         ("Software", _software(records)),
         ("Source revisions", _counted(revision(record) for record in records)),
-        ("Stated by neither paper nor code", _unknown(found)),
+        ("Stated by neither paper nor code", _unknown(groups)),
         ("Deviations from the papers", _deviations(records)),
     ]
     return [Item(name, tuple(texts) or ("not recorded",)) for name, texts in parts]
@@ -57,20 +56,21 @@ _SPREAD = (
 )
 
 
-def _runs(found: Sequence[Group], records: Sequence[Record]) -> list[str]:
+def _runs(groups: Sequence[Group], records: Sequence[Record]) -> list[str]:
     counts = Counter(record.status for record in records)
-    sizes = Counter(len(group.records) for group in found)
+    sizes = Counter(len(group.records) for group in groups)
     each = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
-    groups = ", ".join(f"{number} with {size} seed{'s' * (size > 1)}" for size, number in sorted(sizes.items()))
+    seeds_each = ", ".join(f"{number} with {size} seed{'s' * (size > 1)}" for size, number in sorted(sizes.items()))
     seeds = ", ".join(map(str, sorted({record.seed for record in records})))
-    return [f"{len(records)} runs ({each}) of {len(found)} settings: {groups}.", f"Seeds: {seeds}."] if records else []
+    counted = f"{len(records)} runs ({each}) of {len(groups)} settings: {seeds_each}."
+    return [counted, f"Seeds: {seeds}."] if records else []
 
 
-def _ranges(found: Sequence[Group]) -> list[str]:
+def _ranges(groups: Sequence[Group]) -> list[str]:
     """For each experiment the fields that vary in it, with their values, in a sentence."""
     members: dict[str, list[Group]] = defaultdict(list)
-    for group in found:
-        members[str(lookup(group.config, "experiment_name") or "no experiment file")].append(group)
+    for group in groups:
+        members[group.trial.experiment or "no experiment file"].append(group)
     texts = []
     for experiment in sorted(members):
         varying = varied([group.fields for group in members[experiment]])
@@ -85,20 +85,20 @@ _NAMES = ("model.name", "task.name")
 _MOST_VALUES = 12
 
 
-def varied(fields: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+def varied(fields: Sequence[Mapping[str, object]]) -> dict[str, list[str]]:
     """{path: its values} of the fields that differ among settings which all have them, names of groups first."""
-    found = {}
-    for path in dict.fromkeys(path for one in fields for path in one):
+    ranges = {}
+    for path in dict.fromkeys(path for setting in fields for path in setting):
         followed = path not in _NAMES and any(path.startswith(mark) or path.endswith(mark) for mark in _FOLLOWS)
-        have = [one[path] for one in fields if path in one and one[path] is not None]
+        have = [setting[path] for setting in fields if setting.get(path) is not None]
         values = sorted({str(value) for value in have}, key=_by_size)
         if not followed and len(values) > 1:
             more = [f"and {len(values) - _MOST_VALUES} more"] * (len(values) > _MOST_VALUES)
-            found[path] = [*values[:_MOST_VALUES], *more]
-    return found
+            ranges[path] = [*values[:_MOST_VALUES], *more]
+    return ranges
 
 
-def _by_size(text: str) -> tuple[float, list[Any], str]:
+def _by_size(text: str) -> tuple[float, list[object], str]:
     """Sort key: numbers by size, then words. `natural` alone takes 0.01 and 0.001 for equal."""
     try:
         return float(text), [], text
@@ -151,11 +151,9 @@ def _data(records: Sequence[Record]) -> list[str]:
     """One line a task and split: rows and the first digits of the hash, and how many runs used it."""
     seen: Counter[tuple[str, str, str]] = Counter()
     for record in records:
-        task = str(lookup(record.config, "task.name"))
-        for split, facts in (record.provenance.get("data") or {}).items():
-            if isinstance(facts, Mapping):
-                text = f"{facts.get('rows', 0):,} rows, SHA-256 {str(facts.get('sha256', MISSING))[:16]}"
-                seen[task, split, text] += 1
+        for split, facts in record.provenance.get("data", {}).items():
+            text = f"{facts.get('rows', 0):,} rows, SHA-256 {facts.get('sha256', MISSING)[:16]}"
+            seen[str(record.trial.task.name), split, text] += 1
     return [f"{task}, {split}: {text} ({_of(count)})." for (task, split, text), count in sorted(seen.items())]
 
 
@@ -164,37 +162,34 @@ def _weights(records: Sequence[Record]) -> list[str]:
     for record in records:
         facts = record.provenance.get("weights") or {}
         if facts:
-            text = f"{facts.get('location', MISSING)}, SHA-256 {str(facts.get('sha256', MISSING))[:16]}"
-            seen[str(lookup(record.config, "model.name")), text] += 1
+            text = f"{facts.get('location', MISSING)}, SHA-256 {facts.get('sha256', MISSING)[:16]}"
+            seen[str(record.trial.model.name), text] += 1
     return [f"{model}: {text} ({_of(count)})." for (model, text), count in sorted(seen.items())]
 
 
 def _software(records: Sequence[Record]) -> list[str]:
     versions: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        for name, version in (record.provenance.get("packages") or {}).items():
+        for name, version in record.provenance.get("packages", {}).items():
             if version:
-                versions[name].add(str(version))
+                versions[name].add(version)
         if record.provenance.get("python"):
-            versions["python"].add(str(record.provenance["python"]))
-    return [f"{name} {', '.join(sorted(found, key=natural))}" for name, found in sorted(versions.items())]
+            versions["python"].add(record.provenance["python"])
+    return [f"{name} {', '.join(sorted(own, key=natural))}" for name, own in sorted(versions.items())]
 
 
 def revision(record: Record) -> str:
     """The commit that a run was made with."""
-    git = record.provenance.get("git") or {}
+    git = record.provenance.get("git", {})
     commit = git.get("commit")
-    return f"{str(commit)[:12]}{' with local changes' if git.get('dirty') else ''}" if commit else "not recorded"
+    return f"{commit[:12]}{' with local changes' if git.get('dirty') else ''}" if commit else "not recorded"
 
 
-def _unknown(found: Sequence[Group]) -> list[str]:
-    names: Counter[tuple[str, str]] = Counter()
-    for group in found:
-        for name in lookup(group.config, "recipe.unknown") or ():
-            names[str(lookup(group.config, "recipe.name")), str(name)] += 1
-    return [f"{recipe}: {name}" for recipe, name in sorted(names)] or (
-        ["Nothing listed by the recipes used."] if found else []
-    )
+def _unknown(groups: Sequence[Group]) -> list[str]:
+    recipes = (group.trial.recipe for group in groups)
+    names = {(str(recipe.name), name) for recipe in recipes for name in recipe.unknown}
+    nothing = ["Nothing listed by the recipes used."] if groups else []
+    return [f"{recipe}: {name}" for recipe, name in sorted(names)] or nothing
 
 
 def _deviations(records: Sequence[Record]) -> list[str]:

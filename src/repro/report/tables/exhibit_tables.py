@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from repro.report.markdown import escape, table_text
-from repro.report.tables.exhibits import NO_CELL, NOT_RUN, Filled, Place, answering
+from repro.report.tables.exhibits import NO_CELL, NOT_RUN, Filled, TableCell, answering
 
 _PARTS = " / "
 _NOTE = (
@@ -38,24 +38,24 @@ def markdown(exhibit: Filled) -> str:
 
 
 def markdown_table(exhibit: Filled) -> str:
-    """The grid; where nothing of a column was run its places say so in a word."""
+    """The grid."""
     layout = exhibit.layout
     head = [escape(", ".join(layout.row_fields)), *(escape(column) for column in layout.columns)]
-    lines = [[escape(label), *(_markdown_place(place) for place in exhibit.row(label))] for label in layout.rows]
+    lines = [[escape(label), *(_markdown_cell(cell) for cell in exhibit.row(label))] for label in layout.rows]
     return table_text(head, lines)
 
 
-def _markdown_place(place: Place | None) -> str:
-    if place is None:
+def _markdown_cell(cell: TableCell | None) -> str:
+    if cell is None:
         return NO_CELL
-    paper = escape(f"paper {place.paper_text()}" if place.printed else place.paper_text())
-    paper += " †" if place.doubtful else ""
-    if not place.scores:
+    paper = escape(f"paper {cell.paper_text()}" if cell.printed else cell.paper_text())
+    paper += " †" if cell.doubtful else ""
+    if not cell.scores:
         return f"{paper}<br>{NOT_RUN}"
-    ours = escape(f"ours {place.ours_text()}")
+    ours = escape(f"ours {cell.ours_text()}")
     # GitHub shows no grey: a single run is set in italics and says so.
-    ours = f"*{ours}*" if place.n == 1 else f"**{ours}**"
-    return f"{paper}<br>{ours}<br>{place.difference_text()}, {place.verdict}"
+    ours = f"*{ours}*" if cell.n == 1 else f"**{ours}**"
+    return f"{paper}<br>{ours}<br>{cell.difference_text()}, {cell.verdict}"
 
 
 # ---- LaTeX
@@ -126,46 +126,46 @@ def _latex_head(row_fields: Sequence[str], columns: Sequence[str]) -> list[str]:
     padded = [[*parts, *[""] * (depth - len(parts))] for parts in split]
     lines = []
     for level in range(depth):
-        texts, rules, place = [], [], 3
+        texts, rules, at = [], [], 3
         # Columns are neighbours under one head only if all heads above are equal too.
-        for (*_, text), found in groupby(padded, key=lambda parts: parts[: level + 1]):
-            width = len(list(found))
+        for (*_, text), neighbours in groupby(padded, key=lambda parts: parts[: level + 1]):
+            width = len(list(neighbours))
             shown = latex_escape(text)
             texts.append(shown if width == 1 else rf"\multicolumn{{{width}}}{{c}}{{{shown}}}")
             if width > 1:
-                rules.append(rf"\cmidrule(lr){{{place}-{place + width - 1}}}")
-            place += width
+                rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
+            at += width
         first = latex_escape(", ".join(row_fields)) if level == depth - 1 else ""
         lines.append(" & ".join([first, "", *texts]) + r" \\" + "".join(rules))
     return lines
 
 
-def _latex_rows(label: str, places: Sequence[Place | None]) -> list[str]:
-    lines = [(latex_escape(label), "paper", [_latex_paper(place) for place in places])]
-    lines.append(("", "ours", [_latex_ours(place) for place in places]))
-    if any(place is not None and place.scores for place in places):
-        lines.append(("", "difference", [_latex_difference(place) for place in places]))
+def _latex_rows(label: str, cells: Sequence[TableCell | None]) -> list[str]:
+    lines = [(latex_escape(label), "paper", [_latex_paper(cell) for cell in cells])]
+    lines.append(("", "ours", [_latex_ours(cell) for cell in cells]))
+    if any(cell is not None and cell.scores for cell in cells):
+        lines.append(("", "difference", [_latex_difference(cell) for cell in cells]))
     return [" & ".join([first, second, *texts]) + r" \\" for first, second, texts in lines]
 
 
-def _latex_paper(place: Place | None) -> str:
-    text = latex_escape(NO_CELL if place is None else place.paper_text())
-    return text + (r"$^{\dagger}$" if place is not None and place.doubtful else "")
+def _latex_paper(cell: TableCell | None) -> str:
+    text = latex_escape(NO_CELL if cell is None else cell.paper_text())
+    return text + (r"$^{\dagger}$" if cell is not None and cell.doubtful else "")
 
 
-def _latex_ours(place: Place | None) -> str:
-    if place is None:
+def _latex_ours(cell: TableCell | None) -> str:
+    if cell is None:
         return latex_escape(NO_CELL)
-    mark = "$^{c}$" if place.collapsed else ""
-    return _grey(latex_escape(place.ours_text()) + mark, place)
+    mark = "$^{c}$" if cell.collapsed else ""
+    return _grey(latex_escape(cell.ours_text()) + mark, cell)
 
 
-def _latex_difference(place: Place | None) -> str:
-    return latex_escape(NO_CELL) if place is None else _grey(latex_escape(place.difference_text()), place)
+def _latex_difference(cell: TableCell | None) -> str:
+    return latex_escape(NO_CELL) if cell is None else _grey(latex_escape(cell.difference_text()), cell)
 
 
-def _grey(text: str, place: Place) -> str:
-    return rf"\textcolor{{gray}}{{{text}}}" if place.n < 2 else text
+def _grey(text: str, cell: TableCell) -> str:
+    return rf"\textcolor{{gray}}{{{text}}}" if cell.n < 2 else text
 
 
 # ---- CSV
@@ -178,33 +178,33 @@ _COLUMNS = [
 
 
 def comma_separated(exhibit: Filled) -> str:
-    """One line a place, numbers in the paper's unit; `not run` stands in the verdict, never a zero in a number."""
+    """One line per cell, numbers in the paper's unit; `not run` stands in the verdict, never a zero in a number."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in exhibit.layout.rows:
-        for column, place in zip(exhibit.layout.columns, exhibit.row(row), strict=True):
-            if place is not None:
-                writer.writerow(_csv_row(exhibit, row, column, place))
+        for column, cell in zip(exhibit.layout.columns, exhibit.row(row), strict=True):
+            if cell is not None:
+                writer.writerow(_csv_row(exhibit, row, column, cell))
     return stream.getvalue()
 
 
-def _csv_row(exhibit: Filled, row: str, column: str, place: Place) -> dict[str, object]:
-    cell, layout = place.cell, exhibit.layout
-    found = place.scores[0].comparison if place.scores else None
-    summary = found.summary if found else None
+def _csv_row(exhibit: Filled, row: str, column: str, cell: TableCell) -> dict[str, object]:
+    reported, layout = cell.reported, exhibit.layout
+    comparison = cell.scores[0].comparison if cell.scores else None
 
     def scaled(value: float | None) -> float | None:
-        return None if value is None else round(value / cell.scale, 6)
+        return None if value is None else round(value / reported.scale, 6)
 
     values: dict[str, object] = {"paper": layout.paper, "exhibit": layout.key, "edition": layout.edition, "row": row}
-    values |= {"column": column, "cell": cell.id, "model": cell.model, "method": cell.method, "task": cell.task}
-    values |= {"split": cell.split, "metric": cell.metric, "paper_value": cell.value if place.printed else None}
-    values |= {"paper_std": cell.std, "paper_n": cell.n_runs, "precision": cell.precision, "n": place.n}
-    if summary is not None and found is not None:
+    values |= {"column": column, "cell": reported.id, "model": reported.model, "method": reported.method}
+    values |= {"task": reported.task, "split": reported.split, "metric": reported.metric}
+    values |= {"paper_value": reported.value if cell.printed else None, "paper_std": reported.std}
+    values |= {"paper_n": reported.n_runs, "precision": reported.precision, "n": cell.n}
+    if comparison is not None and (summary := comparison.summary) is not None:
         values |= {"ours": scaled(summary.mean), "std": scaled(summary.std), "low": scaled(summary.low)}
-        values |= {"high": scaled(summary.high), "difference": scaled(found.difference), "band": scaled(found.band)}
-    values |= {"verdict": place.verdict, "collapsed": place.collapsed, "caveat": cell.caveat}
-    values |= {"settings": place.settings if place.scores else 0}
-    values["runs"] = " ".join(record.key for record in answering(place))
-    return values
+        values |= {"high": scaled(summary.high), "difference": scaled(comparison.difference)}
+        values |= {"band": scaled(comparison.tolerance)}
+    values |= {"verdict": cell.verdict, "collapsed": cell.collapsed, "caveat": reported.caveat}
+    values |= {"settings": cell.settings if cell.scores else 0}
+    return values | {"runs": " ".join(record.key for record in answering(cell))}

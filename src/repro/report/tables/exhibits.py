@@ -1,4 +1,4 @@
-"""Our scores put into the papers' exhibits: for each place of a table or figure, the paper's cell and what we have."""
+"""The papers' exhibits with our scores: for each cell of a table or figure, the paper's number and ours."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from repro.store.record import Record
 
 NOT_RUN = "not run"
 NO_CELL = "—"
-"""A place that is empty in the paper too."""
+"""A cell that is empty in the paper too."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """A cell of a paper and our scores that agree with it in everything, the one that answers first."""
+class TableCell:
+    """A cell of a paper, and our scores that agree with it in everything, the best match first."""
 
-    cell: Reported
+    reported: Reported
     scores: tuple[Score, ...] = ()
     settings: int = 1
     """From how many settings the answer was chosen (points of a search, say)."""
@@ -34,12 +34,12 @@ class Place:
     @property
     def printed(self) -> bool:
         """Whether the paper has a number here."""
-        return self.cell.kind != UNPRINTED
+        return self.reported.kind != UNPRINTED
 
     @property
     def doubtful(self) -> bool:
         """Whether the paper's number contradicts its other numbers, or cannot be: marked."""
-        return self.printed and (not self.cell.usable or self.cell.id in _contradicted(self.cell.paper))
+        return self.printed and (not self.reported.usable or self.reported.id in _contradicted(self.reported.paper))
 
     @property
     def verdict(self) -> str:
@@ -64,31 +64,31 @@ class Place:
         """Digits after the point, as the paper prints them in this column."""
         if not self.printed:
             return 1
-        if self.cell.precision == "figure":
-            return max(registry.decimals(self.cell.value), 1)
-        return max(0, round(-math.log10(2 * registry.rounding(self.cell) / self.cell.scale)))
+        if self.reported.precision == "figure":
+            return max(registry.decimals(self.reported.value), 1)
+        return max(0, round(-math.log10(2 * registry.rounding(self.reported) / self.reported.scale)))
 
     def paper_text(self) -> str:
         """The paper's number as printed, with its spread; `~` before one that was read off a plot."""
         if not self.printed:
             return "not printed"
-        about = "~" if self.cell.precision == "figure" else ""
-        digits = max(self._digits, registry.decimals(self.cell.std))
-        spread = "" if self.cell.std is None else f" ± {self.cell.std:.{digits}f}"
-        return f"{about}{float(self.cell.value):.{self._digits}f}{spread}"
+        about = "~" if self.reported.precision == "figure" else ""
+        digits = max(self._digits, registry.decimals(self.reported.std))
+        spread = "" if self.reported.std is None else f" ± {self.reported.std:.{digits}f}"
+        return f"{about}{float(self.reported.value):.{self._digits}f}{spread}"
 
     def ours_text(self) -> str:
         """Our mean in the paper's unit with interval and n: `90.0 [87.5, 92.5] (n = 3)`; `not run` if there is none."""
         if not self.scores or (summary := self.scores[0].comparison.summary) is None:
             return NOT_RUN
-        digits = self._digits + (self.cell.scale > 1)
+        digits = self._digits + (self.reported.scale > 1)
         interval = "(no interval)"
         if summary.low is not None and summary.high is not None:
-            ends = (f"{end / self.cell.scale:.{digits}f}" for end in (summary.low, summary.high))
+            ends = (f"{end / self.reported.scale:.{digits}f}" for end in (summary.low, summary.high))
             interval = f"[{', '.join(ends)}]"
         collapsed = f", {self.collapsed} collapsed" if self.collapsed else ""
         chosen = f", chosen from {self.settings} settings" if self.settings > 1 else ""
-        return f"{summary.mean / self.cell.scale:.{digits}f} {interval} (n = {summary.n}{collapsed}{chosen})"
+        return f"{summary.mean / self.reported.scale:.{digits}f} {interval} (n = {summary.n}{collapsed}{chosen})"
 
     def difference_text(self) -> str:
         """Our mean minus the paper's number, in the paper's unit, signed."""
@@ -96,20 +96,20 @@ class Place:
         if difference is None:
             return NO_CELL
         # Adding 0.0 turns -0.0 into 0.0.
-        digits = self._digits + (self.cell.scale > 1)
-        return f"{round(difference / self.cell.scale, digits) + 0.0:+.{digits}f}"
+        digits = self._digits + (self.reported.scale > 1)
+        return f"{round(difference / self.reported.scale, digits) + 0.0:+.{digits}f}"
 
 
-def answering(place: Place) -> list[Record]:
+def answering(cell: TableCell) -> list[Record]:
     """The runs that our number comes from, failed ones among them."""
-    scores = place.scores[: None if combined(place.cell) else 1]
+    scores = cell.scores[: None if combined(cell.reported) else 1]
     return [record for score in scores for record in score.group.records]
 
 
 @cache
 def _contradicted(paper: str) -> frozenset[str]:
     """Cells that arithmetic contradicts; a constant's score is odd, but no contradiction."""
-    return frozenset(found.cell.id for found in arithmetic.findings(paper) if found.kind != "constant")
+    return frozenset(finding.cell.id for finding in arithmetic.findings(paper) if finding.kind != "constant")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Filled:
     """An exhibit with our scores in it."""
 
     layout: Exhibit
-    places: Mapping[tuple[str, str], Place]
+    cells: Mapping[tuple[str, str], TableCell]
 
     @property
     def name(self) -> str:
@@ -127,16 +127,16 @@ class Filled:
 
     @property
     def ran(self) -> int:
-        """In how many places there is a score of ours."""
-        return sum(bool(place.scores) for place in self.places.values())
+        """In how many cells there is a score of ours."""
+        return sum(bool(cell.scores) for cell in self.cells.values())
 
-    def row(self, label: str) -> list[Place | None]:
-        """The places of a row, in the order of the columns; None where the paper has no cell."""
-        return [self.places.get((label, column)) for column in self.layout.columns]
+    def row(self, label: str) -> list[TableCell | None]:
+        """The cells of a row, in the order of the columns; None where the paper has none."""
+        return [self.cells.get((label, column)) for column in self.layout.columns]
 
 
 def filled(all_scores: Sequence[Score], results: Results) -> list[Filled]:
-    """All exhibits with results, every edition of them, in the papers' order, with our scores in their places.
+    """All exhibits with results, every edition of them, in the papers' order, with our scores in their cells.
 
     Args:
         all_scores: `rows.scores`.
@@ -146,20 +146,24 @@ def filled(all_scores: Sequence[Score], results: Results) -> list[Filled]:
     by_name: dict[tuple[str | None, ...], list[Score]] = defaultdict(list)
     for score in all_scores:
         by_name[_names(score)].append(score)
-    found = []
-    for layout in layouts():
-        places = {}
-        for place, cell in layout.cells.items():
-            if combined(cell):
-                fitting = combined_scores(cell, results, cell.kind != UNPRINTED)
-                ours = results.of(cell)
-                settings = ours.settings if ours else 1
-            else:
-                fitting = _described(cell, by_name) if cell.kind == UNPRINTED else by_cell.get(cell.id, [])
-                settings = len({score.group.key for score in fitting})
-            places[place] = Place(cell, tuple(fitting), max(settings, 1))
-        found.append(Filled(layout, places))
-    return found
+    return [
+        Filled(layout, {at: _filled(cell, by_cell, by_name, results) for at, cell in layout.cells.items()})
+        for layout in layouts()
+    ]
+
+
+def _filled(
+    cell: Reported,
+    by_cell: Mapping[str, Sequence[Score]],
+    by_name: Mapping[tuple[str | None, ...], Sequence[Score]],
+    results: Results,
+) -> TableCell:
+    if combined(cell):
+        ours = results.of(cell)
+        scores = combined_scores(cell, results, cell.kind != UNPRINTED)
+        return TableCell(cell, tuple(scores), ours.settings if ours else 1)
+    scores = _described(cell, by_name) if cell.kind == UNPRINTED else list(by_cell.get(cell.id, ()))
+    return TableCell(cell, tuple(scores), max(1, len({score.group.key for score in scores})))
 
 
 def layouts() -> Iterator[Exhibit]:
@@ -178,14 +182,16 @@ def _trained(cell: Reported) -> bool:
 
 def _names(score: Score) -> tuple[str | None, ...]:
     names = score.group.names
-    return names["method"], names["task"], canonical_metric(score.metric, names["task"])
+    return names.method, names.task, canonical_metric(score.metric, names.task)
 
 
 def _described(cell: Reported, by_name: Mapping[tuple[str | None, ...], Sequence[Score]]) -> list[Score]:
     """Scores whose runs are what an unprinted cell describes, in order; runs on a part of the data are none."""
-    found = []
-    for score in by_name.get((cell.method, cell.task, cell.our_metric), ()):
-        whole = data_limit(score.group) is None
-        if score.comparison.summary is not None and whole and not mismatches(score.group, score.split, cell):
-            found.append(score)
-    return ranked(found, cell.paper)
+    described = [
+        score
+        for score in by_name.get((cell.method, cell.task, cell.our_metric), ())
+        if score.comparison.summary is not None
+        and data_limit(score.group) is None
+        and not mismatches(score.group, score.split, cell)
+    ]
+    return ranked(described, cell.paper)

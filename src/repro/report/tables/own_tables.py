@@ -1,7 +1,7 @@
-"""Tables of our runs that no paper's cell answers to: stand-in models, parts of the data, settings of our own.
+"""Tables of our runs that match no cell of a paper: stand-in models, parts of the data, settings of our own.
 
-They stand apart from the papers' exhibits, one table an experiment file, so that none of these numbers is ever in a
-paper's row.
+They stand apart from the papers' exhibits, one table per experiment file, so that none of these numbers is ever in a
+paper's row. Each line names the keys of its records.
 """
 
 from __future__ import annotations
@@ -75,16 +75,17 @@ def markdown(table: OwnTable) -> str:
     lines = []
     for line in table.lines:
         texts = [line[0].task, line[0].model, line[0].method]
-        cells = [_place(table.at(line, column)) for column in table.columns]
-        lines.append([*(escape(text) for text in texts), *cells, _trained(line[0]), escape(line[0].status)])
-    return table_text([*(escape(text) for text in head), "trained parameters", "runs"], lines)
+        cells = [_cell(table.at(line, column)) for column in table.columns]
+        last = [_trained(line[0]), escape(line[0].status), escape(", ".join(line[0].keys))]
+        lines.append([*(escape(text) for text in texts), *cells, *last])
+    return table_text([*(escape(text) for text in head), "trained parameters", "runs", "records"], lines)
 
 
 def _trained(row: Row) -> str:
     return MISSING if row.trained is None else f"{row.trained:,}"
 
 
-def _place(row: Row | None) -> str:
+def _cell(row: Row | None) -> str:
     if row is None or row.ours is None:
         return NOT_RUN
     text = f"{number(row.ours)} {interval(row)}, n = {counted(row)}"
@@ -97,7 +98,8 @@ def latex(table: OwnTable) -> str:
     body = []
     for line in table.lines:
         first = [latex_escape(text) for text in (line[0].task, line[0].model, line[0].method)]
-        cells = [_latex_place(table.at(line, column)) for column in table.columns]
+        cells = [_latex_cell(table.at(line, column)) for column in table.columns]
+        body.append(f"% records: {' '.join(line[0].keys)}")
         body.append(" & ".join([*first, *cells, _trained(line[0]), latex_escape(line[0].status)]) + r" \\")
     caption = f"Our own runs ({table.experiment}): not a setting of any paper, so no paper's number stands here."
     lines = [
@@ -119,7 +121,7 @@ def latex(table: OwnTable) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _latex_place(row: Row | None) -> str:
+def _latex_cell(row: Row | None) -> str:
     if row is None or row.ours is None:
         return NOT_RUN
     text = latex_escape(f"{number(row.ours)} {interval(row)}, n = {row.n}")
@@ -132,8 +134,8 @@ def comma_separated(table: OwnTable) -> str:
     names += ["trained", "status", "reason"]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names)
+    writer.writerow([*names, "records"])
     for row in (row for line in table.lines for row in line):
-        values = [getattr(row, name) for name in names]
-        writer.writerow([round(value, 6) if isinstance(value, float) else value for value in values])
+        values = [vars(row)[name] for name in names]
+        writer.writerow([*(round(v, 6) if isinstance(v, float) else v for v in values), " ".join(row.keys)])
     return stream.getvalue()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro.papers import statistics
-from repro.report.compare.groups import Group, groups, lookup
+from repro.report.compare.groups import Group, groups
 from repro.report.compare.rows import method_names
 from repro.report.markdown import escape, number, table_text
 from repro.store.record import Record
@@ -67,11 +67,11 @@ def compare(ours: Iterable[Record], reference: Iterable[Record], keys: Collectio
 
 
 def _setting(group: Group, names: dict[str, str]) -> str:
-    return f"{group.names['task_name']}, {group.names['model_name']}, {names[group.key]}"
+    return f"{group.names.task_name}, {group.names.model_name}, {names[group.key]}"
 
 
 def _measures(group: Group) -> list[tuple[str, str]]:
-    reported = str(lookup(group.config, "task.report_split"))
+    reported = str(group.trial.task.report_split)
     return [measure for measure in group.measures if measure[0].startswith(reported)]
 
 

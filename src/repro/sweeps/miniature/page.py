@@ -12,7 +12,6 @@ from pathlib import Path
 from repro.errors import DataError
 from repro.papers import registry
 from repro.report.claims import miniature
-from repro.report.compare.groups import lookup
 from repro.report.compare.rows import MISSING, Row
 from repro.report.markdown import escape, interval, number, table_text
 from repro.report.pages.contents import Contents, contents
@@ -59,7 +58,7 @@ def _cost(found: Contents) -> str:
     records = [record for group in found.groups for record in group.records]
     seconds = sum(record.cost.get("seconds", 0.0) for record in records)
     slowest = max(records, key=lambda record: record.cost.get("seconds", 0.0))
-    names = " ".join(str(lookup(slowest.config, f"{part}.name")) for part in ("method", "model", "task"))
+    names = f"{slowest.trial.method.name} {slowest.trial.model.name} {slowest.trial.task.name}"
     return (
         f"{len(records)} trials, {seconds:,.0f} seconds of one core each counted from its start to its record; the "
         f"longest is {names} with {slowest.cost.get('seconds', 0.0):.0f} seconds.\n"
