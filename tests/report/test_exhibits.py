@@ -97,7 +97,8 @@ def test_numbers_are_printed_in_the_papers_unit(make: Make) -> None:
     """METEOR of WebNLG is printed as 0.46; our records hold percent."""
     metrics = {"test": {"bleu": 60.0, "meteor": 45.5}}
     found = shown(*(make(seed, metric="bleu", metrics=metrics, change=GPT2) for seed in (1, 2)))
-    (cell,) = [p for p in found["liliang2021-table2-acl"].cells.values() if p.scores and p.reported.our_metric == "meteor"]
+    cells = found["liliang2021-table2-acl"].cells.values()
+    (cell,) = [cell for cell in cells if cell.scores and cell.reported.our_metric == "meteor"]
     assert cell.ours_text().startswith("0.455 [0.455, 0.455] (n = 2)")
     assert float(cell.difference_text()) == pytest.approx(0.455 - float(cell.reported.value), abs=6e-4)
     lines = csv.DictReader(io.StringIO(comma_separated(found["liliang2021-table2-acl"])))

@@ -118,7 +118,9 @@ def content() -> Content:
     cells = cast(dict[str, CellSpec], data["cells"])
     for name, spec in cells.items():
         if not set(spec) >= _NEEDED or set(spec) - set(CellSpec.__annotations__):
-            raise DataError(f"miniature.yaml, cell {name}: it needs {', '.join(sorted(_NEEDED))}; split, where at most.")
+            raise DataError(
+                f"miniature.yaml, cell {name}: it needs {', '.join(sorted(_NEEDED))}; at most split and where."
+            )
     claims = tuple(_claim(raw) for raw in cast(list[dict[str, object]], data["claims"]))
     if len({claim.id for claim in claims}) < len(claims):
         raise DataError("miniature.yaml: an id is used twice.")
