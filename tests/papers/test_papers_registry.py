@@ -57,15 +57,15 @@ def test_no_field_of_the_yaml_is_lost(paper: str) -> None:
     raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     for written, read in zip(raw["cells"], load(paper).cells, strict=True):
         for name, value in written.items():
-            kept = getattr(read, name) if hasattr(read, name) else read.extra[name]
+            kept = getattr(read, name)
             if name == "value" and isinstance(value, str) and read.kind != "statement":
                 value = float(value)
             assert (kept or None) == (value or None), (read.id, name)
 
 
-def test_unknown_keys_are_kept() -> None:
-    paper = parse_paper({**HEADER, "cells": [{**CELL, "colour": "green"}]}, "x.yaml")
-    assert paper.cells[0].extra == {"colour": "green"}
+def test_unknown_keys_are_refused() -> None:
+    with pytest.raises(DataError, match="unknown keys colour"):
+        parse_paper({**HEADER, "cells": [{**CELL, "colour": "green"}]}, "x.yaml")
 
 
 # ---- the papers' own arithmetic

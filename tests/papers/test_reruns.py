@@ -8,8 +8,8 @@ from repro.papers import registry, reruns
 
 
 def test_spots_distances_from_figure_1() -> None:
-    spot = next(group for group in reruns.groups() if group["group"].startswith("SPoT"))
-    assert spot["distances"] == [1.3, -0.6, -1.3, -1.1, -1.2]
+    spot = next(group for group in reruns.groups() if group.group.startswith("SPoT"))
+    assert spot.distances == (1.3, -0.6, -1.3, -1.1, -1.2)
     for size in ("small", "xl"):
         width, origin = reruns.spread(registry.cell(f"lester2021/F1.prompt_tuning.{size}")) or (0, "")
         assert width == 1.3 and "SPoT" in origin
@@ -32,10 +32,10 @@ def test_the_readme_against_the_paper(name: str, width: float) -> None:
 
 
 def test_a_pair_measures_the_same_thing() -> None:
-    seen = [printed.id for group in reruns.groups() for printed, _ in group["pairs"]]
+    seen = [printed.id for group in reruns.groups() for printed, _ in group.pairs]
     assert len(seen) == len(set(seen)) == 27
     for group in reruns.groups():
-        for printed, again in group["pairs"]:
+        for printed, again in group.pairs:
             assert (printed.model, printed.method, printed.task, printed.our_metric) == (
                 again.model,
                 again.method,
@@ -46,7 +46,7 @@ def test_a_pair_measures_the_same_thing() -> None:
 
 
 def test_every_readme_score_is_used_or_left_out_with_a_reason() -> None:
-    used = {again.id for group in reruns.groups() for _, again in group["pairs"]}
+    used = {again.id for group in reruns.groups() for _, again in group.pairs}
     readme = {cell.id for cell in registry.cells(kind="author_rerun")}
     assert readme - used == {"liu2022/readme.bert-large.conll12"}
     assert reruns.spread(registry.cell("liu2022/t3.bert-large.conll12.pt-2")) is None

@@ -159,7 +159,7 @@ def test_every_verdict_is_a_known_one(make: Make) -> None:
         ({"vars": {"total_epochs": 10}}, "total_epochs"),
         ({"vars": {"stored_percent": 0.1}}, "stored_percent"),
         ({"vars": {"prompt_encoder": "LSTM"}}, "prompt_encoder"),
-        ({"caveat": "ERRATUM in the paper itself"}, "ERRATUM"),
+        ({"caveat": "ERRATUM in the paper itself", "usable": False}, "ERRATUM"),
     ],
 )
 def test_one_difference_is_enough_and_is_named(make: Make, change: dict[str, Any], named: str) -> None:

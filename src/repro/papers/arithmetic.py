@@ -74,7 +74,7 @@ def _facts() -> dict[str, Any]:
 
 def _half_digit(cell: Reported) -> float:
     """Half a unit of the last printed digit, in the printed unit, and what binary fractions add."""
-    return 0.5 * 10 ** -printed_decimals(cell) + 1e-9
+    return 0.5 * 10.0 ** -printed_decimals(cell) + 1e-9
 
 
 def _counts(paper: str) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What the papers claim, as predicates over cells: `claims/<paper>.yaml`, evaluated on the paper's numbers or on ours.
+"""The papers' claims as predicates over cells: `claims/<paper>.yaml`, evaluated on the paper's numbers or on ours.
 
 Format:
 
@@ -34,13 +34,13 @@ from typing import TYPE_CHECKING, Any
 from repro.errors import DataError
 from repro.papers import exhibits, registry
 from repro.papers.exhibits import UNPRINTED
-from repro.papers.expressions import Evaluation, Number, Truth
+from repro.papers.expressions import Evaluation, Key, Number, Truth
 from repro.papers.registry import Reported
 
 if TYPE_CHECKING:
-    import numpy as np
+    from repro.papers.statistics import Floats
 
-    Source = Callable[[Reported, str], np.ndarray | float | None]
+    Source = Callable[[Reported, str], Floats | float | None]
     """(cell, `value` or `std`) to a number or draws [D]; None where it is missing."""
 
 HOLDS, FAILS, NOT_PRINTED = "holds", "fails", "not printed"
@@ -117,22 +117,22 @@ def evaluate(claim: Claim, source: Source, edition: str | None = None, draws: in
     used: dict[str, Reported] = {}
     missing: dict[str, Reported] = {}
 
-    def number(family: str, keys: tuple[Any, ...]) -> np.ndarray | float | None:
-        found, wanted, given = _resolved(claim.paper, family, keys, edition)
-        if not isinstance(found, Reported):
-            return found
-        if given:
-            return printed(found, wanted)
-        value = source(found, wanted)
-        used[found.id] = found
+    def number(family: str, keys: tuple[Key, ...]) -> Floats | float | None:
+        cell, wanted, is_quoted = _resolved(claim.paper, family, keys, edition)
+        if not isinstance(cell, Reported):
+            return cell
+        if is_quoted:
+            return printed(cell, wanted)
+        value = source(cell, wanted)
+        used[cell.id] = cell
         if value is None:
-            missing[found.id] = found
+            missing[cell.id] = cell
         return value
 
     if claim.holds is None:
         raise DataError(f"{claim.paper} {claim.id} has no predicate: {claim.unmeasured}")
     sets = _file(claim.paper).get("sets") or {}
-    evaluation = Evaluation(number, sets, draws)  # type: ignore[arg-type]
+    evaluation = Evaluation(number, sets, draws)
     truth = evaluation.truth(claim.holds)
     cases = [_case(bound) for bound in evaluation.exceptions]
     shown = {label: shown_text(evaluation.value(text)) for label, text in claim.shows.items()}
@@ -183,14 +183,14 @@ def _file(paper: str) -> dict[str, Any]:
 
 
 def _resolved(
-    paper: str, family: str, keys: tuple[Any, ...], edition: str | None
+    paper: str, family: str, keys: tuple[Key, ...], edition: str | None
 ) -> tuple[Reported | float, str, bool]:
     """What `family[keys]` stands for: a cell or a plain number, which field of the cell, and whether it is given."""
     families = _file(paper).get("cells") or {}
     if family not in families:
         raise DataError(f"claims of {paper}: there is no family {family!r}; there are {', '.join(families)}.")
-    told = families[family]
-    spec = {"cell": told} if isinstance(told, str) else told
+    entry = families[family]
+    spec: dict[str, Any] = {"cell": entry} if isinstance(entry, str) else entry
     if "values" in spec:
         if len(keys) != 1 or keys[0] not in spec["values"]:
             raise DataError(f"claims of {paper}: {family} has no value for {keys}.")
@@ -208,11 +208,11 @@ def _resolved(
     return found.cells[place], wanted, given
 
 
-def _case(bound: Mapping[str, Any]) -> str:
+def _case(bound: Mapping[str, object]) -> str:
     return ", ".join(str(value) for value in bound.values())
 
 
-def shown_text(value: Any) -> str:
+def shown_text(value: object) -> str:
     """A number, or a list of (key, number), as text; with the central 95 % of the draws where they differ."""
     if isinstance(value, Number):
         return _number_text(value)

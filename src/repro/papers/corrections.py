@@ -11,7 +11,7 @@ from typing import Any
 
 from repro.errors import DataError
 from repro.papers import registry
-from repro.papers.expressions import Evaluation
+from repro.papers.expressions import Evaluation, Key
 from repro.papers.registry import Reported
 
 VERDICTS = ("wrong", "incomplete", "overstated", "other edition")
@@ -54,7 +54,7 @@ def corrections(paper: str | None = None) -> tuple[Correction, ...]:
     return tuple(one for one in found if paper in (None, one.paper))
 
 
-def _checked(entry: Mapping[str, Any]) -> Correction:
+def _checked(entry: Mapping[str, str]) -> Correction:
     if set(entry) - _FIELDS or _FIELDS - {"wrong"} - set(entry) or entry["verdict"] not in VERDICTS:
         raise DataError(f"corrections.yaml, {entry.get('id')}: fields are {', '.join(sorted(_FIELDS))}.")
     one = Correction(**entry)
@@ -64,12 +64,12 @@ def _checked(entry: Mapping[str, Any]) -> Correction:
 
 
 def _holds(predicate: str) -> bool:
-    def number(family: str, keys: tuple[Any, ...]) -> float:
+    def number(family: str, keys: tuple[Key, ...]) -> float:
         if family != "c":
             raise DataError(f"a correction names cells as c['id'], not {family}.")
         return registry.cell(str(keys[0])).number
 
-    return bool(Evaluation(number, {}).truth(predicate).true[0])  # type: ignore[arg-type]
+    return bool(Evaluation(number, {}).truth(predicate).true[0])
 
 
 def page(paper: str | None = None) -> str:

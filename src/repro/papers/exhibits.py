@@ -158,18 +158,18 @@ def _printed(
     return Exhibit(*head, tuple(layout["rows"]), tuple(layout["columns"]), rows, columns, grid)
 
 
-def _all(layout: Mapping[str, Any]) -> list[str]:
+def _all(layout: Mapping[str, Sequence[str]]) -> list[str]:
     return [*layout["rows"], *layout["columns"]]
 
 
-def _label(cell: Reported, names: Sequence[str], labels: Mapping[str, Mapping[Any, str]]) -> str:
+def _label(cell: Reported, names: Sequence[str], labels: Mapping[str, Mapping[object, str]]) -> str:
     """The values of the named fields as shown, joined; a field that the cell lacks is left out."""
-    values = [(name, getattr(cell, name) if name in _FIELDS else cell.vars.get(name)) for name in names]
+    values = [(name, vars(cell)[name] if name in _FIELDS else cell.vars.get(name)) for name in names]
     texts = [str(labels[name].get(value, value)) for name, value in values if value is not None]
     return _SEPARATOR.join(text for text in texts if text)
 
 
-def _ordered(found: Iterable[str], order: Sequence[Any] | None, where: str) -> tuple[str, ...]:
+def _ordered(found: Iterable[str], order: Sequence[object] | None, where: str) -> tuple[str, ...]:
     distinct = list(dict.fromkeys(found))
     if order is None:
         return tuple(distinct)
@@ -201,7 +201,7 @@ def _unprinted(paper: str, key: str, layout: Mapping[str, Any]) -> Exhibit:
 
 
 def _described(
-    paper: str, key: str, place: tuple[str, str], layout: Mapping[str, Any], names: Mapping[str, Any]
+    paper: str, key: str, place: tuple[str, str], layout: Mapping[str, Any], names: Mapping[str, object]
 ) -> Reported:
     """The cell that would stand at a place, without a number."""
     described = {name: _filled(value, names) for name, value in layout["of"].items()}
@@ -219,7 +219,7 @@ def _described(
     )
 
 
-def _filled(value: Any, names: Mapping[str, Any]) -> Any:
+def _filled(value: Any, names: Mapping[str, object]) -> Any:
     """A template with its `{name}` replaced; a text that is one name alone keeps the type of its value."""
     if isinstance(value, Mapping):
         return {key: _filled(inner, names) for key, inner in value.items()}

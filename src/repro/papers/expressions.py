@@ -16,12 +16,19 @@ import ast
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repro.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
+
+    from repro.papers.statistics import Floats
+
+    Bools = npt.NDArray[np.bool_]
+
+Key = str | int | float
 
 _SAME = 1e-9
 
@@ -30,40 +37,40 @@ _SAME = 1e-9
 class Number:
     """low [D] <= number <= high [D]; equal where it is known."""
 
-    low: np.ndarray
-    high: np.ndarray
+    low: Floats
+    high: Floats
 
 
 @dataclass(frozen=True)
 class Truth:
     """true [D]: certainly so; false [D]: certainly not; neither where missing numbers decide."""
 
-    true: np.ndarray
-    false: np.ndarray
+    true: Bools
+    false: Bools
 
 
 @dataclass
 class Evaluation:
     """One evaluation: where numbers come from, and what is noticed on the way."""
 
-    number: Callable[[str, tuple[Any, ...]], np.ndarray | None]
+    number: Callable[[str, tuple[Key, ...]], Floats | float | None]
     """(family, keys) to draws [D], or None for a missing number. Raises DataError for an unknown family or key."""
-    sets: Mapping[str, Sequence[Any]]
+    sets: Mapping[str, Sequence[Key]]
     draws: int = 1
-    exceptions: list[dict[str, Any]] = field(default_factory=list)
+    exceptions: list[dict[str, object]] = field(default_factory=list)
     """Bindings under which an element of an `all(...)` is false in every draw."""
 
     def truth(self, text: str) -> Truth:
         """The truth of a predicate."""
         return self._truth(self._value(_parsed(text), {}), text)
 
-    def value(self, text: str) -> Any:
+    def value(self, text: str) -> object:
         """What an expression gives: a Number, a Truth, a text, or a list or tuple of these."""
         return self._value(_parsed(text), {})
 
     # ---- nodes
 
-    def _value(self, node: ast.expr, bound: dict[str, Any]) -> Any:
+    def _value(self, node: ast.expr, bound: dict[str, object]) -> object:
         match node:
             case ast.Constant(value=value) if isinstance(value, (int, float, str)) and not isinstance(value, bool):
                 return value
@@ -96,13 +103,13 @@ class Evaluation:
                 return self._call(name, argument, bound)
         raise DataError(f"a predicate may not contain `{ast.unparse(node)}`.")
 
-    def _key(self, node: ast.expr, bound: dict[str, Any]) -> Any:
+    def _key(self, node: ast.expr, bound: dict[str, object]) -> Key:
         found = self._value(node, bound)
         if not isinstance(found, (str, int, float)):
             raise DataError(f"a key must be a text or a number, not `{ast.unparse(node)}`.")
         return found
 
-    def _cell(self, family: str, keys: tuple[Any, ...]) -> Number:
+    def _cell(self, family: str, keys: tuple[Key, ...]) -> Number:
         import numpy as np
 
         found = self.number(family, keys)
@@ -111,7 +118,7 @@ class Evaluation:
         array = np.broadcast_to(np.asarray(found, dtype=float), (self.draws,))
         return Number(array, array)
 
-    def _bindings(self, generators: list[ast.comprehension], bound: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _bindings(self, generators: list[ast.comprehension], bound: dict[str, object]) -> Iterator[dict[str, object]]:
         if not generators:
             yield bound
             return
@@ -126,14 +133,14 @@ class Evaluation:
             if all(self._plain(test, inner) for test in first.ifs):
                 yield from self._bindings(rest, inner)
 
-    def _plain(self, node: ast.expr, bound: dict[str, Any]) -> bool:
+    def _plain(self, node: ast.expr, bound: dict[str, object]) -> bool:
         """A condition on names: == or != of two texts."""
         if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
             same = self._key(node.left, bound) == self._key(node.comparators[0], bound)
             return same if isinstance(node.ops[0], ast.Eq) else not same
         raise DataError(f"a condition of a generator compares two names, unlike `{ast.unparse(node)}`.")
 
-    def _number(self, value: Any, node: ast.AST) -> Number:
+    def _number(self, value: object, node: ast.AST) -> Number:
         import numpy as np
 
         if isinstance(value, Number):
@@ -143,11 +150,11 @@ class Evaluation:
             return Number(array, array)
         raise DataError(f"`{ast.unparse(node)}` needs numbers; {value!r} is none.")
 
-    def _truth(self, value: Any, node: ast.AST | str) -> Truth:
+    def _truth(self, value: object, node: ast.AST | str) -> Truth:
         if isinstance(value, Truth):
             return value
-        said = node if isinstance(node, str) else ast.unparse(node)
-        raise DataError(f"`{said}` is neither true nor false.")
+        text = node if isinstance(node, str) else ast.unparse(node)
+        raise DataError(f"`{text}` is neither true nor false.")
 
     def _arithmetic(self, operator: ast.operator, a: Number, b: Number, node: ast.AST) -> Number:
         import numpy as np
@@ -167,30 +174,33 @@ class Evaluation:
         low, high = np.min(corners, axis=0), np.max(corners, axis=0)
         return Number(np.where(known, low, -np.inf), np.where(known, high, np.inf))
 
-    def _comparison(self, node: ast.Compare, bound: dict[str, Any]) -> Truth:
+    def _comparison(self, node: ast.Compare, bound: dict[str, object]) -> Truth:
         sides = [self._number(self._value(side, bound), node) for side in (node.left, *node.comparators)]
         pairs = zip(node.ops, itertools.pairwise(sides), strict=True)
         return _all([_compared(operator, a, b, node) for operator, (a, b) in pairs])
 
-    def _call(self, name: str, argument: ast.expr, bound: dict[str, Any]) -> Any:
+    def _call(self, name: str, argument: ast.expr, bound: dict[str, object]) -> object:
         if name == "all" and isinstance(argument, ast.GeneratorExp):
             return self._all_of(argument, bound)
-        given = self._value(argument, bound)
+        values = self._value(argument, bound)
         if name in ("all", "any", "count"):
-            truths = [self._truth(one, argument) for one in _listed(given, argument)]
+            truths = [self._truth(one, argument) for one in _listed(values, argument)]
             return {"all": _all, "any": _any, "count": _count}[name](truths)
         if name == "argmax":
-            return _argmax(
-                [(key, self._number(value, argument)) for key, value in _listed(given, argument)], self.draws
-            )
+            return _argmax([self._pair(item, argument) for item in _listed(values, argument)])
         if name == "abs":
-            return _absolute(self._number(given, argument))
-        numbers = [self._number(one, argument) for one in _listed(given, argument)]
+            return _absolute(self._number(values, argument))
+        numbers = [self._number(one, argument) for one in _listed(values, argument)]
         if name == "decreasing":
             return _all([_compared(ast.Gt(), a, b, argument) for a, b in itertools.pairwise(numbers)])
         return _aggregated(name, numbers)
 
-    def _all_of(self, argument: ast.GeneratorExp, bound: dict[str, Any]) -> Truth:
+    def _pair(self, item: object, node: ast.AST) -> tuple[float, Number]:
+        if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], (str, int, float)):
+            return float(item[0]), self._number(item[1], node)
+        raise DataError(f"`{ast.unparse(node)}` needs pairs of a key and a number.")
+
+    def _all_of(self, argument: ast.GeneratorExp, bound: dict[str, object]) -> Truth:
         truths = []
         for inner in self._bindings(argument.generators, bound):
             found = self._truth(self._value(argument.elt, inner), argument)
@@ -212,7 +222,7 @@ def _parsed(text: str) -> ast.expr:
         raise DataError(f"the predicate `{text}` cannot be read: {error.msg}.") from error
 
 
-def _listed(value: Any, node: ast.AST) -> list[Any]:
+def _listed(value: object, node: ast.AST) -> list[object]:
     if isinstance(value, list) and value:
         return value
     raise DataError(f"`{ast.unparse(node)}` must be a list or generator with at least one element.")
@@ -271,15 +281,15 @@ def _aggregated(name: str, numbers: Sequence[Number]) -> Number:
         known = (low == high).all(axis=0) & np.isfinite(low).all(axis=0)
         spread = np.std(np.where(np.isfinite(low), low, 0.0), axis=0, ddof=1)
         return Number(np.where(known, spread, 0.0), np.where(known, spread, np.inf))
-    functions: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "sum": np.sum, "min": np.min, "max": np.max}
+    functions: dict[str, Callable[..., Floats]] = {"mean": np.mean, "sum": np.sum, "min": np.min, "max": np.max}
     return Number(functions[name](low, axis=0), functions[name](high, axis=0))
 
 
-def _argmax(pairs: Sequence[tuple[Any, Number]], draws: int) -> Number:
+def _argmax(pairs: Sequence[tuple[float, Number]]) -> Number:
     """The key of the largest number; of equal ones the first."""
     import numpy as np
 
     low, high = np.stack([n.low for _, n in pairs]), np.stack([n.high for _, n in pairs])
     known = (low == high).all(axis=0) & np.isfinite(low).all(axis=0)
-    best = np.asarray([float(key) for key, _ in pairs])[np.argmax(low, axis=0)]
+    best = np.asarray([key for key, _ in pairs])[np.argmax(low, axis=0)]
     return Number(np.where(known, best, -np.inf), np.where(known, best, np.inf))

@@ -31,6 +31,8 @@ KINDS = {
     "statement": "a number in the running text",
     "code_comment": "a number in a comment of the official code",
 }
+SCORE_KINDS = ("result", "author_rerun", "other_paper", "released_artifact")
+"""Kinds of scores, best first."""
 PRECISIONS = ("exact", "figure", "text")
 """As printed | read off a plot, with the reading error `plus_minus` | from running text."""
 _TEXT_VALUES = ("statement",)
@@ -56,48 +58,9 @@ _SPLITS = {
 _SUBSETS = {"test-seen": "test_seen", "test-unseen": "test_unseen"}
 """WebNLG: parts of a split. Not a split of ours; comparable with a record that has exactly this key."""
 
-_METRICS = {
-    **{name: name for name in ("accuracy", "f1", "f1_macro", "f1a", "exact_match", "span_f1", "superglue_score")},
-    **{name: name for name in ("bleu", "nist", "meteor", "ter", "cider", "rouge1", "rouge2", "rougeL", "glue_score")},
-    **{name: name for name in ("moverscore", "bertscore", "bleurt", "precision_at_1")},
-    "acc": "accuracy",
-    "em": "exact_match",
-    "token_f1": "f1",
-    "f1_macro_3class": "f1_macro",
-    "f1_a": "f1a",
-    "seqeval_f1": "span_f1",
-    "rouge_1": "rouge1",
-    "rouge_2": "rouge2",
-    "rouge_l": "rougeL",
-    "rougel": "rougeL",
-    "average": "superglue_score",  # of a mixture of SuperGLUE's tasks
-}
-_F1_OF_TASK = {"cb": "f1_macro", "multirc": "f1a"}
-"""What a bare `f1` means: unweighted over CB's three classes, over all answer options of MultiRC."""
-_SINGLE_METRIC_TASKS = ("boolq", "copa", "rte", "wic", "wsc")
-"""Tasks whose `task_score` (SPoT) is one accuracy."""
-_TWO_METRIC_TASKS = ("cb", "multirc", "record", "mrpc", "qqp")
-"""Tasks whose `task_score` is the mean of two metrics: a record has it under that name."""
-
-_FRACTIONS = ("meteor", "ter", "moverscore", "bertscore", "bleurt")
-"""Printed between 0 and 1 for WebNLG and DART (METEOR of E2E is in percent); our records are in percent."""
-
 DEFAULT_FLOOR = 1.0
 """Points within which two numbers count as equal: runs of one code on a large set differ by about this much (the
 P-tuning v2 README against its paper; independent runs of prefix-tuning on E2E, BLEU 68.8 against 69.7 and 70.3)."""
-TASK_FLOORS = {
-    "boolq": 1.5,  # P-tuning v2 README against its paper: -1.5 and -0.8
-    "rte": 3.0,  # P-tuning v2 README against its paper: -2.9 and +1.8
-    "copa": 4.0,  # P-tuning v2 README against its paper: +4.0 and -1.0
-    "cb": 3.6,  # two of the 56 validation examples
-    "wsc": 2.0,  # two of the 104 validation examples; README +0.9
-    "superglue": 1.5,  # SPoT's re-run against Lester et al., Figure 1: up to 1.3
-}
-METRIC_FLOORS = {
-    "nist": 0.1,  # independent runs on E2E: 8.80 and 8.68 against 8.81 and 8.71
-    "cider": 0.05,  # independent runs on E2E: 2.41 to 2.49 against 2.46 to 2.49
-    "meteor": 0.5,  # independent runs on E2E: 45.7 and 46.3 against 46.1 and 46.3
-}
 
 
 @dataclass(frozen=True)
@@ -128,14 +91,13 @@ class Reported:
     independent_sources: int | None = None
     """How many separate copies of the paper agree on the value."""
     caveat: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Keys of the yaml that this class does not name."""
+    usable: bool = True
+    """False for a value that cannot be right, as its caveat explains: it is shown, never compared."""
 
     @property
     def scale(self) -> float:
         """Factor from the printed unit to ours (100 for METEOR 0.46 of WebNLG, else 1)."""
-        fraction = self.paper == "liliang2021" and self.task in ("webnlg", "dart") and self.metric in _FRACTIONS
-        return 100.0 if fraction else 1.0
+        return 100.0 if (self.paper, self.task, self.metric) in _metrics().fractions else 1.0
 
     @property
     def number(self) -> float:
@@ -155,13 +117,6 @@ class Reported:
     def spread(self) -> float | None:
         """The printed standard deviation in our unit; None where there is none."""
         return None if self.std is None else round(self.std * self.scale, 6)
-
-    @cached_property
-    def usable(self) -> bool:
-        """False for a value that its own caveat calls wrong: it is shown, never compared."""
-        return not any(
-            mark in (self.caveat or "") for mark in ("ERRATUM", "do not use as", "not reachable as accuracy")
-        )
 
     @cached_property
     def our_split(self) -> str | None:
@@ -209,11 +164,51 @@ def canonical_metric(name: str | None, task: str | None = None) -> str | None:
     """
     if not name:
         return None
-    plain = name.strip()
+    known, plain = _metrics(), name.strip()
     if plain == "task_score":
-        return "accuracy" if task in _SINGLE_METRIC_TASKS else plain if task in _TWO_METRIC_TASKS else None
-    found = _METRICS.get(plain) or _METRICS.get(plain.lower())
-    return _F1_OF_TASK.get(task or "", "f1") if found == "f1" else found
+        if task in known.single_metric_tasks:
+            return "accuracy"
+        return plain if task in known.two_metric_tasks else None
+    ours = known.aliases.get(plain) or known.aliases.get(plain.lower()) or (plain if plain in _scores() else None)
+    return known.f1_of_task.get(task or "", "f1") if ours == "f1" else ours
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    """The file `metrics.yaml`."""
+
+    aliases: Mapping[str, str]
+    differences: frozenset[str]
+    f1_of_task: Mapping[str, str]
+    single_metric_tasks: frozenset[str]
+    two_metric_tasks: frozenset[str]
+    fractions: frozenset[tuple[str, str | None, str]]
+    """(paper, task, metric)"""
+    task_floors: Mapping[str, float]
+    metric_floors: Mapping[str, float]
+
+
+@cache
+def _metrics() -> _Metrics:
+    data: Any = read_yaml(Path(__file__).with_name("metrics.yaml"))
+    fractions = [(e["paper"], task, name) for e in data["fractions"] for task in e["tasks"] for name in e["metrics"]]
+    return _Metrics(
+        aliases=data["aliases"],
+        differences=frozenset(data["differences"]),
+        f1_of_task=data["f1_of_task"],
+        single_metric_tasks=frozenset(data["single_metric_tasks"]),
+        two_metric_tasks=frozenset(data["two_metric_tasks"]),
+        fractions=frozenset(fractions),
+        task_floors=data["floors"]["tasks"],
+        metric_floors=data["floors"]["metrics"],
+    )
+
+
+@cache
+def _scores() -> frozenset[str]:
+    """Names that the papers print for scores, and our names for them."""
+    printed = {cell.metric for key in PAPERS for cell in load(key).cells if cell.kind in SCORE_KINDS}
+    return frozenset(printed - _metrics().differences - {"task_score"}) | set(_metrics().aliases.values())
 
 
 def papers() -> tuple[str, ...]:
@@ -234,7 +229,7 @@ def load(paper: str) -> Paper:
     return parse_paper(read_yaml(path), path.name)
 
 
-def cells(**filters: Any) -> tuple[Reported, ...]:
+def cells(**filters: object) -> tuple[Reported, ...]:
     """All cells whose fields equal the filters, e.g. `cells(paper="liu2022", kind="result", model="bert-large")`.
 
     A filter given as a tuple, list or set means "any of these". Properties such as `our_split` can be filters too.
@@ -242,14 +237,16 @@ def cells(**filters: Any) -> tuple[Reported, ...]:
     Raises:
         DataError: a filter that is no field of a cell.
     """
-    allowed = {f.name for f in fields(Reported)} | {"our_split", "our_metric", "usable"}
+    allowed = {f.name for f in fields(Reported)} | {"our_split", "our_metric"}
     unknown = sorted(set(filters) - allowed)
     if unknown:
         raise DataError(
             f"cells cannot be filtered by {', '.join(unknown)}: the fields are {', '.join(sorted(allowed))}."
         )
-    found = (cell for key in PAPERS if _passes(key, filters.get("paper", PAPERS)) for cell in load(key).cells)
-    return tuple(cell for cell in found if all(_passes(getattr(cell, name), want) for name, want in filters.items()))
+    of_papers = (cell for key in PAPERS if _passes(key, filters.get("paper", PAPERS)) for cell in load(key).cells)
+    return tuple(
+        cell for cell in of_papers if all(_passes(getattr(cell, name), want) for name, want in filters.items())
+    )
 
 
 def cell(name: str) -> Reported:
@@ -277,13 +274,13 @@ def rounding(cell: Reported) -> float:
     """
     if cell.precision == "figure" and cell.plus_minus is not None:
         return cell.plus_minus * cell.scale
-    return round(0.5 * 10 ** -printed_decimals(cell) * cell.scale, 9)
+    return round(0.5 * 10.0 ** -printed_decimals(cell) * cell.scale, 9)
 
 
 def floor(cell: Reported) -> float:
     """Half width within which our mean counts as equal to the cell whatever the spread, in our unit."""
-    by_metric = METRIC_FLOORS.get(cell.our_metric or "")
-    return TASK_FLOORS.get(cell.task or "", DEFAULT_FLOOR) if by_metric is None else by_metric
+    by_task = _metrics().task_floors.get(cell.task or "", DEFAULT_FLOOR)
+    return _metrics().metric_floors.get(cell.our_metric or "", by_task)
 
 
 def printed_decimals(cell: Reported) -> int:
@@ -291,7 +288,7 @@ def printed_decimals(cell: Reported) -> int:
     return max(decimals(cell.value), _printed_decimals().get(_column(cell), 0))
 
 
-def decimals(value: Any) -> int:
+def decimals(value: object) -> int:
     """Digits after the point of a number as Python prints it; 0 for a text."""
     text = repr(value)
     return len(text.partition(".")[2]) if isinstance(value, float) and "e" not in text else 0
@@ -311,7 +308,7 @@ def _printed_decimals() -> dict[tuple[str, str, str | None, str], int]:
     return most
 
 
-def _passes(value: Any, want: Any) -> bool:
+def _passes(value: object, want: object) -> bool:
     return value in want if isinstance(want, (tuple, list, set, frozenset)) else value == want
 
 
@@ -321,12 +318,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         DataError: it cannot be read, or is no yaml.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
     try:
         with path.open(encoding="utf-8") as file:
-            return yaml.load(file, Loader=loader)
+            data: dict[str, Any] = yaml.load(file, Loader=loader)
+            return data
     except (OSError, yaml.YAMLError) as error:
         raise DataError(f"the file of reported numbers {path.name} cannot be read: {error}.") from error
 
@@ -370,18 +368,19 @@ def _parse_cell(raw: Any, paper: str, where: str) -> Reported:
         raise DataError(f"{where}: the precision {raw['precision']!r} is unknown; allowed are {', '.join(PRECISIONS)}.")
     if not isinstance(raw.get("vars") or {}, dict):
         raise DataError(f"{where}: `vars` must map names to values, it is {raw['vars']!r}.")
-    known = {f.name for f in fields(Reported)} - {"paper", "extra"}
-    values = {key: value for key, value in raw.items() if key in known}
+    if unknown := sorted(set(raw) - {f.name for f in fields(Reported)}):
+        raise DataError(f"{where}: unknown keys {', '.join(unknown)}.")
+    values = dict(raw)
     values |= {"vars": raw.get("vars") or {}, "caveat": raw.get("caveat") or None, "value": _value(raw, where)}
     for name in ("std", "n_runs", "plus_minus", "independent_sources"):
         if raw.get(name) is not None and not _is_number(raw[name]):
             raise DataError(f"{where}: {name} must be a number, it is {raw[name]!r}.")
-    return Reported(paper=paper, extra={key: value for key, value in raw.items() if key not in known}, **values)
+    return Reported(paper=paper, **values)
 
 
-def _value(raw: dict[str, Any], where: str) -> float | str:
+def _value(raw: Mapping[str, Any], where: str) -> float | str:
     """The value as a number; a text only where the kind allows it. Yaml 1.1 reads 7e-05, without a point, as text."""
-    value = raw["value"]
+    value: float | str = raw["value"]
     if isinstance(value, str) and raw["kind"] not in _TEXT_VALUES:
         with contextlib.suppress(ValueError):
             value = float(value)
@@ -390,5 +389,5 @@ def _value(raw: dict[str, Any], where: str) -> float | str:
     raise DataError(f"{where}: the value of a {raw['kind']} must be a number, it is {raw['value']!r}.")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

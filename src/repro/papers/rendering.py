@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
-from typing import Any
 
 from repro.papers import exhibits, registry
 from repro.papers.exhibits import UNPRINTED, Exhibit
@@ -108,18 +106,17 @@ def as_json(exhibit: Exhibit) -> str:
         if (row, column) in exhibit.cells
     ]
     names = ("paper", "key", "title", "caption", "edition", "editions", "unprinted", "rows", "columns")
-    return json.dumps({name: getattr(exhibit, name) for name in names} | {"cells": places}, indent=1) + "\n"
+    return json.dumps({name: vars(exhibit)[name] for name in names} | {"cells": places}, indent=1) + "\n"
 
 
-def _facts(cell: Reported) -> dict[str, Any]:
+def _facts(cell: Reported) -> dict[str, object]:
     names = ("id", "kind", "model", "method", "task", "split", "metric", "vars", "precision", "plus_minus", "n_runs")
-    found: dict[str, Any] = {name: getattr(cell, name) for name in (*names, "caveat")}
+    facts: dict[str, object] = {name: vars(cell)[name] for name in (*names, "caveat")}
     if cell.kind == UNPRINTED:
-        return _present(found | {"value": None})
+        return _present(facts | {"value": None})
     number = None if isinstance(cell.value, str) else cell.number
-    return _present(found | {"value": cell.value, "std": cell.std, "printed": printed(cell), "number": number})
+    return _present(facts | {"value": cell.value, "std": cell.std, "printed": printed(cell), "number": number})
 
 
-def _present(facts: dict[str, Any]) -> dict[str, Any]:
-    kept: Iterable[tuple[str, Any]] = facts.items()
-    return {name: value for name, value in kept if value not in (None, {}) or name == "value"}
+def _present(facts: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in facts.items() if value not in (None, {}) or name == "value"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,27 +11,38 @@ from repro.papers import registry
 from repro.papers.registry import Reported
 
 
+@dataclass(frozen=True)
+class Reruns:
+    """One group of `reruns.yaml`."""
+
+    group: str
+    pairs: tuple[tuple[Reported, Reported], ...]
+    """(the paper's cell, the re-run's)"""
+
+    @property
+    def distances(self) -> tuple[float, ...]:
+        """Re-run minus paper of each pair, in our unit."""
+        return tuple(round(again.number - printed.number, 6) for printed, again in self.pairs)
+
+
 def spread(cell: Reported) -> tuple[float, str] | None:
     """Largest distance of the re-runs of a cell's group, in our unit, and the group; None: nobody re-ran it."""
     return _spreads().get(cell.id)
 
 
 @cache
-def groups() -> tuple[dict[str, Any], ...]:
-    """Each group of `reruns.yaml` with its pairs as cells: {group, pairs: [(paper's, re-run)], distances: [points]}."""
-    found = []
+def groups() -> tuple[Reruns, ...]:
+    """Each group of `reruns.yaml`."""
     entries: Any = registry.read_yaml(Path(__file__).with_suffix(".yaml"))
-    for entry in entries:
-        pairs = [(registry.cell(printed), registry.cell(again)) for printed, again in entry["pairs"]]
-        distances = [round(again.number - printed.number, 6) for printed, again in pairs]
-        found.append({"group": entry["group"], "pairs": pairs, "distances": distances})
-    return tuple(found)
+    return tuple(
+        Reruns(
+            entry["group"], tuple((registry.cell(printed), registry.cell(again)) for printed, again in entry["pairs"])
+        )
+        for entry in entries
+    )
 
 
 @cache
 def _spreads() -> dict[str, tuple[float, str]]:
-    found: dict[str, tuple[float, str]] = {}
-    for group in groups():
-        width = max(abs(distance) for distance in group["distances"])
-        found |= {printed.id: (width, group["group"]) for printed, _ in group["pairs"]}
-    return found
+    widths = {entry: max(abs(distance) for distance in entry.distances) for entry in groups()}
+    return {printed.id: (width, entry.group) for entry, width in widths.items() for printed, _ in entry.pairs}

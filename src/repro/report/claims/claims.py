@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repro.papers import claims as predicates
 from repro.papers.claims import FAILS, HOLDS, Claim, Outcome
@@ -20,7 +20,7 @@ from repro.report.compare.groups import Group
 from repro.report.compare.our_cells import Ours, Results
 
 if TYPE_CHECKING:
-    import numpy as np
+    from repro.papers.statistics import Floats
 
 UNDECIDED, NOT_RUN = "undecided", "not run"
 VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_RUN)
@@ -83,7 +83,7 @@ def _row(claim: Claim, results: Results) -> ClaimRow:
     if claim.holds is None:
         return ClaimRow(claim, on_paper, NOT_RUN, str(claim.unmeasured), None, ())
 
-    def source(cell: Reported, wanted: str) -> np.ndarray | float | None:
+    def source(cell: Reported, wanted: str) -> Floats | float | None:
         found = results.of(cell)
         if found is None:
             return None
@@ -132,7 +132,7 @@ def _why(outcome: Outcome, cells: Sequence[tuple[Reported, Ours | None]], verdic
     return ". ".join(part for part in parts if part)
 
 
-def as_data(row: ClaimRow) -> dict[str, Any]:
+def as_data(row: ClaimRow) -> dict[str, object]:
     """A row as plain JSON values."""
     claim = row.claim
     return {
@@ -148,23 +148,16 @@ def as_data(row: ClaimRow) -> dict[str, Any]:
     }
 
 
-def _cell_data(cell: Reported, ours: Ours | None) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "id": cell.id,
-        "paper": predicates.printed(cell, "value"),
-        "ours": None,
-        "interval": None,
-        "n": 0,
-        "runs": [],
-    }
+def _cell_data(cell: Reported, ours: Ours | None) -> dict[str, object]:
+    paper = predicates.printed(cell, "value")
     if ours is None:
-        return found
-    runs = list(dict.fromkeys(record.key for group in ours.groups for record in group.scored))
-    interval = None if ours.interval is None else [round(end, 6) for end in ours.interval]
-    return found | {
+        return {"id": cell.id, "paper": paper, "ours": None, "interval": None, "n": 0, "runs": []}
+    return {
+        "id": cell.id,
+        "paper": paper,
         "ours": round(ours.value, 6),
-        "interval": interval,
+        "interval": None if ours.interval is None else [round(end, 6) for end in ours.interval],
         "n": ours.n,
-        "runs": runs,
+        "runs": list(dict.fromkeys(record.key for group in ours.groups for record in group.scored)),
         "settings": ours.settings,
     }

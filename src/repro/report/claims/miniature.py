@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Required, TypedDict, cast
 from repro.errors import DataError
 from repro.papers import claims as predicates
 from repro.papers import registry
-from repro.papers.expressions import Evaluation
+from repro.papers.expressions import Evaluation, Key
 from repro.report.claims.claims import DRAWS, NOT_RUN, VERDICTS, judged
 from repro.report.compare.groups import Group
 from repro.report.compare.our_cells import Ours
@@ -243,7 +243,7 @@ def claim_rows(settings: Settings) -> list[ClaimRow]:
 def _row(claim: Claim, settings: Settings) -> ClaimRow:
     used: dict[str, tuple[Cell, Ours | str]] = {}
 
-    def number(family: str, keys: tuple[object, ...]) -> Floats | None:
+    def number(family: str, keys: tuple[Key, ...]) -> Floats | None:
         cell = settings.cell(family, keys)
         ours = settings.of(cell)
         used[cell.name] = (cell, ours)

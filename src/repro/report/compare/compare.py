@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from repro.papers.statistics import Summary
 
 VERDICTS = ("reproduced", "close", "above", "below", "not comparable", "not run")
-COMPARABLE_KINDS = ("result", "author_rerun", "other_paper", "released_artifact")
+COMPARABLE_KINDS = registry.SCORE_KINDS
 """Best first. Where the paper prints nothing, a re-run by its authors or by another paper stands in, and is named."""
 
 COUNTERPARTS = {

@@ -110,7 +110,7 @@ class Results:
 
     def of(self, cell: Reported) -> Ours | None:
         """Our number for a cell; None: no run agrees with it. Of several groups the best: see `rank`."""
-        key = replace(cell, vars={}, extra={}, id=f"{cell.id} {sorted(cell.vars.items())!r}")
+        key = replace(cell, vars={}, id=f"{cell.id} {sorted(cell.vars.items())!r}")
         if key not in self._known:
             self._known[key] = self._look(cell)
         return self._known[key]
@@ -162,7 +162,7 @@ class Results:
             if not same or cell.task not in (None, group.names.task):
                 continue
             # The split plays no part in a count.
-            if mismatches(group, "test", replace(cell, split="test", caveat=None)):
+            if mismatches(group, "test", replace(cell, split="test", caveat=None, usable=True)):
                 continue
             counts = group.scored[0].parameters
             if {"trained", "stored", "frozen"} <= set(counts):
@@ -189,7 +189,7 @@ def _measure(group: Group, cell: Reported) -> tuple[str, str] | None:
     if task is None or (cell.method, cell.task) != (group.names.method, task):
         return None
     # An erratum of the paper's value does not concern ours.
-    plain = replace(cell, caveat=None)
+    plain = replace(cell, caveat=None, usable=True)
     for split, metric in group.measures:
         if split_key(split) == cell.our_split and canonical_metric(metric, task) == cell.our_metric is not None:
             return None if mismatches(group, split, plain) else (split, metric)

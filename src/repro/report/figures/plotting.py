@@ -14,9 +14,13 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repro.report.figures.panels import Figure, Panel, Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 INK = "#1b1b1b"
 """Text and axes. The page replaces it by the colour of its own text."""
@@ -94,7 +98,7 @@ def _settings(salt: str) -> Iterator[None]:
         yield
 
 
-def _canvas(figure: Figure) -> Any:
+def _canvas(figure: Figure) -> Canvas:
     from matplotlib.figure import Figure as Canvas
 
     count = len(figure.panels)
@@ -116,7 +120,7 @@ def _canvas(figure: Figure) -> Any:
     return canvas
 
 
-def _panel(axes: Any, panel: Panel) -> None:
+def _panel(axes: Axes, panel: Panel) -> None:
     note = "\n".join(textwrap.wrap(panel.said, 76))
     lines = note.count("\n") + 1
     axes.set_title(textwrap.fill(panel.title, 58), loc="left", fontweight="bold", pad=6 + 9.5 * lines)
@@ -144,7 +148,7 @@ def _slot(panel: Panel, index: int) -> int:
     return labels.index(panel.series[index].label) % len(_COLOURS)
 
 
-def _series(axes: Any, series: Series, slot: int) -> tuple[float, float, str, str] | None:
+def _series(axes: Axes, series: Series, slot: int) -> tuple[float, float, str, str] | None:
     """Draws a series; (x, y, label, colour) of its last point, None where it has none."""
     if not series.points:
         return None
@@ -156,16 +160,18 @@ def _series(axes: Any, series: Series, slot: int) -> tuple[float, float, str, st
     axes.plot(xs, ys, color=colour, marker=marker, linestyle=line, linewidth=width, markersize=5, markerfacecolor=fill)
     ends = [(p.x, p.low, p.high) for p in series.points if p.low is not None and p.high is not None]
     if ends and not series.ours:
-        axes.fill_between(*(list(side) for side in zip(*ends, strict=True)), color=colour, alpha=0.14, linewidth=0)
+        x, low, high = (list(side) for side in zip(*ends, strict=True))
+        axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0)
     elif ends:
-        axes.vlines(*(list(side) for side in zip(*ends, strict=True)), color=colour, linewidth=1.2)
+        x, low, high = (list(side) for side in zip(*ends, strict=True))
+        axes.vlines(x, low, high, color=colour, linewidth=1.2)
     for point in series.points:
         if point.collapsed:
             axes.annotate("collapsed", (point.x, point.y), (6, -3), textcoords="offset points", fontsize=7, color=INK)
     return xs[-1], ys[-1], series.label, colour
 
 
-def _axis(axes: Any, panel: Panel) -> None:
+def _axis(axes: Axes, panel: Panel) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
     xs = sorted({point.x for series in panel.series for point in series.points})
@@ -206,11 +212,13 @@ def compact(number: float) -> str:
     return f"{number:g}"
 
 
-def _names(axes: Any, labels: list[tuple[float, float, str, str]]) -> None:
+def _names(axes: Axes, labels: list[tuple[float, float, str, str]]) -> None:
     """Names beside the last points, moved apart where they would cover each other."""
     named = sorted((label for label in labels if label[2]), key=lambda label: label[1])
     if not named:
         return
+    canvas = axes.get_figure(root=True)
+    height = canvas.get_figheight() if canvas is not None else _HEIGHT
     low, high = axes.get_ylim()
     least = (high - low) * 0.055
     placed: list[float] = []
@@ -225,7 +233,7 @@ def _names(axes: Any, labels: list[tuple[float, float, str, str]]) -> None:
         axes.annotate(
             name.replace("_", " "),
             (x, y),
-            (7, (at - y) / (high - low) * axes.get_position().height * axes.figure.get_figheight() * 72),
+            (7, (at - y) / (high - low) * axes.get_position().height * height * 72),
             textcoords="offset points",
             fontsize=7.5,
             color=INK,
@@ -234,7 +242,7 @@ def _names(axes: Any, labels: list[tuple[float, float, str, str]]) -> None:
         ).set_gid(f"name-{colour[1:]}")
 
 
-def _empty(axes: Any, panel: Panel) -> None:
+def _empty(axes: Axes, panel: Panel) -> None:
     """A panel with nothing to draw says why, and what the paper says of it."""
     axes.set_xticks([])
     axes.set_yticks([])
