@@ -63,7 +63,7 @@ def fake(monkeypatch):
 
 
 def track(folder, name="wandb", finish_seconds=30.0, key="k") -> QueuedTracker:
-    tracker = TrackerConfig(name, "p", "g", ["a", "b"], "offline")
+    tracker = TrackerConfig(name=name, project="p", group="g", tags=["a", "b"])
     return QueuedTracker(backend(tracker, key, {"seed": 1}, folder), f"trial {key}", finish_seconds)
 
 
@@ -310,29 +310,29 @@ def report_files(folder):
 
 def test_a_report_is_tracked_once(tmp_path):
     paths = report_files(tmp_path / "results")
-    place = track_report(TrackerConfig("tensorboard"), tmp_path / "results", paths, tmp_path / "runs")
+    place = track_report(TrackerConfig(name="tensorboard"), tmp_path / "results", paths, tmp_path / "runs")
     _, texts, images = scalars_of(place / "tensorboard")
     assert "| cb | 71.5 |" in texts["tables/ours-cb"] and "tables/empty" not in texts
     assert images == {"figures/parity": b"a png"}
-    assert track_report(TrackerConfig("tensorboard"), tmp_path / "results", paths, tmp_path / "runs") == place
+    assert track_report(TrackerConfig(name="tensorboard"), tmp_path / "results", paths, tmp_path / "runs") == place
     (tmp_path / "results" / "REPORT.md").write_text("# Another\n")
-    assert track_report(TrackerConfig("tensorboard"), tmp_path / "results", paths, tmp_path / "runs") != place
+    assert track_report(TrackerConfig(name="tensorboard"), tmp_path / "results", paths, tmp_path / "runs") != place
 
 
 def test_a_report_that_cannot_be_tracked_is_an_error(fake, tmp_path):
     paths = report_files(tmp_path / "results")
     fake.trouble = lambda call: (_ for _ in ()).throw(OSError("no room"))
     with pytest.raises(ReproError, match=r"is written, but wandb did not take it: OSError: no room"):
-        track_report(TrackerConfig("wandb"), tmp_path / "results", paths, tmp_path / "runs")
+        track_report(TrackerConfig(name="wandb"), tmp_path / "results", paths, tmp_path / "runs")
     with pytest.raises(ConfigError, match="allowed are wandb, tensorboard"):
-        track_report(TrackerConfig("none"), tmp_path / "results", paths, tmp_path / "runs")
+        track_report(TrackerConfig(name="none"), tmp_path / "results", paths, tmp_path / "runs")
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (TrackerConfig("mlflow"), ["tracker.name", "'mlflow'", "none, wandb, tensorboard", "tracker.name=none"]),
-        (TrackerConfig("wandb", mode="of"), ["tracker.mode", "'of'", "offline, online, disabled"]),
+        (TrackerConfig(name="mlflow"), ["tracker.name", "'mlflow'", "none, wandb, tensorboard", "tracker.name=none"]),
+        (TrackerConfig(name="wandb", mode="of"), ["tracker.mode", "'of'", "offline, online, disabled"]),
     ],
 )
 def test_unknown_choices_are_refused_first(fake, tmp_path, options, words):
@@ -384,7 +384,7 @@ logging.basicConfig(level=logging.WARNING)
 from repro.config.schema import TrackerConfig
 from repro.store.record import Record
 from repro.tracking import make_tracker
-options = TrackerConfig("wandb", "p")
+options = TrackerConfig(name="wandb", project="p")
 trackers = [make_tracker(options, f"key{i}", {"seed": i}, f"{sys.argv[1]}/{i}") for i in range(2)]
 for step in range(5):
     for tracker in trackers:

@@ -1,7 +1,9 @@
-"""Markdown (GitHub flavour): escaped cells, tables, numbers."""
+"""Texts of tables: Markdown (GitHub flavour) and CSV, escaped cells, numbers."""
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterable, Sequence
 
@@ -17,8 +19,22 @@ def escape(text: str) -> str:
 
 def table_text(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A table of escaped texts."""
-    whole = [list(head), ["---"] * len(head), *lines]
-    return "".join(f"| {' | '.join(line)} |\n" for line in whole)
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *lines))
+
+
+def escaped_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table of texts, escaped here."""
+    return table_text([escape(text) for text in head], ([escape(text) for text in line] for line in lines))
+
+
+def csv_text(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """CSV with full numbers, rounded to six digits; empty where there is none."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(head)
+    for line in lines:
+        writer.writerow([round(value, 6) if isinstance(value, float) else value for value in line])
+    return stream.getvalue()
 
 
 def number(value: float | None, sign: str = "") -> str:

@@ -14,7 +14,7 @@ from repro.report.claims import miniature
 from repro.report.claims.claims import ClaimRow, as_data, claim_rows
 from repro.report.claims.sections import CLAIMS_HEAD, claim_texts, claims_line
 from repro.report.compare.groups import Group, groups
-from repro.report.markdown import escape, table_text
+from repro.report.markdown import escaped_table
 from repro.store.store import Store
 
 
@@ -63,12 +63,10 @@ def in_miniature(results: Path, form: str) -> Checked:
     if form == "json":
         text = json.dumps([miniature.as_data(row) for row in rows], indent=1)
     else:
-        lines = ([escape(cell) for cell in miniature.texts(row)] for row in rows)
-        text = f"{table_text(miniature.HEAD, lines)}\n{miniature.line(rows)}"
+        text = f"{escaped_table(miniature.HEAD, map(miniature.texts, rows))}\n{miniature.line(rows)}"
     return Checked(f"{text}\n", any(row.verdict == FAILS for row in rows))
 
 
 def table(rows: Sequence[ClaimRow]) -> str:
     """The rows as a Markdown table, and a line that counts verdicts: as REPORT.md has them."""
-    lines = ([escape(text) for text in claim_texts(row)] for row in rows)
-    return f"{table_text(CLAIMS_HEAD, lines)}\n{claims_line(rows)}\n"
+    return f"{escaped_table(CLAIMS_HEAD, map(claim_texts, rows))}\n{claims_line(rows)}\n"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import fields
 
 from repro.report.compare.rows import Row
-from repro.report.markdown import counted, escape, interval, number, status, table_text
+from repro.report.markdown import counted, csv_text, escape, interval, number, status, table_text
 
 
 def markdown(table: Sequence[Row]) -> str:
@@ -46,11 +44,6 @@ def reasons(table: Sequence[Row]) -> str:
 def comma_separated(table: Sequence[Row]) -> str:
     """All rows as CSV: full numbers, empty where there is none, deviations joined by ` ; `."""
     names = [field.name for field in fields(Row) if field.name not in ("group", "keys")]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names)
-    for row in table:
-        values = [vars(row)[name] for name in names]
-        values = [" ; ".join(value) if isinstance(value, tuple) else value for value in values]
-        writer.writerow([round(value, 6) if isinstance(value, float) else value for value in values])
-    return stream.getvalue()
+    values = ([vars(row)[name] for name in names] for row in table)
+    lines = ([" ; ".join(value) if isinstance(value, tuple) else value for value in line] for line in values)
+    return csv_text(names, lines)

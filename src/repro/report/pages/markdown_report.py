@@ -22,7 +22,7 @@ from repro.report.claims.sections import (
 )
 from repro.report.compare.groups import Group
 from repro.report.compare.rows import MISSING, Score, natural
-from repro.report.markdown import escape, table_text
+from repro.report.markdown import escape, escaped_table, table_text
 from repro.report.pages import comparison_table, searches
 from repro.report.pages.contents import Contents
 from repro.report.tables import exhibit_tables, own_tables
@@ -30,6 +30,7 @@ from repro.report.tables.checklist import Item
 from repro.report.tables.exhibits import Filled
 from repro.store.record import STATUSES, Record
 
+_FAILURES_HEAD = ("run", "task", "model", "method", "seed", "status", "reason")
 _HOW_TO_READ = """\
 Values are in percent (NIST and CIDEr as printed). `n` is the number of runs with a score; they differ in the seed only,
 and the interval is the 95 % Student-t interval of their mean. A score of **one run** has no interval. **Collapsed**
@@ -72,8 +73,8 @@ def title(contents: Contents) -> str:
 
 
 def _miniature(rows: Sequence[miniature.ClaimRow]) -> str:
-    lines = ([escape(text) for text in miniature.texts(row)] for row in rows)
-    return f"## Claims in miniature\n\n{miniature.NOTE} {miniature.line(rows)}\n\n{table_text(miniature.HEAD, lines)}"
+    table = escaped_table(miniature.HEAD, map(miniature.texts, rows))
+    return f"## Claims in miniature\n\n{miniature.NOTE} {miniature.line(rows)}\n\n{table}"
 
 
 def _page_order(group: Group, names: Mapping[str, str]) -> tuple[object, ...]:
@@ -88,17 +89,16 @@ def status_line(groups: Sequence[Group]) -> str:
 
 
 def _claims(rows: Sequence[ClaimRow]) -> str:
-    return table_text(CLAIMS_HEAD, ([escape(text) for text in claim_texts(row)] for row in rows))
+    return escaped_table(CLAIMS_HEAD, map(claim_texts, rows))
 
 
 def _corrections() -> str:
-    lines = ([escape(text) for text in line] for line in correction_lines())
-    return f"## Corrections to widely quoted numbers\n\n{table_text(CORRECTIONS_HEAD, lines)}"
+    return f"## Corrections to widely quoted numbers\n\n{escaped_table(CORRECTIONS_HEAD, correction_lines())}"
 
 
 def _findings() -> str:
-    lines = ([escape(text) for text in line] for line in finding_lines())
-    return f"## Numbers that contradict their own paper\n\n{FINDINGS_NOTE}\n\n{table_text(FINDINGS_HEAD, lines)}"
+    table = escaped_table(FINDINGS_HEAD, finding_lines())
+    return f"## Numbers that contradict their own paper\n\n{FINDINGS_NOTE}\n\n{table}"
 
 
 def _checklist(items: Sequence[Item]) -> str:
@@ -235,9 +235,8 @@ def _failures(groups: Sequence[Group]) -> str:
     bad = [(group, record) for group in groups for record in group.records if record.status != "done"]
     if not bad:
         return "## Failures\n\nNo run failed or collapsed.\n"
-    lines = ["## Failures\n\n| run | task | model | method | seed | status | reason |\n", f"|{' --- |' * 7}\n"]
+    lines = []
     for group, record in bad:
         names = (group.names.task_name, group.names.model_name, str(group.names.method))
-        texts = (record.key, *names, str(record.seed), record.status, record.reason or "not recorded")
-        lines.append(f"| {' | '.join(escape(text) for text in texts)} |\n")
-    return "".join(lines)
+        lines.append((record.key, *names, str(record.seed), record.status, record.reason or "not recorded"))
+    return "## Failures\n\n" + escaped_table(_FAILURES_HEAD, lines)

@@ -8,8 +8,6 @@ selected their checkpoints; the score of another split is shown for the chosen s
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import json
 import math
 import re
@@ -18,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from repro.errors import ConfigError
-from repro.report.markdown import escape, number, table_text
+from repro.report.markdown import csv_text, escape, escaped_table, number
 from repro.store.record import Record
 from repro.store.searches.journal import Search
 from repro.store.searches.outcomes import SPLIT, Outcome, Tried, direction, outcome
@@ -251,8 +249,7 @@ def section(searches: Sequence[SearchSummary]) -> str:
     for search in searches:
         lines = "".join(f"- {escape(what)}: {escape(text)}\n" for what, text in facts(search))
         link = f"[all settings](tables/{search.name}.csv)\n"
-        listed = table_text([escape(text) for text in head(search)], ([escape(text) for text in line]
-                            for line in settings(search)))  # fmt: skip
+        listed = escaped_table(head(search), settings(search))
         shown = f"{listed}\n" if len(search.tried) <= _LISTED else ""
         parts.append(f"### {escape(search.title)}\n\n{lines}\n{shown}{link}")
     return "\n".join(parts)
@@ -262,12 +259,11 @@ def files(searches: Sequence[SearchSummary]) -> dict[str, str]:
     """{path below the output folder: content}: the settings of each search."""
     texts = {}
     for search in searches:
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["setting", *head(search)[1:]])
-        for index, line in enumerate(settings(search)):
-            value = search.tried[index].outcome.value
-            exact = "" if value is None else round(value, 6)
-            writer.writerow([index + 1, *line[1 : 1 + len(search.space)], exact, *line[2 + len(search.space) :]])
-        texts[f"tables/{search.name}.csv"] = stream.getvalue()
+        at = 1 + len(search.space)  # the column of the value
+        values = (tried.outcome.value for tried in search.tried)
+        lines = [
+            [number, *line[1:at], value, *line[at + 1 :]]
+            for number, (line, value) in enumerate(zip(settings(search), values, strict=True), start=1)
+        ]
+        texts[f"tables/{search.name}.csv"] = csv_text(["setting", *head(search)[1:]], lines)
     return texts

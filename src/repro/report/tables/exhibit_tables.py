@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from itertools import groupby
 
-from repro.report.markdown import escape, table_text
+from repro.report.markdown import csv_text, escape, table_text
 from repro.report.tables.exhibits import NO_CELL, NOT_RUN, Filled, TableCell, answering
 
 _PARTS = " / "
@@ -100,20 +98,26 @@ def latex(exhibit: Filled) -> str:
         r"95\,\% intervals of the mean over $n$ seeds; grey: one run; $^{c}$: collapsed runs included; "
         r"$^{\dagger}$: contradicts the paper's own arithmetic, or no run can give it."
     )
+    columns, head = f"ll{'r' * len(layout.columns)}", _latex_head(layout.row_fields, layout.columns)
+    return latex_table(columns, head, body[:-1], f"{caption} {note}", exhibit.name.replace("_", "-"))
+
+
+def latex_table(columns: str, head: Sequence[str], body: Sequence[str], caption: str, label: str) -> str:
+    """A `table` environment for booktabs, graphicx and xcolor, from lines and a caption that are LaTeX already."""
     lines = [
         r"% needs \usepackage{booktabs,graphicx,xcolor}",
         r"\begin{table}[t]",
         r"\centering\small",
         r"\resizebox{\textwidth}{!}{%",
-        rf"\begin{{tabular}}{{ll{'r' * len(layout.columns)}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        *_latex_head(layout.row_fields, layout.columns),
+        *head,
         r"\midrule",
-        *body[:-1],
+        *body,
         r"\bottomrule",
         r"\end{tabular}}",
-        rf"\caption{{{caption} {note}}}",
-        rf"\label{{tab:{exhibit.name.replace('_', '-')}}}",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:{label}}}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -179,14 +183,13 @@ _COLUMNS = [
 
 def comma_separated(exhibit: Filled) -> str:
     """One line per cell, numbers in the paper's unit; `not run` stands in the verdict, never a zero in a number."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in exhibit.layout.rows:
-        for column, cell in zip(exhibit.layout.columns, exhibit.row(row), strict=True):
-            if cell is not None:
-                writer.writerow(_csv_row(exhibit, row, column, cell))
-    return stream.getvalue()
+    rows = [
+        _csv_row(exhibit, row, column, cell)
+        for row in exhibit.layout.rows
+        for column, cell in zip(exhibit.layout.columns, exhibit.row(row), strict=True)
+        if cell is not None
+    ]
+    return csv_text(_COLUMNS, ([row.get(name) for name in _COLUMNS] for row in rows))
 
 
 def _csv_row(exhibit: Filled, row: str, column: str, cell: TableCell) -> dict[str, object]:

@@ -6,16 +6,14 @@ paper's row. Each line names the keys of its records.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from repro.report.compare.rows import MISSING, Row, natural
-from repro.report.markdown import counted, escape, interval, number, table_text
-from repro.report.tables.exhibit_tables import latex_escape
+from repro.report.markdown import counted, csv_text, escape, interval, number, table_text
+from repro.report.tables.exhibit_tables import latex_escape, latex_table
 from repro.report.tables.exhibits import NOT_RUN
 
 
@@ -102,23 +100,8 @@ def latex(table: OwnTable) -> str:
         body.append(f"% records: {' '.join(line[0].keys)}")
         body.append(" & ".join([*first, *cells, _trained(line[0]), latex_escape(line[0].status)]) + r" \\")
     caption = f"Our own runs ({table.experiment}): not a setting of any paper, so no paper's number stands here."
-    lines = [
-        r"% needs \usepackage{booktabs,graphicx,xcolor}",
-        r"\begin{table}[t]",
-        r"\centering\small",
-        r"\resizebox{\textwidth}{!}{%",
-        rf"\begin{{tabular}}{{lll{'r' * (len(table.columns) + 1)}l}}",
-        r"\toprule",
-        " & ".join(latex_escape(head) for head in heads) + r" \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}}",
-        rf"\caption{{{latex_escape(caption)}}}",
-        rf"\label{{tab:{table.name}}}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+    head = [" & ".join(latex_escape(text) for text in heads) + r" \\"]
+    return latex_table(f"lll{'r' * (len(table.columns) + 1)}l", head, body, latex_escape(caption), table.name)
 
 
 def _latex_cell(row: Row | None) -> str:
@@ -132,10 +115,5 @@ def comma_separated(table: OwnTable) -> str:
     """One line a score."""
     names = ["experiment", "task", "model", "method", "metric", "split", "ours", "spread", "n", "low", "high"]
     names += ["trained", "status", "reason"]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*names, "records"])
-    for row in (row for line in table.lines for row in line):
-        values = [vars(row)[name] for name in names]
-        writer.writerow([*(round(v, 6) if isinstance(v, float) else v for v in values), " ".join(row.keys)])
-    return stream.getvalue()
+    rows = (row for line in table.lines for row in line)
+    return csv_text([*names, "records"], ([*(vars(row)[name] for name in names), " ".join(row.keys)] for row in rows))
