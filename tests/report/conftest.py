@@ -18,6 +18,7 @@ BASE: dict[str, Any] = {
         "length": 128,
         "reparameterisation": "embedding",
         "head": "linear",
+        "layers": "all",
     },
     "model": {"name": "roberta-large", "paper_name": "roberta-large", "layers": 24, "width": 1024},
     "task": {

@@ -90,7 +90,7 @@ def test_verdicts_and_numbers(written: Any, run: Callable[..., list[Record]]) ->
     written(TEXT)
     first, second = rows(everything(run))
     assert (first.verdict, second.verdict) == ("holds", "holds") and first.share == 1.0
-    assert "gaps: xs 30 [" in first.why and "s 10 [" in first.why and "3 runs a cell" in first.why
+    assert "gaps: xs 30 [" in first.why and "s 10" in first.why and "3 runs a cell" in first.why
     assert {cell.name: ours and round(ours.value, 6) for cell, ours in first.cells} == {
         "ft[xs]": 80.0, "pt[xs]": 50.0, "ft[s]": 90.0, "pt[s]": 80.0,
     }  # fmt: skip

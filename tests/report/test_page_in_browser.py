@@ -85,7 +85,7 @@ def visible_places(page: Any) -> list[dict[str, Any]]:
     """Places that pass the filters, as data."""
     return page.execute_script(
         "const d = JSON.parse(document.getElementById('data').textContent);"
-        "return [...document.querySelectorAll('td.place:not(.dim)')].map(c => d.cells[c.dataset.i])"
+        "return [...document.querySelectorAll('td.place:not(.dim)')].map(c => d.places[c.dataset.i])"
     )
 
 

@@ -157,7 +157,7 @@ def test_weights_that_bring_code_are_not_run(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o002, 0o027])
+@pytest.mark.parametrize("umask", [0o022, 0o027])
 def test_every_file_and_folder_is_as_the_umask_says(
     umask: int, cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path, one_thread: None
 ) -> None:

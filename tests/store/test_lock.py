@@ -345,12 +345,6 @@ def test_full_disk_is_a_store_error_and_leaves_no_lock(folder, path, monkeypatch
     assert os.listdir(folder) == []
 
 
-def test_file_in_place_of_the_folder_is_a_store_error(tmp_path):
-    (tmp_path / "locks").write_text("")
-    with pytest.raises(StoreError, match="a file is where a folder should be"):
-        Lock(tmp_path / "locks" / "key.lock").acquire()
-
-
 def test_release_never_raises(folder, path, monkeypatch, caplog):
     ours = Lock(path)
     ours.acquire()

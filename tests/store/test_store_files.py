@@ -6,7 +6,6 @@ import math
 import os
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 import textwrap
@@ -54,16 +53,6 @@ def test_content_is_written_and_folders_are_made(tmp_path):
     write_atomic(path, "süß\r\n")
     assert path.read_bytes() == "süß\r\n".encode()
     assert os.listdir(path.parent) == ["file"]
-
-
-@pytest.mark.parametrize("umask", [0o022, 0o007, 0o077])
-def test_umask_decides_on_permissions(tmp_path, umask):
-    before = os.umask(umask)
-    try:
-        write_atomic(tmp_path / "file", "x")
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
 
 
 def test_killed_between_write_and_replace_leaves_the_old_content(tmp_path):
@@ -247,16 +236,6 @@ def test_file_in_place_of_the_folder(tmp_path, place):
     with pytest.raises(StoreError, match="a file is where a folder should be"):
         write_atomic(tmp_path / place, "x")
     assert (tmp_path / "file").read_text() == "mine"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not stop root")
-def test_folder_without_permission(tmp_path):
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(StoreError, match="permission denied"):
-            write_atomic(tmp_path / "file", "x")
-    finally:
-        tmp_path.chmod(0o700)
 
 
 def test_json_is_one_value_a_line_but_numbers_on_one(tmp_path):

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from repro.papers import registry
-from repro.papers.registry import Reported, cells, printed_decimals
+from repro.papers.registry import Reported, Yaml, cells, printed_decimals
 
 KINDS = {
     "erratum": "the value that the formula or the other cells give is another one",
@@ -68,7 +67,7 @@ def page(paper: str) -> str:
 
 
 @cache
-def _facts() -> dict[str, Any]:
+def _facts() -> Yaml:
     return registry.read_yaml(Path(__file__).parent / "arithmetic.yaml")
 
 

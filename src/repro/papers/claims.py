@@ -29,13 +29,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repro.errors import DataError
 from repro.papers import exhibits, registry
 from repro.papers.exhibits import UNPRINTED
 from repro.papers.expressions import Evaluation, Key, Number, Truth
-from repro.papers.registry import Reported
+from repro.papers.registry import Reported, Yaml
 
 if TYPE_CHECKING:
     from repro.papers.statistics import Floats
@@ -174,7 +174,7 @@ def explained(outcome: Outcome, verdict: str) -> str:
 
 
 @cache
-def _file(paper: str) -> dict[str, Any]:
+def _file(paper: str) -> Yaml:
     registry.load(paper)  # refuses an unknown paper
     data = registry.read_yaml(Path(__file__).parent / "claims" / f"{paper}.yaml")
     if not isinstance(data, dict) or data.get("paper") != paper or not isinstance(data.get("claims"), list):
@@ -190,7 +190,7 @@ def _resolved(
     if family not in families:
         raise DataError(f"claims of {paper}: there is no family {family!r}; there are {', '.join(families)}.")
     entry = families[family]
-    spec: dict[str, Any] = {"cell": entry} if isinstance(entry, str) else entry
+    spec: Yaml = {"cell": entry} if isinstance(entry, str) else entry
     if "values" in spec:
         if len(keys) != 1 or keys[0] not in spec["values"]:
             raise DataError(f"claims of {paper}: {family} has no value for {keys}.")

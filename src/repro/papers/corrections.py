@@ -1,4 +1,4 @@
-"""Widely quoted numbers that the papers do not have so: what is said, what is printed, and the cells that show it."""
+"""Widely misquoted numbers: the quotation, what the paper prints, and the cells that show it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from repro.errors import DataError
 from repro.papers import registry
@@ -49,7 +48,7 @@ def corrections(paper: str | None = None) -> tuple[Correction, ...]:
     """
     if paper is not None:
         registry.load(paper)
-    entries: Any = registry.read_yaml(Path(__file__).with_suffix(".yaml"))
+    entries = registry.read_entries(Path(__file__).with_suffix(".yaml"))
     found = [_checked(entry) for entry in entries]
     return tuple(one for one in found if paper in (None, one.paper))
 

@@ -38,11 +38,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from repro.errors import DataError
 from repro.papers import registry
-from repro.papers.registry import Reported
+from repro.papers.registry import Reported, Yaml
 
 UNPRINTED = "unprinted"
 """Kind of a cell that a figure shows and no edition prints as a number."""
@@ -122,7 +121,7 @@ def members(paper: str, key: str) -> tuple[str, ...]:
 
 
 @cache
-def _layouts(paper: str) -> dict[str, Any]:
+def _layouts(paper: str) -> Yaml:
     registry.load(paper)  # refuses an unknown paper
     path = Path(__file__).parent / "exhibits" / f"{paper}.yaml"
     data = registry.read_yaml(path)
@@ -134,9 +133,7 @@ def _layouts(paper: str) -> dict[str, Any]:
 # ---- exhibits with numbers
 
 
-def _printed(
-    paper: str, key: str, layout: Mapping[str, Any], labels: Mapping[str, Any], edition: str | None, where: str
-) -> Exhibit:
+def _printed(paper: str, key: str, layout: Yaml, labels: Yaml, edition: str | None, where: str) -> Exhibit:
     editions = tuple(layout["at"]) if isinstance(layout["at"], dict) else ()
     if edition is not None and edition not in editions:
         raise DataError(f"{where}: there is no edition {edition!r}; there is {', '.join(editions) or 'only one'}.")
@@ -182,7 +179,7 @@ def _ordered(found: Iterable[str], order: Sequence[object] | None, where: str) -
 # ---- exhibits without numbers
 
 
-def _unprinted(paper: str, key: str, layout: Mapping[str, Any]) -> Exhibit:
+def _unprinted(paper: str, key: str, layout: Yaml) -> Exhibit:
     grid = {}
     for row in layout["rows"]:
         for column in layout["columns"]:
@@ -200,26 +197,21 @@ def _unprinted(paper: str, key: str, layout: Mapping[str, Any]) -> Exhibit:
     return Exhibit(*head, fields_of[0], fields_of[1], labels[0], labels[1], grid)
 
 
-def _described(
-    paper: str, key: str, place: tuple[str, str], layout: Mapping[str, Any], names: Mapping[str, object]
-) -> Reported:
+def _described(paper: str, key: str, place: tuple[str, str], layout: Yaml, names: Mapping[str, object]) -> Reported:
     """The cell that would stand at a place, without a number."""
-    described = {name: _filled(value, names) for name, value in layout["of"].items()}
-    variables = {name: value for name, value in described.pop("vars", {}).items() if value is not None}
-    metric = described.pop("metric")
+    described: Yaml = {name: _filled(value, names) for name, value in layout["of"].items()}
+    variables = {name: value for name, value in described.get("vars", {}).items() if value is not None}
     return Reported(
         paper=paper,
         id=f"{paper}/{key}.{'.'.join(place)}",
         at=layout["title"].partition(":")[0],
         kind=UNPRINTED,
-        metric=metric,
         value="not printed",
-        vars=variables,
-        **described,
+        **{**described, "vars": variables},
     )
 
 
-def _filled(value: Any, names: Mapping[str, object]) -> Any:
+def _filled(value: object, names: Mapping[str, object]) -> object:
     """A template with its `{name}` replaced; a text that is one name alone keeps the type of its value."""
     if isinstance(value, Mapping):
         return {key: _filled(inner, names) for key, inner in value.items()}

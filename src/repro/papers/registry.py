@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from repro.errors import DataError
+
+Yaml = Mapping[str, Any]
+"""The content of a data file, before it is checked."""
 
 PAPERS = ("lester2021", "liliang2021", "liu2022", "liu2021_v1")
 """Keys of the papers, in the order in which reports show them."""
@@ -190,7 +193,7 @@ class _Metrics:
 
 @cache
 def _metrics() -> _Metrics:
-    data: Any = read_yaml(Path(__file__).with_name("metrics.yaml"))
+    data = read_yaml(Path(__file__).with_name("metrics.yaml"))
     fractions = [(e["paper"], task, name) for e in data["fractions"] for task in e["tasks"] for name in e["metrics"]]
     return _Metrics(
         aliases=data["aliases"],
@@ -227,6 +230,11 @@ def load(paper: str) -> Paper:
         raise DataError(f"no paper is called {paper!r}: the papers are {', '.join(PAPERS)}.")
     path = Path(__file__).parent / "reported" / f"{paper}.yaml"
     return parse_paper(read_yaml(path), path.name)
+
+
+def read_entries(path: Path) -> Sequence[Yaml]:
+    """The entries of a data file that holds a list."""
+    return cast(Sequence[Yaml], read_yaml(path))
 
 
 def cells(**filters: object) -> tuple[Reported, ...]:
@@ -312,7 +320,7 @@ def _passes(value: object, want: object) -> bool:
     return value in want if isinstance(want, (tuple, list, set, frozenset)) else value == want
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> Yaml:
     """The content of a data file of this package.
 
     Raises:
@@ -323,13 +331,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
     try:
         with path.open(encoding="utf-8") as file:
-            data: dict[str, Any] = yaml.load(file, Loader=loader)
+            data: Yaml = yaml.load(file, Loader=loader)
             return data
     except (OSError, yaml.YAMLError) as error:
         raise DataError(f"the file of reported numbers {path.name} cannot be read: {error}.") from error
 
 
-def parse_paper(data: Any, where: str) -> Paper:
+def parse_paper(data: Yaml, where: str) -> Paper:
     """A paper from the content of its yaml file, checked.
 
     Args:
@@ -354,7 +362,7 @@ def parse_paper(data: Any, where: str) -> Paper:
     return Paper(key=data["paper"], cells=tuple(found.values()), **{key: str(data[key]) for key in header[1:-1]})
 
 
-def _parse_cell(raw: Any, paper: str, where: str) -> Reported:
+def _parse_cell(raw: Yaml, paper: str, where: str) -> Reported:
     required = ("id", "at", "kind", "metric", "value")
     missing = [key for key in required if not isinstance(raw, dict) or raw.get(key) is None]
     if missing:
@@ -378,7 +386,7 @@ def _parse_cell(raw: Any, paper: str, where: str) -> Reported:
     return Reported(paper=paper, **values)
 
 
-def _value(raw: Mapping[str, Any], where: str) -> float | str:
+def _value(raw: Yaml, where: str) -> float | str:
     """The value as a number; a text only where the kind allows it. Yaml 1.1 reads 7e-05, without a point, as text."""
     value: float | str = raw["value"]
     if isinstance(value, str) and raw["kind"] not in _TEXT_VALUES:

@@ -44,7 +44,7 @@ def number(value: float | None, sign: str = "") -> str:
 
 
 def interval(row: Row) -> str:
-    """`[62.56, 80.30]`; one run has none, and that is said."""
+    """`[62.56, 80.30]`; for one run, that it has none."""
     if row.low is None or row.high is None:
         return "(no interval)" if row.n == 1 else MISSING
     return f"[{row.low:.2f}, {row.high:.2f}]"

@@ -40,7 +40,7 @@ class State:
 
 
 class Damage(Exception):
-    """Why a state cannot be used, to be said in parentheses."""
+    """Why a state cannot be used; its message goes into parentheses."""
 
 
 def state_text(progress: Mapping[str, object], tensors: str, best: str | None, hashes: Mapping[str, str]) -> str:

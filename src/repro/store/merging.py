@@ -70,13 +70,13 @@ def merge(sources: list[Path], target: Path, conflicts: str = "keep") -> Merged:
                 _into(store, record, root, conflicts, merged)
             except _TargetDamaged as error:
                 merged.note("damaged", str(error))
-        for said in damaged:
-            merged.note("damaged", f"not taken: {said}")
+        for damage in damaged:
+            merged.note("damaged", f"not taken: {damage}")
     return merged
 
 
 class _TargetDamaged(Exception):
-    """The record in the target cannot be read, so nothing can be said of it."""
+    """The record in the target cannot be read, so the two cannot be compared."""
 
 
 def _into(store: Store, theirs: Record, root: Path, conflicts: str, merged: Merged) -> None:

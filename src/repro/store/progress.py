@@ -104,8 +104,8 @@ class ProgressFile:
         speed = None
         if self._began is not None and self._step > self._began[1]:
             speed = (now - self._began[0]) / (self._step - self._began[1])
-        told = Progress(self._step, self._steps, self._loss, speed, phase, now, self._name, self._score)
-        text = json.dumps(asdict(told) | self._curve.told())
+        progress = Progress(self._step, self._steps, self._loss, speed, phase, now, self._name, self._score)
+        text = json.dumps(asdict(progress) | self._curve.fields())
         temporary = self._path.with_name(f".{FILE}.{os.getpid()}.tmp")
         try:
             temporary.write_text(text + "\n", encoding="utf-8")
@@ -143,7 +143,7 @@ class _Curve:
             if odd is not None:  # half of the next point
                 self._sum, self._finite, self._steps = odd * self._every / 2, self._every // 2, self._every // 2
 
-    def told(self) -> dict[str, object]:
+    def fields(self) -> dict[str, object]:
         """Fields of `Progress`."""
         return {"losses": self._points, "losses_every": self._every}
 
@@ -154,7 +154,7 @@ def _mean(one: float | None, two: float | None) -> float | None:
 
 
 def read(folder: Path) -> Progress | None:
-    """What a trial last said; None where it said nothing, or nothing that can be read."""
+    """The last progress of a trial; None where there is none, or none that can be read."""
     try:
         return Progress(**json.loads((folder / FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

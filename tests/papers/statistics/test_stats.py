@@ -178,16 +178,6 @@ def test_bootstrap_depends_on_the_seed_and_not_on_the_block(monkeypatch: pytest.
     assert bootstrap_interval(statistics, mean, "mean", resamples=100, seed=1) == first
 
 
-def test_rows_summed_by_cluster_widen_the_interval() -> None:
-    # 40 passages of 10 equal answers: the effective number of examples is 40, so the interval is sqrt(10) wider.
-    passages = np.random.default_rng(6).integers(0, 2, size=40)
-    rows = with_count(np.repeat(passages, 10))
-    alone = bootstrap_interval(rows, mean, "mean", resamples=2000, seed=1)
-    clustered = bootstrap_interval(rows.reshape(40, 10, 2).sum(axis=1), mean, "mean", resamples=2000, seed=1)
-    assert clustered.value == alone.value
-    assert (clustered.high - clustered.low) / (alone.high - alone.low) == pytest.approx(math.sqrt(10), rel=0.15)
-
-
 def test_bootstrap_refuses_what_it_cannot_resample() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         bootstrap_interval(np.zeros((0, 2)), mean, "mean")

@@ -1,4 +1,4 @@
-"""Tables that REPORT.md and the page share: claims with both verdicts, and where papers contradict themselves."""
+"""Tables that REPORT.md and the page share: claims with both verdicts, corrections, contradictions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def claims_line(rows: Sequence[ClaimRow]) -> str:
     """How many claims hold, fail or were not run."""
     ours = Counter(row.ours for row in rows)
     theirs = Counter(verdict for row in rows for verdict in {verdict for verdict, _ in row.paper.values()})
-    told = ", ".join(f"{ours[verdict]} {verdict}" for verdict in VERDICTS)
-    said = ", ".join(f"{count} {verdict}" for verdict, count in sorted(theirs.items()))
-    return f"{len(rows)} claims. On ours: {told}. On the papers' own numbers: {said} (editions counted apart)."
+    on_ours = ", ".join(f"{ours[verdict]} {verdict}" for verdict in VERDICTS)
+    on_theirs = ", ".join(f"{count} {verdict}" for verdict, count in sorted(theirs.items()))
+    return f"{len(rows)} claims. On ours: {on_ours}. On the papers' own numbers: {on_theirs} (editions counted apart)."
 
 
 def claim_texts(row: ClaimRow) -> list[str]:

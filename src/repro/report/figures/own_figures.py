@@ -82,9 +82,9 @@ def _value(key: str, path: str, varying: dict[str, list[str]], fields: dict[str,
 def _note(rows: Sequence[Row]) -> str:
     sizes = sorted({row.n for row in rows})
     runs = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    said = f"n = {runs} a point" + ("; no interval for one run." if sizes[0] == 1 else "; bars: 95 % intervals.")
+    note = f"n = {runs} a point" + ("; no interval for one run." if sizes[0] == 1 else "; bars: 95 % intervals.")
     collapsed = sum("collapsed" in row.status for row in rows)
-    return said + (f" {collapsed} point{'s' * (collapsed > 1)} with a collapsed run." if collapsed else "")
+    return note + (f" {collapsed} point{'s' * (collapsed > 1)} with a collapsed run." if collapsed else "")
 
 
 def _point(x: float, row: Row, group: Group) -> Point:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from repro.report.compare.rows import Score
 
 _SHORT_SERIES = 6
-"""Series of at most so many points are told point by point."""
+"""Longer series are summarised; shorter ones are listed point by point."""
 
 
 @dataclass(frozen=True, order=True)
@@ -57,7 +57,7 @@ class Panel:
 
     @property
     def frame(self) -> tuple[float, float] | None:
-        """Limits of y where an interval is so wide that the points could not be told apart in it; else None."""
+        """Limits of y where an interval is so wide that the points would be indistinguishable; else None."""
         points = [point for series in self.series for point in series.points]
         if not points:
             return None
@@ -68,7 +68,7 @@ class Panel:
         return (low - span, high + span) if wide else None
 
     @property
-    def said(self) -> str:
+    def full_note(self) -> str:
         """The note, and that intervals are cut where they are."""
         return f"{self.note} Bars that are longer than the frame are cut." if self.frame else self.note
 
@@ -112,14 +112,14 @@ def coordinate(label: str) -> float | None:
 def _sentence(panel: Panel) -> str:
     shown = [series for series in panel.series if series.points]
     texts = [
-        f"{series.label or panel.y_label} ({'ours' if series.ours else 'paper'}): {_told(series, panel)}"
+        f"{series.label or panel.y_label} ({'ours' if series.ours else 'paper'}): {_listed(series, panel)}"
         for series in shown
     ]
-    told = f"{'; '.join(texts)}. " if texts else ""
-    return f"{panel.title} ({panel.y_label} by {panel.x_label}). {told}{panel.said} {panel.text}".strip()
+    listed = f"{'; '.join(texts)}. " if texts else ""
+    return f"{panel.title} ({panel.y_label} by {panel.x_label}). {listed}{panel.full_note} {panel.text}".strip()
 
 
-def _told(series: Series, panel: Panel) -> str:
+def _listed(series: Series, panel: Panel) -> str:
     points: Sequence[Point] = series.points
     if len(points) <= _SHORT_SERIES:
         return ", ".join(f"{point.y:.1f} at {_x(point.x, panel)}{_runs(point)}" for point in points)

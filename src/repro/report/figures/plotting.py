@@ -121,7 +121,7 @@ def _canvas(figure: Figure) -> Canvas:
 
 
 def _panel(axes: Axes, panel: Panel) -> None:
-    note = "\n".join(textwrap.wrap(panel.said, 76))
+    note = "\n".join(textwrap.wrap(panel.full_note, 76))
     lines = note.count("\n") + 1
     axes.set_title(textwrap.fill(panel.title, 58), loc="left", fontweight="bold", pad=6 + 9.5 * lines)
     axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=7.5, style="italic", color=INK, va="bottom")
@@ -247,8 +247,8 @@ def _empty(axes: Axes, panel: Panel) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
-    said = textwrap.fill(panel.text or panel.note, 46)
-    axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", va="center", fontsize=8, color=INK)
+    text = textwrap.fill(panel.text or panel.note, 46)
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=8, color=INK)
 
 
 # ---- SVG that a screen reader understands and a strict page may contain

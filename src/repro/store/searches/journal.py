@@ -74,14 +74,14 @@ class Search:
     @property
     def id(self) -> str:
         """`<name>-<digest>`"""
-        told = [
+        identity = [
             sorted(self.fixed),
             sorted(self.space.items()),
             sorted(asdict(self.sampler).items()),
             self.seeds,
             self.direction,
         ]
-        public = redacted_values({"search": told})["search"]  # as its file has it
+        public = redacted_values({"search": identity})["search"]  # as its file has it
         digest = hashlib.sha256(json.dumps(public).encode()).hexdigest()[:8]
         name = redacted_text(self.name).lower()
         return f"{re.sub(r'[^a-z0-9]+', '-', name).strip('-') or 'search'}-{digest}"
