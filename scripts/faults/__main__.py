@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from repro.store.files import write_json_atomic
 from scripts.faults import disks, kills, slurm, stores, sweeps, trackers
@@ -82,7 +83,7 @@ def main() -> int:
         print("\n".join(faults))
         return 0 if options.list else 2
     logging.disable(logging.WARNING)  # a stale lock that is taken over, some hundred times
-    before = json.loads(options.out.read_text()) if options.add else {"faults": [], "seconds": 0}
+    before: dict[str, Any] = json.loads(options.out.read_text()) if options.add else {"faults": [], "seconds": 0}
     began, results = time.monotonic() - before["seconds"], [Result(**one) for one in before["faults"]]
     with tempfile.TemporaryDirectory(prefix="faults-") as root, place(Path(root), options.seed) as at:
         for name in options.only or faults:

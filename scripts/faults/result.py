@@ -29,7 +29,10 @@ class Result:
 
 def table(results: Sequence[Result]) -> str:
     """The rows in columns, as printed; notes below."""
-    rows = [_HEAD, *((one.fault, f"{one.injected:,}", f"{one.recovered:,}", f"{one.lost:,}") for one in results)]
+    rows: list[tuple[str, ...]] = [
+        _HEAD,
+        *((one.fault, f"{one.injected:,}", f"{one.recovered:,}", f"{one.lost:,}") for one in results),
+    ]
     totals = [sum(getattr(one, name) for one in results) for name in _HEAD[1:]]
     rows.append(("all", *(f"{number:,}" for number in totals)))
     width = max(len(row[0]) for row in rows)
