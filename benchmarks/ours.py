@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from benchmarks.workloads import Workload
-from repro.config.schema import ModelConfig
 from repro.models.encoding.batch import Batch, Encoded, collate
 from repro.models.interface import ModelAdapter
 from repro.models.loading import LoadOptions, adapt, load_backbone
@@ -33,7 +32,7 @@ STEPS = 10**9
 def loaded(workload: Workload, dtype: str, packing: bool | str, device: torch.device) -> ModelAdapter:
     """The workload's frozen model in the role of its format."""
     options = LoadOptions(dtype, packing=str(packing))
-    backbone, _ = load_backbone(ModelConfig(**workload.model), options, device, workload.format)
+    backbone, _ = load_backbone(workload.model, options, device, workload.format)
     return adapt(backbone, workload.format, max_input_length=256, max_target_length=256)
 
 

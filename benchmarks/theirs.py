@@ -16,7 +16,6 @@ import transformers
 from torch import Tensor, nn
 
 from benchmarks.workloads import Workload
-from repro.config.schema import ModelConfig
 from repro.methods.base import Method
 from repro.methods.parts.reparameterisation import join_layers
 from repro.models.encoding.batch import Encoded, collate
@@ -40,9 +39,9 @@ class Classifier(nn.Module):
 
 def wrapped(workload: Workload, device: torch.device) -> Any:
     """A fresh model of the workload inside peft, trainable where the method is."""
-    kind = family(workload.model["family"])
+    kind = family(workload.model.family)
     dropouts = dict.fromkeys((*kind.hidden_dropout, *kind.attention_dropout), 0.0)
-    model, _ = random_model(ModelConfig(**workload.model), kind, torch.float32, dropouts, device=device)
+    model, _ = random_model(workload.model, kind, torch.float32, dropouts, device=device)
     for part in model.modules():
         if isinstance(part, transformers.PreTrainedModel):
             part.config._attn_implementation = "sdpa"
@@ -52,7 +51,7 @@ def wrapped(workload: Workload, device: torch.device) -> Any:
     if kind.kind == "decoder":
         return peft.get_peft_model(model, peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=rows))
     prefix = peft.PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=rows)
-    return Classifier(peft.get_peft_model(model, prefix), workload.model["width"])
+    return Classifier(peft.get_peft_model(model, prefix), workload.model.width)
 
 
 @torch.no_grad()

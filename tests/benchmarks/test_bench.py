@@ -113,7 +113,7 @@ def test_shapes_of_the_papers_are_those_of_conf(name):
     [workload] = [shape for shape in (*GPU, LARGEST["cuda"]) if shape.name == name]
     facts = yaml.safe_load((ROOT / "conf" / "model" / f"{FACTS[name]}.yaml").read_text())
     for fact in ("family", "kind", "layers", "width", "heads", "head_dim", "feed_forward", "vocabulary", "tied_head"):
-        assert workload.model[fact] == facts[fact], fact
+        assert getattr(workload.model, fact) == facts[fact], fact
 
 
 def test_suites_have_the_three_shapes_and_the_largest_has_512_positions():
@@ -235,7 +235,7 @@ def test_memory_that_does_not_suffice_is_told_of_the_largest(monkeypatch):
 def test_random_weights_are_drawn_on_the_device_itself():
     """No weight is on the host first: on torch's `meta` device all of them are there from the start."""
     from repro.models.families.family import family
-    from tests.models.loaded import random_model
+    from repro.models.untrained.random_model import random_model
 
     meta = torch.device("meta")
     model, _ = random_model(LARGEST["cuda"].model, family("t5"), torch.bfloat16, {}, device=meta)
