@@ -195,7 +195,7 @@ def test_a_users_recipe_and_exhibit_are_found_in_the_config_folder(own: Callable
     assert plain["method"]["length"] == 3 and plain["recipe"]["paper"] == "mine"
     exhibit = experiments.load("mine/lengths")
     assert exhibit.title == "My exhibit" and "mine/lengths" in experiments.names("mine")
-    assert [trial.plain["method"]["length"] for trial in exhibit.planned()] == [2, 4]
+    assert [trial.spec.config.to_dict()["method"]["length"] for trial in exhibit.planned()] == [2, 4]
 
 
 @pytest.mark.parametrize(
