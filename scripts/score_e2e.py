@@ -9,10 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from repro.metrics.as_evaluate import metric
-from repro.metrics.base import score_split
+from repro.metrics.registry import metric
 
-NAMES = ("e2e_bleu", "e2e_nist", "e2e_meteor", "e2e_rouge_l", "e2e_cider")
+NAMES = ("e2e_bleu", "nist", "meteor", "rouge_l_coco", "cider")
 
 
 def split(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -34,7 +33,7 @@ def main(arguments: list[str]) -> int:
     first = time.perf_counter()
     for name in NAMES:
         started = time.perf_counter()
-        values, _ = score_split(metric(name), outputs, references)
+        values, _ = metric(name).score_split(outputs, references)
         shown = ", ".join(f"{key} {value:.4f}" for key, value in values.items())
         print(f"{name:12} {time.perf_counter() - started:6.1f} s  {shown}")
     print(f"all five     {time.perf_counter() - first:6.1f} s")

@@ -242,35 +242,36 @@ def _running_text(task: Mapping[str, Any], split: str, number: int) -> str:
     return "".join(f"Ann walked to the inn number {i} and back again.\n" for i in range(number * 20))
 
 
-WRITERS: dict[str, tuple[Callable[[Mapping[str, Any], str, int], str | dict[str, str]], tuple[str, str, str]]] = {
-    "repro.tasks.superglue.SentencePair": (_sentence_pair, ("train.jsonl", "val.jsonl", "test.jsonl")),
-    "repro.tasks.superglue.Copa": (_copa, ("train.jsonl", "val.jsonl", "test.jsonl")),
-    "repro.tasks.multirc.MultiRc": (_multirc, ("train.jsonl", "val.jsonl", "test.jsonl")),
-    "repro.tasks.record.Record": (_record, ("train.jsonl", "val.jsonl", "test.jsonl")),
-    "repro.tasks.wsc.Wsc": (_wsc, ("train.jsonl", "val.jsonl", "test.jsonl")),
-    "repro.tasks.prefix_lm.PrefixLm": (_running_text, ("train/a.txt", "validation/a.txt", "test/a.txt")),
-    "repro.tasks.tagging.Tagging": (_tagging, ("train.txt", "dev.txt", "test.txt")),
-    "repro.tasks.srl.SemanticRoles": (_semantic_roles, ("train.txt", "dev.txt", "test.txt")),
-    "repro.tasks.lama.Lama": (_facts, ("train.jsonl", "dev.jsonl", "test.jsonl")),
-    "repro.tasks.squad.QuestionAnswering": (_question_answering, ("train.json", "dev.json", "test.json")),
-    "repro.tasks.triples_to_text.WebNlg": (_webnlg, ("train.json", "dev.json", "test.json")),
-    "repro.tasks.triples_to_text.Dart": (
-        _dart,
-        ("dart-v1.1.1-full-train.json", "dart-v1.1.1-full-dev.json", "dart-v1.1.1-full-test.json"),
-    ),
-    "repro.tasks.summarisation.XSum": (_xsum, ("train.source", "val.source", "test.source")),
-    "repro.tasks.records_to_text.RecordsToText": (_records, ("train.jsonl", "validation.jsonl", "test.jsonl")),
-    "repro.tasks.table_to_text.TableToText": (_table_to_text, ("src1_train.txt", "src1_valid.txt", "src1_test.txt")),
+Writer = Callable[[Mapping[str, Any], str, int], str | dict[str, str]]
+WRITERS: dict[str, Writer] = {
+    "sentence_pair": _sentence_pair,
+    "copa": _copa,
+    "multirc": _multirc,
+    "record": _record,
+    "wsc": _wsc,
+    "prefix_lm": _running_text,
+    "tagging": _tagging,
+    "semantic_roles": _semantic_roles,
+    "lama": _facts,
+    "question_answering": _question_answering,
+    "webnlg": _webnlg,
+    "dart": _dart,
+    "xsum": _xsum,
+    "records_to_text": _records,
+    "table_to_text": _table_to_text,
 }
-"""Task class: what writes a split of it (or several files by name), and the names of its three files."""
+"""Kind of task: what writes a split of it, or several files by name."""
 
 
 def write_data(task: Mapping[str, Any], folder: Path) -> None:
     """A few rows of every split of a task (its resolved config), in the format of the official files."""
-    if task["_target_"] not in WRITERS:
-        pytest.fail(f"tests/conftest.py cannot make up data for {task['_target_']}: add a writer to WRITERS.")
-    write, defaults = WRITERS[task["_target_"]]
-    files = dict(zip(ROWS, defaults, strict=True)) | (task["options"].get("files") or {})
+    from repro.tasks.registry import task_kind
+
+    if task["kind"] not in WRITERS:
+        pytest.fail(f"tests/conftest.py cannot make up data for the kind {task['kind']}: add a writer to WRITERS.")
+    write, defaults = WRITERS[task["kind"]], task_kind(task["kind"]).files  # type: ignore[attr-defined]
+    files = {split: name.replace("*", "a") for split, name in defaults.items()}
+    files |= task["options"].get("files") or {}
     folder.mkdir(parents=True, exist_ok=True)
     if "vocabulary" in task["options"]:  # LAMA's, beside its facts
         tokens = {task["options"]["vocabulary_name"]: ["n", "y", "z"]}

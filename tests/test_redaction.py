@@ -53,7 +53,7 @@ def test_secrets_in_running_text(text: str, expected: str) -> None:
         "the key is 0123456789abcdef",
         "a key of task.options is 'nope'",
         "model.revision=0123456789abcdef0123456789abcdef01234567",
-        "{_target_: repro.metrics.from_evaluate.FromEvaluate, path: chrf, key: score}",
+        "{name: from_evaluate, path: chrf, key: score}",
         "the tokenizer: sentencepiece; 3,000 tokens: all of them",
         "hf_transfer, risk-sk-learn-based-things, https://example.org/@jo",
         "see https://github.com/a/b.git for the secretary: Jo",

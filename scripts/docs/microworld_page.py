@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from repro.config.task_files import task_config
-from repro.metrics.base import main_values, score_split
+from repro.metrics.base import main_values
 from repro.tasks.base import Example, Pair, Rendered, Span, Tagged, Task, TextToText
 from repro.tasks.microworld import VERSION
 from repro.tasks.microworld.corpus import documents
@@ -112,7 +112,7 @@ def _scored(task: Task, predictions: Sequence[Any] | None, value: str) -> str:
     references = [example.references for example in task.examples("test")]
     for metric in task.metrics:
         if value in metric.outputs:
-            return f"{score_split(metric, predictions, references)[0][value]:.2f}"
+            return f"{metric.score_split(predictions, references)[0][value]:.2f}"
     raise AssertionError(f"{task.name}: no metric has {value}")
 
 

@@ -1,4 +1,4 @@
-"""docs/tasks.md is what configs, classes, papers and assets.yaml say of each task."""
+"""docs/tasks.md, and `repro tasks NAME`, are what configs, kinds, papers and assets.yaml say."""
 
 from __future__ import annotations
 
@@ -7,45 +7,44 @@ from pathlib import Path
 import pytest
 
 from repro.cli import tasks_page
-from repro.config.task_files import parts_of, task_config, task_names
+from repro.config.task_files import task_config, task_names
 from repro.papers import registry
+from repro.tasks.registry import task_kind
 from repro.trials.build import task_in_format
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert (ROOT / "docs" / "tasks.md").read_text() == tasks_page.page(), "run: repro tasks --write docs/tasks.md"
+    text = (ROOT / "docs" / "tasks.md").read_text()
+    assert text == tasks_page.page(), "run: repro tasks --write docs/tasks.md"
+    assert len(text.split()) <= 1500 and all(f"| {name} |" in text for name in task_names())
 
 
 @pytest.mark.parametrize("name", task_names())
 def test_every_task_says_what_it_is(name: str) -> None:
-    config, section = task_config(name, tasks_page.ROOT), tasks_page._section(name)
-    assert section.startswith(f"## {name}\n")
-    assert f"the {config['report_split']} split" in section
-    for part in parts_of(config).values():
-        if not config["parts"]:
-            assert "licence: " in section
-            assert all(f"{rows:,}" in section for rows in part["rows"].values())
-            assert all(digits in section for digits in part["sha256"].values())
-            for metric in task_in_format(part, part["formats"][0]).metrics:
-                assert f"`{metric.name}`" in section and metric.equals in section
+    config, text = task_config(name, tasks_page.ROOT), tasks_page.story(name)
+    assert text.startswith(f"# {name}\n") and f"the {config['report_split']} split" in text
+    if not config["parts"]:
+        assert "licence: " in text
+        assert all(f"{rows:,}" in text for rows in config["rows"].values())
+        assert all(digits in text for digits in config["sha256"].values())
+        for metric in task_in_format(config, config["formats"][0]).metrics:
+            assert f"`{metric.name}`" in text and metric.equals in text
     if config["paper_name"]:
         cells = registry.cells(task=config["paper_name"])
         assert cells, f"task.paper_name={config['paper_name']}: no paper reports a task of that name"
 
 
 @pytest.mark.parametrize("name", task_names())
-def test_every_form_is_shown_with_its_fields(name: str) -> None:
-    for part in parts_of(task_config(name, tasks_page.ROOT)).values():
-        for format in part["formats"]:
-            reads, answers = tasks_page.shown_format(part, format)
-            fixed = tasks_page.FIELDS.get(part["_target_"], {})
-            fields = [
-                field for field in task_in_format(part, format).inputs if field not in fixed and format != "cloze"
-            ]
-            assert all(field.upper() in reads + answers for field in fields), (format, reads)
-            assert answers
+def test_every_format_is_shown_with_its_fields(name: str) -> None:
+    config = task_config(name, tasks_page.ROOT)
+    for format in () if config["parts"] else config["formats"]:
+        reads, answers = tasks_page.shown_format(config, format)
+        fixed = task_kind(config["kind"]).sample_fields
+        inputs = () if format == "cloze" else task_in_format(config, format).inputs
+        assert all(field.upper() in reads + answers for field in inputs if field not in fixed), (format, reads)
+        assert answers
 
 
 def test_what_is_shown_is_what_the_papers_formats_are() -> None:

@@ -12,10 +12,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 import torch.nn.functional as F
 
-from repro.evaluation.scoring import collapse, mean_loss, predict, score, score_subset, subsets
+from repro.evaluation.decoding import mean_loss, predict
+from repro.evaluation.scoring import degenerate_output, score, score_subset, subsets
 from repro.methods.base import Injection
 from repro.metrics.accuracy import Accuracy
-from repro.metrics.spans import SpanF1
+from repro.metrics.base import Metric
+from repro.metrics.span_f1 import SpanF1
 from repro.tasks.base import Example, Pair, Tagged
 from repro.trials.tensors import build_tensors
 from tests.models.loaded import adapt
@@ -156,8 +158,8 @@ def test_candidates_are_trained_on_one_by_one() -> None:
 
 
 def test_score_uses_every_metric() -> None:
-    class Length:
-        name, outputs, higher_is_better, equals = "length", ("mean_length", "most"), True, "len"
+    class Length(Metric[Any, Any]):
+        name, outputs, equals = "length", ("mean_length", "most"), "len"
 
         def score(self, prediction: Any, references: Sequence[Any]) -> list[int]:
             return [len(prediction), len(references)]
@@ -182,7 +184,7 @@ def test_what_a_model_cannot_tell_apart_is_decoded_once() -> None:
 
 def test_parts_of_a_split_are_scored_from_the_statistics_of_the_whole() -> None:
     """Equal to scoring each part by itself."""
-    from repro.metrics.bleu import E2EBleu
+    from repro.metrics.e2e_bleu import E2EBleu
 
     names = ["seen", "unseen", "unseen", "seen", "seen"]
     said = ["a b c d e", "a b c d", "x y z a b", "b c d e f", "a a b c d"]
@@ -250,11 +252,11 @@ def golds(*answers: Any) -> list[tuple[Any, ...]]:
         ([], [], None),
     ],
 )
-def test_collapse(predictions: list[Any], gold: list[tuple[Any, ...]], sentence: str | None) -> None:
-    assert collapse(predictions, gold) == sentence
+def test_degenerate_output(predictions: list[Any], gold: list[tuple[Any, ...]], sentence: str | None) -> None:
+    assert degenerate_output(predictions, gold) == sentence
 
 
-def test_score_reports_a_collapse() -> None:
+def test_score_reports_a_degenerate_output() -> None:
     examples = toy_examples("pair", 4)
     task = ToyTask("pair", metrics=(Accuracy(),))
     assert score(task, examples, [0, 0, 0, 0]).collapsed == "every output is the same: 0"

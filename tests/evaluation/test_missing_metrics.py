@@ -24,10 +24,7 @@ from repro.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-BESIDE = (
-    "task.also_metrics=[{_target_: repro.metrics.nist.Nist}, {_target_: repro.metrics.ter.Ter}, "
-    "{_target_: repro.metrics.meteor.Meteor, text: as_is}]"
-)
+BESIDE = "task.also_metrics=[{name: nist}, {name: ter}, {name: meteor, text: as_is}]"
 E2E = ("method=prefix_tuning", "model=tiny-gpt2", "task=e2e", "method.length=3", "trainer.evaluate_every=1")
 
 
@@ -105,14 +102,14 @@ def test_a_further_metric_for_a_stored_trial(trial, cli) -> None:
         return cli("metrics", "--score", record.key, "--metric", metric, *folders)
 
     for wrong, said in (
-        ("repro.metrics.no_such.Metric", "--metric repro.metrics.no_such.Metric: "),
-        ("builtins.dict", "this is no metric"),
-        ("repro.metrics.multirc.MultircF1aEm", "one by one"),
-        ("{_target_: repro.metrics.macro_f1.MacroF1, classes: 2}", "f1_macro cannot score what"),
+        ("no_such", "--metric no_such: there is no metric"),
+        ("[1]", "give its name"),
+        ("multirc", "one by one"),
+        ("{name: f1_macro, classes: 2}", "f1_macro cannot score what"),
     ):
         done = scored(wrong)
         assert done.code == 2 and said in done.err, done.err
-    done = scored("{_target_: repro.metrics.rouge.Rouge, batch_size: 2}")
+    done = scored("{name: rouge, batch_size: 2}")
     assert done.code == 0 and "test rouge1 " in done.out, done.err
     later = Store(Path(plain["paths"]["results_root"]) / "records").get(record.key)
     assert later is not None and 0 <= later.metrics["test"]["rouge1"] <= 100
@@ -137,7 +134,7 @@ def test_metrics_beside_the_tasks_own_are_no_part_of_the_key(quick: Callable[...
     without = json.loads(json.dumps(plain))
     del without["task"]["also_metrics"]
     assert run_key(without) == run_key(plain)
-    replaced = quick(*E2E, "task.metrics=[{_target_: repro.metrics.nist.Nist}]")
+    replaced = quick(*E2E, "task.metrics=[{name: nist}]")
     assert run_key(replaced) != run_key(plain)
 
 
@@ -164,7 +161,7 @@ def test_the_lowest_ter_is_the_best(quick: Callable[..., dict[str, Any]], monkey
 def test_an_evaluate_metric_that_cannot_be_loaded_costs_no_training(quick: Callable[..., dict[str, Any]]) -> None:
     from repro.trials.plain import run
 
-    wanted = "task.also_metrics=[{_target_: repro.metrics.from_evaluate.FromEvaluate, path: nobody_has_it, key: score}]"
+    wanted = "task.also_metrics=[{name: from_evaluate, path: nobody_has_it, key: score}]"
     plain = quick(*E2E, wanted)
     with pytest.raises(ConfigError, match="nobody_has_it cannot be loaded"):
         run(plain)
@@ -175,22 +172,20 @@ def test_a_mixture_without_one_parts_value_has_no_average() -> None:
     from repro.evaluation.scoring import score
     from repro.metrics.accuracy import Accuracy
     from repro.metrics.meteor import Meteor
-    from repro.tasks.base import Example
+    from repro.tasks.base import Example, Task
 
-    class Part:
+    class Part(Task):
         def __init__(self, *metrics: Any) -> None:
             self.metrics = metrics
 
-    class Mixed:
-        def __init__(self) -> None:
-            self.parts = {"one": Part(Accuracy()), "two": Part(Meteor())}
-            self.metrics = ()
+    mixed = Part()
+    mixed.parts = {"one": Part(Accuracy()), "two": Part(Meteor())}
 
     examples = [Example("a", {}, (1,), meta={"part": "one"}), Example("b", {}, ("x",), meta={"part": "two"})]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(java, "java", lambda: None)
         meteor_process.shared.cache_clear()
-        found = score(Mixed(), examples, [1, "y"])  # type: ignore[arg-type]
+        found = score(mixed, examples, [1, "y"])
     assert found.values == {"one.accuracy": 100.0}
     assert set(found.missing) == {"two.meteor", "average"}
     assert "no `java`" in found.missing["average"]
@@ -201,7 +196,7 @@ def test_two_metrics_of_one_name_are_refused(quick: Callable[..., dict[str, Any]
     from repro.trials.checks import check_metrics
 
     check_metrics(build_task(quick(*E2E)))
-    twice = build_task(quick(*E2E, "task.also_metrics=[{_target_: repro.metrics.multi_bleu.MultiBleu}]"))
+    twice = build_task(quick(*E2E, "task.also_metrics=[{name: multi_bleu}]"))
     with pytest.raises(ConfigError, match="of e2e give bleu twice"):
         check_metrics(twice)
 
@@ -213,11 +208,11 @@ def test_metrics_beside_a_tasks_own_have_no_part_in_its_score(quick: Callable[..
     base = ("method=fine_tuning", "model=tiny-bert", "task=cb")
     own = averaged_values(build_task(quick(*base)).metrics)
     assert len(own) == 2
-    for target in ("repro.metrics.macro_f1.MacroF1, classes: 4", "repro.metrics.nist.Nist"):
-        task = build_task(quick(*base, f"task.also_metrics=[{{_target_: {target}}}]"))
-        assert len(task.metrics) == 3 and averaged_values(task.metrics) == own
+    for beside in ("f1_macro, classes: 4", "nist"):
+        task = build_task(quick(*base, f"task.also_metrics=[{{name: {beside}}}]"))
+        assert len((*task.metrics, *task.also_metrics)) == 3 and averaged_values(task.metrics) == own
 
 
 def test_resolved_configs_keep_the_metrics_beside(composed: Callable[..., Any]) -> None:
     beside = resolved(composed(*E2E[:3]))["task"]["also_metrics"]
-    assert [one["_target_"].rpartition(".")[2] for one in beside] == ["Nist", "Meteor", "CocoRougeL", "Cider"]
+    assert [metric["name"] for metric in beside] == ["nist", "meteor", "rouge_l_coco", "cider"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from repro.metrics.base import Metric
-from repro.metrics.binary_f1 import BinaryF1
+from repro.metrics.f1 import BinaryF1
 
 ROWS = st.lists(st.tuples(st.integers(-1, 1), st.integers(0, 1)), min_size=1, max_size=20)
 

@@ -13,7 +13,7 @@ from sacrebleu import corpus_bleu
 from sacrebleu.metrics.bleu import BLEUScore
 
 from repro.metrics.base import Metric
-from repro.metrics.bleu import E2EBleu
+from repro.metrics.e2e_bleu import E2EBleu
 
 DATA_ROOT = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
 

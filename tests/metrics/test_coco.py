@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from repro.errors import MetricUnavailable
 from repro.metrics import ptb
-from repro.metrics.base import score_split, why_unavailable
 from repro.metrics.cider import Cider
-from repro.metrics.coco_rouge import CocoRougeL, coco_rouge_l, longest_common_subsequence
+from repro.metrics.rouge_l_coco import CocoRougeL, coco_rouge_l, longest_common_subsequence
 
 _words = st.lists(st.sampled_from(["a", "b", "c", "red", "lion"]), max_size=8).map(" ".join)
 _examples = st.lists(st.tuples(_words, st.lists(_words, min_size=1, max_size=3)), min_size=1, max_size=5)
@@ -53,30 +52,30 @@ def test_cider_equals_pycocoevalcap(examples: list[tuple[str, list[str]]]) -> No
     mean, each = scorer.compute_score()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ptb, "tokenised", list)
-        values, rows = score_split(Cider(), [output for output, _ in examples], [own for _, own in examples])
+        values, rows = Cider().score_split([output for output, _ in examples], [own for _, own in examples])
     assert values["cider"] == pytest.approx(mean, abs=1e-9)
     assert [row[0] for row in rows or []] == pytest.approx(list(each), abs=1e-9)
 
 
 def test_cider_by_hand(plain_tokens: None) -> None:
     # Two examples; `a` is in one of them: idf ln 2. The output is its reference: cosine 1 in the one order it has.
-    values, _ = score_split(Cider(), ["a", "c"], [["a"], ["b"]])
+    values, _ = Cider().score_split(["a", "c"], [["a"], ["b"]])
     assert values["cider"] == pytest.approx(10 * (1 / 4 + 0) / 2)
-    with pytest.raises(ValueError, match="call prepare"):
+    with pytest.raises(ValueError, match="call bound"):
         Cider().score("a", ["a"])
 
 
 def test_idf_is_that_of_the_references_whatever_the_outputs(plain_tokens: None) -> None:
-    bound = Cider().prepare([["a"], ["b"], ["b"]])
+    bound = Cider().bound([["a"], ["b"], ["b"]])
     assert bound._vector("a").norms[0] == pytest.approx(math.log(3))
     assert bound._vector("b").norms[0] == pytest.approx(math.log(3 / 2))
     assert bound._vector("x").norms[0] == pytest.approx(math.log(3))
 
 
 def test_golden_values(golden_e2e, with_java: None) -> None:
-    rouge, rows = score_split(CocoRougeL(), *golden_e2e)
+    rouge, rows = CocoRougeL().score_split(*golden_e2e)
     assert round(rouge["rouge_l"] / 100, 4) == 0.7910
-    cider, _ = score_split(Cider(), *golden_e2e)
+    cider, _ = Cider().score_split(*golden_e2e)
     assert round(cider["cider"], 4) == 2.3039
     assert CocoRougeL().reduce(np.array(rows)) == rouge
 
@@ -114,9 +113,9 @@ def test_a_text_is_tokenised_once(with_java: None, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("metric", [CocoRougeL(), Cider()], ids=["rouge", "cider"])
 def test_without_java_they_are_unavailable_with_the_fix(metric, without_java: None) -> None:
     ptb._seen.clear()
-    assert "install a Java runtime" in str(why_unavailable(metric))
+    assert "install a Java runtime" in str(metric.unavailable())
     with pytest.raises(MetricUnavailable, match="no `java`"):
-        score_split(metric, ["a"], [["b"]])
+        metric.score_split(["a"], [["b"]])
 
 
 def test_a_tokeniser_that_fails_says_so(monkeypatch: pytest.MonkeyPatch, with_java: None) -> None:

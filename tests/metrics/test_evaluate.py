@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 import repro
-from repro.doctor.metrics import classes
 from repro.errors import ConfigError, MetricUnavailable
 from repro.metrics import as_evaluate
-from repro.metrics.base import score_split
-from repro.metrics.bleu import E2EBleu
+from repro.metrics.e2e_bleu import E2EBleu
 from repro.metrics.from_evaluate import FromEvaluate
 
 SCRIPT = '''
@@ -49,17 +47,17 @@ def share(tmp_path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_local_metric_gives_its_value_in_our_unit_and_no_statistics(share: str) -> None:
     metric = FromEvaluate(share, "share", factor=100.0)
     metric.check()
-    assert score_split(metric, ["a", "b"], [["a", "x"], ["c"]]) == ({"share_share": 50.0}, None)
-    other = FromEvaluate(share, "share", name="long", compute={"least": 2})
-    assert score_split(other, ["a", "bb"], [["a"], ["bb"]])[0] == {"long": 0.5}
+    assert metric.score_split(["a", "b"], [["a", "x"], ["c"]]) == ({"share_share": 50.0}, None)
+    other = FromEvaluate(share, "share", output="long", compute={"least": 2})
+    assert other.score_split(["a", "bb"], [["a"], ["bb"]])[0] == {"long": 0.5}
     assert other.outputs == ("long",)
 
 
 def test_a_value_that_is_none_and_a_metric_that_raises_are_missing(share: str) -> None:
     with pytest.raises(MetricUnavailable, match="no number 'note'; it gives share"):
-        score_split(FromEvaluate(share, "note"), ["a"], [["a"]])
+        FromEvaluate(share, "note").score_split(["a"], [["a"]])
     with pytest.raises(MetricUnavailable, match="RuntimeError: boom was said"):
-        score_split(FromEvaluate(share, "share"), ["boom"], [["a"]])
+        FromEvaluate(share, "share").score_split(["boom"], [["a"]])
 
 
 def test_a_name_without_a_network_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +68,7 @@ def test_a_name_without_a_network_is_refused_before_training(monkeypatch: pytest
 
 def test_ours_as_theirs_gives_the_same_values() -> None:
     outputs, references = ["a b c d e", "q w e r t"], [["a b c d e", "x"], ["q w e r z"]]
-    wanted, _ = score_split(E2EBleu(), outputs, references)
+    wanted, _ = E2EBleu().score_split(outputs, references)
     module = as_evaluate.load("e2e_bleu")
     assert module.compute(predictions=outputs, references=references) == pytest.approx(wanted)
     for output, own in zip(outputs, references, strict=True):
@@ -80,7 +78,7 @@ def test_ours_as_theirs_gives_the_same_values() -> None:
 
 
 def test_labels_and_tags_too() -> None:
-    found = as_evaluate.load("macro_f1", classes=3).compute(predictions=[0, 1, 2], references=[[0], [1], [1]])
+    found = as_evaluate.load("f1_macro", classes=3).compute(predictions=[0, 1, 2], references=[[0], [1], [1]])
     assert found["f1_macro"] == pytest.approx(100 * (1 + 2 / 3 + 0) / 3)
     tags = as_evaluate.load("span_f1").compute(predictions=[["B-A", "O"]], references=[[["B-A", "O"]]])
     assert tags["span_f1"] == 100.0
@@ -103,37 +101,6 @@ def test_labels_and_tags_too() -> None:
 def test_kinds_of_predictions(name: str, predictions: list, references: list, wanted: dict[str, float]) -> None:
     found = as_evaluate.load(name).compute(predictions=predictions, references=references)
     assert {key: found[key] for key in wanted} == pytest.approx(wanted)
-
-
-def test_each_of_ours_has_a_name() -> None:
-    named = {target for target, _, _ in as_evaluate.METRICS.values()}
-    own = {f"{one.__module__.removeprefix('repro.metrics.')}.{one.__name__}" for one in classes()}
-    assert own == named
-
-
-def test_a_metric_without_a_name_of_its_own_is_had_by_its_class() -> None:
-    module = as_evaluate.load("spans.SpanF1", predictions="tags")
-    assert module.compute(predictions=[["B-A", "I-A"]], references=[[["B-A", "O"]]])["span_f1"] == 0.0
-    for name in ("spans.NoSuch", "spans.spans", "no_such.Thing", "a.b.c", "../x.y"):
-        with pytest.raises(ConfigError, match="none of our metrics"):
-            as_evaluate.metric(name)
-    with pytest.raises(ConfigError, match="allowed are text, label, labels, tags, answer"):
-        as_evaluate.load("spans.SpanF1", predictions="words")
-
-
-@pytest.mark.parametrize("name", as_evaluate.METRICS)
-def test_every_name_is_a_metric(name: str) -> None:
-    made = as_evaluate.metric(name, **({"classes": 2} if name == "macro_f1" else {}))
-    assert made.equals and made.outputs
-
-
-def test_a_wrong_name_or_argument_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'e2e_blue' is none of our metrics; they are accuracy"):
-        as_evaluate.metric("e2e_blue")
-    with pytest.raises(ConfigError, match="missing: classes"):
-        as_evaluate.metric("macro_f1")
-    with pytest.raises(ConfigError, match="given: size"):
-        as_evaluate.metric("e2e_bleu", size=3)
 
 
 def test_importing_either_side_imports_no_evaluate() -> None:

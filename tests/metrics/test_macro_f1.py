@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from repro.metrics.base import Metric
-from repro.metrics.macro_f1 import MacroF1
+from repro.metrics.f1_macro import MacroF1
 
 
 @st.composite

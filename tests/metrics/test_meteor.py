@@ -9,7 +9,6 @@ import pytest
 
 from repro.errors import MetricUnavailable
 from repro.metrics import java, meteor_process
-from repro.metrics.base import score_split, why_unavailable
 from repro.metrics.meteor import Meteor, meteor_percent, statistics
 from repro.metrics.meteor_process import MeteorProcess
 
@@ -39,7 +38,7 @@ def test_the_aggregate_is_the_programs_own(process: MeteorProcess) -> None:
 
 
 def test_golden_value(golden_e2e, with_java: None) -> None:
-    values, rows = score_split(Meteor(), *golden_e2e)
+    values, rows = Meteor().score_split(*golden_e2e)
     assert round(values["meteor"] / 100, 4) == 0.4801
     assert np.shape(rows) == (10, 6)
 
@@ -51,14 +50,14 @@ def test_its_file_mode_with_three_references_of_which_some_are_empty(process, tm
     (tmp_path / "ref").write_text("".join(f"{text}\n" for own in padded for text in own))
     command = [*java.command(java.METEOR_JAR, "-Xmx2G"), "Meteor", str(tmp_path / "out"), str(tmp_path / "ref")]
     done = subprocess.run([*command, "-l", "en", "-norm", "-r", "3", "-q"], capture_output=True, text=True, check=True)
-    values, _ = score_split(Meteor("as_is", 3), outputs, references)
+    values, _ = Meteor("as_is", 3).score_split(outputs, references)
     assert values["meteor"] == pytest.approx(100 * float(done.stdout.split()[-1]), abs=1e-10)
 
 
 def test_one_process_serves_every_split(process: MeteorProcess) -> None:
     before = process.starts
     for _ in range(3):
-        score_split(Meteor("webnlg", 3), *(list(part) for part in zip(*PAIRS, strict=True)))
+        Meteor("webnlg", 3).score_split(*(list(part) for part in zip(*PAIRS, strict=True)))
     assert process.starts == before == 1
 
 
@@ -135,14 +134,14 @@ def test_without_a_match_it_is_zero() -> None:
 
 
 def test_without_java_it_is_unavailable_with_the_fix(without_java: None) -> None:
-    assert "install a Java runtime" in str(why_unavailable(Meteor()))
+    assert "install a Java runtime" in str(Meteor().unavailable())
     with pytest.raises(MetricUnavailable, match="no `java`"):
         MeteorProcess().statistics("a", ["b"])
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(java.importlib.util, "find_spec", lambda name: None)
-    assert "repro[generation-metrics]" in str(why_unavailable(Meteor("webnlg")))
+    assert "repro[generation-metrics]" in str(Meteor("webnlg").unavailable())
 
 
 @pytest.mark.parametrize(("text", "references"), [("mteval", None), ("ptb", 0)])

@@ -7,10 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-from hydra.utils import instantiate
-
 import repro.metrics
 
 HEAVY = (
@@ -33,7 +29,7 @@ def loaded_by(modules: list[str]) -> set[str]:
 
 
 def test_metrics_import_no_heavy_library() -> None:
-    assert {"accuracy", "bleu", "macro_f1", "spans"} <= {name.rpartition(".")[2] for name in METRICS}
+    assert {"accuracy", "e2e_bleu", "f1_macro", "spans"} <= {name.rpartition(".")[2] for name in METRICS}
     loaded = loaded_by(METRICS)
     assert "numpy" in loaded
     assert not loaded.intersection(HEAVY)
@@ -43,34 +39,3 @@ def test_stats_import_nothing_but_the_standard_library() -> None:
     loaded = loaded_by(["repro.papers.statistics"])
     assert "repro" in loaded
     assert not loaded.intersection([*HEAVY, "numpy"])
-
-
-@pytest.mark.parametrize(
-    ("target", "arguments"),
-    [
-        ("repro.metrics.accuracy.Accuracy", {}),
-        ("repro.metrics.macro_f1.MacroF1", {"classes": 3}),
-        ("repro.metrics.spans.SpanF1", {}),
-        ("repro.metrics.bleu.E2EBleu", {}),
-        ("repro.metrics.binary_f1.BinaryF1", {}),
-        ("repro.metrics.multirc.MultircF1aEm", {}),
-        ("repro.metrics.record.RecordF1Em", {}),
-        ("repro.metrics.multi_bleu.MultiBleu", {"references": 3}),
-        ("repro.metrics.nist.Nist", {}),
-        ("repro.metrics.meteor.Meteor", {"text": "webnlg", "references": 3}),
-        ("repro.metrics.coco_rouge.CocoRougeL", {}),
-        ("repro.metrics.cider.Cider", {}),
-        ("repro.metrics.ter.Ter", {"text": "as_is", "references": 1}),
-        ("repro.metrics.rouge.Rouge", {"batch_size": 10}),
-        ("repro.metrics.rouge.CorpusRouge", {}),
-        ("repro.metrics.neural.BertScore", {"model": "roberta-large", "layer": 17}),
-    ],
-)
-def test_hydra_builds_every_metric(target: str, arguments: dict[str, int | str]) -> None:
-    metric = instantiate({"_target_": target, **arguments})
-    # The runner takes the first output for the main value, and `reduce` must give every output that is promised.
-    lengths = {"accuracy": 2, "f1_macro": 9, "span_f1": 3, "bleu": 10, "f1": 3, "multirc": 5, "record": 3}
-    lengths |= {"nist": 11, "meteor": 6, "rouge_l_coco": 2}
-    lengths |= {"cider": 2, "ter": 2, "rouge": 4, "rouge_corpus": 4, "bertscore": 2}
-    statistics_length = lengths[metric.name]
-    assert tuple(metric.reduce(np.ones((1, statistics_length)))) == metric.outputs

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from sacrebleu import corpus_bleu
 from unidecode import unidecode
 
-from repro.metrics.base import score_split
 from repro.metrics.dart_bleu import DartBleu
 from repro.metrics.multi_bleu import MultiBleu
 from repro.metrics.webnlg_bleu import WebnlgBleu
@@ -60,7 +59,7 @@ def written_out(corpus: list[tuple[str, list[str]]]) -> float:
 @given(corpora())
 def test_equals_its_definition_and_sacrebleu_with_empty_references_kept(corpus) -> None:
     outputs, references = [output for output, _ in corpus], [own for _, own in corpus]
-    values, _ = score_split(MultiBleu(references=3), outputs, references)
+    values, _ = MultiBleu(references=3).score_split(outputs, references)
     assert values["bleu"] == pytest.approx(written_out(corpus), abs=1e-9)
     columns = [list(column) for column in zip(*references, strict=True)]
     theirs = corpus_bleu(outputs, columns, tokenize="none", smooth_method="none", force=True)
@@ -150,6 +149,6 @@ def texts_in(node) -> list[str]:
 
 def test_a_part_of_a_split_is_a_sum_of_rows() -> None:
     outputs, references = ["a b c d", "x y z w"], [["a b c d"], ["x y z v w"]]
-    _, rows = score_split(MultiBleu(3), outputs, references)
+    _, rows = MultiBleu(3).score_split(outputs, references)
     assert rows is not None
-    assert MultiBleu(3).reduce(np.array(rows[:1])) == score_split(MultiBleu(3), outputs[:1], references[:1])[0]
+    assert MultiBleu(3).reduce(np.array(rows[:1])) == MultiBleu(3).score_split(outputs[:1], references[:1])[0]

@@ -11,16 +11,19 @@ from sklearn.metrics import f1_score
 from repro.evaluation.scoring import score
 from repro.metrics.base import Metric
 from repro.metrics.multirc import MultircF1aEm
-from repro.tasks.base import Example
+from repro.tasks.base import Example, Task
 
 ANSWERS = st.lists(st.tuples(st.integers(-1, 1), st.integers(0, 1), st.integers(0, 3)), min_size=1, max_size=25)
 """(prediction, gold, question) of answers; those of a question need not stand side by side."""
 
 
-class Toy:
+class Toy(Task):
     """A task that only scores."""
 
-    format, labels, metrics = "pair", ("False", "True"), (MultircF1aEm(),)
+    formats, format, labels, metrics = ("pair",), "pair", ("False", "True"), (MultircF1aEm(),)
+
+    def __init__(self) -> None:
+        """Nothing to set up."""
 
 
 def written_out(rows: list[tuple[int, int, int]]) -> dict[str, float]:

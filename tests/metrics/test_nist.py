@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repro.metrics.base import Metric, score_split
+from repro.metrics.base import Metric
 from repro.metrics.nist import Nist
 from repro.papers.statistics import bootstrap_interval
 
@@ -50,12 +50,12 @@ def written_out(corpus: list[tuple[str, list[str]]]) -> float:
 @given(_corpora)
 def test_equals_its_definition(corpus: list[tuple[str, list[str]]]) -> None:
     outputs, references = [output for output, _ in corpus], [own for _, own in corpus]
-    values, _ = score_split(Nist(), outputs, references)
+    values, _ = Nist().score_split(outputs, references)
     assert values["nist"] == pytest.approx(written_out(corpus), abs=1e-9)
 
 
 def test_golden_value_of_pymteval(golden_e2e) -> None:
-    values, rows = score_split(Nist(), *golden_e2e)
+    values, rows = Nist().score_split(*golden_e2e)
     assert values["nist"] == pytest.approx(7.788887609555574, abs=1e-12)
     interval = bootstrap_interval(np.array(rows), Nist().reduce, "nist", resamples=200)
     assert interval.value == pytest.approx(values["nist"])
@@ -64,17 +64,17 @@ def test_golden_value_of_pymteval(golden_e2e) -> None:
 
 def test_information_comes_from_the_bound_references_whatever_the_outputs() -> None:
     references = [["a b", "a c"], ["b b"]]
-    bound: Metric = Nist().prepare(references)
+    bound: Metric = Nist().bound(references)
     assert bound.score("a", references[0])[0] == pytest.approx(math.log2(6 / 2))
     assert bound.score("b", references[0])[0] == pytest.approx(math.log2(6 / 3))
 
 
 def test_it_must_be_bound() -> None:
-    with pytest.raises(ValueError, match="call prepare"):
+    with pytest.raises(ValueError, match="call bound"):
         Nist().score("a", ["a"])
 
 
 def test_an_empty_output_is_one_token_and_nothing_divides_by_zero() -> None:
-    values, rows = score_split(Nist(), [""], [["a b"]])
+    values, rows = Nist().score_split([""], [["a b"]])
     assert values == {"nist": 0.0}
     assert rows is not None and rows[0][5:10] == [1, 0, -1, -2, -3]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from repro.metrics.base import score_split
-from repro.metrics.rouge import CorpusRouge, Rouge
+from repro.metrics.rouge import Rouge
+from repro.metrics.rouge_corpus import CorpusRouge
 
 _texts = st.lists(st.sampled_from(["cats", "cat", "running", "run", "the", ",", "London"]), max_size=8).map(" ".join)
 _pairs = st.lists(st.tuples(_texts, _texts), min_size=1, max_size=7)
@@ -22,8 +22,8 @@ def test_by_batch_and_plain_from_rouge_score(pairs: list[tuple[str, str]], size:
     scorer = RougeScorer(list(KINDS), use_stemmer=True)
     each = [[scorer.score(reference, output)[kind].fmeasure for kind in KINDS] for output, reference in pairs]
     batches = [np.mean(each[start : start + size], axis=0) for start in range(0, len(each), size)]
-    by_batch, _ = score_split(Rouge(size), outputs, references)
-    plain, _ = score_split(CorpusRouge(), outputs, references)
+    by_batch, _ = Rouge(size).score_split(outputs, references)
+    plain, _ = CorpusRouge().score_split(outputs, references)
     assert list(by_batch.values()) == pytest.approx(list(100 * np.mean(batches, axis=0)), abs=1e-9)
     assert list(plain.values()) == pytest.approx(list(100 * np.mean(each, axis=0)), abs=1e-9)
     assert (tuple(by_batch), tuple(plain)) == (Rouge.outputs, CorpusRouge.outputs)
@@ -38,9 +38,9 @@ def test_rouge_1_by_its_definition(output: list[str], reference: list[str]) -> N
 
 def test_only_a_smaller_last_batch_makes_them_differ() -> None:
     outputs, references = ["cat", "cat", "dog"], [["cat"], ["cat"], ["cat"]]
-    assert score_split(Rouge(2), outputs, references)[0]["rouge1"] == pytest.approx(50.0)
-    assert score_split(CorpusRouge(), outputs, references)[0]["rouge1_corpus"] == pytest.approx(200 / 3)
-    assert score_split(Rouge(3), outputs, references)[0]["rouge1"] == pytest.approx(200 / 3)
+    assert Rouge(2).score_split(outputs, references)[0]["rouge1"] == pytest.approx(50.0)
+    assert CorpusRouge().score_split(outputs, references)[0]["rouge1_corpus"] == pytest.approx(200 / 3)
+    assert Rouge(3).score_split(outputs, references)[0]["rouge1"] == pytest.approx(200 / 3)
 
 
 def test_words_are_stemmed_and_newlines_do_not_split_rouge_l() -> None:

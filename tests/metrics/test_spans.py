@@ -9,7 +9,9 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, Entities
 
 from repro.metrics.base import Metric
-from repro.metrics.spans import SpanF1, StrictSpanF1, spans, strict_spans
+from repro.metrics.span_f1 import SpanF1
+from repro.metrics.spans import spans
+from repro.metrics.strict_span_f1 import StrictSpanF1, strict_spans
 
 Sentence = tuple[list[str], list[str]]
 

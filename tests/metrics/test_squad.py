@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repro.metrics.squad import SquadEmF1, SquadV2EmF1, SquadV2Tuned, normalised
+from repro.metrics.squad import SquadEmF1, normalised
+from repro.metrics.squad_v2 import SquadV2EmF1
+from repro.metrics.squad_v2_tuned import SquadV2Tuned
 
 DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
 UNHURRIED = settings(deadline=None, max_examples=200)

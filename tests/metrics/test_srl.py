@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repro.metrics.base import Metric
-from repro.metrics.spans import SpanF1
-from repro.metrics.srl import SrlF1, arguments
+from repro.metrics.span_f1 import SpanF1
+from repro.metrics.srl_f1_conll05 import SrlF1, arguments
 
 ROLES = ("A0", "A1", "V", "R-A0", "C-A0", "C-A1", "C-V", "AM-TMP")
 Sentence = tuple[list[str], list[str]]

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacrebleu.metrics.ter import TER
 
-from repro.metrics.base import score_split
 from repro.metrics.ter import Ter
 
 _texts = st.lists(st.sampled_from(["a", "b", "C", "red", "lion", ","]), min_size=1, max_size=7).map(" ".join)
@@ -17,7 +16,7 @@ _corpora = st.lists(st.tuples(_texts, st.lists(_texts, min_size=1, max_size=3)),
 @given(_corpora)
 def test_equals_sacrebleu_without_padding(corpus: list[tuple[str, list[str]]]) -> None:
     outputs, references = [output for output, _ in corpus], [own for _, own in corpus]
-    values, _ = score_split(Ter(), outputs, [[*own, "", None] for own in references])
+    values, _ = Ter().score_split(outputs, [[*own, "", None] for own in references])
     width = max(map(len, references))
     columns = [[own[index] if index < len(own) else None for own in references] for index in range(width)]
     assert values["ter"] == pytest.approx(TER().corpus_score(outputs, columns).score, abs=1e-9)
@@ -25,7 +24,7 @@ def test_equals_sacrebleu_without_padding(corpus: list[tuple[str, list[str]]]) -
 
 def test_edits_by_hand() -> None:
     # One phrase moves: 1 edit. One word is missing: 1 edit. Lengths 4 and 3.
-    values, rows = score_split(Ter(), ["c d a b", "x y"], [["a b c d"], ["x y z"]])
+    values, rows = Ter().score_split(["c d a b", "x y"], [["a b c d"], ["x y z"]])
     assert rows == [[1, 4], [1, 3]]
     assert values["ter"] == pytest.approx(100 * 2 / 7)
     assert not Ter.higher_is_better

@@ -15,7 +15,7 @@ import yaml
 from torch import Tensor
 
 from repro.errors import DataError, ModelError
-from repro.evaluation.scoring import mean_loss, predict
+from repro.evaluation.decoding import mean_loss, predict
 from repro.methods.base import Head, Injection
 from repro.models.encoding.batch import IGNORE, collate
 from repro.models.encoding.encoding import decoder_encoding, encode_cloze, encoder_decoder_encoding, encoder_encoding

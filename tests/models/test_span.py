@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from repro.errors import DataError
-from repro.evaluation.scoring import mean_loss, predict
+from repro.evaluation.decoding import mean_loss, predict
 from repro.methods.base import Head, Injection
 from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.registry import build as build_method
@@ -28,11 +28,12 @@ from repro.models.encoding.span_encoding import (
 )
 from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Example, Span, SpanAnswer
-from repro.tasks.squad import QuestionAnswering
+from repro.tasks.question_answering import QuestionAnswering
 from repro.trials import build
 from repro.trials.plain import run
 from repro.trials.tensors import build_tensors
 from tests.models.loaded import adapt
+from tests.tasks.making import make
 from tests.training.tiny_training import close, load
 
 DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
@@ -375,7 +376,7 @@ def test_gold_logits_give_the_gold_answers_of_real_squad(name: str, length: int)
     if not (DATA / "squad" / "dev-v1.1.json").is_file():
         pytest.skip("no squad folder")
     places = {"data_dir": str(DATA / "squad"), "options": {"files": {"validation": "dev-v1.1.json"}}}
-    task = QuestionAnswering(name="squad", format="span", metrics=[], limit={"validation": 1500}, **places)
+    task = make(QuestionAnswering, name="squad", format="span", metrics=[], limit={"validation": 1500}, **places)
     stride, metric, options = 128 if length == 384 else 64, SquadEmF1(), SpanOptions()
     scores, several, missed, long = [], 0, 0, 0
     for example in task.examples("validation"):

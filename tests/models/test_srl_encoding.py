@@ -10,10 +10,11 @@ from repro.models.encoding.batch import IGNORE
 from repro.models.encoding.encoding import encode_tagged
 from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Tagged
-from repro.tasks.srl import SemanticRoles
+from repro.tasks.semantic_roles import SemanticRoles
 from repro.tasks.tagging import Tagging
 from repro.trials import build
 from repro.trials.plain import run
+from tests.tasks.making import make
 
 DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
 WORDS, TAGS = ("The", "cat", "sat"), (1, 4, 3)
@@ -107,8 +108,12 @@ def real_tokenizer(name: str) -> Any:
 def real_roles(split: str) -> tuple[Any, Any]:
     if not (DATA / "srl_masc").is_dir():
         pytest.skip(f"no real data: {DATA / 'srl_masc'} does not exist (set REPRO_DATA_ROOT)")
-    task = SemanticRoles(
-        name="srl_masc", format="tagging", data_dir=str(DATA / "srl_masc"), options={"labels_from": "train"}
+    task = make(
+        SemanticRoles,
+        name="srl_masc",
+        format="tagging",
+        data_dir=str(DATA / "srl_masc"),
+        options={"labels_from": "train"},
     )
     return task, task.examples(split)
 
@@ -143,7 +148,7 @@ def test_no_real_sentence_is_cut_at_our_limits(name: str) -> None:
         names = {split: f"{short}.{ending}" for split, short in
                  (("train", "train"), ("validation", "dev"), ("test", "test"))}  # fmt: skip
         options = {"files": names, "separator": separator, "labels_from": "train"}
-        task = Tagging(name=folder, format="tagging", data_dir=str(DATA / folder), options=options)
+        task = make(Tagging, name=folder, format="tagging", data_dir=str(DATA / folder), options=options)
         words = [list(example.fields["words"]) for split in names for example in task.examples(split)]
         longest[folder] = max(map(len, tokenizer(words, is_split_into_words=True)["input_ids"]))
         assert longest[folder] <= limit, longest

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
 
 from repro.config.compose import resolved
 from repro.config.run_key import run_key
+from repro.metrics.registry import build_metric
 from repro.papers import registry
 from repro.report.pages.contents import Contents, contents
 from repro.report.pages.html_report import page
@@ -32,8 +32,10 @@ def test_a_record_is_named_by_its_content_and_its_metrics_follow_from_its_statis
     for split, by_metric in record.statistics.items():
         values: dict[str, float] = {}
         # Metrics beside the task's own may be missing here, or have no statistics.
-        beside = [one for one in instantiate(record.config["task"].get("also_metrics", [])) if one.name in by_metric]
-        for metric in [*instantiate(record.config["task"]["metrics"]), *beside]:
+        beside = [
+            one for one in map(build_metric, record.config["task"].get("also_metrics", [])) if one.name in by_metric
+        ]
+        for metric in [*map(build_metric, record.config["task"]["metrics"]), *beside]:
             values |= metric.reduce(np.asarray(by_metric[metric.name]))
         assert values == pytest.approx(record.metrics[split], abs=1e-9)
     assert record.provenance["git"]["commit"]

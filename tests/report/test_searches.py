@@ -31,7 +31,7 @@ def record(make: Make, rate: float, value: float | None, test: float, length: in
         "method.length": length,
         "recipe.search": GRID,
         "task.report_split": "test",
-        "task.metrics": [{"_target_": "repro.metrics.accuracy.Accuracy"}],
+        "task.metrics": [{"name": "accuracy"}],
         "model.name": "a|<b>",
     }
     made = make(seed, value, change=change, status="done" if value is not None else "failed", reason="NaN")

@@ -38,7 +38,7 @@ def kinds(name: str) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
             model = content("model", trial.get("model", "minilm"))
             task = content("task", trial.get("task", "conll04"))
             options = tuple(trial.get(key) for key in VARIED)
-            kind = (trial.get("method"), model["family"], task["_target_"], *options, "after" in grid)
+            kind = (trial.get("method"), model["family"], task["kind"], *options, "after" in grid)
             if kind not in seen:
                 seen.add(kind)
                 yield dict(grid), trial

@@ -1,20 +1,16 @@
 """SST-2, MRPC and QQP: tables and json of our own making in the official formats, through the files of conf/task."""
 
-import inspect
 import json
 from pathlib import Path
 
 import pytest
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
-from repro.config.schema import TaskConfig
-from repro.errors import DataError
+from repro.errors import ConfigError, DataError
 from repro.tasks.base import Pair, TextToText
 from repro.tasks.tables import read_rows, read_table
+from tests.tasks.making import from_conf
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=80)
 CONF = Path(__file__).resolve().parents[2] / "conf" / "task"
@@ -23,13 +19,7 @@ ROWS = ['1\t10\t11\tAnn "ran".\tAnn ran, home.', "0\t12\t13\tLee sat.\tBob stood
 
 
 def built(name, folder, format="text_to_text", **changes):
-    task = OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.load(CONF / f"{name}.yaml"), changes)
-    task = OmegaConf.create({"paths": {"data_root": ""}, "task": task}).task
-    task.data_dir = str(folder)
-    wanted = [key for key in inspect.signature(get_class(task._target_)).parameters if key != "format"]
-    return instantiate(
-        OmegaConf.create({"_target_": task._target_, **{key: task[key] for key in wanted}}), format=format
-    )
+    return from_conf(name, format, data_dir=str(folder), **changes)
 
 
 def write(folder: Path, **files: str) -> None:
@@ -98,9 +88,9 @@ def test_mrpc_lists_that_do_not_fit(mrpc):
         built("mrpc", mrpc, check_rows=False).examples("train")
     with pytest.raises(DataError, match=r"has 3 rows and .*rows=408: no row would be left"):
         built("mrpc", mrpc, options={"validation_list": {"ids": None}}, check_rows=False).examples("train")
-    with pytest.raises(InstantiationException, match=r"ConfigError.*validation_list\.rows=0"):
+    with pytest.raises(ConfigError, match=r"validation_list\.rows=0"):
         built("mrpc", mrpc, options={"validation_list": {"rows": 0}})
-    with pytest.raises(InstantiationException, match=r"ConfigError.*validation_list\.columns is empty"):
+    with pytest.raises(ConfigError, match=r"validation_list\.columns is empty"):
         built("mrpc", mrpc, options={"validation_list": {"columns": []}})
 
 

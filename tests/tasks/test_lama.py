@@ -19,6 +19,7 @@ from repro.tasks.lama import Lama
 from repro.tasks.wording import Clozed
 from repro.trials import build
 from repro.trials.plain import run
+from tests.tasks.making import make
 
 UNHURRIED = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=60)
 OPTIONS = {"relation": "P19", "vocabulary": "v.json", "vocabulary_name": "bert-base-cased"}
@@ -29,7 +30,7 @@ FACTS = [("Ann Lee", "Rome"), ("Bob", "Ulm"), ("Cleo", "Paris")]
 
 def lama(folder: Path, **changes: Any) -> Lama:
     options = {**OPTIONS, **changes.pop("options", {})}
-    return Lama(name="lama", format="cloze", data_dir=str(folder), options=options, **changes)
+    return make(Lama, name="lama", format="cloze", data_dir=str(folder), options=options, **changes)
 
 
 def write(folder: Path, facts: Any = FACTS, lists: Any = LISTS) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Pair, TextToText
 from repro.tasks.multirc import MultiRc
+from tests.tasks.making import make
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=80)
 ROW = {
@@ -36,7 +37,7 @@ def write(folder: Path, name: str, *rows: object) -> None:
 
 def multirc(folder, format="text_to_text", **changes):
     changes = {"labels": ["False", "True"], **changes}
-    return MultiRc(name="multirc", format=format, data_dir=str(folder), metrics=[], **changes)
+    return make(MultiRc, name="multirc", format=format, data_dir=str(folder), metrics=[], **changes)
 
 
 def test_as_lester_shows_it(tmp_path):

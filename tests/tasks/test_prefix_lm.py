@@ -8,13 +8,14 @@ import pytest
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.prefix_lm import PrefixLm, chunks, split_point
+from tests.tasks.making import make
 
 DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
 
 
 def made(folder: Path, **changes) -> PrefixLm:
     options = {"words": 4, **changes.pop("options", {})}
-    return PrefixLm(name="lm", format="text_to_text", data_dir=str(folder), options=options, **changes)
+    return make(PrefixLm, name="lm", format="text_to_text", data_dir=str(folder), options=options, **changes)
 
 
 def books(folder: Path, **texts: str) -> Path:
@@ -126,7 +127,7 @@ def test_real_books():
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist (set REPRO_DATA_ROOT)")
     one_pattern = {"files": {"train": "1*.txt", "validation": "1*.txt"}, "held_out": 10, "words": 350}
-    task = PrefixLm(name="lm", format="text_to_text", data_dir=str(folder), options=one_pattern)
+    task = make(PrefixLm, name="lm", format="text_to_text", data_dir=str(folder), options=one_pattern)
     sizes = []
     for split in ("train", "validation"):
         examples = task.examples(split)
@@ -143,7 +144,8 @@ def test_a_hub_corpus_is_its_rows(monkeypatch):
 
     rows = [("corpus row 0", {"body": "one two three four"}), ("corpus row 1", {"body": "five six seven"})]
     monkeypatch.setattr(Source, "hub_rows", lambda self, split: rows)
-    hub = PrefixLm(
+    hub = make(
+        PrefixLm,
         name="lm",
         format="text_to_text",
         data_dir="nowhere",
@@ -152,7 +154,8 @@ def test_a_hub_corpus_is_its_rows(monkeypatch):
         options={"words": 3, "column": "body"},
     )
     assert whole(hub, "train") == ["one two three", "five six seven"]
-    wrong = PrefixLm(
+    wrong = make(
+        PrefixLm,
         name="lm",
         format="text_to_text",
         data_dir="nowhere",

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
-from repro.config.schema import TaskConfig
-from repro.metrics.spans import strict_spans
+from repro.config.task_files import task_config
+from repro.metrics.registry import build_metric
+from repro.metrics.strict_span_f1 import strict_spans
 from repro.trials.build import build_task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,9 +16,7 @@ DATA = Path(os.environ.get("REPRO_DATA_ROOT") or ROOT.parent / "shared" / "data"
 
 
 def config(name):
-    task = OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.load(ROOT / "conf" / "task" / f"{name}.yaml"))
-    node = OmegaConf.create({"paths": {"data_root": str(DATA)}, "task": task})
-    return OmegaConf.to_container(node, resolve=True)["task"]
+    return task_config(name, str(DATA))
 
 
 def task_of(name, format=None):
@@ -139,7 +136,7 @@ def test_licensed_sets_have_the_papers_tags_and_name(name, tags, paper):
     plain = config(name)
     assert len(plain["labels"]) == len(set(plain["labels"])) == tags and plain["labels"][0] == "O"
     assert plain["paper_name"] == paper and registry.cells(paper="liu2022", task=paper, kind="result")
-    metrics = [instantiate(metric) for metric in plain["metrics"]]
+    metrics = [build_metric(metric) for metric in plain["metrics"]]
     assert {cell.our_metric for cell in registry.cells(task=paper, kind="result")} == {metrics[0].outputs[0]}
     assert {cell.our_split for cell in registry.cells(task=paper, kind="result")} <= {"test", None, "validation"}
     if "05" in name or "12" in name:

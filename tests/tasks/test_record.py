@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Ranking, TextToText
 from repro.tasks.record import ORDER_DEVIATION, Record, with_sentences
+from tests.tasks.making import make
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=80)
 TEXT = "Ann beat Lee in Rome.\n@highlight\nLee fell\n@highlight\nAnn won"
@@ -26,7 +27,7 @@ def write(folder: Path, name: str, *rows: object) -> None:
 
 
 def record(folder, format="text_to_text", **changes):
-    return Record(name="record", format=format, data_dir=str(folder), metrics=[], **changes)
+    return make(Record, name="record", format=format, data_dir=str(folder), metrics=[], **changes)
 
 
 def test_as_lester_trains_on_it(tmp_path):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Span, SpanAnswer, TextToText
-from repro.tasks.squad import STAND_IN, QuestionAnswering, padded
+from repro.tasks.question_answering import STAND_IN, QuestionAnswering, padded
+from tests.tasks.making import make
 
 DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
 UNHURRIED = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=60)
@@ -32,7 +33,9 @@ def question(number=0, answers=ANSWERS, text="  When was Ann born?", **more):
 
 
 def made(folder, format="span", *, options=None, **changes):
-    return QuestionAnswering(name="toy", format=format, data_dir=str(folder), metrics=[], options=options, **changes)
+    return make(
+        QuestionAnswering, name="toy", format=format, data_dir=str(folder), metrics=[], options=options, **changes
+    )
 
 
 def write(folder, text, name="train.json"):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Tagged
-from repro.tasks.srl import SemanticRoles, read_propositions
+from repro.tasks.semantic_roles import SemanticRoles, read_propositions
+from tests.tasks.making import make
 
 UNHURRIED = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=80)
 
@@ -18,7 +19,7 @@ TEXT = "2 The cat sat ||| B-A0 I-A0 B-V\n\n0 Go there ||| B-V B-A1\n"
 
 def roles(folder, **changes):
     arguments = {"format": "tagging", "labels": LABELS, "metrics": [], **changes}
-    return SemanticRoles(name="toy", data_dir=str(folder), **arguments)
+    return make(SemanticRoles, name="toy", data_dir=str(folder), **arguments)
 
 
 def write(folder: Path, text: str, name: str = "train.txt") -> None:
@@ -115,7 +116,7 @@ def test_a_config_that_cannot_work_is_refused(tmp_path, changes, fault):
 def test_an_unlabelled_input_needs_a_predicate_among_its_words(tmp_path):
     task = roles(tmp_path)
     assert task.inputs == ("words", "predicate")
-    assert task.blank({"words": ("a", "b"), "predicate": 1}) == ["O", "O"]
+    assert task.blank({"words": ("a", "b"), "predicate": 1}) == (["O", "O"],)
     with pytest.raises(DataError, match="predicate"):
         task.blank({"words": ("a", "b"), "predicate": 2})
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import TextToText
-from repro.tasks.summarisation import XSum
+from repro.tasks.xsum import XSum
 from repro.tasks.xsum_files import SPLIT_FILE, read_urls, summary_file, topic
+from tests.tasks.making import make
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 
@@ -56,7 +57,7 @@ def lines(folder, counts=None):
 
 def xsum(folder, options=None, **changes):
     changes = {"format": "text_to_text", "metrics": [], "check_rows": False, **changes}
-    return XSum(name="xsum", data_dir=str(folder), options=options or {}, **changes)
+    return make(XSum, name="xsum", data_dir=str(folder), options=options or {}, **changes)
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Choice, Pair, TextToText
-from repro.tasks.superglue import Copa, SentencePair
+from repro.tasks.copa import Copa
+from repro.tasks.sentence_pair import SentencePair
+from tests.tasks.making import make
 
 # The machine may be busy: no deadline.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
@@ -44,18 +46,24 @@ def write(folder: Path, name: str, *rows) -> None:
 
 def nli(folder, format="text_to_text", **changes):
     changes = {"labels": ["entailment", "not_entailment"], "options": NLI, **changes}
-    return SentencePair(name="rte", format=format, data_dir=str(folder), metrics=[], **changes)
+    return make(SentencePair, name="rte", format=format, data_dir=str(folder), metrics=[], **changes)
 
 
 def boolean(folder, options, format):
-    return SentencePair(
-        name="b", format=format, data_dir=str(folder), metrics=[], labels=["False", "True"], options=options
+    return make(
+        SentencePair,
+        name="b",
+        format=format,
+        data_dir=str(folder),
+        metrics=[],
+        labels=["False", "True"],
+        options=options,
     )
 
 
 def copa(folder, format, **changes):
     labels = changes.pop("labels", ["choice1", "choice2"])
-    return Copa(name="copa", format=format, data_dir=str(folder), metrics=[], labels=labels, **changes)
+    return make(Copa, name="copa", format=format, data_dir=str(folder), metrics=[], labels=labels, **changes)
 
 
 def only(task, split="train"):
@@ -239,7 +247,7 @@ def test_limit_keeps_file_order(tmp_path):
         ({"labels": ["one"]}, "at least two classes"),
         ({"labels": ["a", "a"]}, "each once"),
         ({"options": {**NLI, "tempalte_id": 1}}, "tempalte_id"),
-        ({"options": {}}, "text_fields is empty"),
+        ({"options": {}}, "missing: text_fields"),
         ({"format": "pair", "options": {**NLI, "template_id": 1}}, r"template_id is 1.*\[0\]"),
         ({"format": "pair", "options": {**NLI, "templates": [["{premise}", "{claim}"]]}}, r"\{claim\}.*hypothesis"),
         ({"format": "pair", "options": {**NLI, "templates": [["{premise}", "{"]]}}, "segment '{'"),

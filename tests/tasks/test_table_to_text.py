@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import TextToText
 from repro.tasks.table_to_text import TableToText, csv_pairs, linearised, source_and_target
+from tests.tasks.making import make
 
 # The machine may be busy: no deadline.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
@@ -19,7 +20,7 @@ LINES = f"{INN}||The Inn is a pub . \n{INN}||A pub , The Inn . \n{BAR}||Bar 1 is
 
 
 def e2e(folder, **changes):
-    return TableToText(name="e2e", data_dir=str(folder), **{"format": "text_to_text", "metrics": [], **changes})
+    return make(TableToText, name="e2e", data_dir=str(folder), **{"format": "text_to_text", "metrics": [], **changes})
 
 
 def write(folder: Path, text: str, split: str = "train") -> None:

@@ -7,10 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from repro.errors import ConfigError, DataError
-from repro.metrics.spans import spans, strict_spans
+from repro.metrics.spans import spans
+from repro.metrics.strict_span_f1 import strict_spans
 from repro.tasks.base import Tagged
 from repro.tasks.tagging import Tagging, bio_tags, hub_sentence, read_sentences
 from repro.tasks.tags import iob2, to_iob2
+from tests.tasks.making import make
 
 # The machine may be busy: no deadline.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
@@ -21,7 +23,7 @@ TEXT = "-DOCSTART-\n\nAnn B-Peop\nLee I-Peop\nleft O\n\nParis B-Loc\n\n"
 
 def tagging(folder, **changes):
     arguments = {"format": "tagging", "labels": LABELS, "metrics": [], **changes}
-    return Tagging(name="conll04", data_dir=str(folder), **arguments)
+    return make(Tagging, name="conll04", data_dir=str(folder), **arguments)
 
 
 def write(folder: Path, text: str, name: str = "train.txt") -> None:

@@ -1,26 +1,25 @@
 """Every file of conf/task fits the schema, builds its task and reads the real data (skipped where that is missing)."""
 
 import csv
-import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 import repro
-from repro.config.schema import TaskConfig
 from repro.errors import DataError
 from repro.evaluation.scoring import score
 from repro.tasks.base import FORMATS, SPLITS, Choice, Pair, Ranking, Tagged, TextToText
 from repro.tasks.table_to_text import ATTRIBUTES
+from tests.tasks import making
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("REPRO_DATA_ROOT", ROOT.parent / "shared" / "data"))
@@ -37,18 +36,7 @@ AS_IT_IS: dict[str, dict[str, Any]] = {
 """What the folder of real data lacks: GLUE's list of MRPC's validation rows, most of QQP and of ReCoRD."""
 
 
-def config(name, **changes):
-    """A task's config as composed: the schema, the file, then the changes."""
-    task = OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.load(CONF / f"{name}.yaml"), changes)
-    return OmegaConf.create({"paths": {"data_root": str(DATA)}, "task": task}).task
-
-
-def built(name, format=None, **changes):
-    """The task as the runner builds it: the fields that its constructor names, and the resolved format."""
-    task = config(name, **changes)
-    wanted = [key for key in inspect.signature(get_class(task._target_)).parameters if key != "format"]
-    chosen = {"_target_": task._target_, **{key: task[key] for key in wanted}}
-    return instantiate(OmegaConf.create(chosen), format=format or task.formats[0])
+config, built = partial(making.config, data_root=DATA), partial(making.from_conf, data_root=DATA)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -134,7 +122,7 @@ def test_xsum_reads_and_decodes_as_the_authors_do(name, domain):
 
 
 def test_tasks_import_no_model_library():
-    program = "import json, sys, repro.tasks.superglue, repro.tasks.tagging, repro.tasks.table_to_text\n"
+    program = "import json, sys, repro.tasks.sentence_pair, repro.tasks.tagging, repro.tasks.table_to_text\n"
     program += "print(json.dumps([name for name in ('torch', 'transformers', 'datasets') if name in sys.modules]))"
     environment = {**os.environ, "PYTHONPATH": str(Path(repro.__file__).parents[1])}
     result = subprocess.run(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Pair, TextToText
 from repro.tasks.text_classification import TextClassification, read_table
+from tests.tasks.making import make
 
 UNHURRIED = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=80)
 CSV = 'id,first,second,label\n1,"a, b",c,no\n\n2,"d\ne","f ""g""",yes\n'
@@ -17,7 +18,7 @@ CSV = 'id,first,second,label\n1,"a, b",c,no\n\n2,"d\ne","f ""g""",yes\n'
 def made(folder, format="pair", options=None, **changes):
     options = {"columns": ["first", "second"], "files": {"train": "train.csv"}, **(options or {})}
     arguments = {"labels": ["no", "yes"], **changes}
-    return TextClassification(name="toy", format=format, data_dir=str(folder), options=options, **arguments)
+    return make(TextClassification, name="toy", format=format, data_dir=str(folder), options=options, **arguments)
 
 
 def write(folder, text, name="train.csv"):

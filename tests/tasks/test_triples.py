@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import TextToText
+from repro.tasks.dart import Dart, dart_source, script_text
 from repro.tasks.triple_files import dart_entry, read_entries, read_xml, webnlg_row
-from repro.tasks.triples_to_text import Dart, WebNlg, dart_source, script_text, webnlg_source
+from repro.tasks.webnlg import WebNlg, webnlg_source
+from tests.tasks.making import make
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=80)
 
@@ -58,11 +60,11 @@ def as_rows(entries, file="testdata_with_lex"):
 
 
 def webnlg(folder, **changes):
-    return WebNlg(name="webnlg", data_dir=str(folder), **{"format": "text_to_text", "metrics": [], **changes})
+    return make(WebNlg, name="webnlg", data_dir=str(folder), **{"format": "text_to_text", "metrics": [], **changes})
 
 
 def dart(folder, **changes):
-    return Dart(name="dart", data_dir=str(folder), **{"format": "text_to_text", "metrics": [], **changes})
+    return make(Dart, name="dart", data_dir=str(folder), **{"format": "text_to_text", "metrics": [], **changes})
 
 
 def from_hub(monkeypatch, task, rows):

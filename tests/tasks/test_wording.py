@@ -7,8 +7,10 @@ import pytest
 
 from repro.errors import ConfigError
 from repro.tasks.base import Cloze, Example, TextToText
-from repro.tasks.superglue import Copa, SentencePair
-from repro.tasks.wording import CLOZE_DEVIATION, Clozed, Prompted, Worded, checked_cloze, cloze_rows, worded
+from repro.tasks.copa import Copa
+from repro.tasks.sentence_pair import SentencePair
+from repro.tasks.wording import Clozed, Prompted, Worded, checked_cloze
+from tests.tasks.making import make
 
 NLI = {"text_fields": ["hypothesis", "premise"], "templates": [["{premise}", "{hypothesis}"]]}
 TEMPLATE = ["{premise}", "[P:2]", " {hypothesis}?", "[P:1]", "[MASK]", "."]
@@ -18,7 +20,7 @@ TEMPLATE = ["{premise}", "[P:2]", " {hypothesis}?", "[P:1]", "[MASK]", "."]
 def rte(tmp_path):
     """rte(format): six rows, Ann 0 to Ann 5; the label is the parity."""
 
-    def make(format="text_to_text"):
+    def written(format="text_to_text"):
         rows = [
             {"premise": f"Ann {i} ran {{home}}.", "hypothesis": f"Ann {i} ran", "label": ["yes", "no"][i % 2]}
             for i in range(6)
@@ -27,11 +29,17 @@ def rte(tmp_path):
             (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
         (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in unlabelled))
-        return SentencePair(
-            name="rte", format=format, data_dir=str(tmp_path), labels=["yes", "no"], metrics=[], options=NLI
+        return make(
+            SentencePair,
+            name="rte",
+            format=format,
+            data_dir=str(tmp_path),
+            labels=["yes", "no"],
+            metrics=[],
+            options=NLI,
         )
 
-    return make
+    return written
 
 
 def test_a_cloze_has_its_pieces_in_order(rte):
@@ -46,7 +54,6 @@ def test_a_cloze_has_its_pieces_in_order(rte):
         ("hypothesis", "premise"),
     )
     assert task.parse(1, example) == 1
-    assert cloze_rows(TEMPLATE) == 3
 
 
 def test_a_cloze_for_a_prompt_that_stands_elsewhere_has_no_places(rte):
@@ -60,16 +67,11 @@ def test_an_unlabelled_cloze(rte):
 
 
 def test_a_cloze_says_whose_its_words_are(rte):
-    plain = {"task": {"cloze": ["{premise}", "[MASK]"], "cloze_source": "pattern 1; no comma"}, "method": {}}
-    said = worded(rte("pair"), plain, "cloze").deviations
-    assert said[-1] == "cloze template and words: pattern 1; no comma" and CLOZE_DEVIATION not in said
-    plain["task"]["cloze_source"] = None
-    assert worded(rte("pair"), plain, "cloze").deviations[-1] == CLOZE_DEVIATION
-
-
-def test_a_cloze_says_that_its_words_are_ours(rte):
-    assert any("ours" in said for said in Clozed(rte("pair"), TEMPLATE, slots=True).deviations)
-    assert rte("pair").deviations == ()
+    task = rte("pair")
+    theirs = Clozed(task, TEMPLATE, slots=True, source="pattern 1; no comma").deviations
+    assert theirs == (*task.deviations, "cloze template and words: pattern 1; no comma")
+    assert Clozed(task, TEMPLATE, slots=True).deviations == (*task.deviations, task.cloze_deviation)
+    assert "ours" in task.cloze_deviation
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,9 @@ def test_task_name_and_sentinel(rte, named, sentinel, source, target):
 def test_the_task_name_of_copa(tmp_path):
     row = {"premise": "He fell.", "choice1": "He slipped.", "choice2": "He sang.", "question": "cause", "label": 0}
     (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
-    copa = Copa(name="copa", format="text_to_text", data_dir=str(tmp_path), labels=["choice1", "choice2"], metrics=[])
+    copa = make(
+        Copa, name="copa", format="text_to_text", data_dir=str(tmp_path), labels=["choice1", "choice2"], metrics=[]
+    )
     task = Worded(copa, named=True, sentinel=False)
     source = "copa choice1: He slipped. choice2: He sang. premise: He fell. question: cause"
     assert task.render(task.examples("train")[0]) == TextToText(source, "choice1")

@@ -11,6 +11,7 @@ from repro.errors import ConfigError, DataError
 from repro.tasks.base import Pair, TextToText
 from repro.tasks.wording import Worded
 from repro.tasks.wsc import DETERMINERS, EXCEPTIONS_DEVIATION, SPANS_DEVIATION, Wsc, names_referent
+from tests.tasks.making import make
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=80)
 SPANS = {"span1_index": 0, "span1_text": "Ann", "span2_index": 4, "span2_text": "she"}
@@ -25,7 +26,7 @@ def write(folder: Path, name: str, *rows: object) -> None:
 
 def wsc(folder, format="text_to_text", **changes):
     changes = {"labels": ["False", "True"], **changes}
-    return Wsc(name="wsc", format=format, data_dir=str(folder), metrics=[], **changes)
+    return make(Wsc, name="wsc", format=format, data_dir=str(folder), metrics=[], **changes)
 
 
 def test_as_lester_trains_on_it(tmp_path):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from repro.config.schema import OptimiserConfig, ScheduleConfig, SelectionConfig, TrainerConfig, TrialConfig
 from repro.errors import Interrupted, TrialFailed
-from repro.evaluation.scoring import mean_loss, predict
+from repro.evaluation.decoding import mean_loss, predict
 from repro.metrics.accuracy import Accuracy
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import train_step

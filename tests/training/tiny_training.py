@@ -13,13 +13,13 @@ from torch import Tensor
 
 from repro.config.schema import OptimiserConfig
 from repro.errors import Interrupted
-from repro.evaluation.scoring import mean_loss, predict
+from repro.evaluation.decoding import mean_loss, predict
 from repro.methods.parts.backbone_weights import FineTuning
 from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.registry import build as build_method
 from repro.models.backbone import Backbone
 from repro.models.tuning import tune
-from repro.tasks.base import Choice, Example, Pair, Ranking, Rendered, Tagged, TextToText
+from repro.tasks.base import Choice, Example, Pair, Ranking, Rendered, Tagged, Task, TextToText
 from repro.training.batching import DataOrder
 from repro.training.checkpoint import Progress
 from repro.training.distributed.process_group import ProcessGroup
@@ -67,7 +67,7 @@ def load(model: str, dtype: str = "float64", dropout: float | None = None) -> Ba
 
 
 @dataclass
-class ToyTask:
+class ToyTask(Task):
     """A task whose examples carry their own rendering; class ids and strings are their own predictions."""
 
     format: str

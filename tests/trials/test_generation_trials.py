@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
 
 from repro.evaluation.rescoring import rescore
 from repro.metrics import java, meteor_process
+from repro.metrics.registry import build_metric
 from repro.metrics.ter import Ter
 from repro.report.compare.compare import compare
 from repro.report.compare.groups import groups
@@ -30,7 +30,7 @@ def test_the_record_holds_the_halves_and_who_is_in_them(quick: Callable[..., dic
     assert record.subsets == {"test": {"test_seen": [0, 2], "test_unseen": [1, 3]}}
     for name, members in record.subsets["test"].items():
         values: dict[str, float] = {}
-        for metric in instantiate(plain["task"]["metrics"]):
+        for metric in map(build_metric, plain["task"]["metrics"]):
             rows = record.statistics["test"].get(metric.name)
             if rows is not None:  # one that this machine cannot compute
                 values |= metric.reduce(np.asarray(rows)[members])
@@ -43,7 +43,7 @@ def test_what_is_scored_later_is_scored_for_the_halves_too(
 ) -> None:
     monkeypatch.setattr(java, "java", lambda: None)
     meteor_process.shared.cache_clear()  # another test may have one running
-    meteor = "task.also_metrics=[{_target_: repro.metrics.meteor.Meteor, text: webnlg, references: 3}]"
+    meteor = "task.also_metrics=[{name: meteor, text: webnlg, references: 3}]"
     plain = quick("method=prefix_tuning", "model=tiny-gpt2", "task=webnlg", "method.length=3", meteor)
     record = run(plain).record
     assert record is not None

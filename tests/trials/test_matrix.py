@@ -158,7 +158,7 @@ def what_was_written_predicts_the_same(plain: dict[str, Any], trial: Any, before
     from safetensors.torch import load_file
 
     from repro.config.schema import TrialConfig
-    from repro.evaluation.scoring import mean_loss, predict
+    from repro.evaluation.decoding import mean_loss, predict
     from repro.trials.build import build_method, build_task
     from repro.trials.checks import load_examples
     from repro.trials.prepared import Trial

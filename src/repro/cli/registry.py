@@ -113,13 +113,13 @@ COMMANDS: tuple[Command, ...] = (
         "metrics",
         (
             (
-                "[--write FILE | --score KEY]",
-                "every metric and what it equals; a stored trial's missing values",
+                "[NAME | --score KEY]",
+                "every metric, or all about one; a stored trial's missing values",
             ),
         ),
     ),
     Command("params", (("[--paper P] | OVERRIDES", "parameters trained and stored, beside the papers' counts"),)),
-    Command("tasks", (("[--write FILE]", "every task: papers, formats, templates, splits, metrics, licence, traps"),)),
+    Command("tasks", (("[NAME]", "every task, or all about one: papers, formats, splits, metrics, licence, traps"),)),
     Command(
         "doctor",
         (("[--require task=NAME ...]", "what is ready, what is missing, and the command that mends it"),),

@@ -1,4 +1,4 @@
-"""The page of tasks: what `conf/task`, the task classes, the papers' numbers and assets.yaml say of each. No torch."""
+"""What `conf/task`, the kinds of task, the papers' numbers and assets.yaml say of tasks: docs/tasks.md, one's story."""
 
 from __future__ import annotations
 
@@ -9,61 +9,71 @@ from typing import Any
 from repro.config.compose import conf_dir
 from repro.config.task_files import parts_of, task_config, task_names
 from repro.doctor.assets import Asset, of_task
+from repro.metrics.base import AnyMetric
 from repro.papers import registry
-from repro.tasks.base import SPLITS, Choice, Cloze, Example, Pair, Span, Tagged, TextToText
+from repro.tasks.base import SPLITS, Choice, Cloze, Example, Pair, Ranking, Span, Tagged, Task, TextToText, every_metric
+from repro.tasks.registry import task_kind
 from repro.trials.build import task_in_format
 
 ROOT = "DATA"
-"""Stands for the data root in places."""
+"""Stands for the data root in paths."""
 MOST_LABELS = 14
 
 HEAD = """\
 # Tasks
 
-<!-- Written by `repro tasks --write docs/tasks.md` from conf/task, the task classes, src/repro/papers/reported and
-src/repro/doctor/assets.yaml; a test compares. Do not edit. -->
+<!-- Written by `repro tasks --write docs/tasks.md` from conf/task and src/repro/papers/reported; a test compares. Do
+not edit. -->
 
-Each task is one value of the config group `task`: `repro run task=NAME ...`. `repro doctor` says which are ready
-here and what mends the others. Words in capitals stand for the fields of a row. A hash is the first digits of the
-SHA-256 over a split's rows, whatever the file's layout; a split with another one is used, and the record says so. A
-split with another number of rows is refused."""
+Each task is one value of the config group `task`: `repro run task=NAME ...`. `repro tasks NAME` prints everything about
+one: who reported it, what a model reads and answers in each format, the splits with their sizes, hashes and files, the
+metrics, licence, traps and known deviations. `repro doctor` says which are ready here and what mends the others. A task
+of your own is one yaml file ([own-data.md](own-data.md))."""
 
 
 def page() -> str:
-    """The whole page as Markdown."""
-    return "\n\n".join([HEAD, _overview(), *(_section(name) for name in task_names())]) + "\n"
-
-
-def _overview() -> str:
-    lines = ["| task | formats | reported split | metrics | papers |", "| --- " * 5 + "|"]
+    """docs/tasks.md: one table of all tasks."""
+    lines = ["| task | formats | result | metrics | papers |", "| --- " * 5 + "|"]
     for name in task_names():
         config = task_config(name, ROOT)
-        metrics = ", ".join(dict.fromkeys(metric.name for metric in _metrics(config)))
+        metrics = ", ".join(dict.fromkeys(metric["name"] for metric in _metric_configs(config)))
         papers = ", ".join(tables_of(config["paper_name"])) or "none"
-        cells = [f"[{name}](#{name})", ", ".join(config["formats"]), config["report_split"], metrics, papers]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        formats = ", ".join(config["formats"])
+        lines.append(f"| {name} | {formats} | {config['report_split']} | {metrics or 'loss'} | {papers} |")
+    return f"{HEAD}\n\n" + "\n".join(lines) + "\n"
 
 
-def _metrics(config: Mapping[str, Any]) -> list[Any]:
-    parts = list(parts_of(dict(config)).values())
-    return [metric for part in parts for metric in task_in_format(part, part["formats"][0]).metrics]
+def _metric_configs(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    parts = parts_of(dict(config)).values()
+    return [metric for part in parts for key in ("metrics", "also_metrics") for metric in part.get(key) or ()]
 
 
-def _section(name: str) -> str:
+def _metrics(config: Mapping[str, Any]) -> list[AnyMetric]:
+    parts = parts_of(dict(config)).values()
+    return [metric for part in parts for metric in every_metric(task_in_format(part, part["formats"][0]))]
+
+
+def story(name: str) -> str:
+    """One task's whole story as Markdown. Words in capitals stand for the fields of a row.
+
+    Raises:
+        ConfigError: there is no such task.
+    """
     config = task_config(name, ROOT)
-    lines = [f"## {name}", "", f"{title(name)}.", ""]
+    lines = [f"# {name}", "", f"{title(name)}.", ""]
     for paper, tables in tables_of(config["paper_name"]).items():
         lines.append(f"- Reported by {paper}: {', '.join(tables)}.")
     if not config["paper_name"] and not config["parts"]:
         lines.append("- No paper here reports it.")
     lines.append(f"- Result: the {config['report_split']} split.")
     if config["parts"]:
-        lines += _mixture(config)
+        lines.append(
+            f"- Made of {', '.join(part['name'] for part in config['parts'].values())}; scored by their metrics."
+        )
     else:
         lines += _source(config) + ["", *_formats(config), "", *_splits(config), "", *_metric_lines(config)]
     lines += ["", *_remarks(config)]
-    return "\n".join(lines).rstrip()
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def title(name: str) -> str:
@@ -81,11 +91,6 @@ def tables_of(paper_name: str | None) -> dict[str, list[str]]:
         if place not in places:
             places.append(place)
     return {paper: sorted(places) for paper, places in found.items()}
-
-
-def _mixture(config: Mapping[str, Any]) -> list[str]:
-    parts = ", ".join(f"[{part['name']}](#{part['name']})" for part in config["parts"].values())
-    return [f"- Made of {parts}, as {', '.join(config['formats'])}; scored by their metrics."]
 
 
 def _source(config: Mapping[str, Any]) -> list[str]:
@@ -129,7 +134,7 @@ def shown_format(config: Mapping[str, Any], format: str) -> tuple[str, str]:
         words = ", ".join(f"{label}: {_code(word.strip())}" for label, word in config["verbaliser"].items())
         return _code("".join(config["cloze"]).upper()), words or "a word"
     task = task_in_format(_with_labels(config), format)
-    rendered = task.render(sample(task, str(config["_target_"])))
+    rendered = task.render(sample(task, config))
     if isinstance(rendered, TextToText):
         return _code(rendered.source), _code(rendered.target)
     if isinstance(rendered, Pair):
@@ -140,8 +145,7 @@ def shown_format(config: Mapping[str, Any], format: str) -> tuple[str, str]:
     if isinstance(rendered, Span):
         return f"{_code(rendered.question)} and windows of {_code(rendered.context)}", "a piece of the context"
     if isinstance(rendered, Tagged):
-        behind = getattr(rendered, "behind", ())
-        return _code(" ".join((*rendered.words, *behind))), "a tag for every word"
+        return _code(" ".join((*rendered.words, *rendered.behind))), "a tag for every word"
     assert not isinstance(rendered, Cloze)
     return _ranking(rendered)
 
@@ -154,7 +158,7 @@ def _with_labels(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "options": options, "labels": ["O"]}
 
 
-def _ranking(rendered: Any) -> tuple[str, str]:
+def _ranking(rendered: Ranking) -> tuple[str, str]:
     """Candidates, each read by itself."""
     pairs = [" + ".join(_code(text) for text in pair if text is not None) for pair in rendered.pairs]
     return "; ".join(pairs), "the likeliest of them"
@@ -164,22 +168,10 @@ def _code(text: str) -> str:
     return "`" + text.replace("|", "\\|").replace("\n", " ") + "`"
 
 
-FIELDS: dict[str, dict[str, Any]] = {
-    "repro.tasks.superglue.Copa": {"question": "cause"},
-    "repro.tasks.wsc.Wsc": {"text": "TEXT SPAN2_TEXT TEXT"},
-    "repro.tasks.record.Record": {"query": "QUERY @placeholder QUERY", "entities": ["ENTITY1", "ENTITY2"]},
-    "repro.tasks.tagging.Tagging": {"words": ("WORD", "WORD")},
-    "repro.tasks.srl.SemanticRoles": {"words": ("WORD", "WORD"), "predicate": 1},
-    "repro.tasks.table_to_text.TableToText": {"source": "name : NAME | Type : TYPE"},
-    "repro.tasks.triples_to_text.WebNlg": {"source": "| SUBJECT : PROPERTY : OBJECT | SUBJECT : PROPERTY : OBJECT"},
-    "repro.tasks.triples_to_text.Dart": {"source": "SUBJECT : property : OBJECT | SUBJECT : property : OBJECT"},
-}
-"""Fields that cannot hold their own name."""
-
-
-def sample(task: Any, target: str) -> Example:
+def sample(task: Task, config: Mapping[str, Any]) -> Example:
     """A row whose fields hold their own names in capitals, with the first label or a word as its answer."""
-    fields = {name: name.upper() for name in task.inputs} | dict(getattr(task, "hidden", {})) | FIELDS.get(target, {})
+    fields: dict[str, Any] = {name: name.upper() for name in task.inputs}
+    fields |= {**task.hidden, **task_kind(config["kind"]).sample_fields}
     reference: Any = 0 if task.labels else "TARGET"
     if task.format == "tagging":
         reference = ["O"] * len(fields["words"])
@@ -194,10 +186,9 @@ def _splits(config: Mapping[str, Any]) -> list[str]:
     lines = ["| split | rows | hash | files below the data root |", "| --- | --- | --- | --- |"]
     for split in SPLITS:
         rows = config["rows"].get(split)
-        named = split in task.files or split in (config["options"].get("files") or {})
         if split == "test" and config["rows"] and rows is None and config["report_split"] != "test":
             continue  # there is none
-        places = [path.removeprefix(f"{ROOT}/") for path in task.needed(split)] if named else []
+        places = [path.removeprefix(f"{ROOT}/") for path in task.needed.get(split, ())]
         digits = config["sha256"].get(split)
         cells = [split, f"{rows:,}" if rows else "any", f"`{digits}`" if digits else "not stated"]
         lines.append("| " + " | ".join([*cells, ", ".join(_code(place) for place in places)]) + " |")
@@ -210,7 +201,7 @@ def _metric_lines(config: Mapping[str, Any]) -> list[str]:
         return ["Metrics: none, the result is the loss."]
     return [
         f"Metric `{metric.name}` ({', '.join(metric.outputs)}): as {metric.equals}."
-        + (f" Needs {metric.needs}." if isinstance(getattr(metric, "needs", None), str) else "")
+        + (f" Needs {metric.needs}." if metric.needs else "")
         + ("" if metric is metrics[-1] else "\\")
         for metric in metrics
     ]

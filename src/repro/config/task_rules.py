@@ -106,10 +106,6 @@ def _cloze(config: TrialConfig) -> str:
     return "cloze"
 
 
-_FREE_TEXT = ("repro.tasks.wsc.Wsc",)
-"""Tasks with classes whose text answers are no class names."""
-
-
 def _check_label_scoring(config: TrialConfig) -> None:
     """`task.decoding.labels=score` needs targets that are the task's labels, and one sequence without gaps."""
     task, method = config.task, config.method
@@ -120,7 +116,7 @@ def _check_label_scoring(config: TrialConfig) -> None:
         why = f"{config.model.name} answers by a head, it generates nothing"
     elif task.parts:
         why = "the tasks of a mixture have labels of their own"
-    elif not task.labels or task._target_ in _FREE_TEXT:
+    elif not task.labels:
         why = f"the targets of {task.name} as text are no labels"
     else:
         why = method.capabilities.no_label_scoring

@@ -58,7 +58,8 @@ class LowData:
 
 @dataclass(kw_only=True)
 class TaskConfig:
-    _target_: str = setting(changes_result=False)
+    kind: str = setting()
+    """The registered kind of task (`repro.tasks.registry`)."""
     name: str = setting()
     paper_name: str | None = setting(None, changes_result=False)
     formats: list[str] = setting()

@@ -9,6 +9,7 @@ from typing import Any
 from repro.config.task_files import parts_of, task_config, task_names
 from repro.doctor.tasks import on_this_machine, task_splits
 from repro.errors import ConfigError, DataError
+from repro.tasks.base import Task
 from repro.tasks.file_task import SHOWN_DIGITS
 from repro.trials.build import task_in_format
 
@@ -87,7 +88,7 @@ def every_majority(data_root: str) -> list[str]:
     return lines
 
 
-def constant_answers(task: Any, examples: Sequence[Any]) -> list[tuple[str, list[Any]]]:
+def constant_answers(task: Task, examples: Sequence[Any]) -> list[tuple[str, list[Any]]]:
     """What models that have learnt nothing but frequencies say: in words, and to each example; the commonest first."""
     if task.format == "tagging":
         return [("O", [["O"] * len(example.fields["words"]) for example in examples])]
@@ -100,7 +101,7 @@ def constant_answers(task: Any, examples: Sequence[Any]) -> list[tuple[str, list
     return [(f"{task.labels[label]} ({counts[label]:,})", [label] * len(examples)) for label in common]
 
 
-def scores(task: Any, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
+def scores(task: Task, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
     """Every value of the task's metrics."""
     from repro.evaluation.scoring import score
 

@@ -75,6 +75,6 @@ def _named(words: Sequence[str]) -> dict[str, list[str]]:
 def _known(kind: str) -> list[str]:
     if kind != "metric":
         return options(kind)
-    from repro.doctor.metrics import classes
+    from repro.metrics.registry import names
 
-    return [metric.name for metric in classes()]  # type: ignore[attr-defined]
+    return names()

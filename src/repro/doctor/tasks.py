@@ -11,7 +11,7 @@ from repro.config.task_files import first_format, parts_of, task_config, task_na
 from repro.doctor.assets import of_task, that_gives
 from repro.doctor.findings import DOWNLOAD, FILES, READY, WRONG, Finding, worst
 from repro.errors import ReproError
-from repro.tasks.base import SPLITS
+from repro.tasks.base import SPLITS, Task
 from repro.trials.build import task_in_format
 
 
@@ -66,7 +66,7 @@ def _look(config: dict[str, Any], data_root: str, deep: bool) -> Finding:
     missing: list[str] = []
     bad: list[str] = []
     for split in SPLITS:
-        absent = [path for path in task.needed(split) if not _there(path)] if split in task_splits(task) else [""]
+        absent = [path for path in task.needed[split] if not _there(path)] if split in task_splits(task) else [""]
         if absent:
             if split in required(config):
                 splits[split] = "missing"
@@ -78,26 +78,26 @@ def _look(config: dict[str, Any], data_root: str, deep: bool) -> Finding:
         return Finding("task", config["name"], WRONG, bad[0], "get the file again, or task.check_rows=false", splits)
     if not missing:
         return Finding("task", config["name"], READY, "", "", splits)
-    return _lacking(config["name"], missing, data_root, splits, task._source.obtain)
+    return _lacking(config["name"], missing, data_root, splits, task.obtain)
 
 
-def task_splits(task: Any) -> tuple[str, ...]:
+def task_splits(task: Task) -> tuple[str, ...]:
     """Splits for which a task names a file."""
-    return tuple(split for split in SPLITS if split in task._source.files)
+    return tuple(split for split in SPLITS if task.needed.get(split))
 
 
 def _there(path: str) -> bool:
     return bool(glob.glob(path)) if glob.has_magic(path) else Path(path).exists()
 
 
-def _read(task: Any, split: str) -> tuple[str, str | None]:
+def _read(task: Task, split: str) -> tuple[str, str | None]:
     """Rows, whether the content is the original's, and the fault of a split that cannot be used."""
     try:
         task.examples(split)
     except ReproError as error:
         return "unusable", str(error)
     facts = task.fingerprint()[split]
-    stated = task.expected_hash(split)
+    stated = task.sha256.get(split)
     same = "" if stated is None else " as the original" if facts["sha256"].startswith(stated) else " of another content"
     return f"{facts['rows']:,} rows{same}", None
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from repro.config.task_files import task_config, task_names
 from repro.errors import ConfigError, DataError, MetricUnavailable, StoreError
-from repro.metrics.base import score_split
+from repro.metrics.base import AnyMetric
+from repro.metrics.registry import build_metric
 from repro.store.record import Record
 from repro.store.store import Store
 
@@ -27,7 +29,7 @@ def rescore(key: str, results: Path, runs: Path, more: Sequence[str] = ()) -> li
         key: the trial.
         results: folder with `records`.
         runs: folder with the trial's predictions.
-        more: further metrics, each as in `task.also_metrics`: a class, or yaml with `_target_` and arguments.
+        more: further metrics, each a name, or yaml as in `task.also_metrics` (`{name: rouge, batch_size: 8}`).
 
     Raises:
         StoreError: there is no such record.
@@ -53,54 +55,44 @@ def rescore(key: str, results: Path, runs: Path, more: Sequence[str] = ()) -> li
     return lines
 
 
-def _metric(text: str) -> Any:
+def _metric(text: str) -> AnyMetric:
     """The metric that a text names."""
     import yaml
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
 
     try:
-        given = yaml.safe_load(text)
-        made = instantiate({"_target_": given} if isinstance(given, str) else given, _convert_="all")
-    except (InstantiationException, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"--metric {text}: {str(error).splitlines()[0]} Name a class as docs/metrics.md does."
-        ) from error
-    if not hasattr(made, "outputs") or getattr(made, "grouped", False):
+        config = yaml.safe_load(text)
+        metric = build_metric({"name": config} if isinstance(config, str) else config)
+    except (ConfigError, yaml.YAMLError) as error:
+        raise ConfigError(f"--metric {text}: {error} docs/metrics.md has their names.") from error
+    if metric.grouped:
         raise ConfigError(f"--metric {text}: this is no metric that scores examples one by one.")
-    return made
+    return metric
 
 
-def _metrics(record: Record) -> list[Any]:
-    """The record's metrics and those of the task's file today, each class with its arguments once."""
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    from repro.config.compose import compose, options
-
-    named = [record.config["task"]]
-    if record.config["task"]["name"] in options("task"):
-        today = compose([f"task={record.config['task']['name']}", "model=tiny-t5"]).task
-        named.append(OmegaConf.to_container(today))  # type: ignore[arg-type]
-    wanted = [one for task in named for part in ("metrics", "also_metrics") for one in task.get(part) or ()]
-    unique = {json.dumps(one, sort_keys=True): one for one in wanted}
-    return [instantiate(one, _convert_="all") for one in unique.values()]
+def _metrics(record: Record) -> list[AnyMetric]:
+    """The record's metrics and those of the task's file today, each with its options once."""
+    tasks: list[Mapping[str, Any]] = [record.config["task"]]
+    if record.config["task"]["name"] in task_names():
+        tasks.append(task_config(record.config["task"]["name"], "data"))
+    configs = [config for task in tasks for key in ("metrics", "also_metrics") for config in task.get(key) or ()]
+    unique = {json.dumps(config, sort_keys=True): config for config in configs}
+    return [build_metric(config) for config in unique.values()]
 
 
 def _add(
-    record: Record, split: str, metric: Any, predictions: Sequence[Any], references: Sequence[Sequence[Any]]
+    record: Record, split: str, metric: AnyMetric, predictions: Sequence[Any], references: Sequence[Sequence[Any]]
 ) -> list[str]:
     """Compute a metric that the split lacks; what was said to be missing no longer is."""
     if all(name in record.metrics[split] for name in metric.outputs):
         return []
-    said = tuple(f"{split}: {name} is missing: " for name in metric.outputs)
-    record.deviations = [text for text in record.deviations if not text.startswith(said)]
+    notes = tuple(f"{split}: {name} is missing: " for name in metric.outputs)
+    record.deviations = [text for text in record.deviations if not text.startswith(notes)]
     kept = {name: why for name, why in record.missing.get(split, {}).items() if name not in metric.outputs}
     try:
-        values, rows = score_split(metric, predictions, references)
+        values, rows = metric.score_split(predictions, references)
     except MetricUnavailable as error:
         record.missing[split] = kept | dict.fromkeys(metric.outputs, str(error))
-        record.deviations += [f"{start}{error}" for start in said]
+        record.deviations += [f"{start}{error}" for start in notes]
         return [f"{split} {name} is missing: {error}" for name in metric.outputs]
     except (AttributeError, TypeError, ValueError) as error:
         what = reprlib.repr(predictions[:1])
@@ -114,7 +106,7 @@ def _add(
     return lines + _add_to_parts(record, split, metric, rows)
 
 
-def _add_to_parts(record: Record, split: str, metric: Any, rows: Sequence[Sequence[float]]) -> list[str]:
+def _add_to_parts(record: Record, split: str, metric: AnyMetric, rows: Sequence[Sequence[float]]) -> list[str]:
     """The value of each part of the split (`test_seen`), from the statistics of the whole."""
     lines = []
     for part, members in record.subsets.get(split, {}).items():

@@ -55,7 +55,7 @@ def _answers(
     trials: Sequence[Finished], task: Any, examples: Sequence[Any], batch_size: int, device: Any
 ) -> list[list[Any]]:
     """Parsed answers [member][example]: every example stands in the batch once for each member."""
-    from repro.evaluation.scoring import decoded
+    from repro.evaluation.decoding import decoded
     from repro.methods.parts.joining import joined
     from repro.trials.prepared import adapted
 

@@ -42,7 +42,7 @@ def predict(trials: Sequence[Finished], file: Path, batch_size: int, device: Any
     refuse_tuned(trials)
     tasks = [task_of(trial) for trial in trials]
     for task in tasks:
-        if hasattr(task, "parts"):
+        if task.parts:
             raise ConfigError(
                 f"--prompt: {task.name} is a mixture of {', '.join(task.parts)}, and a line names one task. Tune its "
                 "prompt on each (method.start_from), and give those."
@@ -92,7 +92,7 @@ def _answer(
     batch_size: int,
 ) -> list[Any]:
     """Parsed answers of one group's lines."""
-    from repro.evaluation.scoring import decoded
+    from repro.evaluation.decoding import decoded
     from repro.trials.prepared import adapted
 
     format = tasks[group[0]].format
@@ -153,8 +153,8 @@ def example_of(row: Mapping[str, Any], task: Any, where: str) -> Example:
         if task.format != "tagging" and not isinstance(value, str):
             raise DataError(f"{where}: {name} is {value!r}: {wanted} is needed for {task.name}.")
         fields[name] = tuple(value) if isinstance(value, list) else value
-    fields |= getattr(task, "hidden", {})
-    return Example(where, fields, (task.blank(fields),) if hasattr(task, "blank") else ())
+    fields |= task.hidden
+    return Example(where, fields, task.blank(fields))
 
 
 def write(answers: Sequence[Mapping[str, Any]], out: Path | None) -> str:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from repro.metrics.base import Metric, column_sums
+from repro.metrics.registry import register
 
-class Accuracy:
+
+@register("accuracy")
+class Accuracy(Metric[int, int]):
     """Percent of examples whose class was predicted.
 
     An output that names no class (-1) is wrong, as in T5's evaluation, where no label is ever -1.
     """
 
-    name: str = "accuracy"
-    equals: str = "scikit-learn 1.9.1 accuracy_score, times 100"
-    outputs: tuple[str, ...] = ("accuracy",)
-    main: tuple[str, ...] = outputs
-    higher_is_better: bool = True
+    name = "accuracy"
+    equals = "scikit-learn 1.9.1 accuracy_score, times 100"
+    outputs = main = ("accuracy",)
+    predictions = "label"
 
-    def score(self, prediction: Any, references: Sequence[Any]) -> list[int]:
+    def score(self, prediction: int, references: Sequence[int]) -> list[int]:
         """Statistics [correct, 1] of one example.
 
         Args:
@@ -40,7 +42,7 @@ class Accuracy:
         Raises:
             ValueError: there is no example.
         """
-        correct, total = np.asarray(statistics, dtype=float).reshape(-1, 2).sum(axis=0)
+        correct, total = column_sums(statistics, 2)
         if total == 0:
             raise ValueError("accuracy: there is no example to average over; check the split and its limit.")
         return {"accuracy": float(100.0 * correct / total)}

@@ -6,13 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
-
-import numpy as np
+from types import MappingProxyType
 
 from repro.metrics import ptb
-from repro.metrics.base import texts
-from repro.metrics.bleu import ngrams
+from repro.metrics.base import MeanMetric, texts
+from repro.metrics.e2e_bleu import ngrams
+from repro.metrics.registry import register
 
 _ORDER = 4
 _SIGMA = 6.0
@@ -29,22 +28,23 @@ class _Vector:
     length: int
 
 
-class Cider:
+@register("cider")
+class Cider(MeanMetric[str, str | None]):
     """CIDEr-D, times 10: mean over references and orders 1 to 4 of a clipped cosine of tf-idf weights.
 
     Clipped: an n-gram of the output weighs at most what it weighs in the reference. Each reference's term is cut by
     exp(-(difference of lengths)^2 / (2 * 6^2)). The idf of an n-gram is ln(examples / examples with it in a reference),
-    over the references of the whole split (`prepare`). A bootstrap over examples keeps the whole split's idf.
+    over the references of the whole split (`bound`). A bootstrap over examples keeps the whole split's idf.
     """
 
-    name: str = "cider"
-    equals: str = "e2e-metrics / pycocoevalcap 1.2 Cider (CIDEr-D, sigma 6) on PTBTokenizer's text"
-    outputs: tuple[str, ...] = ("cider",)
-    units: ClassVar[dict[str, str]] = {"cider": "as printed (0 to 10)"}
-    higher_is_better: bool = True
-    costly: bool = True
-    needs: str = "Java and pycocoevalcap (extra generation-metrics), for the tokeniser"
-    golden: str = "2.3039 on the example files of e2e-metrics, and pycocoevalcap itself on made-up texts"
+    name = "cider"
+    equals = "e2e-metrics / pycocoevalcap 1.2 Cider (CIDEr-D, sigma 6) on PTBTokenizer's text"
+    outputs = ("cider",)
+    units = MappingProxyType({"cider": "as printed (0 to 10)"})
+    factor = 1.0
+    costly = True
+    needs = "Java and pycocoevalcap (extra generation-metrics), for the tokeniser"
+    golden = "2.3039 on the example files of e2e-metrics, and pycocoevalcap itself on made-up texts"
 
     def __init__(self) -> None:
         self._examples: int | None = None
@@ -55,7 +55,7 @@ class Cider:
         """Why it cannot run here."""
         return ptb.unavailable()
 
-    def prepare(self, references: Sequence[Sequence[str | None]]) -> Cider:
+    def bound(self, references: Sequence[Sequence[str | None]]) -> Cider:
         """The metric with the idf of these references.
 
         Raises:
@@ -63,32 +63,23 @@ class Cider:
             MetricUnavailable: no Java.
         """
         _, golds = ptb.tokenised_pairs([], [texts(self.name, own) for own in references])
-        bound = Cider()
-        bound._examples = len(golds)
+        metric = Cider()
+        metric._examples = len(golds)
         for own in golds:
-            bound._with.update({ngram for text in own for ngram in _counts(text)})
-        return bound
+            metric._with.update({ngram for text in own for ngram in _counts(text)})
+        return metric
 
-    def score(self, prediction: str, references: Sequence[str | None]) -> list[float]:
-        """Statistics [CIDEr-D, 1] of one output.
+    def score_all(self, predictions: Sequence[str], references: Sequence[Sequence[str | None]]) -> list[list[float]]:
+        """Statistics [CIDEr-D, 1] of each output; one Java process.
 
         Raises:
             ValueError: no reference, or the metric was not bound to the split's references.
             MetricUnavailable: no Java.
         """
-        return self.score_all([prediction], [references])[0]
-
-    def score_all(self, predictions: Sequence[str], references: Sequence[Sequence[str | None]]) -> list[list[float]]:
-        """Statistics [N, 2]; one Java process."""
         if self._examples is None:
-            raise ValueError("cider: call prepare(references of the split) first; idf comes from them.")
+            raise ValueError("cider: call bound(references of the split) first; idf comes from them.")
         outputs, golds = ptb.tokenised_pairs(predictions, [texts(self.name, own) for own in references])
         return [[self._value(output, own), 1.0] for output, own in zip(outputs, golds, strict=True)]
-
-    def reduce(self, statistics: np.ndarray) -> dict[str, float]:
-        """Mean CIDEr-D from statistics [N, 2]."""
-        total, count = np.asarray(statistics, dtype=float).reshape(-1, 2).sum(axis=0)
-        return {"cider": float(total / count) if count else 0.0}
 
     def _value(self, output: str, references: Sequence[str]) -> float:
         vector = self._vector(output)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from repro.metrics.multi_bleu import MultiBleu
+from repro.metrics.registry import register
 
 
+@register("dart_bleu")
 class DartBleu(MultiBleu):
     """BLEU in percent against DART's three reference files, which are tokenised and in lower case.
 
@@ -16,12 +18,12 @@ class DartBleu(MultiBleu):
         lowercase: whether outputs are put into lower case first, as Li and Liang do.
     """
 
-    equals: str = (
+    equals = (
         "DART evaluation/run_eval_on_dart.sh: multi-bleu.perl with 3 reference files, empty lines kept; "
         "outputs in lower case first (Li and Liang's tolower.py)"
     )
 
-    golden: str = (
+    golden = (
         "48.56 as multi-bleu.perl on the DART authors' BART output (by hand: that output is not kept here); a "
         "written-out oracle"
     )

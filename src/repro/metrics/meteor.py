@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from repro.metrics import java, meteor_process, ptb
-from repro.metrics.base import texts
+from repro.metrics.base import Metric, column_sums, texts
+from repro.metrics.registry import register
 from repro.metrics.webnlg_text import output_text, reference_text
 
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
@@ -17,7 +18,8 @@ _WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
 TEXTS = ("ptb", "webnlg", "as_is")
 
 
-class Meteor:
+@register("meteor")
+class Meteor(Metric[str, str | None]):
     """METEOR in percent, of the reference that scores best for each output, aggregated as the program does.
 
     Each example gives weighted lengths and matches, chunks and matched words; their sums give precision, recall and
@@ -33,13 +35,12 @@ class Meteor:
         ValueError: another text, fewer than 1 reference.
     """
 
-    name: str = "meteor"
-    equals: str = "METEOR 1.5, -l en -norm (task rank), the jar of e2e-metrics and pycocoevalcap 1.2, times 100"
-    outputs: tuple[str, ...] = ("meteor",)
-    higher_is_better: bool = True
-    costly: bool = True
-    needs: str = "Java and pycocoevalcap (extra generation-metrics)"
-    golden: str = (
+    name = "meteor"
+    equals = "METEOR 1.5, -l en -norm (task rank), the jar of e2e-metrics and pycocoevalcap 1.2, times 100"
+    outputs = ("meteor",)
+    costly = True
+    needs = "Java and pycocoevalcap (extra generation-metrics)"
+    golden = (
         "48.01 on the example files of e2e-metrics; the program's own EVAL; its file mode with -r 3 and -r 8 on the "
         "DART authors' BART outputs, 42.968135727745 and 39.223300374438 (by hand: the outputs are not kept here)"
     )
@@ -56,17 +57,13 @@ class Meteor:
         files = [java.METEOR_JAR, java.PARAPHRASES]
         return java.missing(*files, *([java.TOKENISER_JAR] if self.text == "ptb" else []))
 
-    def score(self, prediction: str, references: Sequence[str | None]) -> list[float]:
-        """Statistics [6] of one output: see `statistics`.
+    def score_all(self, predictions: Sequence[str], references: Sequence[Sequence[str | None]]) -> list[list[float]]:
+        """Statistics [N, 6]: see `statistics`. The METEOR process of this program answers one example after the other.
 
         Raises:
             ValueError: no reference.
             MetricUnavailable: no Java, or the program failed.
         """
-        return self.score_all([prediction], [references])[0]
-
-    def score_all(self, predictions: Sequence[str], references: Sequence[Sequence[str | None]]) -> list[list[float]]:
-        """Statistics [N, 6]; the METEOR process of this program answers one example after the other."""
         own = [texts(self.name, some, self.references) for some in references]
         outputs, golds = self._written(predictions, own)
         process = meteor_process.shared()
@@ -74,7 +71,7 @@ class Meteor:
 
     def reduce(self, statistics: np.ndarray) -> dict[str, float]:
         """METEOR in percent from statistics [N, 6]."""
-        return {"meteor": meteor_percent(np.asarray(statistics, dtype=float).reshape(-1, 6).sum(axis=0))}
+        return {"meteor": meteor_percent(column_sums(statistics, 6))}
 
     def _written(self, predictions: Sequence[str], references: list[list[str]]) -> tuple[list[str], list[list[str]]]:
         if self.text == "ptb":
@@ -106,10 +103,10 @@ def statistics(numbers: Sequence[float]) -> list[float]:
 
 def meteor_percent(sums: np.ndarray) -> float:
     """METEOR in percent from summed statistics [6]; 0 without a match."""
-    length, reference_length, matches, reference_matches, chunks, words = map(float, sums)
+    length, reference_length, matches, reference_matches, chunks, words = (float(number) for number in sums)
     if not (length and reference_length and matches and reference_matches):
         return 0.0
     precision, recall = matches / length, reference_matches / reference_length
     mean = 1.0 / ((1 - _ALPHA) / precision + _ALPHA / recall)
-    penalty = _GAMMA * (chunks / words) ** _BETA
+    penalty: float = _GAMMA * (chunks / words) ** _BETA
     return 100.0 * max(0.0, mean * (1 - penalty))

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from repro.metrics.base import texts
-from repro.metrics.bleu import bleu_percent, bleu_statistics
+from repro.metrics.base import Metric, texts
+from repro.metrics.e2e_bleu import bleu_percent, bleu_statistics
+from repro.metrics.registry import register
 
 _SPACE = re.compile(r"[ \t\n\r\f\v]+")
 
 
-class MultiBleu:
+@register("multi_bleu")
+class MultiBleu(Metric[str, str | None]):
     """Corpus BLEU in percent: tokens are what spaces separate, cased, closest reference length, not smoothed.
 
     Args:
@@ -25,11 +27,10 @@ class MultiBleu:
         ValueError: fewer than 1 reference.
     """
 
-    name: str = "bleu"
-    equals: str = "Moses multi-bleu.perl; sacrebleu 2.6.0 corpus_bleu(tokenize='none', smooth_method='none')"
-    outputs: tuple[str, ...] = ("bleu",)
-    higher_is_better: bool = True
-    golden: str = "a written-out oracle and sacrebleu on made-up corpora"
+    name = "bleu"
+    equals = "Moses multi-bleu.perl; sacrebleu 2.6.0 corpus_bleu(tokenize='none', smooth_method='none')"
+    outputs = ("bleu",)
+    golden = "a written-out oracle and sacrebleu on made-up corpora"
 
     def __init__(self, references: int | None = None) -> None:
         if references is not None and references < 1:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from repro.metrics.binary_f1 import binary_counts, f1_percent
+from repro.metrics.base import Metric, column_sums
+from repro.metrics.f1 import binary_counts, f1_percent
+from repro.metrics.registry import register
 
 
-class MultircF1aEm:
+@register("multirc")
+class MultircF1aEm(Metric[Sequence[int], Sequence[int]]):
     """F1 of the class True over the answers of all questions, and the share of questions with every answer right.
 
     Prompt tuning (Lester et al. 2021) reports and averages both; P-Tuning v2 (Liu et al. 2022) reports the F1 alone.
@@ -17,15 +20,14 @@ class MultircF1aEm:
     class (-1) is wrong, and for the F1 counts as the other class.
     """
 
-    name: str = "multirc"
-    equals: str = (
+    name = "multirc"
+    equals = (
         "T5 evaluation.metrics.multirc_f1_over_all_answers and mean_group_metric(all_match); "
         "scikit-learn 1.9.1 f1_score(zero_division=0), times 100"
     )
-    outputs: tuple[str, ...] = ("f1a", "exact_match")
-    main: tuple[str, ...] = outputs
-    grouped: bool = True
-    higher_is_better: bool = True
+    outputs = main = ("f1a", "exact_match")
+    predictions = "labels"
+    grouped = True
 
     def score(self, prediction: Sequence[int], references: Sequence[Sequence[int]]) -> list[int]:
         """Statistics [true positive, false positive, false negative, all right, 1] of one question.
@@ -49,5 +51,5 @@ class MultircF1aEm:
 
     def reduce(self, statistics: np.ndarray) -> dict[str, float]:
         """F1a and exact match in percent from statistics [questions, 5]."""
-        *counts, right, questions = np.asarray(statistics, dtype=float).reshape(-1, 5).sum(axis=0)
+        *counts, right, questions = column_sums(statistics, 5)
         return {"f1a": f1_percent(*counts), "exact_match": float(100.0 * right / questions) if questions else 0.0}

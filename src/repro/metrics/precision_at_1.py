@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
+from repro.metrics.base import MeanMetric
+from repro.metrics.registry import register
 
 
-class PrecisionAt1:
+@register("precision_at_1")
+class PrecisionAt1(MeanMetric[str, str]):
     """The share of facts, in percent, whose object is the likeliest word of the vocabulary.
 
     Over the facts of one relation; the papers average relations with equal weight (Liu et al. 2021, Table 3).
     """
 
-    name: str = "precision_at_1"
-    equals: str = "hit@1 of THUDM/P-tuning, LAMA/p_tuning/modeling.py"
-    outputs: tuple[str, ...] = ("precision_at_1",)
-    higher_is_better: bool = True
+    name = "precision_at_1"
+    equals = "hit@1 of THUDM/P-tuning, LAMA/p_tuning/modeling.py"
+    outputs = ("precision_at_1",)
 
     def score(self, prediction: str, references: Sequence[str]) -> list[float]:
         """Statistics [hit, 1] of one fact.
@@ -27,8 +28,3 @@ class PrecisionAt1:
         if not references:
             raise ValueError("precision_at_1: a fact has no object; score only splits whose objects are known.")
         return [float(prediction in references), 1.0]
-
-    def reduce(self, statistics: np.ndarray) -> dict[str, float]:
-        """In percent, from statistics [N, 2]."""
-        hits, total = np.asarray(statistics, dtype=float).reshape(-1, 2).sum(axis=0)
-        return {"precision_at_1": float(100.0 * hits / total) if total else 0.0}

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from repro.metrics.base import texts
+from repro.metrics.base import Metric, column_sums, texts
+from repro.metrics.registry import register
 from repro.metrics.webnlg_text import output_text, reference_text
 
 TEXTS = ("webnlg", "as_is")
 
 
-class Ter:
+@register("ter")
+class Ter(Metric[str, str | None]):
     """TER in percent: fewest edits (words and shifts of phrases) to some reference, over mean reference lengths.
 
     Lower is better. References that are missing or empty are left out: tercom's reference files have no padding.
@@ -30,15 +32,15 @@ class Ter:
         ValueError: another text, fewer than 1 reference.
     """
 
-    name: str = "ter"
-    equals: str = (
+    name = "ter"
+    equals = (
         "sacrebleu 2.6.0 TER (normalized=False, no_punct=False, case_sensitive=False) with each example's own "
         "references; within 0.03 of tercom 0.7.25, the program of WebNLG and DART"
     )
-    outputs: tuple[str, ...] = ("ter",)
-    higher_is_better: bool = False
-    costly: bool = True
-    golden: str = (
+    outputs = ("ter",)
+    higher_is_better = False
+    costly = True
+    golden = (
         "37.731 and 44.677 where tercom 0.7.25 gives 37.733 and 44.696, on the DART authors' BART outputs for WebNLG "
         "and DART (by hand: the outputs are not kept here); sacrebleu on made-up corpora"
     )
@@ -63,7 +65,7 @@ class Ter:
 
     def reduce(self, statistics: np.ndarray) -> dict[str, float]:
         """TER in percent from statistics [N, 2]. Without a word in any reference: 100 if there are edits, else 0."""
-        edits, length = np.asarray(statistics, dtype=float).reshape(-1, 2).sum(axis=0)
+        edits, length = column_sums(statistics, 2)
         return {"ter": float(100.0 * edits / length) if length else 100.0 * float(edits > 0)}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from repro.metrics.multi_bleu import MultiBleu
+from repro.metrics.registry import register
 from repro.metrics.webnlg_text import output_text, reference_text
 
 
+@register("webnlg_bleu")
 class WebnlgBleu(MultiBleu):
     """BLEU in percent against the first three references, on text as evaluation.py writes it (`webnlg_text`).
 
@@ -17,11 +19,11 @@ class WebnlgBleu(MultiBleu):
         references: how many of an example's references count.
     """
 
-    equals: str = (
+    equals = (
         "WebNLG 2017 evaluation.py and bleu_eval_3ref.sh (multi-bleu.perl -lc, 3 reference files, empty lines kept)"
     )
 
-    golden: str = (
+    golden = (
         "the script's three reference files, line by line, and 58.06 as multi-bleu.perl -lc on the DART authors' BART "
         "output for WebNLG (by hand: that output is not kept here); a written-out oracle"
     )

@@ -16,7 +16,7 @@ from importlib.resources import files
 from repro.config.run_key import run_key
 from repro.config.schema import TrialConfig
 from repro.errors import DataError
-from repro.metrics.building import build_metric
+from repro.metrics.registry import build_metric
 from repro.papers import registry
 from repro.papers.registry import Reported
 from repro.report.compare import compare

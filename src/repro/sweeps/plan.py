@@ -9,8 +9,7 @@ from pathlib import Path
 
 from repro.config.schema import TaskConfig
 from repro.errors import ConfigError
-from repro.metrics.base import why_unavailable
-from repro.metrics.building import build_metric
+from repro.metrics.registry import build_metric
 from repro.store.store import Store
 from repro.sweeps import estimates, experiments, grids
 from repro.sweeps.composing import Overrides
@@ -142,7 +141,7 @@ def _needs(plan: Plan) -> list[str]:
 def _unavailable(task: TaskConfig) -> set[str]:
     """Metrics of a task that cannot be computed here, with the reason."""
     metrics = [build_metric(config) for config in [*task.metrics, *task.also_metrics]]
-    return {f"{metric.name}: {why}" for metric in metrics if (why := why_unavailable(metric))}
+    return {f"{metric.name}: {why}" for metric in metrics if (why := metric.unavailable())}
 
 
 def _comparison(plan: Plan, comparable: int | None) -> list[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, ClassVar, TypedDict
 
-from repro.metrics.base import Metric
+from repro.config.task_schema import LowData, SplitLimits
+from repro.errors import ConfigError
+from repro.metrics.base import AnyMetric
 
 SPLITS = ("train", "validation", "test")
 FORMATS = ("text_to_text", "pair", "choice", "ranking", "tagging", "span", "cloze")
@@ -117,23 +120,111 @@ class SpanAnswer:
 Rendered = TextToText | Pair | Choice | Ranking | Tagged | Span | Cloze
 
 
-class Task(Protocol):
-    """A data set in one format, with its metrics. Built from `conf/task/*.yaml` by `_target_`."""
+@dataclass(frozen=True)
+class TaskSection:
+    """What every kind of task is told, whatever its own options: a task's config, in one format and with its parts."""
 
     name: str
     format: str
-    labels: tuple[str, ...]
-    """Class names or tag names, index = id. Empty for free generation."""
-    metrics: tuple[Metric, ...]
+    metrics: Sequence[AnyMetric] = ()
+    also_metrics: Sequence[AnyMetric] = ()
+    labels: Sequence[str] = ()
+    source: str = "local"
+    data_dir: str = ""
+    hub_id: str | None = None
+    hub_config: str | None = None
+    hub_revision: str | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    check_rows: bool = True
+    limit: SplitLimits = field(default_factory=SplitLimits)
+    low_data: LowData = field(default_factory=LowData)
+    fraction: float | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    """`task.options.files`: {split: file name}, where it is not the kind's."""
+    obtain: str | None = None
+    """`task.options.obtain`: a sentence saying where the files can be had, in place of the kind's."""
+    hub_configs: Mapping[str, str] = field(default_factory=dict)
+    """`task.options.hub_configs`: {format: the config of the hub's data set}."""
+    parts: Mapping[str, Task] = field(default_factory=dict)
+    """Tasks of the same format that this one is made of."""
+
+
+class SplitFacts(TypedDict):
+    """What identifies the content of a split."""
+
+    rows: int
+    sha256: str
+
+
+class Task:
+    """A data set in one format, with its metrics. `repro.tasks.registry` builds it from a file of conf/task.
+
+    A kind of task is a subclass. What it does not say has the defaults given here; nothing else may be asked of a task.
+    """
+
+    formats: ClassVar[tuple[str, ...]]
+    """The formats that this kind can be rendered in."""
+    answers_with_labels: ClassVar[bool] = True
+    """As text, what is generated is one of the labels (if there are any)."""
+    shared_options: ClassVar[tuple[str, ...]] = ()
+    """Keys of `task.options` that are fields of `TaskSection`; all others are keywords of the kind's constructor."""
+    cloze_deviation: ClassVar[str] = "cloze template and words are ours: the papers' notes have none for this task"
+    """Where the template of `task.cloze` comes from, unless `task.cloze_source` says so."""
+    sample_fields: ClassVar[Mapping[str, object]] = MappingProxyType({})
+    """Values for a made-up row, of the fields that cannot hold their own name."""
+
+    name: str = ""
+    format: str = ""
+    metrics: tuple[AnyMetric, ...] = ()
+    """What the task is scored by."""
+    also_metrics: tuple[AnyMetric, ...] = ()
+    """Metrics beside these, which have no part in the task's score."""
+    parts: Mapping[str, Task] = MappingProxyType({})
+    """The tasks of a mixture: each is scored by its own metrics, over its own examples (`Example.meta["part"]`)."""
+    one_part_batches: bool = False
+    """A training batch holds examples of one part only."""
+    inputs: tuple[str, ...] = ()
+    """Fields that an unlabelled example must have (`repro predict`)."""
+    hidden: Mapping[str, object] = MappingProxyType({})
+    """Fields that such an example has with these values, beside its inputs."""
+    prefix: str = ""
+    """What stands in front of a text for the task's name, as in T5's mixtures; empty: the name itself."""
+    needed: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """{split: paths of the local files that it is read from, or patterns of them}, whether or not they are there."""
+    obtain: str = ""
+    """A sentence saying where the files can be had."""
+    sha256: Mapping[str, str] = MappingProxyType({})
+    """{split: first digits of the original's content hash}, where the config states it."""
+
+    def __init__(self, section: TaskSection) -> None:
+        """Nothing is read here.
+
+        Raises:
+            ConfigError: a format that this kind does not have.
+        """
+        if section.format not in self.formats:
+            raise ConfigError(
+                f"task.format is {section.format!r}: it must be one of {list(self.formats)} ({section.name})."
+            )
+        self.name, self.format = section.name, section.format
+        self.metrics, self.also_metrics = tuple(section.metrics), tuple(section.also_metrics)
+        self.sha256, self._labels = section.sha256, tuple(section.labels)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names or tag names, index = id. Empty for free generation."""
+        return self._labels
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The tokens that may fill a gap, where a cloze has no classes."""
+        return ()
 
     @property
     def deviations(self) -> tuple[str, ...]:
         """Known differences from the paper, as configured and as found in the splits read so far: for the record."""
-        ...
-
-    inputs: tuple[str, ...]
-    """Fields that an unlabelled example must have (`repro predict`). A task may have `blank(fields)`, the reference of
-    an unlabelled example, and `hidden`, fields that such an example has with these values."""
+        return ()
 
     def examples(self, split: str) -> Sequence[Example]:
         """All examples of `train`, `validation` or `test`, in file order.
@@ -141,17 +232,43 @@ class Task(Protocol):
         Raises:
             DataError: the folder or file is missing, or a line is malformed (file and line are named).
         """
-        ...
+        raise NotImplementedError
 
     def render(self, example: Example) -> Rendered:
         """The example in this task's `format`, exactly as the paper's code shows it to the model."""
-        ...
+        raise NotImplementedError
 
     def parse(self, output: Any, example: Example) -> Any:
         """Model output to the prediction that the metrics take: a string, class id, choice index or list of tag ids; of
         a ranking the score of each candidate."""
-        ...
+        raise NotImplementedError
 
-    def fingerprint(self) -> dict[str, dict[str, Any]]:
+    def blank(self, fields: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The references of an example that nobody has labelled."""
+        return ()
+
+    def fingerprint(self) -> dict[str, SplitFacts]:
         """`{split: {"rows": n, "sha256": hash of the content}}` of every split that was read so far."""
-        ...
+        return {}
+
+
+class TaskOfParts(Task):
+    """A kind whose tasks are made of others (`TaskSection.parts`)."""
+
+    @classmethod
+    def part_limit(cls, part: str, options: Mapping[str, object], limit: SplitLimits) -> SplitLimits:
+        """The limits of a part that has none of its own, from the whole's options and limits."""
+        return limit
+
+
+def every_metric(task: Task) -> tuple[AnyMetric, ...]:
+    """A task's metrics and those beside them."""
+    return (*task.metrics, *task.also_metrics)
+
+
+def batch_groups(task: Task, examples: Sequence[Example]) -> list[int] | None:
+    """The number of each example's part, where a training batch may hold examples of one part only."""
+    if not task.one_part_batches:
+        return None
+    numbers = {part: number for number, part in enumerate(task.parts)}
+    return [numbers[example.meta["part"]] for example in examples]

@@ -2,79 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
-from repro.config.task_schema import LowData, SplitLimits
 from repro.errors import DataError
-from repro.metrics.base import Metric
-from repro.tasks.base import Example
-from repro.tasks.files import Loaded, Sizes, Source, Splits, checked_options, require_one_of
+from repro.tasks.base import Example, SplitFacts, Task, TaskSection, TextToText
+from repro.tasks.files import Loaded, Sizes, Source, Splits, require_one_of
 from repro.tasks.subsets import Selection
 
 SHOWN_DIGITS = 16
 """Hexadecimal digits of a content hash that configs and deviations show."""
 
 
-class FileTask:
-    """The fields of `TaskConfig`, checked, and the splits behind them; a subclass says how a split is read.
+class FileTask(Task):
+    """The splits behind a `TaskSection`; a subclass says how one is read.
 
     Raises:
-        ConfigError: an unknown format, source or option, a number out of range, or what `_set_up` refuses.
+        ConfigError: an unknown format or source, or a number out of range.
     """
 
-    formats: ClassVar[tuple[str, ...]]
+    shared_options = ("files", "obtain", "hub_configs")
     files: ClassVar[Mapping[str, str]]
     """{split: file name} where `task.options.files` names no other."""
-    obtain: ClassVar[str]
-    """A sentence saying where the files can be had."""
-    options: ClassVar[tuple[str, ...]]
-    """Names that `task.options` may hold, besides `files`. Two mean the same in every task that has them: `obtain`, a
-    sentence in place of the class's, and `hub_configs`, {format: the config of the hub's data set}."""
-    editions: ClassVar[Mapping[str, Mapping[int, str]]] = {}
+    editions: ClassVar[Mapping[str, Mapping[int, str]]] = MappingProxyType({})
     """As in `Sizes`."""
-    lookalikes: ClassVar[Mapping[str, Mapping[int, str]]] = {}
+    lookalikes: ClassVar[Mapping[str, Mapping[int, str]]] = MappingProxyType({})
     """As in `Sizes`."""
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        format: str,
-        data_dir: str,
-        metrics: Sequence[Metric] = (),
-        labels: Sequence[str] = (),
-        source: str = "local",
-        hub_id: str | None = None,
-        hub_config: str | None = None,
-        hub_revision: str | None = None,
-        rows: Mapping[str, int] | None = None,
-        sha256: Mapping[str, str] | None = None,
-        check_rows: bool = True,
-        limit: SplitLimits | Mapping[str, Any] | None = None,
-        low_data: LowData | Mapping[str, Any] | None = None,
-        fraction: float | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, section: TaskSection) -> None:
         """Nothing is read here."""
-        chosen = checked_options(options, ("files", *self.options))
-        require_one_of("task.format", format, self.formats)
-        self.name, self.format, self.metrics, self.labels = name, format, tuple(metrics), tuple(labels)
-        files = {**self.files, **(chosen.get("files") or {})}
-        obtain = chosen.get("obtain") or self.obtain
-        hub_config = (chosen.get("hub_configs") or {}).get(format, hub_config)
-        self._source = Source(name, source, data_dir, files, obtain, hub_id, hub_config, hub_revision)
-        self._original_rows, self._check_rows = dict(rows or {}), check_rows
+        super().__init__(section)
+        self.obtain = section.obtain or self.obtain
+        self._source = Source(
+            section.name,
+            section.source,
+            section.data_dir,
+            {**self.files, **section.files},
+            self.obtain,
+            section.hub_id,
+            section.hub_configs.get(section.format, section.hub_config),
+            section.hub_revision,
+        )
+        files = self._source.files
+        self.needed = {split: (str(Path(section.data_dir) / name),) for split, name in files.items()}
+        self._original_rows, self._check_rows = dict(section.rows), section.check_rows
         sizes = Sizes(self._original_rows, self.editions, self.lookalikes)
-        selection = Selection(limit, low_data, fraction)
-        self._splits = Splits(self._source, self._load, sizes=sizes, check_rows=check_rows, selection=selection)
-        self._stated = {split: ((rows or {}).get(split), digits) for split, digits in (sha256 or {}).items()}
-        self._set_up(chosen)
-
-    def _set_up(self, options: dict[str, Any]) -> None:
-        """Check the labels and take the options."""
-        raise NotImplementedError
+        selection = Selection(section.limit, section.low_data, section.fraction)
+        self._splits = Splits(self._source, self._load, sizes=sizes, check_rows=section.check_rows, selection=selection)
+        self._stated = {split: (section.rows.get(split), digits) for split, digits in section.sha256.items()}
 
     def _load(self, split: str) -> Loaded:
         """Read a whole split."""
@@ -108,15 +85,7 @@ class FileTask:
         """See `Task.examples`."""
         return self._splits.examples(split)
 
-    def needed(self, split: str) -> tuple[str, ...]:
-        """Paths of the local files that a split is read from (or patterns of them), whether or not they are there."""
-        return (str(Path(self._source.data_dir) / self._source.files[split]),)
-
-    def expected_hash(self, split: str) -> str | None:
-        """The first digits of the original split's content hash; None where the config states none."""
-        return self._stated[split][1] if split in self._stated else None
-
-    def fingerprint(self) -> dict[str, dict[str, Any]]:
+    def fingerprint(self) -> dict[str, SplitFacts]:
         """See `Task.fingerprint`."""
         return self._splits.fingerprint()
 
@@ -143,18 +112,20 @@ class FreeText(FileTask):
     """A task whose answer is a text: no labels, and what is generated is the prediction."""
 
     formats = ("text_to_text",)
+    inputs = ("source",)
 
-    def _set_up(self, options: dict[str, Any]) -> None:
-        """Raises ConfigError: labels, or an option's value."""
+    def __init__(self, section: TaskSection) -> None:
+        """Raises ConfigError: labels."""
+        super().__init__(section)
         require_one_of("task.labels", list(self.labels), [[]])
-        self._take(options)
 
-    def _take(self, options: Mapping[str, Any]) -> None:
-        """Check and keep the options; a task may have none."""
+    def render(self, example: Example) -> TextToText:
+        """The source and its first text."""
+        return TextToText(str(example.fields["source"]), str(example.references[0] if example.references else ""))
 
-    def blank(self, fields: Mapping[str, Any]) -> str:
+    def blank(self, fields: Mapping[str, Any]) -> tuple[str, ...]:
         """No text."""
-        return ""
+        return ("",)
 
     def parse(self, output: Any, example: Example) -> str:
         """The generated text, stripped."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ConfigError, DataError
-from repro.tasks.base import SPLITS, Example
+from repro.tasks.base import SPLITS, Example, SplitFacts
 from repro.tasks.microworld import writing
 from repro.tasks.subsets import Selection
 
@@ -36,18 +36,6 @@ def require_one_of(what: str, value: Any, allowed: Iterable[Any]) -> None:
     choices = list(allowed)
     if value not in choices:
         raise ConfigError(f"{what} is {reprlib.repr(value)}: it must be one of {choices}.")
-
-
-def checked_options(options: Mapping[str, Any] | None, allowed: Iterable[str]) -> dict[str, Any]:
-    """The options as a dict.
-
-    Raises:
-        ConfigError: a key that this task does not know.
-    """
-    plain = dict(options or {})
-    for key in plain:
-        require_one_of("a key of task.options", key, allowed)
-    return plain
 
 
 # Lines and values --------------------------------------------------------------------------------------------------
@@ -238,7 +226,7 @@ class Source:
             DataError: it cannot be loaded (no network, unknown id, no such split), with the library's reason.
         """
         try:
-            import datasets  # type: ignore[import-untyped]
+            import datasets
 
             table = datasets.load_dataset(str(self.hub_id), self.hub_config, revision=self.hub_revision, split=split)
         except Exception as error:  # the library raises a dozen kinds, from ConnectionError to RuntimeError
@@ -332,7 +320,7 @@ class Splits:
         self._check_rows = check_rows
         self._selection = selection
         self._examples: dict[str, tuple[Example, ...]] = {}
-        self._fingerprint: dict[str, dict[str, Any]] = {}
+        self._fingerprint: dict[str, SplitFacts] = {}
         self._deviations: dict[str, list[str]] = {}
 
     def examples(self, split: str) -> tuple[Example, ...]:
@@ -373,9 +361,9 @@ class Splits:
         expected = original
         return [f"{split}: {found} rows, the original has {expected}."]
 
-    def fingerprint(self) -> dict[str, dict[str, Any]]:
+    def fingerprint(self) -> dict[str, SplitFacts]:
         """`{split: {"rows": n, "sha256": content hash}}` of every split read so far, before the limit."""
-        return {split: dict(facts) for split, facts in self._fingerprint.items()}
+        return {split: facts.copy() for split, facts in self._fingerprint.items()}
 
     def deviations(self) -> tuple[str, ...]:
         """Differences from the original splits, of those read so far."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from repro.errors import ConfigError, DataError
-from repro.tasks.files import Source, checked_options, read_lines
+from repro.tasks.files import Source, read_lines
 from repro.tasks.tables import Row
-
-KEYS = ("rows", "ids", "columns")
 
 
 class HeldOut:
@@ -25,21 +22,19 @@ class HeldOut:
         columns: the columns whose values name a row.
     """
 
-    def __init__(self, given: Mapping[str, Any], source: Source):
+    def __init__(self, source: Source, *, rows: int, ids: str | None = None, columns: Sequence[str] = ()):
         """Nothing is read here.
 
         Raises:
-            ConfigError: a key that is none, no whole number of rows, or ids without columns.
+            ConfigError: no whole number of rows, or ids without columns.
         """
-        chosen = checked_options(given, KEYS)
-        rows = chosen.get("rows")
         if type(rows) is not int or rows < 1:
             raise ConfigError(f"task.options.validation_list.rows={rows}: give the number of validation rows, 408 say.")
-        self._rows, self._ids, self._columns = rows, chosen.get("ids"), tuple(chosen.get("columns") or ())
-        if self._ids is not None and not self._columns:
+        self._rows, self._ids, self._columns = rows, ids, tuple(columns or ())
+        if ids is not None and not self._columns:
             raise ConfigError("task.options.validation_list.columns is empty: name the columns that `ids` lists.")
         self._source = source
-        self.needed = () if self._ids is None else (str(_ids_file(source, str(self._ids))),)
+        self.needed = () if ids is None else (str(_ids_file(source, ids)),)
         """Files besides the training split's."""
 
     def part(self, rows: Sequence[Row], split: str) -> tuple[list[Row], tuple[str, ...]]:

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ConfigError, DataError
-from repro.tasks.base import Example
+from repro.tasks.base import Example, TaskSection
 from repro.tasks.file_task import FileTask
 from repro.tasks.files import Loaded, read_json, read_jsonl, require_one_of, text_field
+from repro.tasks.registry import register
 
 FILES = {"train": "train.jsonl", "validation": "dev.jsonl", "test": "test.jsonl"}
 SPACE = "\u0120"
 """Begins the tokens of byte-level BPE that follow a space: the mark of RoBERTa's and GPT-2's vocabularies."""
 
 
+@register("lama")
 class Lama(FileTask):
     """A subject and a gap for the object, in the words of `task.cloze`; only encoders with `method.head=verbaliser`.
 
@@ -29,36 +31,40 @@ class Lama(FileTask):
         relation: T-REx's name of it (P1001, ...).
         vocabulary: a json file in data_dir, {model: [token]}.
         vocabulary_name: whose list to take from it (bert-base-cased, roberta-large).
-        files: {split: file in data_dir}.
     """
 
     formats = ("cloze",)
     files = FILES
     obtain = "the facts are AutoPrompt's (github.com/ucinlp/autoprompt), the vocabularies github.com/THUDM/P-tuning's."
-    options = ("relation", "vocabulary", "vocabulary_name")
-
     inputs = ("sub_label",)
     cloze_deviation = (
         "template (3, sub, 3, obj, 3) as the paper's text has it: the released code puts the gap before the subject"
     )
 
-    def _set_up(self, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        section: TaskSection,
+        *,
+        relation: str | None = None,
+        vocabulary: str | None = None,
+        vocabulary_name: str | None = None,
+    ) -> None:
         """Raises ConfigError: labels, or no vocabulary."""
+        super().__init__(section)
         require_one_of("task.labels", list(self.labels), [[]])
         require_one_of("task.source", self._source.kind, ("local",))
-        self._file, self._name = options.get("vocabulary"), options.get("vocabulary_name")
-        if not self._file or not self._name:
+        if not vocabulary or not vocabulary_name:
             raise ConfigError(
-                f"task.options.vocabulary={self._file} and task.options.vocabulary_name={self._name}: name the file of "
-                "tokens that may be an answer, and whose list to take from it (29k-vocab.json, bert-base-cased)."
+                f"task.options.vocabulary={vocabulary} and task.options.vocabulary_name={vocabulary_name}: name the "
+                "file of tokens that may be an answer, and whose list to take from it (29k-vocab.json, "
+                "bert-base-cased)."
             )
+        self._file, self._name = vocabulary, vocabulary_name
+        tokens = str(Path(section.data_dir) / vocabulary)
+        self.needed = {split: (*paths, tokens) for split, paths in self.needed.items()}
         self._tokens: tuple[str, ...] = ()
         self._mark = ""
         """What begins the token of a whole word."""
-
-    def needed(self, split: str) -> tuple[str, ...]:
-        """The split's file, and the vocabulary's."""
-        return (*super().needed(split), str(Path(self._source.data_dir) / str(self._file)))
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -72,13 +78,13 @@ class Lama(FileTask):
             self._mark = SPACE if any(token.startswith(SPACE) for token in self._tokens) else ""
         return self._tokens
 
-    def token(self, word: str) -> str:
+    def _token(self, word: str) -> str:
         """The token of a whole word, as the vocabulary has it."""
         assert self.vocabulary
         return f"{self._mark}{word}"
 
     def _read_vocabulary(self) -> tuple[str, ...]:
-        path = Path(self._source.data_dir) / str(self._file)
+        path = Path(self._source.data_dir) / self._file
         lists = read_json(path)
         found = lists.get(self._name) if isinstance(lists, dict) else None
         if not isinstance(found, list) or not found or not all(isinstance(token, str) for token in found):
@@ -92,14 +98,14 @@ class Lama(FileTask):
         located = read_jsonl(self._source.file(split))
         facts = [(text_field(row, "sub_label", where), text_field(row, "obj_label", where)) for where, row in located]
         known = set(self.vocabulary)
-        kept = [(subject, answer) for subject, answer in facts if self.token(answer) in known]
+        kept = [(subject, answer) for subject, answer in facts if self._token(answer) in known]
         if facts and not kept:
             raise DataError(
                 f"{self._source.place(split)}: no object of its {len(facts)} facts is in the vocabulary {self._name} "
                 "(task.options.vocabulary_name)."
             )
         examples = [
-            Example(f"{split}-{position}", {"sub_label": subject}, (answer,))
+            Example(f"{split}-{position}", {"sub_label": subject}, (answer,), meta={"token": self._token(answer)})
             for position, (subject, answer) in enumerate(kept)
         ]
         left = len(facts) - len(kept)
@@ -110,5 +116,5 @@ class Lama(FileTask):
 
     def parse(self, output: Any, example: Example) -> str:
         """The word of a token; a token that is no whole word stands in brackets."""
-        token, mark = str(output), self.token("")
+        token, mark = str(output), self._token("")
         return token.removeprefix(mark) if token.startswith(mark) else f"[{token}]"

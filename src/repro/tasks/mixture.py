@@ -8,32 +8,43 @@ softmax runs over the classes of its own part alone, which is the same as one la
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from repro.errors import ConfigError
-from repro.metrics.base import TASK_SCORE, averaged_values
-from repro.tasks.base import Example, Pair, Rendered, Span, Tagged
-from repro.tasks.files import checked_options, require_one_of
+from repro.metrics.base import TASK_SCORE, Metric, averaged_values
+from repro.tasks.base import (
+    Example,
+    Pair,
+    Rendered,
+    Span,
+    SplitFacts,
+    Tagged,
+    Task,
+    TaskOfParts,
+    TaskSection,
+    every_metric,
+)
+from repro.tasks.files import require_one_of
+from repro.tasks.registry import register
 
-SPAN_OPTIONS = ("stride", "n_best", "max_answer_tokens")
-"""Options of questions that rows of one batch share."""
 AVERAGE = "average"
 """Mean over the parts of each part's score, the mean of its main values: over SuperGLUE's eight tasks their score."""
 
 
-@dataclass(frozen=True)
-class PartsScore:
+class PartsScore(Metric[object, object]):
     """The values of a mixture, which `evaluation.score` makes of the parts' own metrics; no rule of its own."""
 
-    name: str
-    outputs: tuple[str, ...]
-    """The average, then `<part>.<value>`."""
-    higher_is_better: bool = True
+    name = AVERAGE
+    equals = "the mean over the parts of the mean of each part's main values"
+
+    def __init__(self, outputs: tuple[str, ...]):
+        self.outputs = outputs
 
 
-class Mixture:
+@register("mixture")
+class Mixture(TaskOfParts):
     """The examples of several tasks, each rendered, parsed and scored by its own.
 
     `task.options`:
@@ -44,40 +55,41 @@ class Mixture:
 
     formats = ("text_to_text", "pair", "tagging", "span")
 
-    def __init__(self, name: str, format: str, parts: Mapping[str, Any], options: Mapping[str, Any] | None = None):
-        """`parts` are tasks of one format, already built; nothing is read here.
-
-        Raises:
-            ConfigError: fewer than two parts, parts of another format, or an unknown option.
-        """
-        chosen = checked_options(options, ("deviations", "one_dataset_batches", *SPAN_OPTIONS))
-        require_one_of("task.format", format, self.formats)
-        if len(parts) < 2:
-            raise ConfigError(f"task.parts of {name} names {list(parts) or 'nothing'}: a mixture needs two or more.")
-        for part, task in parts.items():
-            require_one_of(f"the format of task.parts.{part}", task.format, (format,))
-        self.name, self.format, self.parts = name, format, dict(parts)
-        self.one_dataset_batches = bool(chosen.get("one_dataset_batches", False))
-        self._said = tuple(chosen.get("deviations") or ())
-        ends, total = {}, 0
-        for part, task in parts.items():
-            outputs = 2 if format == "span" else len(task.labels)
-            ends[part] = (total, total + outputs)
-            total += outputs
-        self.label_spans: dict[str, tuple[int, int]] = ends
+    def __init__(
+        self,
+        section: TaskSection,
+        *,
+        deviations: Sequence[str] = (),
+        one_dataset_batches: bool = False,
+        stride: int | None = None,
+        n_best: int | None = None,
+        max_answer_tokens: int | None = None,
+    ):
+        """Raises ConfigError: fewer than two parts, or parts of another format."""
+        super().__init__(section)
+        self.parts, self._deviations = dict(section.parts), tuple(deviations)
+        if len(self.parts) < 2:
+            raise ConfigError(
+                f"task.parts of {self.name} names {list(self.parts) or 'nothing'}: a mixture needs two or more."
+            )
+        for part, task in self.parts.items():
+            require_one_of(f"the format of task.parts.{part}", task.format, (self.format,))
+        self.one_part_batches = one_dataset_batches
+        self.label_spans: dict[str, tuple[int, int]] = {}
         """First class and one past the last of each part."""
+        total = 0
+        for part, task in self.parts.items():
+            outputs = 2 if self.format == "span" else len(task.labels)
+            self.label_spans[part] = (total, total + outputs)
+            total += outputs
+        values = [f"{part}.{value}" for part, task in self.parts.items() for value in _values(task)]
+        self.metrics = (PartsScore((AVERAGE, *values)),)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """For a head: the classes of all parts in turn. For text: each label once."""
         every = [label for task in self.parts.values() for label in task.labels]
         return tuple(dict.fromkeys(every)) if self.format == "text_to_text" else tuple(every)
-
-    @property
-    def metrics(self) -> tuple[PartsScore, ...]:
-        """One entry that names the values; the scoring is the parts' business."""
-        own = [f"{part}.{out}" for part, task in self.parts.items() for out in _values(task)]
-        return (PartsScore(AVERAGE, (AVERAGE, *own)),)
 
     def part_of(self, example: Example) -> str:
         """The name of the part that an example comes from."""
@@ -110,8 +122,6 @@ class Mixture:
             return replace(rendered, tags=tags, classes=(first, end))
         return rendered
 
-    inputs: tuple[str, ...] = ()
-
     def parse(self, output: Any, example: Example) -> Any:
         """As the part parses it."""
         part = self.part_of(example)
@@ -122,7 +132,7 @@ class Mixture:
             output = [int(tag) - first for tag in output]
         return self.parts[part].parse(output, example)
 
-    def fingerprint(self) -> dict[str, dict[str, Any]]:
+    def fingerprint(self) -> dict[str, SplitFacts]:
         """`{split: {"rows", "sha256"}}` of each part, its name before the split's: `rte/train`."""
         return {
             f"{part}/{split}": facts for part, task in self.parts.items() for split, facts in task.fingerprint().items()
@@ -131,19 +141,11 @@ class Mixture:
     @property
     def deviations(self) -> tuple[str, ...]:
         """The mixture's own, then each part's."""
-        own = [f"{part}: {said}" for part, task in self.parts.items() for said in task.deviations]
-        return (*self._said, *own)
+        of_parts = [f"{part}: {sentence}" for part, task in self.parts.items() for sentence in task.deviations]
+        return (*self._deviations, *of_parts)
 
 
-def _values(task: Any) -> list[str]:
+def _values(task: Task) -> list[str]:
     """Names of the values that scoring one part gives."""
-    names = [name for metric in task.metrics for name in metric.outputs]
+    names = [name for metric in every_metric(task) for name in metric.outputs]
     return names + [TASK_SCORE] * bool(averaged_values(task.metrics))
-
-
-def groups(task: Any, examples: Sequence[Example]) -> list[int] | None:
-    """The number of each example's part where a batch may hold one part only; None for any other task."""
-    if not getattr(task, "one_dataset_batches", False):
-        return None
-    numbers = {part: number for number, part in enumerate(task.parts)}
-    return [numbers[task.part_of(example)] for example in examples]

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from repro.tasks.base import Example, Pair, TextToText
+from repro.tasks.base import Example, Pair, TaskSection, TextToText
 from repro.tasks.file_task import FileTask
 from repro.tasks.files import Loaded, read_jsonl, require_one_of, text_field
 from repro.tasks.labels import class_id, class_of, label_of, labelled_text
 from repro.tasks.nested import inner, items, whole
-from repro.tasks.superglue import FILES, OBTAIN
+from repro.tasks.registry import register
+from repro.tasks.superglue_files import FILES, OBTAIN
 
 FIELDS = ("question", "answer", "paragraph")
 """In the order of T5, which is not the alphabet's here."""
@@ -36,8 +37,9 @@ class Answer:
     label: int | None
 
 
+@register("multirc")
 class MultiRc(FileTask):
-    """One row an answer. Its only option is `files` (as in `SentencePair`).
+    """One row an answer.
 
     A limit on a split keeps a subset of the answers, so that questions lose some: exact match is then of what is left.
     """
@@ -45,11 +47,11 @@ class MultiRc(FileTask):
     formats = ("text_to_text", "pair")
     files = FILES
     obtain = OBTAIN
-    options = ()
     inputs = FIELDS
 
-    def _set_up(self, options: dict[str, Any]) -> None:
+    def __init__(self, section: TaskSection) -> None:
         """Raises ConfigError: labels other than False, True."""
+        super().__init__(section)
         require_one_of("task.labels", list(self.labels), [list(LABELS)])
 
     def _load(self, split: str) -> Loaded:

@@ -7,16 +7,16 @@ with `method=fine_tuning` this makes the checkpoints of 10K and 50K steps that w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from repro.errors import ConfigError, DataError
-from repro.tasks.base import SPLITS, Example, TextToText
+from repro.tasks.base import SPLITS, Example, TaskSection
 from repro.tasks.file_task import FreeText
 from repro.tasks.files import Loaded, read_lines, require_one_of, text_field
+from repro.tasks.registry import register
 
 FILES = {split: f"{split}/*.txt" for split in SPLITS}
 OBTAIN = "any folder of UTF-8 *.txt files will do: books, or articles one a line."
@@ -27,14 +27,16 @@ DEVIATIONS = (
 )
 
 
+@register("prefix_lm")
 class PrefixLm(FreeText):
     """Chunks of `words` words, each split between two of its words; no metric, the loss is the result.
 
     With n words, the source has k of them and the target n - k, k uniform on 1 to n - 1: a function of
     (`split_seed`, split, number of the chunk) alone.
 
+    `task.options.files` holds patterns of file names under `task.data_dir`; `train/*.txt` and so on by default.
+
     `task.options`:
-        files: {split: pattern of file names under `task.data_dir`}; `train/*.txt` and so on by default.
         document: file (default) or line: what one document is; a chunk never spans two.
         words: words of a chunk; the last of a document may be shorter, a single word is left out.
         held_out: where validation has the same pattern as training, every so-many-th document is kept for it.
@@ -46,17 +48,26 @@ class PrefixLm(FreeText):
 
     files = FILES
     obtain = OBTAIN
-    options = ("document", "words", "held_out", "split_seed", "column")
 
-    def _take(self, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        section: TaskSection,
+        *,
+        document: str = "file",
+        words: int = 350,
+        held_out: int = 20,
+        split_seed: int = 0,
+        column: str = "text",
+    ) -> None:
         """Raises ConfigError: a number that is too small, or metrics."""
+        super().__init__(section)
         require_one_of("task.metrics", list(self.metrics), [[]])
-        self._by_line = options.get("document", "file") == "line"
-        require_one_of("task.options.document", options.get("document", "file"), ("file", "line"))
-        self._chunk = _at_least(options, "words", 350, 2)
-        self._held_out = _at_least(options, "held_out", 20, 2)
-        self._seed = _at_least(options, "split_seed", 0, 0)
-        self._column = str(options.get("column", "text"))
+        require_one_of("task.options.document", document, ("file", "line"))
+        for key, value, least in (("words", words, 2), ("held_out", held_out, 2), ("split_seed", split_seed, 0)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ConfigError(f"task.options.{key} is {value!r}: give a whole number of at least {least}.")
+        self._by_line, self._chunk, self._held_out = document == "line", words, held_out
+        self._seed, self._column = split_seed, column
 
     def _load(self, split: str) -> Loaded:
         documents = self._documents(split)
@@ -87,12 +98,6 @@ class PrefixLm(FreeText):
         source, target = " ".join(words[:place]), " ".join(words[place:])
         return Example(f"{split}-{number}", {"source": source}, (target,))
 
-    def render(self, example: Example) -> TextToText:
-        """First part and rest."""
-        return TextToText(example.fields["source"], example.references[0])
-
-    inputs = ("source",)
-
     def _own_deviations(self) -> tuple[str, ...]:
         return DEVIATIONS
 
@@ -107,10 +112,3 @@ def split_point(words: int, seed: int, split: str, number: int) -> int:
     """How many of a chunk's words are its source: uniform on 1 to words - 1, from (seed, split, number) alone."""
     generator = np.random.Generator(np.random.PCG64([seed, SPLITS.index(split), number]))
     return int(generator.integers(1, words))
-
-
-def _at_least(options: Mapping[str, Any], key: str, default: int, lowest: int) -> int:
-    value = options.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-        raise ConfigError(f"task.options.{key} is {value!r}: give a whole number of at least {lowest}.")
-    return value

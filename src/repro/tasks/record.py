@@ -15,11 +15,12 @@ from types import MappingProxyType
 from typing import Any
 
 from repro.errors import DataError
-from repro.tasks.base import Example, Ranking, TextToText
+from repro.tasks.base import Example, Ranking, TaskSection, TextToText
 from repro.tasks.file_task import FileTask
 from repro.tasks.files import Loaded, read_jsonl, require_one_of, text_field
 from repro.tasks.nested import inner, items, whole
-from repro.tasks.superglue import FILES, OBTAIN
+from repro.tasks.registry import register
+from repro.tasks.superglue_files import FILES, OBTAIN
 
 GAP = "@placeholder"
 _SENTENCE_END = re.compile(r"([.?!\"'])\n@highlight\n")
@@ -46,8 +47,9 @@ class Query:
 _FEWGLUE = "So many has FewGLUE's sample, which is not ReCoRD."
 
 
+@register("record")
 class Record(FileTask):
-    """One example a query, but for text to text one a gold answer in training. Its only option is `files`.
+    """One example a query, but for text to text one a gold answer in training.
 
     The 32 queries of FewGLUE (`train.32.jsonl`, `val.32.jsonl`) are taken for want of the whole files only with
     `check_rows` off.
@@ -56,12 +58,13 @@ class Record(FileTask):
     formats = ("text_to_text", "ranking")
     files = FILES
     obtain = OBTAIN
-    options = ()
     lookalikes = MappingProxyType({"train": {32: _FEWGLUE}, "validation": {32: _FEWGLUE}})
     inputs = ("query", "passage", "entities")
+    sample_fields = MappingProxyType({"query": "QUERY @placeholder QUERY", "entities": ["ENTITY1", "ENTITY2"]})
 
-    def _set_up(self, options: dict[str, Any]) -> None:
+    def __init__(self, section: TaskSection) -> None:
         """Raises ConfigError: labels."""
+        super().__init__(section)
         require_one_of("task.labels", list(self.labels), [[]])
 
     def _file(self, split: str) -> Path:

@@ -7,16 +7,17 @@ things that training has, and others.
 from __future__ import annotations
 
 import reprlib
-from typing import Any
 
 from repro.errors import DataError
-from repro.tasks.base import Example, TextToText
+from repro.tasks.base import Example
 from repro.tasks.file_task import FreeText
 from repro.tasks.files import Loaded, read_jsonl, text_field
+from repro.tasks.registry import register
 
 FILES = {"train": "train.jsonl", "validation": "validation.jsonl", "test": "test.jsonl"}
 
 
+@register("records_to_text")
 class RecordsToText(FreeText):
     """Rows of jsonl: `source`, `texts` (one or several) and, by choice, `subset`.
 
@@ -26,12 +27,10 @@ class RecordsToText(FreeText):
 
     files = FILES
     obtain = "it is a data set of your own."
-    options = ()
-    inputs = ("source",)
 
     def _load(self, split: str) -> Loaded:
         """Raises DataError: a row without a source or texts, with its place."""
-        rows: list[Any] = []
+        rows: list[object] = []
         examples: list[Example] = []
         for where, row in read_jsonl(self._source.file(split)):
             source, texts = text_field(row, "source", where), row.get("texts")
@@ -43,7 +42,3 @@ class RecordsToText(FreeText):
                 name = f"{split}-{len(examples)}"
                 examples.append(Example(name, {"source": source}, references, cluster=source, meta=meta))
         return Loaded(rows, examples)
-
-    def render(self, example: Example) -> TextToText:
-        """The record and its first text."""
-        return TextToText(example.fields["source"], example.references[0])

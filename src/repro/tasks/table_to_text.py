@@ -12,12 +12,13 @@ import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 from repro.errors import DataError
-from repro.tasks.base import Example, TextToText
+from repro.tasks.base import Example
 from repro.tasks.file_task import FreeText
 from repro.tasks.files import Loaded, read_lines, text_field
+from repro.tasks.registry import register
 
 FILES = {"train": "src1_train.txt", "validation": "src1_valid.txt", "test": "src1_test.txt"}
 OBTAIN = (
@@ -48,12 +49,12 @@ HUB_DEVIATION = "the hub's references are not tokenised, the authors' are: train
 CSV_DEVIATION = "the csv's references are not tokenised, the authors' are: training targets and references differ."
 
 
+@register("table_to_text")
 class TableToText(FreeText):
     """One text for one table: an example a line in training, an example a distinct input elsewhere.
 
-    Grouping over the whole split, as the authors' `read_e2e_files` does, gives 547 validation and 630 test inputs. Its
-    only option is `files` ({split: file name}); a name in .csv is the challenge's own format (`mr,ref`), whose tables
-    become the authors' lines.
+    Grouping over the whole split, as the authors' `read_e2e_files` does, gives 547 validation and 630 test inputs. A
+    file in .csv has the challenge's own format (`mr,ref`), whose tables become the authors' lines.
 
     Deviation: the space that ends each target in the authors' files is dropped, so that training ends a text as
     decoding does (the authors strip what they decode, and the references).
@@ -64,7 +65,7 @@ class TableToText(FreeText):
 
     files = FILES
     obtain = OBTAIN
-    options = ()
+    sample_fields = MappingProxyType({"source": "name : NAME | Type : TYPE"})
     lookalikes = LOOKALIKES
 
     def _load(self, split: str) -> Loaded:
@@ -82,12 +83,6 @@ class TableToText(FreeText):
 
     def _is_csv(self, split: str) -> bool:
         return self._source.files[split].removesuffix(".gz").endswith(".csv")
-
-    def render(self, example: Example) -> TextToText:
-        """The linearised table and its first reference."""
-        return TextToText(example.fields["source"], example.references[0])
-
-    inputs = ("source",)
 
     def _own_deviations(self) -> tuple[str, ...]:
         if self._source.kind == "hub":
@@ -123,7 +118,7 @@ def source_and_target(line: str, where: str) -> tuple[str, str]:
     return sides[0], sides[1]
 
 
-def hub_pair(row: Mapping[str, Any], where: str) -> tuple[str, str]:
+def hub_pair(row: Mapping[str, object], where: str) -> tuple[str, str]:
     """Linearised source and stripped reference of a row of tuetschek/e2e_nlg."""
     table = text_field(row, "meaning_representation", where)
     return linearised(table, where), text_field(row, "human_reference", where).strip()

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any
 
 from repro.errors import ConfigError, DataError
-from repro.tasks.base import Example, Tagged
+from repro.tasks.base import Example, Tagged, TaskSection
 from repro.tasks.file_task import FileTask
 from repro.tasks.files import Loaded, read_lines, require_one_of
+from repro.tasks.registry import register
 from repro.tasks.tags import OUTSIDE, iob2, known_tag, missing_tags, tags_in, to_iob2
 
 FILES = {"train": "train.txt", "validation": "dev.txt", "test": "test.txt"}
@@ -29,6 +31,7 @@ Sentence = tuple[list[str], list[str]]
 """Words, and as many tags."""
 
 
+@register("tagging")
 class Tagging(FileTask):
     """One tag a word. A new data set in a column format needs only a yaml file.
 
@@ -36,7 +39,6 @@ class Tagging(FileTask):
     training file: O, then all others in alphabetical order.
 
     `task.options`:
-        files: {split: file name} (default: train.txt, dev.txt, test.txt).
         separator: between the columns of a line (default: one space).
         token_column, tag_column: from 0, or negative from the end (default: first and last).
         labels_from: train, where the config lists no labels.
@@ -51,10 +53,35 @@ class Tagging(FileTask):
     formats = ("tagging",)
     files = FILES
     obtain = OBTAIN
-    options: ClassVar[tuple[str, ...]] = (
-        *("separator", "token_column", "tag_column", "labels_from", "scheme", "drop_unclosed"),
-        *("hub_column", "hub_tags", "hub_iob2"),
-    )
+    inputs: tuple[str, ...] = ("words",)
+    sample_fields = MappingProxyType({"words": ("WORD", "WORD")})
+
+    def __init__(
+        self,
+        section: TaskSection,
+        *,
+        separator: str = " ",
+        token_column: int = 0,
+        tag_column: int = -1,
+        labels_from: str | None = None,
+        scheme: str | None = None,
+        drop_unclosed: bool = False,
+        hub_column: str = "tags",
+        hub_tags: Sequence[str] | None = None,
+        hub_iob2: bool = False,
+    ) -> None:
+        """Raises ConfigError: labels without O or with repeats, an unknown scheme, or columns that are no numbers."""
+        super().__init__(section)
+        self._take_labels(labels_from)
+        self._scheme = scheme
+        require_one_of("task.options.scheme", scheme, (None, "IOB2"))
+        self._drop_unclosed, self._separator, self._columns = drop_unclosed, separator, (token_column, tag_column)
+        if not separator or not all(isinstance(column, int) for column in self._columns):
+            raise ConfigError(
+                f"task.options.separator is {separator!r} and the columns are {self._columns}: give the text "
+                "between two columns (a space, say), and their numbers."
+            )
+        self._hub, self._hub_iob2 = (hub_column, tuple(hub_tags or self._labels)), hub_iob2
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -63,28 +90,7 @@ class Tagging(FileTask):
             self.examples("train")
         return self._labels
 
-    @labels.setter
-    def labels(self, given: tuple[str, ...]) -> None:
-        self._labels = given
-
-    def _set_up(self, options: dict[str, Any]) -> None:
-        """Raises ConfigError: labels without O or with repeats, an unknown scheme, or columns that are no numbers."""
-        self._take_labels(options)
-        self._scheme = options.get("scheme")
-        require_one_of("task.options.scheme", self._scheme, (None, "IOB2"))
-        self._drop_unclosed = bool(options.get("drop_unclosed", False))
-        self._separator = options.get("separator", " ")
-        self._columns = (options.get("token_column", 0), options.get("tag_column", -1))
-        if not self._separator or not all(isinstance(column, int) for column in self._columns):
-            raise ConfigError(
-                f"task.options.separator is {self._separator!r} and the columns are {self._columns}: give the text "
-                "between two columns (a space, say), and their numbers."
-            )
-        self._hub = (options.get("hub_column", "tags"), tuple(options.get("hub_tags") or self._labels))
-        self._hub_iob2 = bool(options.get("hub_iob2", False))
-
-    def _take_labels(self, options: Mapping[str, Any]) -> None:
-        source = options.get("labels_from")
+    def _take_labels(self, source: str | None) -> None:
         require_one_of("task.options.labels_from", source, (None, "train"))
         if source and self._labels:
             raise ConfigError(
@@ -146,11 +152,9 @@ class Tagging(FileTask):
         ids = {tag: number for number, tag in enumerate(self.labels)}
         return tuple(ids.get(tag) for tag in example.references[0])
 
-    inputs: tuple[str, ...] = ("words",)
-
-    def blank(self, fields: Mapping[str, Any]) -> list[str]:
+    def blank(self, fields: Mapping[str, Any]) -> tuple[list[str]]:
         """The tags of words that nobody has tagged."""
-        return [OUTSIDE] * len(fields["words"])
+        return ([OUTSIDE] * len(fields["words"]),)
 
     def parse(self, output: Any, example: Example) -> list[str]:
         """Tag ids, one a word that the model saw, to tag names. Words cut off by the input limit have none: as in

@@ -1,7 +1,7 @@
 """A class for one or several texts, out of a table with named columns: a data set of one's own needs only a yaml file.
 
-A row has the form of the papers' sentence pairs (`repro.tasks.superglue`): `column: text column: text` for models that
-generate (T5; Lester et al. 2021), one or two segments for an encoder (P-Tuning v2; Liu et al. 2022).
+A row looks as the papers' sentence pairs do (`repro.tasks.sentence_pair`): `column: text column: text` for models
+that generate (T5; Lester et al. 2021), one or two segments for an encoder (P-Tuning v2; Liu et al. 2022).
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import ConfigError, DataError
-from repro.tasks.base import Example, Pair, TextToText
+from repro.tasks.base import Example, Pair, TaskSection, TextToText
 from repro.tasks.file_task import FileTask
 from repro.tasks.files import Loaded, read_jsonl, read_lines, require_one_of, text_field, try_format
 from repro.tasks.labels import check_labels, class_of, labelled_text, segments
+from repro.tasks.registry import register
 
 FILES = {"train": "train.csv", "validation": "dev.csv", "test": "test.csv"}
 ENDINGS = (".csv", ".tsv", ".jsonl", ".csv.gz", ".tsv.gz", ".jsonl.gz")
 
 
+@register("text_classification")
 class TextClassification(FileTask):
     """The rows of csv, tsv or jsonl files (by their ending), or of a hub data set.
 
@@ -39,11 +41,18 @@ class TextClassification(FileTask):
     formats = ("text_to_text", "pair")
     files = FILES
     obtain = "it is a data set of your own."
-    options = ("columns", "label_column", "template", "cluster")
 
-    def _set_up(self, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        section: TaskSection,
+        *,
+        columns: Sequence[str],
+        label_column: str = "label",
+        template: Sequence[str] | None = None,
+        cluster: str | None = None,
+    ) -> None:
         """Raises ConfigError: no columns, fewer than two labels, a file of another ending, or a template that fails."""
-        columns = options.get("columns") or []
+        super().__init__(section)
         if isinstance(columns, str) or not columns or len(set(columns)) < len(columns):
             raise ConfigError(f"task.options.columns is {columns!r}: list the text columns, each once.")
         check_labels(self.labels, self.name)
@@ -51,11 +60,10 @@ class TextClassification(FileTask):
             for name in self._source.files.values():
                 if not name.endswith(ENDINGS):
                     raise ConfigError(f"task.options.files names {name}: allowed endings are {', '.join(ENDINGS)}.")
-        self._columns = tuple(columns)
-        self._label_column = str(options.get("label_column", "label"))
-        self._cluster = options.get("cluster")
-        require_one_of("task.options.cluster", self._cluster, (None, *self._columns))
-        self._template = tuple(options.get("template") or (f"{{{column}}}" for column in self._columns[:2]))
+        self.inputs = self._columns = tuple(columns)
+        self._label_column, self._cluster = label_column, cluster
+        require_one_of("task.options.cluster", cluster, (None, *self._columns))
+        self._template = tuple(template or (f"{{{column}}}" for column in self._columns[:2]))
         require_one_of("the number of segments in task.options.template", len(self._template), (1, 2))
         for segment in self._template:
             try_format("task.options.template has the segment", segment, self._columns)
@@ -102,11 +110,6 @@ class TextClassification(FileTask):
         if self.format == "text_to_text":
             return labelled_text(example, self._columns, self.labels)
         return segments(example, self._template)
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """See `Task.inputs`."""
-        return self._columns
 
     def parse(self, output: Any, example: Example) -> int:
         """A class id; -1 where generated text is not exactly a label."""

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from repro.config.task_schema import SplitLimits
 from repro.errors import ConfigError
-from repro.tasks.base import Example, Rendered
-from repro.tasks.files import checked_options, require_one_of
-
-OPTIONS = ("train", "test", "words")
-PARTS = ("train", "validation", "test")
+from repro.tasks.base import SPLITS, Example, Rendered, SplitFacts, Task, TaskOfParts, TaskSection
+from repro.tasks.files import require_one_of
+from repro.tasks.registry import register
 
 
-class Transfer:
+@register("transfer")
+class Transfer(TaskOfParts):
     """`train` and `validation` of one part, and as `test` the other part's `validation`.
 
     `task.options`:
@@ -30,45 +30,32 @@ class Transfer:
 
     formats = ("text_to_text", "pair")
 
-    def __init__(
-        self,
-        name: str,
-        format: str,
-        parts: Mapping[str, Any],
-        options: Mapping[str, Any] | None = None,
-        metrics: Any = (),
-    ):
-        """`parts` are tasks of one format, already built; nothing is read here.
-
-        Raises:
-            ConfigError: an unknown option, other than two parts, or parts with another number of classes.
-        """
-        chosen = checked_options(options, OPTIONS)
-        require_one_of("task.format", format, self.formats)
-        if len(parts) != 2:
-            raise ConfigError(f"task.parts of {name} names {list(parts) or 'nothing'}: a transfer has two.")
-        for key in ("train", "test"):
-            require_one_of(f"task.options.{key}", chosen.get(key), parts)
-        if chosen["train"] == chosen["test"]:
-            raise ConfigError(f"task.options.test={chosen['test']} is what is trained on: name the other part.")
-        self.name, self.format, self.metrics = name, format, tuple(metrics)
-        self._names = {"train": chosen["train"], "validation": chosen["train"], "test": chosen["test"]}
-        self._trained, self._tested = parts[chosen["train"]], parts[chosen["test"]]
-        self._words = dict(chosen.get("words") or {})
+    def __init__(self, section: TaskSection, *, train: str, test: str, words: Mapping[str, str] | None = None):
+        """Raises ConfigError: other than two parts, or parts with another number of classes."""
+        super().__init__(section)
+        tasks = section.parts
+        if len(tasks) != 2:
+            raise ConfigError(f"task.parts of {self.name} names {list(tasks) or 'nothing'}: a transfer has two.")
+        for key, part in (("train", train), ("test", test)):
+            require_one_of(f"task.options.{key}", part, tasks)
+        if train == test:
+            raise ConfigError(f"task.options.test={test} is what is trained on: name the other part.")
+        self._tested_name, self._words = test, dict(words or {})
+        self._trained, self._tested = tasks[train], tasks[test]
+        self._named = ((train, self._trained), (test, self._tested))
         if len(self._trained.labels) != len(self._tested.labels):
             raise ConfigError(
-                f"task.parts of {name} have the classes {list(self._trained.labels)} and {list(self._tested.labels)}: "
-                "a transfer needs as many in both, in the same order."
+                f"task.parts of {self.name} have the classes {list(self._trained.labels)} and "
+                f"{list(self._tested.labels)}: a transfer needs as many in both, in the same order."
             )
-        self.labels: tuple[str, ...] = tuple(self._trained.labels)
-        self.inputs: tuple[str, ...] = tuple(self._trained.inputs)
+        self._labels, self.inputs = tuple(self._trained.labels), self._trained.inputs
 
-    @staticmethod
-    def part_limit(part: str, options: Mapping[str, Any], limit: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The limits of a part: the whole's limit on `test` is one on the other data set's `validation`."""
-        return {**limit, "train": None, "validation": limit.get("test")} if part == options.get("test") else limit
+    @classmethod
+    def part_limit(cls, part: str, options: Mapping[str, object], limit: SplitLimits) -> SplitLimits:
+        """The whole's limit on `test` is one on the other data set's `validation`."""
+        return replace(limit, train=None, validation=limit.test) if part == options.get("test") else limit
 
-    def _of(self, example: Example) -> Any:
+    def _of(self, example: Example) -> Task:
         return self._tested if example.meta.get("part") == "test" else self._trained
 
     def examples(self, split: str) -> tuple[Example, ...]:
@@ -77,10 +64,10 @@ class Transfer:
         Raises:
             ConfigError: no such split.
         """
-        require_one_of("a split", split, PARTS)
+        require_one_of("a split", split, SPLITS)
         if split != "test":
             return tuple(self._trained.examples(split))
-        other = self._names["test"]
+        other = self._tested_name
         return tuple(
             replace(
                 example,
@@ -103,13 +90,11 @@ class Transfer:
                 output = output.replace(word, other)
         return self._of(example).parse(output, example)
 
-    def fingerprint(self) -> dict[str, dict[str, Any]]:
+    def fingerprint(self) -> dict[str, SplitFacts]:
         """`{data set/split: {"rows", "sha256"}}` of what was read so far."""
-        both = ((self._names["train"], self._trained), (self._names["test"], self._tested))
-        return {f"{name}/{split}": facts for name, part in both for split, facts in part.fingerprint().items()}
+        return {f"{name}/{split}": facts for name, part in self._named for split, facts in part.fingerprint().items()}
 
     @property
     def deviations(self) -> tuple[str, ...]:
         """Those of both parts, each with its name."""
-        both = ((self._names["train"], self._trained), (self._names["test"], self._tested))
-        return tuple(f"{name}: {said}" for name, part in both for said in part.deviations)
+        return tuple(f"{name}: {sentence}" for name, part in self._named for sentence in part.deviations)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from repro.config.schema import TaskConfig
 from repro.errors import ConfigError
-from repro.methods import registry
-from repro.tasks.base import Cloze, Example, TextToText
+from repro.tasks.base import Cloze, Example, SplitFacts, Task, TextToText
 from repro.tasks.files import try_format
 
 SENTINEL = "<extra_id_0>"
@@ -21,20 +21,70 @@ SENTINEL = "<extra_id_0>"
 
 MASK, _SLOT = "[MASK]", re.compile(r"\[P:(\d+)\]")
 
-CLOZE_DEVIATION = "cloze template and words are ours: the papers' notes have none for this task"
 SHOTS_DEVIATION = "the layout of instruction and examples in the prompt is ours: the paper does not print its own"
 
 
-class Around:
+@dataclass(frozen=True)
+class Wording:
+    """How a method wants a task said."""
+
+    prompt_rows: bool = False
+    """A cloze keeps its places for prompt rows."""
+    instruction: str | None = None
+    """Text to text: what stands in front of every input; with `{source}` in it, around it. None: nothing, no shots."""
+    shots: int = 0
+    """Training examples that are shown after the instruction, drawn with `seed`."""
+    seed: int = 0
+
+
+AS_IT_IS = Wording()
+
+
+class Around(Task):
     """A task that passes everything on to the one inside."""
 
-    def __init__(self, inside: Any):
-        self.inside = inside
+    def __init__(self, inside: Task, format: str | None = None):
+        self.inside, self.name, self.format = inside, inside.name, format or inside.format
+        self.metrics, self.also_metrics, self.parts = inside.metrics, inside.also_metrics, inside.parts
+        self.inputs, self.hidden, self.prefix = inside.inputs, inside.hidden, inside.prefix
+        self.needed, self.obtain, self.sha256 = inside.needed, inside.obtain, inside.sha256
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "inside":  # while it is being copied or unpickled there is none yet
-            raise AttributeError(name)
-        return getattr(self.inside, name)
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The inner task's, which may have to read a file for them."""
+        return self.inside.labels
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The inner task's."""
+        return self.inside.vocabulary
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """The inner task's."""
+        return self.inside.deviations
+
+    def examples(self, split: str) -> Sequence[Example]:
+        """The inner task's."""
+        return self.inside.examples(split)
+
+    def parse(self, output: Any, example: Example) -> Any:
+        """As the inner task does."""
+        return self.inside.parse(output, example)
+
+    def blank(self, fields: Mapping[str, Any]) -> tuple[Any, ...]:
+        """As the inner task does."""
+        return self.inside.blank(fields)
+
+    def fingerprint(self) -> dict[str, SplitFacts]:
+        """The inner task's."""
+        return self.inside.fingerprint()
+
+    def _text(self, example: Example) -> TextToText:
+        """The inner task's strings; only a task in the format text to text stands inside."""
+        rendered = self.inside.render(example)
+        assert isinstance(rendered, TextToText)
+        return rendered
 
 
 class Clozed(Around):
@@ -47,12 +97,9 @@ class Clozed(Around):
         source: whose template and words they are, and how ours differ; None: they are ours.
     """
 
-    format = "cloze"
-
-    def __init__(self, inside: Any, pieces: Sequence[str], slots: bool, source: str | None = None):
-        super().__init__(inside)
-        if source:
-            self.cloze_deviation = f"cloze template and words: {source}"
+    def __init__(self, inside: Task, pieces: Sequence[str], slots: bool, source: str | None = None):
+        super().__init__(inside, "cloze")
+        self._source = f"cloze template and words: {source}" if source else inside.cloze_deviation
         self._pieces = checked_cloze(pieces, inside.inputs)
         self._slots = slots
 
@@ -66,24 +113,14 @@ class Clozed(Around):
                 made += [int(found.group(1))] if self._slots else []
             else:
                 made.append(piece.format(**example.fields))
-        gold = example.references[0] if example.references else -1
-        if isinstance(gold, str):
-            return Cloze(tuple(made), -1, token=self.inside.token(gold))
-        return Cloze(tuple(made), int(gold))
-
-    def parse(self, output: Any, example: Example) -> Any:
-        """A class id, or a word where the task has no classes."""
-        return self.inside.parse(output, example)
+        if "token" in example.meta:
+            return Cloze(tuple(made), -1, token=example.meta["token"])
+        return Cloze(tuple(made), int(example.references[0]) if example.references else -1)
 
     @property
     def deviations(self) -> tuple[str, ...]:
         """The task's own, and where the template comes from."""
-        return (*self.inside.deviations, getattr(self, "cloze_deviation", CLOZE_DEVIATION))
-
-
-def cloze_rows(pieces: Sequence[str]) -> int:
-    """How many prompt rows a template has places for."""
-    return sum(int(found.group(1)) for piece in pieces if (found := _SLOT.fullmatch(piece)))
+        return (*self.inside.deviations, self._source)
 
 
 def checked_cloze(pieces: Sequence[str], fields: Sequence[str]) -> tuple[str, ...]:
@@ -110,14 +147,14 @@ class Worded(Around):
         sentinel: the target begins with T5's first sentinel, which is taken off what is generated.
     """
 
-    def __init__(self, inside: Any, named: bool, sentinel: bool):
+    def __init__(self, inside: Task, named: bool, sentinel: bool):
         super().__init__(inside)
         self._named, self._sentinel = named, sentinel
 
     def render(self, example: Example) -> TextToText:
         """The inner task's strings with what is put in front."""
-        plain = self.inside.render(example)
-        source = f"{getattr(self.inside, 'prefix', self.inside.name)} {plain.source}" if self._named else plain.source
+        plain = self._text(example)
+        source = f"{self.inside.prefix or self.inside.name} {plain.source}" if self._named else plain.source
         return TextToText(source, f"{SENTINEL} {plain.target}" if self._sentinel else plain.target)
 
     def parse(self, output: Any, example: Example) -> Any:
@@ -136,9 +173,9 @@ class Prompted(Around):
         shots: how many training examples are shown, drawn with `seed`; the input follows them in their layout.
     """
 
-    def __init__(self, inside: Any, text: str, shots: int, seed: int):
+    def __init__(self, inside: Task, text: str, shots: int, seed: int):
         super().__init__(inside)
-        self._text, self._shots, self._seed = text, shots, seed
+        self._instruction, self._shots, self._seed = text, shots, seed
         self._shown: list[TextToText] | None = None
 
     def _examples(self) -> list[TextToText]:
@@ -147,17 +184,18 @@ class Prompted(Around):
             if self._shots > len(train):
                 raise ConfigError(f"method.shots={self._shots}: there are {len(train)} training examples. Lower it.")
             chosen = random.Random(self._seed).sample(range(len(train)), self._shots)
-            self._shown = [self.inside.render(train[index]) for index in chosen]
+            self._shown = [self._text(train[index]) for index in chosen]
         return self._shown
 
     def render(self, example: Example) -> TextToText:
         """`text`, `source target` of every shot on a line of its own, then the source, which the model continues."""
-        plain = self.inside.render(example)
+        plain = self._text(example)
         lines = [f"{shot.source} {shot.target}" for shot in self._examples()]
         body = "\n".join([*lines, plain.source])
-        if "{source}" in self._text:
-            return replace(plain, source=self._text.replace("{source}", body), asked=True)
-        return replace(plain, source=f"{self._text}\n{body}" if self._text else body, asked=True)
+        text = self._instruction
+        if "{source}" in text:
+            return replace(plain, source=text.replace("{source}", body), asked=True)
+        return replace(plain, source=f"{text}\n{body}" if text else body, asked=True)
 
     def parse(self, output: Any, example: Example) -> Any:
         """The inner task's answer to the first line: a model that was shown lines goes on to write more of them."""
@@ -169,13 +207,12 @@ class Prompted(Around):
         return (*self.inside.deviations, SHOTS_DEVIATION)
 
 
-def worded(task: Any, plain: Mapping[str, Any], format: str) -> Any:
+def worded(task: Task, config: TaskConfig, format: str, wording: Wording) -> Task:
     """The task as its config and the method want it said."""
-    config, method = plain["task"], plain["method"]
     if format == "cloze":
-        return Clozed(task, config["cloze"], method.get("placement") == "template", config.get("cloze_source"))
-    if registry.method(method["name"]).capabilities.words:
-        task = Prompted(task, method["text"], method["shots"], plain["seed"])
-    if config.get("task_name_prefix") or config.get("sentinel"):
-        task = Worded(task, bool(config.get("task_name_prefix")), bool(config.get("sentinel")))
+        return Clozed(task, config.cloze, wording.prompt_rows, config.cloze_source)
+    if wording.instruction is not None:
+        task = Prompted(task, wording.instruction, wording.shots, wording.seed)
+    if config.task_name_prefix or config.sentinel:
+        task = Worded(task, config.task_name_prefix, config.sentinel)
     return task

@@ -14,12 +14,13 @@ from types import MappingProxyType
 from typing import Any
 
 from repro.errors import DataError
-from repro.tasks.base import Example, Pair, TextToText
+from repro.tasks.base import Example, Pair, TaskSection, TextToText
 from repro.tasks.file_task import FileTask
 from repro.tasks.files import Loaded, read_jsonl, require_one_of, text_field
 from repro.tasks.labels import class_id, label_of
 from repro.tasks.nested import inner, whole
-from repro.tasks.superglue import FILES, OBTAIN
+from repro.tasks.registry import register
+from repro.tasks.superglue_files import FILES, OBTAIN
 
 LABELS = ("False", "True")
 TEXTS = ("text", "span1_text", "span2_text")
@@ -41,29 +42,29 @@ SPANS_DEVIATION = (
 )
 
 
+@register("wsc")
 class Wsc(FileTask):
     """One row a phrase; as text, training has those rows alone whose phrase is right.
 
     `task.options`:
         template_id: pair: 0 puts the pronoun and a colon in front of the text, 1 asterisks around it.
-        hub_configs: {format: config}: the papers read different versions.
-        files: as in `SentencePair`.
     """
 
     formats = ("text_to_text", "pair")
     files = FILES
     obtain = OBTAIN
-    options = ("template_id", "hub_configs")
     inputs = TEXTS
     hidden = MappingProxyType({"span2_index": None})
     prefix = "wsc:"
-    """What stands for the task's name in front of a text (T5)."""
+    answers_with_labels = False
+    sample_fields = MappingProxyType({"text": "TEXT SPAN2_TEXT TEXT"})
 
-    def _set_up(self, options: dict[str, Any]) -> None:
+    def __init__(self, section: TaskSection, *, template_id: int = 0) -> None:
         """Raises ConfigError: labels other than False, True, or an unknown template."""
+        super().__init__(section)
         require_one_of("task.labels", list(self.labels), [list(LABELS)])
-        self._template = options.get("template_id", 0)
-        require_one_of("task.options.template_id", self._template, (0, 1))
+        require_one_of("task.options.template_id", template_id, (0, 1))
+        self._template = template_id
 
     def _load(self, split: str) -> Loaded:
         local = self._source.kind == "local"

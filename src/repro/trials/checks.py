@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from repro.config.schema import TrialConfig
 from repro.errors import ConfigError, DataError
 from repro.metrics.base import TASK_SCORE, averaged_values
 from repro.store.record import Record
+from repro.tasks.base import Example, Task, every_metric
 from repro.trials.build import build_task
 
 
-def check_selection(config: TrialConfig, task: Any) -> str:
+def check_selection(config: TrialConfig, task: Task) -> str:
     """The value name by which checkpoints are chosen.
 
     Raises:
         ConfigError: the task has no such value.
     """
-    names = [name for metric in task.metrics for name in metric.outputs]
+    names = [name for metric in every_metric(task) for name in metric.outputs]
     if averaged_values(task.metrics):
         names.append(TASK_SCORE)
     wanted = config.trainer.selection.metric or (names[0] if names else "loss")
@@ -36,39 +36,37 @@ def check_selection(config: TrialConfig, task: Any) -> str:
     return str(wanted)
 
 
-def _missing(task: Any) -> dict[str, str]:
+def _missing(task: Task) -> dict[str, str]:
     """{value name: why it cannot be computed here} of a task's metrics (a mixture's: its parts')."""
-    from repro.metrics.base import why_unavailable
-
-    found: dict[str, str] = {}
-    for prefix, own in {"": task, **{f"{part}.": one for part, one in getattr(task, "parts", {}).items()}}.items():
-        for metric in own.metrics:
-            if why := why_unavailable(metric):
-                found |= {f"{prefix}{name}": why for name in metric.outputs}
-    return found
+    reasons: dict[str, str] = {}
+    for prefix, part in {"": task, **{f"{name}.": part for name, part in task.parts.items()}}.items():
+        for metric in every_metric(part):
+            if why := metric.unavailable():
+                reasons |= {f"{prefix}{name}": why for name in metric.outputs}
+    return reasons
 
 
-def check_metrics(task: Any) -> None:
+def check_metrics(task: Task) -> None:
     """Say which values will be missing, and refuse a metric that cannot be made, before anything is read or trained.
 
     Raises:
         ConfigError: of a metric's own `check`, or two metrics with one name.
     """
-    for one in (task, *getattr(task, "parts", {}).values()):
-        for names in ([m.name for m in one.metrics], [name for m in one.metrics for name in m.outputs]):
+    for part in (task, *task.parts.values()):
+        metrics = every_metric(part)
+        for names in ([metric.name for metric in metrics], [name for metric in metrics for name in metric.outputs]):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ConfigError(
-                    f"task.metrics and task.also_metrics of {one.name} give {', '.join(twice)} twice, and a record has "
-                    "one place for it: leave one of the metrics out."
+                    f"task.metrics and task.also_metrics of {part.name} give {', '.join(twice)} twice, and a record "
+                    "has one place for it: leave one of the metrics out."
                 )
-        for metric in one.metrics:
-            if hasattr(metric, "check"):
-                metric.check()
+        for metric in metrics:
+            metric.check()
     for name, why in _missing(task).items():
         print(f"repro: {name} will be missing in the record: {why}", file=sys.stderr)
 
 
-def load_examples(config: TrialConfig, task: Any) -> dict[str, Sequence[Any]]:
+def load_examples(config: TrialConfig, task: Task) -> dict[str, Sequence[Example]]:
     """Every split that the trial needs, read before the model: a missing file must not cost a model load.
 
     Raises:

@@ -43,7 +43,7 @@ class Attempt:
         self._group, self._writes = group, group is None or group.first
         self._started, self._clock = datetime.now(UTC), time.monotonic()
         self._setup_seconds = 0.0
-        self.task: Any = None
+        self.task: Task | None = None
         self._examples: Mapping[str, Sequence[Any]] = {}
         self._selection = ""
         self.trial: Trial | None = None

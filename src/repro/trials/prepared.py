@@ -15,17 +15,8 @@ from torch import Tensor
 from repro.config.conversion import to_plain
 from repro.config.schema import TaskConfig, TrialConfig
 from repro.errors import TrialFailed
-from repro.evaluation.scoring import (
-    Evaluation,
-    encoded_by,
-    higher_is_better,
-    mean_loss,
-    predict,
-    score,
-    score_subset,
-    subsets,
-    write_predictions,
-)
+from repro.evaluation.decoding import encoded_by, mean_loss, predict, write_predictions
+from repro.evaluation.scoring import Evaluation, higher_is_better, score, score_subset, subsets
 from repro.methods.base import Method
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import Encoded
@@ -35,8 +26,8 @@ from repro.models.loading import Loaded, LoadOptions, adapt
 from repro.models.tuning import tune
 from repro.store.files import write_atomic
 from repro.store.record import Selection, WeightFacts
+from repro.tasks.base import Task, batch_groups, every_metric
 from repro.tasks.clusters import cluster_numbers
-from repro.tasks.mixture import groups
 from repro.training.batching import DataOrder, mixed_seed
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.distributed.process_group import ProcessGroup
@@ -55,7 +46,7 @@ _TUNED = 0x70E
 """Stream of the seed that draws starting values of layers added to the backbone."""
 
 
-def adapted(backbone: Backbone, task: Any, config: TaskConfig, head_dropout: float = 0.0) -> ModelAdapter:
+def adapted(backbone: Backbone, task: Task, config: TaskConfig, head_dropout: float = 0.0) -> ModelAdapter:
     """The backbone in its role for a task.
 
     Args:
@@ -71,14 +62,14 @@ def adapted(backbone: Backbone, task: Any, config: TaskConfig, head_dropout: flo
         sentinel=config.sentinel,
         spans=SpanOptions.of(config.options),
         head_dropout=head_dropout,
-        vocabulary=getattr(task, "vocabulary", ()),
+        vocabulary=task.vocabulary,
     )
 
 
 class Trial:
     """One trial, ready to train, alone or in a gang."""
 
-    def __init__(self, config: TrialConfig, task: Any, examples: Mapping[str, Sequence[Any]], selection: str):
+    def __init__(self, config: TrialConfig, task: Task, examples: Mapping[str, Sequence[Any]], selection: str):
         self.config, self.trainer, self.task = config, config.trainer, task
         self.examples, self.selection = examples, selection
         self.sign = 1.0 if higher_is_better(task, selection) else -1.0
@@ -94,7 +85,7 @@ class Trial:
     def prepare(
         cls,
         config: TrialConfig,
-        task: Any,
+        task: Task,
         examples: Mapping[str, Sequence[Any]],
         selection: str,
         device: torch.device,
@@ -154,7 +145,7 @@ class Trial:
         """What a step may draw from, steps in all, and after which the trial is evaluated."""
         encoded = self.encode(self.examples["train"], True)
         self.encoded = separated(encoded, self.task.format)
-        kinds = groups(self.task, self.examples["train"])
+        kinds = batch_groups(self.task, self.examples["train"])
         if kinds is not None:  # of each window, in the span format
             pairs = zip(kinds, encoded, strict=True)
             kinds = [kind for kind, items in pairs for _ in separated([items], self.task.format)]
@@ -213,7 +204,7 @@ class Trial:
         decoding = self.config.task.decoding
         size = decoding.batch_size if self.task.format == "text_to_text" else self.trainer.evaluation_batch_size
         examples, injection = self.examples[split], self.method.injection(training=False)
-        if not self.task.metrics:  # language modelling: there is nothing to decode
+        if not every_metric(self.task):  # language modelling: there is nothing to decode
             loss = self._mean_loss(examples, injection, size, console)
             return Evaluation({"loss": loss, "perplexity": math.exp(loss)}, {}, [], None, 0)
         outputs = predict(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from repro.errors import ConfigError
 from repro.methods.base import Context, Method
 from repro.models.backbone import Backbone
 from repro.models.prefix_activations import activations
+from repro.tasks.base import Task
 from repro.training.batching import mixed_seed
 
 _INITIAL = 0x1217
@@ -20,7 +20,7 @@ _INITIAL = 0x1217
 
 
 def build_tensors(
-    method: Method, backbone: Backbone, task: Any, seeds: Sequence[int], start_from: str | None = None
+    method: Method, backbone: Backbone, task: Task, seeds: Sequence[int], start_from: str | None = None
 ) -> None:
     """Draw the method's starting values, each trial's from its own seed, and move them beside the model.
 
@@ -32,7 +32,7 @@ def build_tensors(
     """
     outputs = None
     if backbone.spec.kind == "encoder" and task.format != "cloze":  # the cloze's head is the language model's own
-        several = len(getattr(task, "parts", ())) or 1  # data sets of a mixture, each with a start and an end
+        several = len(task.parts) or 1  # data sets of a mixture, each with a start and an end
         outputs = {"choice": 1, "ranking": 2, "span": 2 * several}.get(task.format, len(task.labels))
     context = Context(
         spec=backbone.spec,

@@ -1,4 +1,4 @@
-"""Print the page of tasks, or write it."""
+"""Print the table of tasks, or one task's whole story."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from repro.cli import options as shared
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to write."""
+    """A task, and where to write."""
+    parser.add_argument("name", nargs="?", help="a task: its whole story; without it, the table of all")
     shared.write(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print or write the page."""
-    from repro.cli.tasks_page import page
+    """Print or write."""
+    from repro.cli.tasks_page import page, story
 
-    shared.print_or_write(page(), options.write)
+    shared.print_or_write(page() if options.name is None else story(options.name), options.write)
     return 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.errors import ReproError
-from repro.metrics.building import build_metric
+from repro.metrics.registry import build_metric
 from repro.papers import statistics
 from repro.papers.statistics import Aggregated, MeanDifference, PairedDifference, Summary
 from repro.report.compare.groups import Group, groups
@@ -20,7 +20,7 @@ from repro.store.record import Record
 from repro.store.store import Store
 
 if TYPE_CHECKING:
-    from repro.metrics.base import Metric
+    from repro.metrics.base import AnyMetric
     from repro.papers.statistics import Floats
 
 RESAMPLES = 1000
@@ -111,7 +111,7 @@ def _flat(node: object, path: str = "") -> Iterator[tuple[str, str]]:
 class _Paired:
     """Statistics of both sides on the same examples."""
 
-    metric: Metric
+    metric: AnyMetric
     a: list[Floats]
     """[N, S] per run."""
     b: list[Floats]

@@ -97,7 +97,7 @@ def direction(metrics: Iterable[Mapping[str, object]], name: str) -> str | None:
         metrics: their configs, of a trial's task.
         name: of the value that is sought.
     """
-    from repro.metrics.building import build_metric
+    from repro.metrics.registry import build_metric
 
     if name in ("loss", "perplexity"):
         return "minimize"

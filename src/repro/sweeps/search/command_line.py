@@ -9,7 +9,7 @@ from pathlib import Path
 
 from repro.config.schema import TrialConfig
 from repro.errors import ConfigError
-from repro.metrics.building import build_metric
+from repro.metrics.registry import build_metric
 from repro.store.lock import Lock
 from repro.store.searches import journal
 from repro.store.searches.journal import Sampler, Search

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from repro.metrics.registry import register
 from repro.metrics.spans import SpanCounts, spans
 
 Argument = tuple[str, tuple[tuple[int, int], ...]]
@@ -37,6 +38,7 @@ def arguments(tags: Sequence[str]) -> set[Argument]:
     return {argument for argument in found if argument[0] != VERB}
 
 
+@register("srl_f1_conll05")
 class SrlF1(SpanCounts):
     """Precision, recall and F1 in percent over the arguments of all propositions, as the SRL literature reports them.
 
@@ -44,8 +46,7 @@ class SrlF1(SpanCounts):
     always tagged right) and `C-X` is a role of its own: the two must not be compared.
     """
 
-    name: str = "srl_f1_conll05"
-    equals: str = "srl-eval.pl of CoNLL-2005, line Overall"
-    outputs: tuple[str, ...] = ("srl_f1_conll05", "srl_precision_conll05", "srl_recall_conll05")
-    higher_is_better: bool = True
+    name = "srl_f1_conll05"
+    equals = "srl-eval.pl of CoNLL-2005, line Overall"
+    outputs = ("srl_f1_conll05", "srl_precision_conll05", "srl_recall_conll05")
     read = staticmethod(arguments)

@@ -15,19 +15,16 @@ from types import MappingProxyType
 from typing import Any
 
 from repro.errors import ConfigError
-from repro.tasks.base import Example, Span, SpanAnswer, TextToText
+from repro.tasks.base import Example, Span, SpanAnswer, TaskSection, TextToText
 from repro.tasks.file_task import FileTask
 from repro.tasks.files import Loaded, Source, require_one_of
+from repro.tasks.registry import register
 from repro.tasks.squad_files import Question, hub_mrqa_question, hub_question, read_questions
 
 FILES = {"train": "train.json", "validation": "dev.json", "test": "test.json"}
 OBTAIN = (
     "SQuAD is at rajpurkar.github.io/SQuAD-explorer, the out-of-domain sets at github.com/mrqa/MRQA-Shared-Task-2019; "
     "task.source=hub loads them from the hub."
-)
-OPTIONS = (
-    *("unanswerable", "no_answer_text", "null_threshold", "stride", "n_best", "max_answer_tokens"),
-    *("hub_test", "train_task"),
 )
 STAND_IN = "empty"
 """What the official decoding answers where no piece of the context is possible."""
@@ -44,11 +41,12 @@ SPAN_DEVIATIONS = (
 TEXT_V2_DEVIATION = "no paper has SQuAD 2.0 as text: the target of a question without an answer is {!r}."
 
 
+@register("question_answering")
 class QuestionAnswering(FileTask):
-    """A question, a context and the answer in it. A data set in SQuAD's json or MRQA's jsonl needs only a yaml file.
+    """A question, a context and the answer in it. A data set in SQuAD's json or MRQA's jsonl needs only a yaml file:
+    files in `.json` have SQuAD's format, those in `.jsonl` and `.jsonl.gz` MRQA's.
 
     `task.options`:
-        files: {split: file in data_dir}; `.json` is SQuAD's format, `.jsonl` and `.jsonl.gz` MRQA's.
         unanswerable: questions may have no answer (SQuAD 2.0).
         no_answer_text: text_to_text: the target that says so.
         null_threshold: span: "no answer" must score higher by more than this (P-Tuning v2: 0).
@@ -62,16 +60,37 @@ class QuestionAnswering(FileTask):
     formats = ("text_to_text", "span")
     files = FILES
     obtain = OBTAIN
-    options = OPTIONS
+    inputs = ("question", "context")
+    hidden = MappingProxyType({"place": None})
 
-    def _set_up(self, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        section: TaskSection,
+        *,
+        unanswerable: bool = False,
+        no_answer_text: str = "unanswerable",
+        null_threshold: float = 0.0,
+        stride: int = 128,
+        n_best: int = 20,
+        max_answer_tokens: int = 30,
+        hub_test: Mapping[str, str] | None = None,
+        train_task: str | None = None,
+    ) -> None:
         """Raises ConfigError: an option out of range, or labels."""
+        super().__init__(section)
         require_one_of("task.labels", list(self.labels), [[]])
-        _check_numbers(options)
-        self._unanswerable = bool(options.get("unanswerable", False))
-        self._no_answer = str(options.get("no_answer_text", "unanswerable"))
-        self._threshold = float(options.get("null_threshold", 0.0))
-        self._subset, self._hub_test = _hub_test(self.name, options.get("hub_test"), self._source)
+        for key, value, least in (
+            ("stride", stride, 0),
+            ("n_best", n_best, 1),
+            ("max_answer_tokens", max_answer_tokens, 1),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(f"task.options.{key}={value}: give a whole number of at least {least}.")
+        if isinstance(null_threshold, bool) or not isinstance(null_threshold, int | float):
+            raise ConfigError(f"task.options.null_threshold={null_threshold}: give a number, 0 as in P-Tuning v2.")
+        self._unanswerable, self._no_answer = bool(unanswerable), no_answer_text
+        self._threshold = float(null_threshold)
+        self._subset, self._hub_test = _hub_test(self.name, hub_test, self._source)
 
     def _load(self, split: str) -> Loaded:
         questions = self._questions(split)
@@ -109,9 +128,6 @@ class QuestionAnswering(FileTask):
         target = example.references[0] if example.references else ""
         return TextToText(source, self._no_answer if self._unanswerable and not target else target)
 
-    inputs = ("question", "context")
-    hidden = MappingProxyType({"place": None})
-
     def parse(self, output: Any, example: Example) -> str | dict[str, Any]:
         """A generated text (stripped), or a `SpanAnswer` as a piece of the context.
 
@@ -134,17 +150,7 @@ class QuestionAnswering(FileTask):
         return own
 
 
-def _check_numbers(options: Mapping[str, Any]) -> None:
-    for key, least in (("stride", 0), ("n_best", 1), ("max_answer_tokens", 1)):
-        value = options.get(key, least)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(f"task.options.{key}={value}: give a whole number of at least {least}.")
-    threshold = options.get("null_threshold", 0.0)
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
-        raise ConfigError(f"task.options.null_threshold={threshold}: give a number, 0 as in P-Tuning v2.")
-
-
-def _hub_test(name: str, given: Any, source: Source) -> tuple[str | None, Source | None]:
+def _hub_test(name: str, given: Mapping[str, str] | None, source: Source) -> tuple[str | None, Source | None]:
     """The subset and the place of a test split that is a data set of its own on the hub."""
     if given is None:
         return None, None

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any
 
 from repro.errors import DataError
-from repro.tasks.base import Example, Tagged
+from repro.tasks.base import Example, Tagged, TaskSection
 from repro.tasks.files import Loaded, read_lines, require_one_of
+from repro.tasks.registry import register
 from repro.tasks.tagging import Tagging
 from repro.tasks.tags import known_tag
 
@@ -26,22 +28,24 @@ Proposition = tuple[list[str], int, list[str]]
 """Words, the predicate's index among them, and a tag a word."""
 
 
+@register("semantic_roles")
 class SemanticRoles(Tagging):
     """The roles around one predicate. A data set of one's own in that line format needs only a yaml file.
 
-    `task.labels` and the options `files` and `labels_from` are those of `Tagging`; it has no other option, and no hub.
+    `task.labels` and the option `labels_from` are those of `Tagging`; it has no other option, and no hub.
     """
 
     obtain = (
         "CoNLL05 is made from the Penn Treebank, PropBank and the Brown corpus, CoNLL12 from OntoNotes 5.0 "
         "(LDC2013T19), under LDC's licences; bring one line a proposition: `<predicate index> words ||| tags`."
     )
-    options: ClassVar[tuple[str, ...]] = ("labels_from",)
+    inputs = ("words", "predicate")
+    sample_fields = MappingProxyType({"words": ("WORD", "WORD"), "predicate": 1})
 
-    def _set_up(self, options: dict[str, Any]) -> None:
+    def __init__(self, section: TaskSection, *, labels_from: str | None = None) -> None:
         """Raises ConfigError: labels without O or with repeats, or a hub source."""
+        super().__init__(section, labels_from=labels_from)
         require_one_of("task.source", self._source.kind, ("local",))
-        self._take_labels(options)
 
     def _load(self, split: str) -> Loaded:
         found = read_propositions(read_lines(self._source.file(split)), self._listed)
@@ -58,9 +62,7 @@ class SemanticRoles(Tagging):
         words = example.fields["words"]
         return Tagged(tuple(words), self._ids(example), behind=(MARK, words[int(example.fields["predicate"])]))
 
-    inputs = ("words", "predicate")
-
-    def blank(self, fields: Mapping[str, Any]) -> list[str]:
+    def blank(self, fields: Mapping[str, Any]) -> tuple[list[str]]:
         """The tags of words that nobody has tagged.
 
         Raises:

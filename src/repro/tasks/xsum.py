@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from repro.errors import ConfigError, DataError
-from repro.tasks.base import SPLITS, Example, TextToText
+from repro.tasks.base import SPLITS, Example, TaskSection, TextToText
 from repro.tasks.file_task import FreeText
 from repro.tasks.files import Loaded, require_one_of
+from repro.tasks.registry import register
 from repro.tasks.xsum_files import (
     SPLIT_FILE,
     SUMMARIES,
@@ -62,6 +62,7 @@ _DOMAIN_DEVIATIONS = (
 _GIVEN = "the split files are taken as they lie: whether they are the authors' out-of-domain files cannot be checked."
 
 
+@register("xsum")
 class XSum(FreeText):
     """One summary for one article; in training, validation and test alike an example has one reference.
 
@@ -84,29 +85,35 @@ class XSum(FreeText):
 
     files = FILES
     obtain = OBTAIN
-    options = ("layout", "domain", "url_map", "test_sample", "sample_seed")
     inputs = ("document",)
     editions = EDITIONS
 
-    def _take(self, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        section: TaskSection,
+        *,
+        layout: str = "lines",
+        domain: str | None = None,
+        url_map: str = URL_MAP,
+        test_sample: int | None = 8000,
+        sample_seed: int = 0,
+    ) -> None:
         """Raises ConfigError: an option's value."""
-        self._layout = "hub" if self._source.kind == "hub" else options.get("layout", "lines")
+        super().__init__(section)
+        self._layout = "hub" if self._source.kind == "hub" else layout
         require_one_of("task.options.layout", self._layout, ("hub", *LAYOUTS))
-        self._domain = options.get("domain")
-        require_one_of("task.options.domain", self._domain, (None, *DOMAINS))
-        self._url_map = options.get("url_map") or URL_MAP
-        self._sample, self._seed = options.get("test_sample", 8000), options.get("sample_seed", 0)
-        for name, value in (("test_sample", self._sample), ("sample_seed", self._seed)):
+        require_one_of("task.options.domain", domain, (None, *DOMAINS))
+        for name, value in (("test_sample", test_sample), ("sample_seed", sample_seed)):
             if value is not None and (not isinstance(value, int) or value < (name == "test_sample")):
                 raise ConfigError(f"task.options.{name} is {value!r}: give a whole number, or null for all articles.")
+        self._domain, self._url_map, self._sample, self._seed = domain, url_map, test_sample, sample_seed
+        folder = Path(section.data_dir)
+        for split, paths in self.needed.items():  # articles and summaries, or what the release is made of
+            targets = tuple(path.removesuffix("source") + "target" for path in paths)
+            released = tuple(str(folder / name) for name in (SPLIT_FILE, SUMMARIES))
+            self.needed = {**self.needed, split: released if self._layout == "original" else (*paths, *targets)}
         self._read: dict[str, list[Article]] = {}
-
-    def needed(self, split: str) -> tuple[str, ...]:
-        """Articles and summaries of the split, or what the release is made of."""
-        if self._layout == "original":
-            return tuple(str(Path(self._source.data_dir) / name) for name in (SPLIT_FILE, SUMMARIES))
-        sources = super().needed(split)
-        return (*sources, *(path.removesuffix("source") + "target" for path in sources))
+        self._url_of: Mapping[str, str] = {}
 
     def _load(self, split: str) -> Loaded:
         if self._domain is None or self._layout == "lines":
@@ -181,7 +188,7 @@ class XSum(FreeText):
         path = Path(self._source.data_dir) / self._url_map
         if not path.is_file():
             raise DataError(f"the file {path} ({self.name}) does not exist; the hub's rows have no URL: {self.obtain}")
-        if not hasattr(self, "_url_of"):
+        if not self._url_of:
             self._url_of = read_urls(path)
         return self._url_of
 

@@ -8,10 +8,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from repro.metrics.base import Metric, column_sums, texts
+from repro.metrics.registry import register
+
 _ORDER = 4
 
 
-class E2EBleu:
+@register("e2e_bleu")
+class E2EBleu(Metric[str, str | None]):
     """Corpus BLEU in percent: 13a tokens, case-insensitive, closest reference length, any number of references.
 
     This is the BLEU of e2e-metrics (`metrics/pymteval.py`), which Li and Liang (2021) report for E2E. It is not
@@ -22,13 +26,12 @@ class E2EBleu:
     negative number (0 here and in sacrebleu). Both agree where every output has 3 tokens and every order has a match.
     """
 
-    name: str = "bleu"
-    equals: str = (
+    name = "bleu"
+    equals = (
         "e2e-metrics metrics/pymteval.py BLEUScore, times 100 (but for empty and 1- or 2-token outputs); "
         "sacrebleu 2.6.0 corpus_bleu(lowercase=True, tokenize='13a', smooth_method='none')"
     )
-    outputs: tuple[str, ...] = ("bleu",)
-    higher_is_better: bool = True
+    outputs = ("bleu",)
 
     def score(self, prediction: str, references: Sequence[str | None]) -> list[int]:
         """Statistics [10] of one output: length, closest reference length, matches [4] and n-grams [4] of order 1 to 4.
@@ -43,11 +46,8 @@ class E2EBleu:
         Raises:
             ValueError: no reference but padding.
         """
-        candidates = [tokens_13a(text) for text in references if text is not None]
-        if not candidates:
-            raise ValueError("bleu: an output has no reference text; every example needs at least one.")
-        output = tokens_13a(prediction)
-        return bleu_statistics(output, candidates)
+        candidates = [tokens_13a(text) for text in texts(self.name, references)]
+        return bleu_statistics(tokens_13a(prediction), candidates)
 
     def reduce(self, statistics: np.ndarray) -> dict[str, float]:
         """BLEU in percent from statistics [N, 10]."""
@@ -64,7 +64,7 @@ def bleu_statistics(output: Sequence[str], candidates: Sequence[Sequence[str]]) 
 
 def bleu_percent(statistics: np.ndarray) -> float:
     """BLEU in percent, not smoothed, from statistics [N, 10]; 0 where some order has no match."""
-    sums = np.asarray(statistics, dtype=float).reshape(-1, 2 + 2 * _ORDER).sum(axis=0)
+    sums = column_sums(statistics, 2 + 2 * _ORDER)
     length, reference_length = sums[:2]
     correct, total = sums[2 : 2 + _ORDER], sums[2 + _ORDER :]  # [4] each
     if (correct == 0).any():

@@ -4,52 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from repro.metrics import ptb
-from repro.metrics.base import texts
+from repro.metrics.base import MeanMetric, texts
+from repro.metrics.registry import register
 
 _BETA = 1.2
 
 
-class CocoRougeL:
+@register("rouge_l_coco")
+class CocoRougeL(MeanMetric[str, str | None]):
     """Mean ROUGE-L in percent: highest precision and highest recall over the references, then F with beta 1.2.
 
     On PTB tokens in lower case without punctuation (`ptb`). Precision and recall may come from two references. It is
     not the ROUGE-L of summarisation (`rouge`), which has no beta and another tokeniser.
     """
 
-    name: str = "rouge_l_coco"
-    equals: str = "e2e-metrics / pycocoevalcap 1.2 Rouge on PTBTokenizer's text, times 100"
-    outputs: tuple[str, ...] = ("rouge_l",)
-    higher_is_better: bool = True
-    costly: bool = True
-    needs: str = "Java and pycocoevalcap (extra generation-metrics), for the tokeniser"
-    golden: str = "79.10 on the example files of e2e-metrics, and pycocoevalcap itself on made-up texts"
+    name = "rouge_l_coco"
+    equals = "e2e-metrics / pycocoevalcap 1.2 Rouge on PTBTokenizer's text, times 100"
+    outputs = ("rouge_l",)
+    costly = True
+    needs = "Java and pycocoevalcap (extra generation-metrics), for the tokeniser"
+    golden = "79.10 on the example files of e2e-metrics, and pycocoevalcap itself on made-up texts"
 
     def unavailable(self) -> str | None:
         """Why it cannot run here."""
         return ptb.unavailable()
 
-    def score(self, prediction: str, references: Sequence[str | None]) -> list[float]:
-        """Statistics [F, 1] of one output, F from 0 to 1.
+    def score_all(self, predictions: Sequence[str], references: Sequence[Sequence[str | None]]) -> list[list[float]]:
+        """Statistics [F, 1] of each output, F from 0 to 1; one Java process.
 
         Raises:
             ValueError: no reference.
             MetricUnavailable: no Java.
         """
-        return self.score_all([prediction], [references])[0]
-
-    def score_all(self, predictions: Sequence[str], references: Sequence[Sequence[str | None]]) -> list[list[float]]:
-        """Statistics [N, 2]; one Java process."""
         own = [texts(self.name, some) for some in references]
         outputs, golds = ptb.tokenised_pairs(predictions, own)
         return [[coco_rouge_l(output, some), 1.0] for output, some in zip(outputs, golds, strict=True)]
-
-    def reduce(self, statistics: np.ndarray) -> dict[str, float]:
-        """Mean F in percent from statistics [N, 2]."""
-        total, count = np.asarray(statistics, dtype=float).reshape(-1, 2).sum(axis=0)
-        return {"rouge_l": float(100.0 * total / count) if count else 0.0}
 
 
 def coco_rouge_l(output: str, references: Sequence[str]) -> float:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from repro.metrics.base import Metric, column_sums
+from repro.metrics.registry import register
+
 
 def binary_counts(prediction: int, gold: int) -> list[int]:
     """[true positive, false positive, false negative] of class 1, for one example of two classes.
@@ -27,17 +30,17 @@ def f1_percent(correct: float, false_positive: float, false_negative: float) -> 
     return float(200.0 * correct / whole) if whole else 0.0
 
 
-class BinaryF1:
+@register("f1")
+class BinaryF1(Metric[int, int]):
     """F1 of class 1 in percent, T5's for MRPC (equivalent) and QQP (duplicate): Lester et al. 2021, Table 2."""
 
-    name: str = "f1"
-    equals: str = (
+    name = "f1"
+    equals = (
         "T5 evaluation.metrics.f1_score_with_invalid; on class ids 0 and 1 scikit-learn 1.9.1 "
         "f1_score(zero_division=0), times 100"
     )
-    outputs: tuple[str, ...] = ("f1",)
-    main: tuple[str, ...] = outputs
-    higher_is_better: bool = True
+    outputs = main = ("f1",)
+    predictions = "label"
 
     def score(self, prediction: int, references: Sequence[int]) -> list[int]:
         """Statistics [true positive, false positive, false negative] of one example.
@@ -55,4 +58,4 @@ class BinaryF1:
 
     def reduce(self, statistics: np.ndarray) -> dict[str, float]:
         """F1 in percent from statistics [N, 3]."""
-        return {"f1": f1_percent(*np.asarray(statistics, dtype=float).reshape(-1, 3).sum(axis=0))}
+        return {"f1": f1_percent(*column_sums(statistics, 3))}

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from repro.metrics.base import Metric, column_sums
+from repro.metrics.registry import register
 
-class MacroF1:
+
+@register("f1_macro")
+class MacroF1(Metric[int, int]):
     """Macro F1 in percent: the F1 of CB (SuperGLUE, Wang et al. 2019: the unweighted mean of the F1 of its 3 classes).
 
     An output that names no class (-1) is a false negative of the gold class and a false positive of none. A class with
@@ -20,11 +24,10 @@ class MacroF1:
         ValueError: fewer than 2 classes.
     """
 
-    name: str = "f1_macro"
-    equals: str = "scikit-learn 1.9.1 f1_score(average='macro', labels=range(C), zero_division=0), times 100"
-    outputs: tuple[str, ...] = ("f1_macro",)
-    main: tuple[str, ...] = outputs
-    higher_is_better: bool = True
+    name = "f1_macro"
+    equals = "scikit-learn 1.9.1 f1_score(average='macro', labels=range(C), zero_division=0), times 100"
+    outputs = main = ("f1_macro",)
+    predictions = "label"
 
     def __init__(self, classes: int) -> None:
         if classes < 2:
@@ -55,7 +58,7 @@ class MacroF1:
 
     def reduce(self, statistics: np.ndarray) -> dict[str, float]:
         """Macro F1 in percent from statistics [N, 3 C]."""
-        sums = np.asarray(statistics, dtype=float).reshape(-1, 3 * self.classes).sum(axis=0)
+        sums = column_sums(statistics, 3 * self.classes)
         correct, false_positive, false_negative = sums.reshape(self.classes, 3).T  # [C] each
         denominator = 2 * correct + false_positive + false_negative
         # Without gold and predictions the numerator is 0 as well: dividing by 1 gives the agreed F1 of 0.
