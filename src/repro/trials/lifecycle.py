@@ -15,6 +15,7 @@ from repro.errors import ReproError, TrialFailed
 from repro.store import progress
 from repro.store.record import Record
 from repro.store.run_folder import CHECKPOINT, tidy_finished, written_files
+from repro.tasks.base import Example, Task
 from repro.trials.build import build_method, build_task
 from repro.trials.checks import check_metrics, check_selection, load_examples
 from repro.trials.device import pick_device
@@ -43,8 +44,9 @@ class Attempt:
         self._group, self._writes = group, group is None or group.first
         self._started, self._clock = datetime.now(UTC), time.monotonic()
         self._setup_seconds = 0.0
-        self.task: Task | None = None
-        self._examples: Mapping[str, Sequence[Any]] = {}
+        self.task: Task
+        """Set by `read`."""
+        self._examples: Mapping[str, Sequence[Example]] = {}
         self._selection = ""
         self.trial: Trial | None = None
         self._tracker: Any = None
