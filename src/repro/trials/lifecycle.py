@@ -201,7 +201,10 @@ class Attempt:
         setup = Setup(
             parameters=trial.parameters,
             weights=trial.weights,
-            data=self.task.fingerprint(),
+            data={
+                split: DataFacts(rows=facts["rows"], sha256=facts["sha256"])
+                for split, facts in self.task.fingerprint().items()
+            },
             deviations=[*self.task.deviations, *trial.deviations],
             device=trial.device.type,
             processes=1 if self._group is None else self._group.count,
