@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from repro.config.schema import TrackerConfig
 from repro.errors import ReproError, TrialFailed
 from repro.store import progress
-from repro.store.record import Record
+from repro.store.record import DataFacts, Record
 from repro.store.run_folder import CHECKPOINT, tidy_finished, written_files
 from repro.tasks.base import Example, Task
 from repro.trials.build import build_method, build_task

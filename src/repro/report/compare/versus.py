@@ -174,7 +174,7 @@ def _paired(a: Group, b: Group, split: str, name: str) -> tuple[_Paired | None, 
     left, right = ([np.asarray(rows) for rows in side if rows is not None] for side in kept or ([], []))
     if metric is None or len(left) < len(a.scored) or len(right) < len(b.scored):
         return None, [f"the records keep no statistics of {name}"]
-    if getattr(metric, "every_row", False):
+    if metric.every_row:
         return None, [f"{name} is chosen on the test set itself: it has no interval over examples"]
     return _Paired(metric, left, right, a.scored[0].clusters.get(split, [])), []
 
