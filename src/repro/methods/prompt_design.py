@@ -36,9 +36,9 @@ class PromptDesignConfig(MethodConfig):
 
     def build(self, init_words: Sequence[str] = ()) -> Method:
         """The plain model."""
-        from repro.methods.parts.words_only import PromptDesign
+        from repro.methods.parts.backbone_weights import FineTuning
 
-        return PromptDesign()
+        return FineTuning(self.name, None)
 
 
 register("prompt_design", PromptDesignConfig)

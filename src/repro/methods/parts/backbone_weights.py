@@ -12,13 +12,18 @@ from torch import Tensor
 from repro.methods.base import Context, Injection, Tuning, no_start
 from repro.methods.parts.heads import build_head, head_of, per_trial
 
+ALL = Tuning("all")
+
 
 class FineTuning:
-    """No prompt; a linear head on encoders; the weights that `tuning` names are in the optimiser (K is 1)."""
+    """No prompt; a linear head on encoders; the weights that `tuning` names are in the optimiser (K is 1).
 
-    def __init__(self, name: str = "fine_tuning", tuning: Tuning | None = None):
-        self.name = name
-        self.tuning = Tuning("all") if tuning is None else tuning
+    Args:
+        tuning: None where no weights are trained (prompt design).
+    """
+
+    def __init__(self, name: str = "fine_tuning", tuning: Tuning | None = ALL):
+        self.name, self.tuning = name, tuning
         self.parameters: dict[str, Tensor] = {}
 
     def build(self, context: Context) -> None:

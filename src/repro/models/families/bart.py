@@ -9,24 +9,8 @@ from repro.models.families.family import Family, FunctionalDropout, PositionModu
 if TYPE_CHECKING:
     from torch import nn
 
-    from repro.config.schema import ModelConfig
 
 STACKS = {"encoder": "model.encoder.layers", "decoder": "model.decoder.layers"}
-
-
-def random_shape(model: ModelConfig) -> dict[str, object]:
-    """As `BartConfig` names them."""
-    return {
-        "d_model": model.width,
-        "encoder_layers": model.layers,
-        "decoder_layers": model.decoder_layers or model.layers,
-        "encoder_attention_heads": model.heads,
-        "decoder_attention_heads": model.heads,
-        "encoder_ffn_dim": model.feed_forward,
-        "decoder_ffn_dim": model.feed_forward,
-        "max_position_embeddings": model.max_positions,
-        "decoder_start_token_id": 1,
-    }
 
 
 def positions(model: nn.Module) -> list[PositionModule]:
@@ -62,10 +46,21 @@ register(
         config_class="transformers:BartConfig",
         stacks=STACKS,
         attention={"encoder": "self_attn", "decoder": "self_attn", "cross": "encoder_attn"},
-        random_shape=random_shape,
+        shape={
+            "d_model": "width",
+            "encoder_layers": "layers",
+            "decoder_layers": "decoder_layers",
+            "encoder_attention_heads": "heads",
+            "decoder_attention_heads": "heads",
+            "encoder_ffn_dim": "feed_forward",
+            "decoder_ffn_dim": "feed_forward",
+            "max_position_embeddings": "max_positions",
+        },
+        constants={"decoder_start_token_id": 1},
         positions=positions,
         hidden_dropout=("dropout", "activation_dropout"),
         attention_dropout=("attention_dropout",),
         functional_dropout=functional_dropout,
-    )
+    ),
+    __name__,
 )

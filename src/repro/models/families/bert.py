@@ -9,20 +9,6 @@ from repro.models.families.family import Family, PositionModule, register
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from repro.config.schema import ModelConfig
-
-
-def random_shape(model: ModelConfig) -> dict[str, object]:
-    """As `BertConfig` names them."""
-    return {
-        "hidden_size": model.width,
-        "num_hidden_layers": model.layers,
-        "num_attention_heads": model.heads,
-        "intermediate_size": model.feed_forward,
-        "max_position_embeddings": model.max_positions,
-        "type_vocab_size": 2,
-    }
-
 
 def prepare(model: PreTrainedModel) -> list[str]:
     """The last layer can leave out positions that nobody reads."""
@@ -40,7 +26,14 @@ BERT = Family(
     config_class="transformers:BertConfig",
     stacks={"encoder": "encoder.layer"},
     attention={"encoder": "attention.self"},
-    random_shape=random_shape,
+    shape={
+        "hidden_size": "width",
+        "num_hidden_layers": "layers",
+        "num_attention_heads": "heads",
+        "intermediate_size": "feed_forward",
+        "max_position_embeddings": "max_positions",
+    },
+    constants={"type_vocab_size": 2},
     positions=lambda model: [PositionModule(model.get_submodule("embeddings.position_embeddings"), "encoder", 0)],
     hidden_dropout=("hidden_dropout_prob",),
     attention_dropout=("attention_probs_dropout_prob",),
@@ -50,4 +43,4 @@ BERT = Family(
     token_types=True,
     embeds_twice=True,
 )
-register(BERT)
+register(BERT, __name__)

@@ -9,24 +9,6 @@ from repro.models.families.family import Family, register
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from repro.config.schema import ModelConfig
-
-
-def random_shape(model: ModelConfig) -> dict[str, object]:
-    """As `DebertaConfig` names them."""
-    return {
-        "hidden_size": model.width,
-        "num_hidden_layers": model.layers,
-        "num_attention_heads": model.heads,
-        "intermediate_size": model.feed_forward,
-        "max_position_embeddings": model.max_positions or 512,
-        "type_vocab_size": 0,
-        "relative_attention": True,
-        "max_relative_positions": -1,
-        "pos_att_type": ["c2p", "p2c"],
-        "position_biased_input": False,
-    }
-
 
 def prepare(model: PreTrainedModel) -> list[str]:
     """Attention that takes prefixes, and a pooler."""
@@ -43,11 +25,25 @@ DEBERTA = Family(
     config_class="transformers:DebertaConfig",
     stacks={"encoder": "encoder.layer"},
     attention={"encoder": "attention.self"},
-    random_shape=random_shape,
+    shape={
+        "hidden_size": "width",
+        "num_hidden_layers": "layers",
+        "num_attention_heads": "heads",
+        "intermediate_size": "feed_forward",
+        "max_position_embeddings": "max_positions",
+    },
+    constants={
+        "type_vocab_size": 0,
+        "relative_attention": True,
+        "max_relative_positions": -1,
+        "pos_att_type": ["c2p", "p2c"],
+        "position_biased_input": False,
+    },
+    default_positions=512,
     hidden_dropout=("hidden_dropout_prob",),
     attention_dropout=("attention_probs_dropout_prob",),
     shared_dropout=True,
     packs=False,
     prepare=prepare,
 )
-register(DEBERTA)
+register(DEBERTA, __name__)

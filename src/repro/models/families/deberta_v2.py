@@ -6,19 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from repro.models.families.deberta import DEBERTA
-from repro.models.families.deberta import random_shape as first_shape
 from repro.models.families.family import register
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from repro.config.schema import ModelConfig
-
-
-def random_shape(model: ModelConfig) -> dict[str, object]:
-    """As `DebertaV2Config` names them."""
-    second = {"position_buckets": 256, "share_att_key": True, "norm_rel_ebd": "layer_norm", "conv_kernel_size": 3}
-    return first_shape(model) | second
 
 
 def prepare(model: PreTrainedModel) -> list[str]:
@@ -35,7 +26,14 @@ register(
         name="deberta_v2",
         title="DeBERTa v2",
         config_class="transformers:DebertaV2Config",
-        random_shape=random_shape,
+        constants={
+            **DEBERTA.constants,
+            "position_buckets": 256,
+            "share_att_key": True,
+            "norm_rel_ebd": "layer_norm",
+            "conv_kernel_size": 3,
+        },
         prepare=prepare,
-    )
+    ),
+    __name__,
 )

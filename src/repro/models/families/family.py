@@ -77,12 +77,18 @@ class Family:
     """{stack (encoder, decoder): path of its list of blocks}"""
     attention: Mapping[str, str]
     """{site: path of the attention module inside a block}"""
-    random_shape: Callable[[ModelConfig], dict[str, object]]
-    """Keywords of the configuration class for a model with random weights at the shapes of `conf/model`."""
+    shape: Mapping[str, str]
+    """{keyword of the configuration class: the fact of `conf/model` that it is}"""
     hidden_dropout: tuple[str, ...]
     """Names in the model's config of dropout in embeddings and hidden layers."""
     attention_dropout: tuple[str, ...]
     """Names of dropout on attention probabilities (may repeat a name above, as in T5)."""
+    constants: Mapping[str, object] = field(default_factory=dict)
+    """Further keywords of a model with random weights."""
+    default_positions: int | None = None
+    """Rows of its position table where `conf/model` states none."""
+    unused_positions: int = 0
+    """Rows of the position table that no token uses."""
     positions: Callable[[nn.Module], list[PositionModule]] = lambda model: []
     """Where position ids are looked up; empty for relative positions."""
     final_norms: tuple[str, ...] = ()
@@ -130,6 +136,16 @@ class Family:
             for site, path in self.attention.items()
         }
 
+    def random_shape(self, model: ModelConfig) -> dict[str, object]:
+        """Keywords of the configuration class for a model with random weights at the shapes of `conf/model`."""
+        positions = model.max_positions or self.default_positions
+        facts = vars(model) | {
+            "decoder_layers": model.decoder_layers or model.layers,
+            "kv_heads": model.kv_heads or model.heads,
+            "max_positions": None if positions is None else positions + self.unused_positions,
+        }
+        return {keyword: facts[fact] for keyword, fact in self.shape.items()} | dict(self.constants)
+
     def configuration(self) -> Callable[..., PretrainedConfig]:
         """Its configuration class; importing it makes the family known to transformers' Auto classes."""
         module, _, name = self.config_class.partition(":")
@@ -137,9 +153,13 @@ class Family:
         return made
 
 
-def register(family: Family) -> None:
-    """Make a family known under its name."""
-    FAMILIES.add(family.name, family, family.random_shape.__module__)
+def register(family: Family, module: str) -> None:
+    """Make a family known under its name.
+
+    Args:
+        module: the caller's `__name__`: no other module may take the same name.
+    """
+    FAMILIES.add(family.name, family, module)
 
 
 def family(name: str) -> Family:

@@ -11,18 +11,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from repro.config.schema import ModelConfig
-
-
-def random_shape(model: ModelConfig) -> dict[str, object]:
-    """As `GlmBlockConfig` names them."""
-    return {
-        "hidden_size": model.width,
-        "num_layers": model.layers,
-        "num_attention_heads": model.heads,
-        "max_sequence_length": model.max_positions,
-    }
-
 
 def lm_head(whole: PreTrainedModel) -> Callable[[Tensor], Tensor]:
     """The token table, transposed."""
@@ -41,7 +29,12 @@ register(
         config_class="repro.models.glm:GlmBlockConfig",
         stacks={"encoder": "transformer.layers"},
         attention={"encoder": "attention"},
-        random_shape=random_shape,
+        shape={
+            "hidden_size": "width",
+            "num_layers": "layers",
+            "num_attention_heads": "heads",
+            "max_sequence_length": "max_positions",
+        },
         positions=lambda model: [PositionModule(model.get_submodule("transformer.position_embeddings"), "encoder", 0)],
         hidden_dropout=("embedding_dropout_prob", "output_dropout_prob"),
         attention_dropout=("attention_dropout_prob",),
@@ -52,5 +45,6 @@ register(
         ],
         lm_head=lm_head,
         peft_targets=PeftTargets(("query_key_value",), ("query_key_value", "dense_4h_to_h"), ("dense_4h_to_h",)),
-    )
+    ),
+    __name__,
 )

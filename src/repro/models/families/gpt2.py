@@ -2,24 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from repro.models.families.family import Family, PositionModule, register
-
-if TYPE_CHECKING:
-    from repro.config.schema import ModelConfig
-
-
-def random_shape(model: ModelConfig) -> dict[str, object]:
-    """As `GPT2Config` names them."""
-    return {
-        "n_embd": model.width,
-        "n_layer": model.layers,
-        "n_head": model.heads,
-        "n_inner": model.feed_forward,
-        "n_positions": model.max_positions,
-    }
-
 
 register(
     Family(
@@ -30,11 +13,18 @@ register(
         config_class="transformers:GPT2Config",
         stacks={"decoder": "transformer.h"},
         attention={"decoder": "attn"},
-        random_shape=random_shape,
+        shape={
+            "n_embd": "width",
+            "n_layer": "layers",
+            "n_head": "heads",
+            "n_inner": "feed_forward",
+            "n_positions": "max_positions",
+        },
         final_norms=("transformer.ln_f",),
         positions=lambda model: [PositionModule(model.get_submodule("transformer.wpe"), "decoder", 0)],
         hidden_dropout=("resid_pdrop", "embd_pdrop"),
         attention_dropout=("attn_pdrop",),
         transposed_weights=True,
-    )
+    ),
+    __name__,
 )

@@ -2,27 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from repro.models.families.family import Family, PositionModule, register
-
-if TYPE_CHECKING:
-    from repro.config.schema import ModelConfig
-
-
-def random_shape(model: ModelConfig) -> dict[str, object]:
-    """As `LlamaConfig` names them."""
-    return {
-        "hidden_size": model.width,
-        "num_hidden_layers": model.layers,
-        "num_attention_heads": model.heads,
-        "intermediate_size": model.feed_forward,
-        "num_key_value_heads": model.kv_heads or model.heads,
-        "head_dim": model.head_dim,
-        "max_position_embeddings": model.max_positions or 2048,
-        "tie_word_embeddings": model.tied_head,
-    }
-
 
 register(
     Family(
@@ -33,10 +13,21 @@ register(
         config_class="transformers:LlamaConfig",
         stacks={"decoder": "model.layers"},
         attention={"decoder": "self_attn"},
-        random_shape=random_shape,
+        shape={
+            "hidden_size": "width",
+            "num_hidden_layers": "layers",
+            "num_attention_heads": "heads",
+            "intermediate_size": "feed_forward",
+            "num_key_value_heads": "kv_heads",
+            "head_dim": "head_dim",
+            "max_position_embeddings": "max_positions",
+            "tie_word_embeddings": "tied_head",
+        },
+        default_positions=2048,
         final_norms=("model.norm",),
         positions=lambda model: [PositionModule(model.get_submodule("model.rotary_emb"), "decoder", "position_ids")],
         hidden_dropout=(),
         attention_dropout=("attention_dropout",),
-    )
+    ),
+    __name__,
 )

@@ -6,23 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from repro.models.families.bert import BERT
-from repro.models.families.bert import random_shape as bert_shape
 from repro.models.families.family import PositionModule, register
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
-
-    from repro.config.schema import ModelConfig
-
-UNUSED = 2
-"""Rows of the position table that no token uses."""
-
-
-def random_shape(model: ModelConfig) -> dict[str, object]:
-    """As `RobertaConfig` names them."""
-    assert model.max_positions is not None
-    return bert_shape(model) | {"max_position_embeddings": model.max_positions + UNUSED, "type_vocab_size": 1}
 
 
 def positions(model: nn.Module) -> list[PositionModule]:
@@ -48,11 +36,13 @@ register(
         name="roberta",
         title="RoBERTa",
         config_class="transformers:RobertaConfig",
-        random_shape=random_shape,
+        constants={"type_vocab_size": 1},
+        unused_positions=2,
         positions=positions,
         prepare=prepare,
         lm_head=lambda whole: whole.get_submodule("lm_head"),
         tokenizer_options={"add_prefix_space": True},
         token_types=False,
-    )
+    ),
+    __name__,
 )

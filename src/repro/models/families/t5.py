@@ -17,21 +17,6 @@ if TYPE_CHECKING:
     from repro.models.attention.packing import Packed
 
 
-def random_shape(model: ModelConfig) -> dict[str, object]:
-    """As `T5Config` names them."""
-    return {
-        "d_model": model.width,
-        "d_kv": model.head_dim,
-        "d_ff": model.feed_forward,
-        "num_layers": model.layers,
-        "num_decoder_layers": model.decoder_layers or model.layers,
-        "num_heads": model.heads,
-        "feed_forward_proj": "gated-gelu",
-        "tie_word_embeddings": model.tied_head,
-        "decoder_start_token_id": 0,
-    }
-
-
 def prepare(model: PreTrainedModel) -> list[str]:
     """Attention that can read packed sequences."""
     from repro.models.attention.t5_attention import PackedT5Attention
@@ -97,7 +82,16 @@ T5 = Family(
         "decoder": "layer.0.SelfAttention",
         "cross": "layer.1.EncDecAttention",
     },
-    random_shape=random_shape,
+    shape={
+        "d_model": "width",
+        "d_kv": "head_dim",
+        "d_ff": "feed_forward",
+        "num_layers": "layers",
+        "num_decoder_layers": "decoder_layers",
+        "num_heads": "heads",
+        "tie_word_embeddings": "tied_head",
+    },
+    constants={"feed_forward_proj": "gated-gelu", "decoder_start_token_id": 0},
     final_norms=("decoder.final_layer_norm",),
     hidden_dropout=("dropout_rate",),
     attention_dropout=("dropout_rate",),
@@ -109,4 +103,4 @@ T5 = Family(
     biases=False,
     sentinels=True,
 )
-register(T5)
+register(T5, __name__)
