@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from repro.config.schema import ModelConfig
 from repro.methods.base import Injection, ModelSpec
@@ -64,11 +64,8 @@ class Backbone:
         self.bias = family.bias(model)
         self._mode = install(model)
         self._positions = PositionShifts(family.positions(model), tuple(spec.sites))
-
-    @property
-    def takes_positions(self) -> bool:
+        self.takes_positions = self._positions.given
         """Whether the model is given position ids."""
-        return self._positions.given
 
     def key_dropouts(self) -> None:
         """Let every `nn.Dropout` of the model draw by `dropout`; again after modules were added (LoRA's)."""
@@ -136,11 +133,6 @@ class Backbone:
         """Query heads times the head size."""
         config = self.model.config
         return int(config.num_attention_heads) * self.spec.head_dim
-
-    def generate(self, inputs: Mapping[str, Tensor], config: GenerationConfig) -> Tensor:
-        """Token ids [N, U] that the model writes behind its inputs; without ids among these, the new ones alone."""
-        ids: Tensor = cast(GenerationMixin, self.model).generate(**inputs, generation_config=config)
-        return ids
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings [N, T, D], scaled as the family scales them."""

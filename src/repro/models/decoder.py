@@ -13,7 +13,7 @@ from repro.methods.base import Injection
 from repro.models.backbone import Backbone, rows_or_none
 from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.encoding.encoding import Encode
-from repro.models.generation import generation_config, label_losses, label_positions, packed_label_losses
+from repro.models.generation import generate, generation_config, label_losses, label_positions, packed_label_losses
 from repro.models.interface import Reading, RowLoss
 from repro.models.label_scoring import answer_ids, decoder_scores
 from repro.models.packed_batch import inputs_of, packs, sites_of
@@ -92,10 +92,10 @@ class DecoderAdapter:
         config = generation_config(backbone.model, backbone.tokenizer, decoding)
         if injection.embeds is None:
             backbone.inject(injection, rows)
-            out = backbone.generate({"input_ids": batch.ids, "attention_mask": batch.mask}, config)
+            out = generate(backbone.model, {"input_ids": batch.ids, "attention_mask": batch.mask}, config)
             out = out[:, batch.ids.shape[1] :]
         else:
             placed = place(backbone.embed(batch.ids), batch, injection)
             backbone.inject(injection, rows, placed.prompt_at)
-            out = backbone.generate({"inputs_embeds": placed.embeds, "attention_mask": placed.mask}, config)
+            out = generate(backbone.model, {"inputs_embeds": placed.embeds, "attention_mask": placed.mask}, config)
         return [text.strip() for text in backbone.tokenizer.batch_decode(out, skip_special_tokens=True)]

@@ -14,7 +14,7 @@ from repro.methods.base import Injection
 from repro.models.backbone import Backbone, rows_or_none
 from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.encoding.encoding import Encode
-from repro.models.generation import generation_config, label_losses, label_positions, packed_label_losses
+from repro.models.generation import generate, generation_config, label_losses, label_positions, packed_label_losses
 from repro.models.interface import Reading, RowLoss
 from repro.models.label_scoring import answer_ids, encoder_decoder_scores
 from repro.models.packed_batch import packs, read_packed, sites_of
@@ -109,7 +109,8 @@ class EncoderDecoderAdapter:
             return [self.labels[index] for index in best]
         backbone.inject(injection, rows_or_none(injection, batch))
         config = generation_config(backbone.model, backbone.tokenizer, decoding)
-        return texts(backbone.tokenizer, backbone.generate(self._encoder_inputs(batch, injection), config))
+        out = generate(backbone.model, self._encoder_inputs(batch, injection), config)
+        return texts(backbone.tokenizer, out)
 
 
 def texts(tokenizer: PreTrainedTokenizerBase, out: Tensor) -> list[str]:

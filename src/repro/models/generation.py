@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 
 from repro.models.attention.packing import Packed
 from repro.models.encoding.batch import IGNORE
@@ -77,3 +77,9 @@ def generation_config(
         eos_token_id=tokenizer.eos_token_id,
         decoder_start_token_id=start,
     )
+
+
+def generate(model: PreTrainedModel, inputs: Mapping[str, Tensor], config: GenerationConfig) -> Tensor:
+    """Token ids [N, U] that the model writes behind its inputs; without ids among these, the new ones alone."""
+    ids: Tensor = cast(GenerationMixin, model).generate(**inputs, generation_config=config)
+    return ids
