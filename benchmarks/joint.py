@@ -33,6 +33,7 @@ from benchmarks.timing import (
 from benchmarks.workloads import SUITES, Workload
 from repro.models.interface import ModelAdapter
 from repro.training.checkpoint import Progress
+from repro.training.cuda_graphs import RecordingRunner
 from repro.training.memory import peak_resident
 from repro.training.step import TrialBatch
 
@@ -68,7 +69,7 @@ class Trials:
         self.runs = [run for run, _ in pairs]
         self.examples = [batches for _, batches in pairs]
         self.progresses = [Progress() for _ in self.runs]
-        self.trial_batch = TrialBatch()
+        self.trial_batch = TrialBatch(RecordingRunner())
 
     def one_pass(self) -> None:
         """A step on every batch of all of them."""

@@ -32,6 +32,7 @@ def measured(workload: Workload, device: torch.device, steps: int = STEPS) -> Fa
     rate = product_flops(device) / statistics.median(times)
     median, needed = statistics.median(seconds[1:]), useful(workload)
     weights = list(ours.adapter.backbone.whole.parameters())
+    memory = ours.runner.plain.memory
     return {
         "workload": workload.what,
         "parameters": sum(weight.numel() for weight in weights),
@@ -43,8 +44,8 @@ def measured(workload: Workload, device: torch.device, steps: int = STEPS) -> Fa
         "matmul_gflops": rate / 1e9,
         "utilisation": needed / median / rate,
         "peak_bytes": int(peak),
-        "times_as_many_passes": ours.trial_batch.cuts,
-        "activations_computed_twice": ours.trial_batch.recomputes,
+        "times_as_many_passes": memory.times_as_many,
+        "activations_computed_twice": memory.recomputes,
         "losses": ours.progress.losses,
     }
 

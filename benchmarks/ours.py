@@ -8,23 +8,19 @@ from typing import Any
 import torch
 
 from benchmarks.workloads import Workload
+from repro.config.schema import OptimiserConfig
 from repro.models.encoding.batch import Batch, Encoded, collate
 from repro.models.interface import ModelAdapter
 from repro.models.loading import LoadOptions, adapt, load_backbone
 from repro.training.checkpoint import Progress
+from repro.training.cuda_graphs import RecordingRunner
 from repro.training.optimisers import make_optimiser
-from repro.training.step import TrialBatch, backward
+from repro.training.passes import backward
+from repro.training.step import TrialBatch
 from repro.training.trainable import TrainableTrial, trained
 from repro.trials.tensors import build_tensors
 
-ADAMW: dict[str, Any] = {
-    "name": "adamw",
-    "beta1": 0.9,
-    "beta2": 0.999,
-    "epsilon": 1e-8,
-    "weight_decay": 0.0,
-    "learning_rate": 1e-3,
-}
+ADAMW = OptimiserConfig(name="adamw", learning_rate=1e-3)
 STEPS = 10**9
 """More than are ever made: before a trial's last step the next one is made ready on a GPU."""
 
@@ -72,9 +68,10 @@ class Ours:
 
     def __init__(self, workload: Workload, dtype: str, packing: bool | str, device: torch.device):
         self.adapter = loaded(workload, dtype, packing, device)
-        self.run, self.examples = made(workload, self.adapter, ADAMW["learning_rate"])
+        self.run, self.examples = made(workload, self.adapter, ADAMW.learning_rate)
         self.method, self.device, self.progress = self.run.method, device, Progress()
-        self.trial_batch = TrialBatch()
+        self.runner = RecordingRunner()
+        self.trial_batch = TrialBatch(self.runner)
         """One for all steps: recordings and the step that was made ready are for the next one."""
 
     def batch(self, examples: list[Encoded]) -> Batch:

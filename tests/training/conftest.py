@@ -26,9 +26,9 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Passes run side by side, however short they are."""
     import torch
 
-    from repro.training import step
+    from repro.training import passes
 
-    monkeypatch.setattr(step, "TOKENS_A_WORKER", 1)
+    monkeypatch.setattr(passes, "TOKENS_A_WORKER", 1)
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(1)

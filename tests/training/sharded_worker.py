@@ -27,13 +27,13 @@ from repro.training.distributed.process_group import ProcessGroup
 from repro.training.distributed.sharded_checkpoints import ShardedCheckpoints
 from repro.training.loop import train_trial
 from repro.trials.processes import present
-from tests.training.tiny_training import METHODS, Recorder, copies, make_fit
+from tests.training.tiny_training import METHODS, Recorder, copies, make_trial
 
 
 def tuning(kind: str, **options: Any) -> Any:
     """A method that trains this part of the backbone."""
     made = FineTuning()
-    made.tuning = Tuning(kind, blocks=1, options=options)
+    made.tuning = Tuning(kind, blocks=1, **options)
     return made
 
 
@@ -85,7 +85,7 @@ def made(case: dict[str, Any], ranks: ProcessGroup | None) -> Any:
     """The case's trial: of these processes together, or of this one."""
     options = {"rate": 1e-3, "steps": 5, "format": "text_to_text", "method": FineTuning, "keep_best": False, **case}
     packing, checkpointing = options.pop("packing", "auto"), options.pop("checkpointing", False)
-    run = make_fit(options.pop("model"), options.pop("method")(), options.pop("format"), ranks=ranks, **options)
+    run = make_trial(options.pop("model"), options.pop("method")(), options.pop("format"), ranks=ranks, **options)
     run.adapter.backbone.packing = packing
     if checkpointing:
         run.adapter.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -93,11 +93,16 @@ def made(case: dict[str, Any], ranks: ProcessGroup | None) -> Any:
     return run
 
 
+def shards_of(run: Any) -> Any:
+    """How the run's tensors are split."""
+    return run.group.norms.__self__
+
+
 def train(run: Any, folder: Path, watcher: Recorder) -> Any:
     """Train from the checkpoint in the folder, if there is one; its progress, None where it was told to stop."""
     files: Any = Checkpoints(folder)
-    if run.part != WHOLE:
-        shards = run.norms.__self__
+    if run.group.part != WHOLE:
+        shards = shards_of(run)
         files = ShardedCheckpoints(files, shards, run.snapshot)
     try:
         return train_trial(run, files, watcher)
@@ -107,9 +112,9 @@ def train(run: Any, folder: Path, watcher: Recorder) -> Any:
 
 def whole(run: Any) -> dict[str, torch.Tensor]:
     """All trained tensors and moments, whole, in the first process."""
-    if run.part == WHOLE:
+    if run.group.part == WHOLE:
         return copies(run.snapshot())
-    found = {name: run.norms.__self__.whole(name, tensor) for name, tensor in run.snapshot().items()}
+    found = {name: shards_of(run).whole(name, tensor) for name, tensor in run.snapshot().items()}
     return copies({name: tensor for name, tensor in found.items() if tensor is not None})
 
 

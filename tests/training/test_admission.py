@@ -71,22 +71,22 @@ def test_what_the_machine_and_a_container_leave(tmp_path: Path) -> None:
     info.write_text("MemTotal: 100 kB\nMemFree: 5 kB\nMemAvailable:   40 kB\n")
     assert admission._machine(info) == 40 * 1024
     assert admission._machine(tmp_path / "none") is None
-    assert admission._group(tmp_path, tmp_path / "none") is None
+    assert admission._cgroup(tmp_path, tmp_path / "none") is None
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("7\n")
-    assert admission._group(tmp_path, tmp_path / "none") is None
+    assert admission._cgroup(tmp_path, tmp_path / "none") is None
     (tmp_path / "memory.max").write_text("1000\n")
-    assert admission._group(tmp_path, tmp_path / "none") == 993
+    assert admission._cgroup(tmp_path, tmp_path / "none") == 993
     # A job of Slurm's has a group of its own, whose limit is the job's --mem, inside others.
     own = tmp_path / "own"
     own.write_text("4:memory:/elsewhere\n0::/slurm/job_7/step_0\n")
     job = tmp_path / "slurm" / "job_7"
     (job / "step_0").mkdir(parents=True)
-    assert admission._group(tmp_path, own) == 993
+    assert admission._cgroup(tmp_path, own) == 993
     for folder, limit, used in ((job, "500", "20"), (job / "step_0", "max", "20")):
         (folder / "memory.max").write_text(limit)
         (folder / "memory.current").write_text(used)
-    assert admission._group(tmp_path, own) == 480
+    assert admission._cgroup(tmp_path, own) == 480
     assert admission.free(CPU) > 0 and admission.taken(CPU) > 1e7
 
 

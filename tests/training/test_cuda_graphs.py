@@ -22,17 +22,13 @@ from repro.models.attention.packing import Packed, Site
 from repro.models.encoding.batch import IGNORE, Batch, Encoded, collate
 from repro.models.tensor_tree import mapped, pinnable, tensors_of
 from repro.training import cuda_graphs, fixed_shapes
-from repro.training.batching import training_batches
 from repro.training.checkpoint import Progress
-from repro.training.cuda_graphs import Graphs, Work
-from repro.training.fixed_shapes import filled, rounded
-from repro.training.passes import ready
+from repro.training.cuda_graphs import Graphs, RecordingRunner, Work
+from repro.training.fixed_shapes import filled, lay_out_fixed, rounded
+from repro.training.passes import PassRunner, PlainRunner
 from repro.training.step import TrialBatch
-from repro.training.trainable import TrainableTrial
-from tests.training.test_joint_training import FIRST, KINDS, Kind, negligible
-from tests.training.tiny_training import METHODS, close, copies, load, make_fit
-
-CPU = torch.device("cpu")
+from tests.training.joint_cases import FIRST, KINDS, Scene, negligible
+from tests.training.tiny_training import METHODS, batches, close, copies, load, make_trial
 
 
 class Tape(TorchDispatchMode):
@@ -95,78 +91,6 @@ class Never:
         raise AssertionError("nothing is recorded before it was seen often")
 
 
-def packing(kind: Kind, dropout: float | None = None) -> tuple[Kind, Any]:
-    """The kind with a backbone that packs whatever it can."""
-    backbone = load(kind.model, dropout=dropout)
-    backbone.packing = True
-    return Kind(kind.model, kind.format, kind.methods, {**kind.options, "dropout": dropout}), backbone
-
-
-def stepped(
-    company: TrialBatch, other: TrialBatch, kind: Kind, backbone: Any, steps: int, members: Sequence[int]
-) -> None:
-    """Both companies make the same steps from the same states; their losses and tensors are compared every time."""
-    ours = [kind.member(number, backbone, steps=steps + 1) for number in members]
-    theirs = [kind.member(number, backbone, steps=steps + 1) for number in members]
-    mine, others = [Progress() for _ in ours], [Progress() for _ in theirs]
-    for _ in range(steps):
-        assert not any(company.step(ours, mine))
-        assert not any(other.step(theirs, others))
-        for run, reference, progress, wanted in zip(ours, theirs, mine, others, strict=True):
-            assert progress.losses[-1] == pytest.approx(wanted.losses[-1], rel=1e-9)
-            assert (progress.tokens, progress.padded_tokens) == (wanted.tokens, wanted.padded_tokens)
-            for name, tensor in run.tensors.items():
-                if not negligible(name, kind.format):
-                    close(tensor, reference.tensors[name], 1e-6)
-            run.load(copies(reference.snapshot()))
-
-
-@pytest.fixture
-def few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounding so coarse that the first recording serves batches of very different lengths: tracing takes seconds."""
-
-    def coarse(count: int) -> int:
-        return 8 if count <= 8 else -(-count // 48) * 48
-
-    monkeypatch.setattr(fixed_shapes, "rounded", coarse)
-    monkeypatch.setattr(fixed_shapes, "LEAST", 200)
-    monkeypatch.setattr(cuda_graphs, "SEEN_BEFORE", 0)
-
-
-@pytest.mark.parametrize("case", KINDS)
-def test_replayed_steps_are_the_steps(case: str, few_shapes: None) -> None:
-    kind, backbone = packing(KINDS[case], 0.1 if case in FIRST else None)
-    recorder = Traced()
-    company = TrialBatch(recorder)
-    stepped(company, TrialBatch(), kind, backbone, 8, (0,))
-    assert company.graphs is not None and not company.graphs.broken
-    assert company.graphs.replays > recorder.records > 0
-
-
-@pytest.mark.parametrize("case", FIRST)
-def test_a_gang_of_unlike_trials_is_replayed(case: str, few_shapes: None) -> None:
-    kind, backbone = packing(KINDS[case], 0.1)
-    recorder = Traced()
-    company = TrialBatch(recorder)
-    stepped(company, TrialBatch(), kind, backbone, 6, (0, 1, 2))
-    assert company.graphs is not None and not company.graphs.broken
-    assert company.graphs.replays > recorder.records > 0
-
-
-def test_a_shape_is_recorded_once_it_was_seen() -> None:
-    kind, backbone = packing(KINDS[FIRST[0]])
-    recorder = Traced()
-    company = TrialBatch(recorder)
-    run, progress = kind.member(0, backbone, count=3), Progress()
-    replays = []
-    for _ in range(5):  # the same three examples at every step
-        company.step([run], [progress])
-        assert company.graphs is not None
-        replays.append(company.graphs.replays)
-    assert replays == [0] * cuda_graphs.SEEN_BEFORE + list(range(1, 6 - cuda_graphs.SEEN_BEFORE))
-    assert recorder.records == 1
-
-
 class Wrong(Traced):
     """A recorder whose replays are off."""
 
@@ -175,81 +99,153 @@ class Wrong(Traced):
         return lambda: [1.01 * value for value in replay()]
 
 
-class Failing:
-    """A recorder of a device that cannot."""
+class NoNumber(Traced):
+    """A recorder whose replays hold a NaN somewhere in the gradients."""
 
     def record(self, work: Work) -> Work:
-        raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
+        replay = super().record(work)
+        return lambda: [*replay()[:-1], replay()[-1] * torch.nan]
+
+
+class Failing:
+    """A recorder that raises."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def record(self, work: Work) -> Work:
+        raise self.error
+
+
+def packing(case: str, dropout: float | None = None) -> Scene:
+    """The trials of a kind over a backbone that packs whatever it can."""
+    return Scene(case, Path(), dropout, packing=True)
+
+
+def assert_same_steps(runner: PassRunner, scene: Scene, steps: int, numbers: Sequence[int]) -> None:
+    """A runner and the plain one make the same steps from the same states: losses and tensors agree every time."""
+    batch, other = TrialBatch(runner), TrialBatch(PlainRunner())
+    ours, theirs = ([scene.trial(number, steps=steps + 1) for number in numbers] for _ in range(2))
+    mine, others = ([Progress() for _ in numbers] for _ in range(2))
+    for _ in range(steps):
+        assert not any(batch.step(ours, mine)) and not any(other.step(theirs, others))
+        for trial, reference, progress, wanted in zip(ours, theirs, mine, others, strict=True):
+            assert progress.losses[-1] == pytest.approx(wanted.losses[-1], rel=1e-9)
+            assert (progress.tokens, progress.padded_tokens) == (wanted.tokens, wanted.padded_tokens)
+            for name, tensor in trial.tensors.items():
+                if not negligible(name, scene.kind.format):
+                    close(tensor, reference.tensors[name], 1e-6)
+            trial.load(copies(reference.snapshot()))
+
+
+@pytest.fixture
+def few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding so coarse that the first recording serves batches of very different lengths: tracing takes seconds."""
+    monkeypatch.setattr(fixed_shapes, "rounded", lambda count: 8 if count <= 8 else -(-count // 48) * 48)
+    monkeypatch.setattr(fixed_shapes, "LEAST", 200)
+    monkeypatch.setattr(cuda_graphs, "SEEN_BEFORE", 0)
+
+
+ALONE_AND_JOINT = [*((case, 0.1 if case in FIRST else None, 8, (0,)) for case in KINDS),
+                   *((case, 0.1, 6, (0, 1, 2)) for case in FIRST)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "dropout", "steps", "numbers"), ALONE_AND_JOINT)
+def test_replayed_steps_are_the_steps(
+    case: str, dropout: float | None, steps: int, numbers: Sequence[int], few_shapes: None
+) -> None:
+    recorder = Traced()
+    runner = RecordingRunner(recorder)
+    assert_same_steps(runner, packing(case, dropout), steps, numbers)
+    assert runner.graphs is not None and not runner.graphs.broken
+    assert runner.graphs.replays > recorder.records > 0
+
+
+def test_a_shape_is_recorded_once_it_was_seen() -> None:
+    recorder = Traced()
+    runner = RecordingRunner(recorder)
+    batch, trial, progress = TrialBatch(runner), packing(FIRST[0]).trial(0, count=3), Progress()
+    replays = []
+    for _ in range(5):  # the same three examples at every step
+        batch.step([trial], [progress])
+        assert runner.graphs is not None
+        replays.append(runner.graphs.replays)
+    assert replays == [0] * cuda_graphs.SEEN_BEFORE + list(range(1, 6 - cuda_graphs.SEEN_BEFORE))
+    assert recorder.records == 1
 
 
 @pytest.mark.parametrize(
     ("recorder", "why"),
-    [(Wrong(), "differs by 0.0"), (Failing(), "(operation not permitted when stream is capturing)")],
+    [
+        (Wrong(), "differs by 0.0"),
+        (NoNumber(), "differs by nan"),
+        (Failing(RuntimeError("not permitted when stream is capturing\nmore lines")), "stream is capturing): "),
+        (Failing(torch.OutOfMemoryError("CUDA out of memory")), "memory does not suffice"),
+    ],
 )
 def test_a_recording_that_fails_or_differs_is_not_used(
-    recorder: Any, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    recorder: Any, why: str, few_shapes: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cuda_graphs, "SEEN_BEFORE", 0)
-    kind, backbone = packing(KINDS[FIRST[1]])
-    company = TrialBatch(recorder)
-    stepped(company, TrialBatch(), kind, backbone, 3, (0,))
-    assert company.graphs is not None and company.graphs.broken and not company.graphs.replays
-    said = capsys.readouterr().err
-    assert why in said and said.count("trainer.graphs") == 1
+    runner = RecordingRunner(recorder)
+    assert_same_steps(runner, packing(FIRST[2]), 3, (0,))
+    assert runner.graphs is not None and runner.graphs.broken and not runner.graphs.replays
+    printed = capsys.readouterr().err
+    assert why in printed and printed.count("trainer.graphs") == 1
 
 
 @pytest.mark.parametrize("case", KINDS)
 def test_fillers_change_nothing(case: str) -> None:
-    kind, backbone = packing(KINDS[case], 0.1)
-    stepped(TrialBatch(Never()), TrialBatch(), kind, backbone, cuda_graphs.SEEN_BEFORE, (0, 1, 2))
+    assert_same_steps(RecordingRunner(Never()), packing(case, 0.1), cuda_graphs.SEEN_BEFORE, (0, 1, 2))
 
 
 @pytest.mark.parametrize("method", ["prompt_tuning", "fine_tuning"])
 def test_nothing_is_recorded_where_it_cannot_be(method: str) -> None:
-    backbone = load("tiny-t5")
+    backbone, runner = load("tiny-t5"), RecordingRunner(Never())
     backbone.packing = method == "fine_tuning"
-    run = make_fit("tiny-t5", METHODS[method](), backbone=backbone)
-    company = TrialBatch(Never())
-    company.step([run], [Progress()])
-    assert company.graphs is None
+    TrialBatch(runner).step([make_trial("tiny-t5", METHODS[method](), backbone=backbone)], [Progress()])
+    assert runner.graphs is None
 
 
-@pytest.mark.parametrize("recorder", [None, Never()])
+@pytest.mark.parametrize("recording", [False, True])
 @pytest.mark.parametrize("case", FIRST)
-def test_a_step_made_ready_ahead_is_the_step(case: str, recorder: Any) -> None:
-    kind, backbone = packing(KINDS[case], 0.1)
-    company = TrialBatch(recorder, ahead=True)
-    runs, progresses = [kind.member(n, backbone, steps=4) for n in (0, 1)], [Progress(), Progress()]
-    others, theirs = [kind.member(n, backbone, steps=4) for n in (0, 1)], [Progress(), Progress()]
-    other = TrialBatch(recorder, ahead=False)
+def test_a_prepared_step_is_the_step(case: str, recording: bool) -> None:
+    def runner(prefetch: bool) -> Any:
+        return RecordingRunner(Never(), prefetch) if recording else PlainRunner(prefetch)
+
+    scene, ahead = packing(case, 0.1), runner(prefetch=True)
+    trials, others = ([scene.trial(number, steps=4) for number in (0, 1)] for _ in range(2))
+    progresses, theirs = ([Progress(), Progress()] for _ in range(2))
+    batch, other = TrialBatch(ahead), TrialBatch(runner(prefetch=False))
+    plain = ahead.plain if recording else ahead
     for step in range(4):
-        made = company.ahead
-        assert (made is None) == (step == 0)
-        assert made is None or made.steps == [step, step]
-        company.step(runs, progresses)
+        prepared = plain.prepared
+        assert (None if prepared is None else prepared.keys) == (
+            None if step == 0 else [trial.share(step).key for trial in trials]
+        )
+        batch.step(trials, progresses)
         other.step(others, theirs)
-        assert company.ahead is not made
-    assert company.ahead is None, "the last step has none behind it"
-    for run, reference, progress, wanted in zip(runs, others, progresses, theirs, strict=True):
+        assert plain.prepared is not prepared
+    assert plain.prepared is None, "the last step has none behind it"
+    for trial, reference, progress, wanted in zip(trials, others, progresses, theirs, strict=True):
         assert progress.losses == wanted.losses
-        assert all(torch.equal(tensor, reference.tensors[name]) for name, tensor in run.tensors.items())
+        assert all(torch.equal(tensor, reference.tensors[name]) for name, tensor in trial.tensors.items())
 
 
-def test_what_was_made_ready_is_not_taken_for_another_step(tmp_path: Path) -> None:
+def test_a_prepared_step_is_not_taken_for_another() -> None:
     """A trial that leaves, and one whose step is not the next."""
-    kind, backbone = packing(KINDS[FIRST[0]])
-    company = TrialBatch(ahead=True)
-    runs, progresses = [kind.member(n, backbone, steps=9) for n in (0, 1)], [Progress(), Progress()]
-    company.step(runs, progresses)
-    assert company.ahead is not None
-    company.step(runs[:1], progresses[:1])
-    reference, progress = kind.member(0, backbone, steps=9), Progress()
+    scene, runner = packing(FIRST[0]), PlainRunner(prefetch=True)
+    batch = TrialBatch(runner)
+    trials, progresses = [scene.trial(number, steps=9) for number in (0, 1)], [Progress(), Progress()]
+    batch.step(trials, progresses)
+    assert runner.prepared is not None
+    batch.step(trials[:1], progresses[:1])
+    reference, progress = scene.trial(0, steps=9), Progress()
     for _ in range(2):
         TrialBatch().step([reference], [progress])
     assert progresses[0].losses == pytest.approx(progress.losses, rel=1e-12)
     progresses[0].step = 5
-    company.step(runs[:1], progresses[:1])
-    assert company.ahead is not None and company.ahead.steps == [6]
+    batch.step(trials[:1], progresses[:1])
+    assert runner.prepared is not None and runner.prepared.keys == [trials[0].share(6).key]
 
 
 def numbers(limit: int) -> list[int]:
@@ -263,17 +259,13 @@ def test_numbers_are_rounded_up() -> None:
         assert rounded(count) == min(number for number in listed if number >= count)
 
 
-def batches_of(run: TrainableTrial, steps: int) -> list[Batch]:
-    return [training_batches([run.share(step)], 0, 1)[0] for step in range(steps)]
-
-
 @pytest.mark.parametrize("case", KINDS)
 def test_what_fillers_are(case: str) -> None:
     """The batch's own rows stay, and every number that a shape depends on is one of the list."""
-    kind, backbone = packing(KINDS[case])
-    run = kind.member(1, backbone)
-    prompts = [run.method.injection(training=False).prompt_length]
-    for batch in batches_of(run, 6):
+    scene = packing(case)
+    trial = scene.trial(1)
+    prompts = [trial.method.injection(training=False).prompt_length]
+    for batch in (batches(trial, step)[0] for step in range(6)):
         full, count = filled(batch, prompts), len(batch.ids)
         assert full is not None
         assert len(full.ids) % batch.choices == 0 and len(full.ids) > count
@@ -290,7 +282,7 @@ def test_what_fillers_are(case: str) -> None:
         if full.target_ids is not None:
             assert int((full.target_ids != IGNORE).sum()) in numbers(60)
             assert bool((full.target_ids != IGNORE).any(1).all())
-        elif kind.format == "text_to_text" and full.token_labels is not None:
+        elif scene.kind.format == "text_to_text" and full.token_labels is not None:
             said = full.token_labels != IGNORE
             assert int(said.sum()) in numbers(60)
             assert bool((said.sum(1) < lengths).all()), "there is a source before what is said"
@@ -331,49 +323,30 @@ def test_what_is_pinned_has_a_place_for_every_element() -> None:
     assert not where.is_contiguous() and pinnable(where).is_contiguous() and torch.equal(pinnable(where), where)
 
 
-class Greedy(Traced):
-    """A recorder for which memory does not suffice."""
-
-    def record(self, work: Work) -> Work:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-def test_memory_that_recordings_take_is_given_back_first(few_shapes: None, capsys: pytest.CaptureFixture[str]) -> None:
-    kind, backbone = packing(KINDS[FIRST[0]])
-    company = TrialBatch(Greedy())
-    stepped(company, TrialBatch(), kind, backbone, 3, (0,))
-    assert company.graphs is not None and company.graphs.broken
-    assert capsys.readouterr().err.count("memory does not suffice") == 1
-
-
-class NoNumber(Traced):
-    """A recorder whose replays hold a NaN somewhere in the gradients."""
-
-    def record(self, work: Work) -> Work:
-        replay = super().record(work)
-        return lambda: [*replay()[:-1], replay()[-1] * torch.nan]
-
-
-def test_a_replay_without_numbers_is_no_replay(few_shapes: None, capsys: pytest.CaptureFixture[str]) -> None:
-    kind, backbone = packing(KINDS[FIRST[2]])
-    company = TrialBatch(NoNumber())
-    stepped(company, TrialBatch(), kind, backbone, 2, (0,))
-    assert company.graphs is not None and company.graphs.broken
-    assert "differs by nan" in capsys.readouterr().err
+def first_passes(scene: Scene, count: int) -> tuple[Graphs, Any, list[Any]]:
+    """Recordings, the injection of trial 0, and its first passes of fixed shapes."""
+    trial = scene.trial(0)
+    injection = joined([trial.method.injection(training=False)])
+    some = [batches(trial, step)[0] for step in range(count)]
+    passes = [lay_out_fixed(trial.adapter, batch, injection, [injection.prompt_length]) for batch in some]
+    assert all(one.fixed for one in passes)
+    return Graphs(trial.adapter, Traced()), injection, passes
 
 
 def test_a_diverged_trial_does_not_end_recordings() -> None:
-    kind, backbone = packing(KINDS[FIRST[2]])
-    run, recorder = kind.member(0, backbone), Traced()
-    batch = batches_of(run, 1)[0]
-    injection = joined([run.method.injection(training=False)])
-    one = ready(run.adapter, batch, injection, CPU, [0], fixed=True)
-    assert one.fixed
-    recordings, divisor = Graphs(run.adapter, recorder, {}), torch.ones(1)
+    graphs, injection, [one] = first_passes(packing(FIRST[2]), 1)
+    divisor = torch.ones(1)
     for _ in range(cuda_graphs.SEEN_BEFORE + 1):
-        assert recordings.gradients(one, injection, divisor * torch.nan) is None
-    assert not recordings.broken and recorder.records == 0
-    assert recordings.gradients(one, injection, divisor) is not None
+        assert graphs.gradients(one, injection, divisor * torch.nan) is None
+    assert not graphs.broken
+    assert graphs.gradients(one, injection, divisor) is not None
+
+
+def test_batches_of_other_shapes_are_other_recordings() -> None:
+    graphs, injection, passes = first_passes(packing(FIRST[2]), 2)
+    for one in passes:
+        for _ in range(cuda_graphs.SEEN_BEFORE):
+            assert graphs.gradients(one, injection, torch.ones(1)) is None
 
 
 def test_values_are_mapped_with_what_they_share() -> None:
@@ -387,18 +360,3 @@ def test_values_are_mapped_with_what_they_share() -> None:
     assert torch.equal(twice["a"].groups[0].rows, 2 * site.groups[0].rows)
     assert [tuple(one.shape) for one in tensors_of(site)] == [tuple(one.shape) for one in tensors_of(twice["a"])]
     assert len({id(one) for one in tensors_of(site)}) == len(tensors_of(site))
-
-
-def test_graphs_of_one_structure_only() -> None:
-    """Batches of other shapes are other recordings."""
-    kind, backbone = packing(KINDS[FIRST[2]])
-    run = kind.member(0, backbone)
-    first, second = batches_of(run, 2)
-    injection = joined([run.method.injection(training=False)])
-    one = ready(run.adapter, first, injection, CPU, [injection.prompt_length], fixed=True)
-    two = ready(run.adapter, second, injection, CPU, [injection.prompt_length], fixed=True)
-    recordings = Graphs(run.adapter, Traced(), {})
-    divisor = torch.ones(1)
-    for item in (one, two):
-        for _ in range(cuda_graphs.SEEN_BEFORE):
-            assert recordings.gradients(item, injection, divisor) is None

@@ -17,7 +17,7 @@ from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import train_step, train_trial
 from repro.training.trainable import TrainableTrial
 from repro.trials.tensors import tuned_weights
-from tests.training.tiny_training import Recorder, close, copies, load, make_fit
+from tests.training.tiny_training import Recorder, batches, close, copies, load, make_trial
 
 MODELS = ["tiny-t5", "tiny-bart", "tiny-gpt2", "tiny-llama", "tiny-bert", "tiny-roberta"]
 
@@ -83,7 +83,7 @@ def trained_naively(run: TrainableTrial, loss_of: Callable[..., Tensor]) -> tupl
     optimiser = torch.optim.AdamW(parameters, lr=1.0, weight_decay=0.1)
     losses = []
     for step in range(run.steps):
-        (batch,) = run.batches(step)
+        (batch,) = batches(run, step)
         loss = loss_of(model, tuple(new.values()), batch)
         losses.append(float(loss.detach()))
         loss.backward()
@@ -98,7 +98,7 @@ def trained_naively(run: TrainableTrial, loss_of: Callable[..., Tensor]) -> tupl
 @pytest.mark.parity
 @pytest.mark.parametrize(("model", "format", "loss_of"), CASES)
 def test_training_equals_a_naive_loop_with_torch(model: str, format: str, loss_of: Callable[..., Tensor]) -> None:
-    run = make_fit(
+    run = make_trial(
         model, "fine_tuning", format, steps=4, rate=1e-2, clip_norm=0.5, weight_decay=0.1, count=8, batch_size=4
     )
     expected, losses = trained_naively(run, loss_of)
@@ -117,7 +117,7 @@ def test_training_equals_a_naive_loop_with_torch(model: str, format: str, loss_o
 
 @pytest.mark.parametrize(("model", "format", "loss_of"), CASES)
 def test_every_weight_gets_a_gradient(model: str, format: str, loss_of: Callable[..., Tensor]) -> None:
-    run = make_fit(model, "fine_tuning", format, rate=1e-2)
+    run = make_trial(model, "fine_tuning", format, rate=1e-2)
     given: dict[str, float] = {}
     inner = run.optimiser.step
 
@@ -134,7 +134,7 @@ def test_every_weight_gets_a_gradient(model: str, format: str, loss_of: Callable
 
 
 def test_the_best_weights_are_put_back_into_the_model(tmp_path: Path) -> None:
-    run = make_fit("tiny-t5", "fine_tuning", steps=8, rate=1e-2)
+    run = make_trial("tiny-t5", "fine_tuning", steps=8, rate=1e-2)
     start, seen = copies(run.adapter.backbone.model.state_dict()), []
 
     def evaluate() -> tuple[float, dict[str, Any]]:
@@ -152,7 +152,7 @@ def test_the_best_weights_are_put_back_into_the_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("optimiser", [{"name": "adamw"}, {"name": "adafactor"}])
 def test_tied_weights_are_trained_once(optimiser: dict[str, Any]) -> None:
-    run = make_fit("tiny-gpt2", "fine_tuning", steps=2, rate=1e-2, **optimiser)
+    run = make_trial("tiny-gpt2", "fine_tuning", steps=2, rate=1e-2, **optimiser)
     model = run.adapter.backbone.model
     names = [name for name in run.tensors if "wte" in name or "lm_head" in name]
     assert names == ["backbone.transformer.wte.weight"]

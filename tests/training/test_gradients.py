@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repro.models.encoding.batch import IGNORE, PAD, Batch, collate
-from repro.training.step import backward
+from repro.training.passes import backward
 from repro.training.trainable import TrainableTrial
 from tests.models.loaded import adapt
-from tests.training.tiny_training import CPU, LENGTHS, ToyTask, close, load, make_fit, toy_examples
+from tests.training.tiny_training import CPU, LENGTHS, ToyTask, batches, close, load, make_trial, toy_examples
 
 KINDS = [
     ("tiny-t5", "prompt_tuning", "text_to_text"),
@@ -24,14 +24,14 @@ KINDS = [
 
 def step_gradients(run: TrainableTrial) -> tuple[dict[str, Tensor], Tensor]:
     """Gradients of step 0, and its losses [1]."""
-    losses = backward([run], run.batches(0))
+    losses = backward([run], batches(run, 0))
     return {name: tensor.grad.clone() for name, tensor in run.tensors.items()}, losses
 
 
 def naive_gradients(run: TrainableTrial) -> tuple[dict[str, Tensor], float]:
     """Every example alone, unpadded; its loss over what the reduction asks for, written out."""
     total, weight = torch.zeros((), dtype=torch.float64), 0
-    for batch in run.batches(0):
+    for batch in batches(run, 0):
         width = batch.choices
         for first in range(0, len(batch.ids), width):
             some = slice(first, first + width)
@@ -61,9 +61,9 @@ def negligible(name: str, format: str) -> bool:
 @pytest.mark.parametrize(("model", "method", "format"), KINDS)
 def test_cutting_a_step_does_not_change_its_gradient(model: str, method: str, format: str, example_sum: bool) -> None:
     options = {"count": 9, "batch_size": 7, "example_sum": example_sum}
-    expected, loss = naive_gradients(make_fit(model, method, format, **options))
+    expected, loss = naive_gradients(make_trial(model, method, format, **options))
     for microbatches in (1, 2, 5, 30):
-        found, losses = step_gradients(make_fit(model, method, format, microbatches=microbatches, **options))
+        found, losses = step_gradients(make_trial(model, method, format, microbatches=microbatches, **options))
         assert found.keys() == expected.keys()
         for name, grad in found.items():
             if negligible(name, format):
@@ -75,10 +75,10 @@ def test_cutting_a_step_does_not_change_its_gradient(model: str, method: str, fo
 
 @pytest.mark.parametrize(("model", "method", "format"), [KINDS[0], KINDS[1], KINDS[3]])
 def test_the_two_reductions_differ_by_the_labels_an_example_has(model: str, method: str, format: str) -> None:
-    token, _ = step_gradients(make_fit(model, method, format, count=6, batch_size=6))
-    run = make_fit(model, method, format, count=6, batch_size=6, example_sum=True)
+    token, _ = step_gradients(make_trial(model, method, format, count=6, batch_size=6))
+    run = make_trial(model, method, format, count=6, batch_size=6, example_sum=True)
     example, _ = step_gradients(run)
-    labels = sum(int(batch.label_counts().sum()) for batch in run.batches(0))
+    labels = sum(int(batch.label_counts().sum()) for batch in batches(run, 0))
     assert labels > 6
     for name, grad in token.items():
         close(grad * labels / 6, example[name], 1e-12)
@@ -90,7 +90,7 @@ def test_a_step_adds_the_z_loss_and_evaluation_does_not(model: str, method: str)
     at = {}
     for c in (0.0, 0.1, 0.2):
         for microbatches in (1, 3):
-            run = make_fit(model, method, "text_to_text", count=6, batch_size=6, microbatches=microbatches)
+            run = make_trial(model, method, "text_to_text", count=6, batch_size=6, microbatches=microbatches)
             run.z_loss = c
             before = run.evaluate()[0]
             at[c, microbatches] = step_gradients(run)
@@ -115,8 +115,8 @@ def padded_further(batch: Batch, by: int) -> Batch:
 
 @pytest.mark.parametrize(("model", "method", "format"), KINDS)
 def test_a_row_padded_further_has_the_same_loss(model: str, method: str, format: str) -> None:
-    run = make_fit(model, method, format, count=5, batch_size=5)
-    (batch,) = run.batches(0)
+    run = make_trial(model, method, format, count=5, batch_size=5)
+    (batch,) = batches(run, 0)
     injection = run.method.injection(training=False)
     losses = [run.adapter.losses(b, injection) for b in (batch, padded_further(batch, 1), padded_further(batch, 13))]
     assert losses[0].total.min() > 0
@@ -131,7 +131,7 @@ def test_a_trial_without_labels_in_a_step_has_no_gradient() -> None:
     items = [adapt(backbone, "tagging", LENGTHS).encode(task.render(e), True)[0] for e in toy_examples("tagging", 4)]
     batch = collate(items, 0, rows=[0, 0, 1, 1])
     batch.token_labels[2:] = IGNORE
-    runs = [make_fit("tiny-bert", "p_tuning_v2", "tagging", seed=seed, backbone=backbone) for seed in (1, 2)]
+    runs = [make_trial("tiny-bert", "p_tuning_v2", "tagging", seed=seed, backbone=backbone) for seed in (1, 2)]
     losses = backward(runs, [batch.to(CPU)])
     assert losses[0] > 0 and losses[1] == 0
     for name, tensor in runs[0].tensors.items():

@@ -13,7 +13,7 @@ from repro.models.interface import RowLoss
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import train_step, train_trial
 from repro.training.trainable import TrainableTrial
-from tests.training.tiny_training import Crash, Recorder, copies, make_fit, same_bits
+from tests.training.tiny_training import Crash, Recorder, batches, copies, make_trial, same_bits
 
 PER_EPOCH = 3  # 7 examples by 3
 
@@ -32,7 +32,7 @@ def scripted(run: TrainableTrial, values: list[float]) -> list[dict[str, Tensor]
 
 
 def small(**options: Any) -> TrainableTrial:
-    return make_fit("tiny-gpt2", "prompt_tuning", **options)
+    return make_trial("tiny-gpt2", "prompt_tuning", **options)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_a_row_of_the_curve_says_what_happened_since_the_one_before(tmp_path: Pa
     assert second["train_loss"] == pytest.approx(sum(watcher.losses[3:]) / 2)
     assert first["learning_rate"] == pytest.approx(float(run.rate(2)[0]))  # of the update before
     assert (first["validation"], second["validation"]) == ({"value": 1.5}, {"value": 2.5})
-    batches = [batch for step in range(5) for batch in run.batches(step)]
-    assert progress.tokens == sum(int(batch.mask.sum()) for batch in batches)
-    assert progress.padded_tokens == sum(batch.ids.numel() for batch in batches) > progress.tokens
+    made = [batch for step in range(5) for batch in batches(run, step)]
+    assert progress.tokens == sum(int(batch.mask.sum()) for batch in made)
+    assert progress.padded_tokens == sum(batch.ids.numel() for batch in made) > progress.tokens
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ FROZEN = [
 
 @pytest.mark.parametrize(("model", "method", "format"), FROZEN)
 def test_the_backbone_of_a_frozen_method_stays_bit_equal(tmp_path: Path, model: str, method: str, format: str) -> None:
-    run = make_fit(model, method, format, steps=4, dropout=0.1, dtype="float32")
+    run = make_trial(model, method, format, steps=4, dropout=0.1, dtype="float32")
     before, start = copies(run.adapter.backbone.model.state_dict()), copies(run.tensors)
     train_trial(run, Checkpoints(tmp_path), Recorder())
     same_bits(copies(run.adapter.backbone.model.state_dict()), before)

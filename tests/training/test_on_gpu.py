@@ -1,8 +1,8 @@
-"""On a real GPU: the attention kernel, recorded passes, steps made ready ahead and packing give plain computation's
+"""On a real GPU: the attention kernel, recorded passes, prepared steps and packing give plain computation's
 numbers. Skipped where there is none.
 
 They need torch, transformers and pytest of everything the project depends on, so that a machine can run them that has
-little else: `PYTHONPATH=src python -m pytest -W default tests/test_on_gpu.py`.
+little else: `PYTHONPATH=src python -m pytest -W default tests/training/test_on_gpu.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from benchmarks.ours import Ours, loaded
 from benchmarks.workloads import TINY, Lengths, Workload
 from repro.models.attention import varlen_kernel
 from repro.training import cuda_graphs, fixed_shapes
-from repro.training.cuda_graphs import CudaRecorder, Work
+from repro.training.cuda_graphs import CudaRecorder, RecordingRunner, Work
+from repro.training.passes import PlainRunner
 from repro.training.step import TrialBatch
 
 pytestmark = [
@@ -41,7 +42,7 @@ ALIKE = {"float32": 1e-3, "bfloat16": 0.1}
 """Gradients agree to this share of their norm."""
 HEADS = (WIDER["heads"], WIDER["heads"], WIDER["head_dim"])
 """Of queries and of keys, and their size."""
-MEMBERS = {"alone": (0,), "gang": (0, 1, 2)}
+MEMBERS = {"alone": (0,), "jointly": (0, 1, 2)}
 kinds = pytest.mark.parametrize("kind", KINDS)
 dtypes = pytest.mark.parametrize("dtype", CLOSE)
 
@@ -80,12 +81,8 @@ def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield seen
 
 
-def recorder() -> Any:
-    return Counting()
-
-
 def same_steps(workload: Workload, dtype: str, members: tuple[int, ...], ours: TrialBatch, theirs: TrialBatch) -> None:
-    """Both companies make two passes from the same start; every loss of every trial is compared."""
+    """Both make two passes from the same start; every loss of every trial is compared."""
     adapter = loaded(workload, dtype, True, DEVICE)
     mine, others = (Trials(workload, members, adapter) for _ in range(2))
     mine.trial_batch, others.trial_batch = ours, theirs
@@ -111,38 +108,36 @@ def test_the_kernel_agrees_with_plain_attention() -> None:
 @kinds
 @pytest.mark.parametrize("members", MEMBERS)
 def test_recorded_steps_are_the_steps(kind: str, dtype: str, members: str, few_shapes: None) -> None:
-    counting = recorder()
-    company = TrialBatch(counting)
-    same_steps(KINDS[kind], dtype, MEMBERS[members], company, TrialBatch())
-    assert company.graphs is not None and not company.graphs.broken
-    assert company.graphs.replays > counting.records > 0
+    counting = Counting()
+    runner = RecordingRunner(counting)
+    same_steps(KINDS[kind], dtype, MEMBERS[members], TrialBatch(runner), TrialBatch())
+    assert runner.graphs is not None and not runner.graphs.broken
+    assert runner.graphs.replays > counting.records > 0
 
 
 @kinds
 def test_a_gpu_records_by_itself(kind: str, few_shapes: None) -> None:
-    company, plain = TrialBatch(), TrialBatch()
-    same_steps(KINDS[kind], "bfloat16", (0,), company, plain)
-    assert company.graphs is not None and company.graphs.replays > 0 and not company.graphs.broken
+    runner, plain = RecordingRunner(), RecordingRunner()
+    same_steps(KINDS[kind], "bfloat16", (0,), TrialBatch(runner), TrialBatch(plain))
+    assert runner.graphs is not None and runner.graphs.replays > 0 and not runner.graphs.broken
     assert plain.graphs is None
 
 
 @dtypes
 @kinds
 @pytest.mark.parametrize("members", MEMBERS)
-def test_a_step_made_ready_is_the_step(kind: str, dtype: str, members: str) -> None:
-    ready, late = TrialBatch(ahead=True), TrialBatch(ahead=False)
+def test_a_prepared_step_is_the_step(kind: str, dtype: str, members: str) -> None:
+    ready, late = PlainRunner(prefetch=True), PlainRunner(prefetch=False)
     adapter = loaded(KINDS[kind], dtype, True, DEVICE)
     mine, others = (Trials(KINDS[kind], MEMBERS[members], adapter) for _ in range(2))
-    mine.trial_batch, others.trial_batch = ready, late
-    for run in (*mine.runs, *others.runs):
-        run.graphs = False
+    mine.trial_batch, others.trial_batch = TrialBatch(ready), TrialBatch(late)
     for _ in range(2):
         mine.one_pass()
         others.one_pass()
     for one, other in zip(mine.progresses, others.progresses, strict=True):
         assert one.losses == pytest.approx(other.losses, rel=CLOSE[dtype])
-    assert ready.ahead is not None and late.ahead is None
-    assert ready.ahead.passes[0].owner.device.type == DEVICE.type
+    assert ready.prepared is not None and late.prepared is None
+    assert ready.prepared.passes[0].owner.device.type == DEVICE.type
 
 
 @dtypes

@@ -12,7 +12,7 @@ from repro.training.checkpoint import Progress
 from repro.training.loop import train_step
 from repro.training.optimisers import make_optimiser
 from repro.training.trainable import TrainableTrial
-from tests.training.tiny_training import METHODS, make_fit, optimiser_config
+from tests.training.tiny_training import METHODS, make_trial, optimiser_config
 
 
 def enlarge(run: TrainableTrial, by: float) -> None:
@@ -54,7 +54,7 @@ def test_four_examples_are_learned(
     ratio: float, optimiser: dict[str, Any],
 ) -> None:  # fmt: skip
     monkeypatch.setitem(METHODS, "tried", method)
-    run, progress = make_fit(model, "tried", format, count=4, batch_size=4, dtype="float32"), Progress()
+    run, progress = make_trial(model, "tried", format, count=4, batch_size=4, dtype="float32"), Progress()
     enlarge(run, times)
     prompt = {name: tensor for name, tensor in run.tensors.items() if "head." not in name}
     run.optimiser = make_optimiser(prompt, optimiser_config(**optimiser))

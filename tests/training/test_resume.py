@@ -14,7 +14,7 @@ from repro.errors import Interrupted
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import train_step, train_trial
 from repro.training.trainable import TrainableTrial
-from tests.training.tiny_training import Crash, Recorder, copies, make_fit, same_bits
+from tests.training.tiny_training import Crash, Recorder, copies, make_trial, same_bits
 
 STEPS, PER_EPOCH = 8, 3  # evaluated after 3, 6 and 8
 
@@ -34,7 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
 def start(case: str) -> TrainableTrial:
     """Fresh objects, with every dropout on, in float32."""
     options = {"dtype": "float32", "dropout": 0.1, "steps": STEPS, **CASES[case]}
-    return make_fit(options.pop("model"), options.pop("method"), **options)
+    return make_trial(options.pop("model"), options.pop("method"), **options)
 
 
 def outcome(progress: Progress) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def test_a_crash_after_a_better_evaluation_keeps_the_best_that_the_state_names(
     seen: dict[int, dict[str, Tensor]] = {}
 
     def begin() -> TrainableTrial:
-        run = make_fit("tiny-gpt2", "prompt_tuning", steps=STEPS)
+        run = make_trial("tiny-gpt2", "prompt_tuning", steps=STEPS)
 
         def evaluate() -> tuple[float, dict[str, Any]]:
             step = run.optimiser.count

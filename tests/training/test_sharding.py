@@ -19,9 +19,9 @@ from repro.training.batching import Part, Share, training_batches
 from repro.training.distributed.process_group import ProcessGroup
 from repro.training.distributed.sharding import Shards, shard
 from repro.training.optimisers import Adafactor, gradient_norms
-from repro.training.step import backward
+from repro.training.passes import backward
 from tests.training.sharded_worker import CASES, RESUMED
-from tests.training.tiny_training import load, make_fit
+from tests.training.tiny_training import load, make_trial, optimiser_config
 
 CORE = (
     *("encoder", "decoder", "encoder_decoder", "the best of them", "three passes", "dropout", "adafactor", "lora"),
@@ -81,7 +81,7 @@ def test_errors_reach_all_processes(found: dict[str, dict[str, float]]) -> None:
 @pytest.mark.parametrize("count", [2, 3, 8])
 @pytest.mark.parametrize("passes", [1, 2])
 def test_the_parts_of_a_step_are_the_step(count: int, passes: int) -> None:
-    run = make_fit("tiny-gpt2", "fine_tuning", count=5, batch_size=5)
+    run = make_trial("tiny-gpt2", "fine_tuning", count=5, batch_size=5)
     share: Share = run.share(0)
     whole = training_batches([share], 0, passes)
     parts = [training_batches([share], 0, passes, Part(rank, count)) for rank in range(count)]
@@ -97,7 +97,7 @@ def test_the_parts_of_a_step_are_the_step(count: int, passes: int) -> None:
 
 def test_gradients_of_the_parts_add_up_to_the_step_s() -> None:
     def gradients(parts: Sequence[Part]) -> tuple[float, dict[str, Tensor]]:
-        run = make_fit("tiny-t5", "fine_tuning", count=3, batch_size=3, dropout=0.1)
+        run = make_trial("tiny-t5", "fine_tuning", count=3, batch_size=3, dropout=0.1)
         run.adapter.backbone.model.train()
         share, total = run.share(0), {name: torch.zeros_like(tensor) for name, tensor in run.tensors.items()}
         whole, loss = training_batches([share], 0, 1), 0.0
@@ -115,17 +115,17 @@ def test_gradients_of_the_parts_add_up_to_the_step_s() -> None:
     assert any(bool(gradient.any()) for gradient in wanted.values())
 
 
-class Halves:
-    """Stands for two processes with the rows of a matrix: sums of one are completed by what the other would add."""
+class Half:
+    """Stands for two processes that have equal rows of a matrix: sums of one are doubled."""
 
     def __init__(self, rows: int):
-        self._rows, self.missing = rows, list[Tensor]()
+        self._rows = rows
 
     def rows(self, name: str) -> int:
         return self._rows
 
     def sum(self, name: str, values: Tensor) -> Tensor:
-        return values + self.missing.pop(0)
+        return values * 2
 
 
 @pytest.mark.parametrize("factored", ["always", "never"])
@@ -133,29 +133,20 @@ def test_adafactor_takes_its_means_over_all_rows(factored: str) -> None:
     """Of two equal halves each alone must be updated as the whole: what the other adds to every sum is known."""
     generator = torch.Generator().manual_seed(1)
     half, gradient = (torch.randn(1, 3, 4, generator=generator, dtype=torch.float64) for _ in range(2))
-    settings: Any = (0.8, 1.0, 0.01, "absolute", factored, 0)
-    whole = {"m": torch.cat([half, half], 1)}
-    whole["m"].grad = torch.cat([gradient, gradient], 1)
-    Adafactor(whole, *settings, parameter_scaling=True).step(torch.tensor([0.1]))
-
-    class Doubled(Halves):
-        def sum(self, name: str, values: Tensor) -> Tensor:
-            return values * 2
-
-    own = {"m": half.clone()}
-    own["m"].grad = gradient.clone()
-    optimiser = Adafactor(own, *settings, parameter_scaling=True, split=Doubled(6))
-    optimiser.step(torch.tensor([0.1]))
+    config = optimiser_config(name="adafactor", weight_decay=0.01, factored=factored, parameter_scaling=True)
+    whole, own = {"m": torch.cat([half, half], 1)}, {"m": half.clone()}
+    whole["m"].grad, own["m"].grad = torch.cat([gradient, gradient], 1), gradient.clone()
+    Adafactor(whole, config).step(torch.tensor([0.1]))
+    Adafactor(own, config, Half(6)).step(torch.tensor([0.1]))
     assert torch.allclose(own["m"], whole["m"][:, :3], rtol=1e-12)
     assert not torch.allclose(own["m"], half)
 
 
 def test_whether_adafactor_factors_is_asked_of_the_whole_matrix() -> None:
-    mine = {"m": torch.zeros(1, 65, 128)}
-    assert "row.m" in Adafactor(mine, 0.8, 1.0, 0.0, "absolute", "auto", 0, split=Halves(130)).state
-    assert "second.m" in Adafactor(mine, 0.8, 1.0, 0.0, "absolute", "auto", 0).state
-    nothing = {"m": torch.zeros(1, 0, 128)}  # more processes than rows
-    assert "row.m" in Adafactor(nothing, 0.8, 1.0, 0.0, "absolute", "auto", 0, split=Halves(130)).state
+    mine, nothing = {"m": torch.zeros(1, 65, 128)}, {"m": torch.zeros(1, 0, 128)}  # more processes than rows
+    config = optimiser_config(name="adafactor")
+    assert "row.m" in Adafactor(mine, config, Half(130)).state and "second.m" in Adafactor(mine, config).state
+    assert "row.m" in Adafactor(nothing, config, Half(130)).state
 
 
 class SingleProcess(ProcessGroup):
@@ -183,7 +174,7 @@ def test_norms_count_each_number_once() -> None:
         tensor.grad = torch.randn(tensor.shape, generator=generator)
     shards = Shards(SingleProcess(), {"backbone.w": 5})
     assert torch.allclose(shards.norms(tensors).float(), gradient_norms(tensors))
-    shards.ranks.sum = lambda values: values * 4  # type: ignore[method-assign]
+    shards.processes.sum = lambda values: values * 4  # type: ignore[method-assign]
     only = gradient_norms({"w": tensors["backbone.w"]}).square() * 3
     assert torch.allclose(shards.norms(tensors).square().float(), gradient_norms(tensors).square() + only)
 

@@ -235,7 +235,6 @@ def test_every_form_comes_out_of_the_cache_equal(
 ) -> None:
     import torch
 
-    from repro.trials.prepared import token_cache as cache_of
     from tests.models.loaded import adapt, load_backbone
 
     plain = quick(f"model={model}", f"task={task}", "method=fine_tuning", f"paths.cache_root={tmp_path}")
@@ -244,7 +243,7 @@ def test_every_form_comes_out_of_the_cache_equal(
     adapter = adapt(backbone, built.format, plain["task"])
     rendered = [built.render(example) for example in built.examples("train")]
     plainly = [adapter.encode(one, training) for one in rendered]
-    tokens = cache_of(TrialConfig.from_dict(plain), built.format, backbone)
+    tokens = token_cache.token_cache(TrialConfig.from_dict(plain), built.format, backbone)
     assert tokens is not None
     for _ in range(2):
         assert same(tokens.encoded(rendered, training, adapter.encode), plainly)

@@ -27,9 +27,10 @@ from tests.training.tiny_training import (
     LENGTHS,
     METHODS,
     ToyTask,
+    batches,
     facts,
     load,
-    make_fit,
+    make_trial,
     same_bits,
     toy_examples,
 )
@@ -84,7 +85,7 @@ def test_prompts_are_at_least_float32(dtype: str, expected: torch.dtype) -> None
 def test_training_over_a_bfloat16_backbone_is_near_float32(model: str, method: str, format: str) -> None:
     losses = {}
     for dtype in ("float32", "bfloat16"):
-        run, progress = make_fit(model, method, format, dtype=dtype, steps=5, rate=0.02), Progress()
+        run, progress = make_trial(model, method, format, dtype=dtype, steps=5, rate=0.02), Progress()
         for _ in range(run.steps):
             train_step(run, progress)
         assert {tensor.dtype for tensor in run.snapshot().values()} == {torch.float32}
@@ -129,7 +130,7 @@ def prepared(
     decoding = {**DECODING, "batch_size": 2}
     task = {**LENGTHS, "decoding": decoding, "report_split": "test", "name": "toy", "data_dir": "", "metrics": []}
     plain = {"seed": 4, "model": facts(model), "trainer": asdict(settings), "method": {"name": "fine_tuning"}}
-    config = TrialConfig.from_dict(plain | {"task": task | {"_target_": "", "formats": [format]}})
+    config = TrialConfig.from_dict(plain | {"task": task | {"kind": "classification", "formats": [format]}})
     examples = {split: toy_examples(format, count, seed) for seed, (split, count) in enumerate(SPLITS.items())}
     return Trial.prepare(config, ToyTask(format, metrics=(metric,)), examples, selection, CPU, METHODS[method]())
 
@@ -161,8 +162,8 @@ def test_a_whole_trial_fills_its_record(
         "rule": "best", "split": "validation", "metric": selection,
     }  # fmt: skip
     assert trained.cost["steps"] == 6 and trained.cost["examples"] == 14
-    batches = [batch for step in range(6) for batch in trial._fit(console).batches(step)]
-    assert trained.cost["tokens"] == sum(batch.tokens for batch in batches)
+    made = [batch for step in range(6) for batch in batches(trial._fit(console), step)]
+    assert trained.cost["tokens"] == sum(batch.tokens for batch in made)
     assert set(scores.metrics) == {"validation", "test"} == set(scores.statistics)
     for split in ("validation", "test"):
         assert len(scores.statistics[split][metric.name]) == SPLITS[split]

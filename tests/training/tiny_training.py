@@ -3,7 +3,7 @@
 import random
 import string
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ from repro.methods.parts.backbone_weights import FineTuning
 from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.registry import build as build_method
 from repro.models.backbone import Backbone
+from repro.models.encoding.batch import Batch
 from repro.models.tuning import tune
 from repro.tasks.base import Choice, Example, Pair, Ranking, Rendered, Tagged, Task, TextToText
-from repro.training.batching import DataOrder
+from repro.training.batching import DataOrder, training_batches
 from repro.training.checkpoint import Progress
 from repro.training.distributed.process_group import ProcessGroup
 from repro.training.distributed.sharded_trial import ShardedTrial
 from repro.training.optimisers import make_optimiser
-from repro.training.trainable import TrainableTrial
+from repro.training.trainable import Group, TrainableTrial
 from repro.trials.tensors import build_tensors, tuned_weights
 from tests.models.loaded import adapt, load_backbone
 
@@ -120,12 +121,17 @@ def toy_examples(format: str, count: int, seed: int = 0) -> list[Example]:
     return [toy_example(format, index, seed) for index in range(count)]
 
 
-def optimiser_config(**changes: Any) -> dict[str, Any]:
+def optimiser_config(**changes: Any) -> OptimiserConfig:
     """The library's defaults, changed."""
-    return asdict(OptimiserConfig(learning_rate=0.0)) | changes
+    return OptimiserConfig(**{"learning_rate": 1.0, **changes})
 
 
-def make_fit(
+def batches(trial: TrainableTrial, step: int) -> list[Batch]:
+    """The passes of a step of this trial alone."""
+    return training_batches([trial.share(step)], trial.pad_id, trial.microbatches)
+
+
+def make_trial(
     model: str,
     method: Any,
     format: str = "text_to_text",
@@ -194,7 +200,7 @@ def make_fit(
         tuned=tuned,
         sync_gradients=sync,
         train_mode=bool(dropout),
-        **({} if together is None else together.options),
+        group=Group() if together is None else together.group,
     )
     split = None if together is None else together.shards
     run.optimiser = make_optimiser(run.tensors, optimiser_config(**optimiser), split)

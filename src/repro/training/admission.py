@@ -1,4 +1,4 @@
-"""How many trials train jointly: by a number, or by the tokens of a step and the memory that the first steps took."""
+"""How many trials train jointly: a number, or as many as the tokens of a step and memory allow."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from repro.training.loop import TrainingLoop
 from repro.training.memory import peak_resident
 
 TOKENS_A_STEP = {"cpu": 4_096, "cuda": 16_384}
-"""Real tokens a step beyond which company makes a step hardly cheaper: a GPU is full, a CPU's caches are."""
+"""Real tokens in a step beyond which more trials make it hardly cheaper: a GPU is full, a CPU's caches are."""
 MEMORY_SHARE = 0.7
-"""Of the memory that is free, how much the next member may be expected to take."""
+"""Share of the free memory that the next trial may be expected to take."""
 
 
 class Admission:
-    """Says whether one more trial may join.
+    """Decides whether one more trial may join.
 
     Args:
-        limit: members at most, whatever they take; None: as many as the tokens of a step and memory allow. Then the
-            first member steps alone before others join, and tells what a member takes.
+        limit: most trials, whatever they take; None: as many as the tokens of a step and memory allow. Then the first
+            trial steps alone before others join, which shows how much memory a trial takes.
         device: of the backbone, which is loaded already.
     """
 
@@ -39,16 +39,16 @@ class Admission:
             return True
         if loop.steps == 0:
             return False
-        tokens = sum(member.tokens for member in loop.trials)
+        tokens = sum(trial.tokens for trial in loop.trials)
         if tokens * (present + 1) / present > TOKENS_A_STEP.get(self.device.type, TOKENS_A_STEP["cuda"]):
             return False
-        a_member = (taken(self.device) - self._before) / loop.largest
-        new = sum(member.progress.step == 0 for member in loop.trials)  # what they take does not show yet
-        return a_member * (new + 1) <= MEMORY_SHARE * free(self.device)
+        a_trial = (taken(self.device) - self._before) / loop.largest
+        new = sum(trial.progress.step == 0 for trial in loop.trials)  # what they will take does not show yet
+        return a_trial * (new + 1) <= MEMORY_SHARE * free(self.device)
 
 
 def taken(device: torch.device) -> int:
-    """Bytes that this process took at most so far: on the GPU where one is used, else its resident size."""
+    """Most bytes that this process took so far: on the GPU where one is used, else its resident size."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return peak_resident()
@@ -59,12 +59,11 @@ def free(device: torch.device) -> float:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return float(torch.cuda.mem_get_info(device)[0] + unused)
-    found = [amount for amount in (_machine(), _group()) if amount is not None]
-    return min(found) if found else float("inf")
+    return min((amount for amount in (_machine(), _cgroup()) if amount is not None), default=float("inf"))
 
 
 def _machine(file: Path = Path("/proc/meminfo")) -> float | None:
-    """What the kernel says new programs may have."""
+    """What the kernel estimates new programs may have."""
     try:
         lines = file.read_text().splitlines()
     except OSError:
@@ -72,16 +71,15 @@ def _machine(file: Path = Path("/proc/meminfo")) -> float | None:
     return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
-def _group(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
-    """What the limits of a container, or of a job of Slurm's, leave: the least of our group's and those around it, by
-    version 2 of cgroups; None without one."""
+def _cgroup(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
+    """What the limits of a container or a Slurm job leave: the least of our cgroup (version 2) and those around it."""
     try:
         inner = next(line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
     except (OSError, StopIteration):
         inner = "/"
     folder = root / inner.strip("/")
-    found = [_left(one) for one in (folder, *folder.parents) if one.is_relative_to(root)]
-    return min((left for left in found if left is not None), default=None)
+    left = [_left(group) for group in (folder, *folder.parents) if group.is_relative_to(root)]
+    return min((amount for amount in left if amount is not None), default=None)
 
 
 def _left(folder: Path) -> float | None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from repro.models.encoding.batch import Batch, Encoded, collate
+from repro.models.encoding.batch import IGNORE, Batch, Encoded, collate
 
 T = TypeVar("T")
 
@@ -111,6 +111,20 @@ def training_batches(shares: Sequence[Share], pad_id: int, passes: int, part: Pa
         if piece:
             batches.append(replace(_batch(shares, own or piece[:1], pad_id), counted=bool(own)))
     return batches
+
+
+def token_counts(batches: Sequence[Batch], trials: int) -> tuple[list[int], list[int]]:
+    """Real tokens, and positions with padding, of each trial in the batches of a step."""
+    tokens, positions = [0] * trials, [0] * trials
+    for batch in batches:
+        lengths, width = batch.mask.sum(1), batch.ids.shape[1]
+        if batch.target_ids is not None:
+            lengths = lengths + (batch.target_ids != IGNORE).sum(1)
+            width += batch.target_ids.shape[1]
+        for trial, length in zip(batch.rows.tolist(), lengths.tolist(), strict=True):
+            tokens[trial] += length
+            positions[trial] += width
+    return tokens, positions
 
 
 def _pieces(shares: Sequence[Share], chosen: list[tuple[int, int]], passes: int) -> list[list[tuple[int, int]]]:

@@ -1,4 +1,4 @@
-"""What a killed trial continues from: tensors in safetensors, the rest in json, never one without the other."""
+"""Checkpoints: tensors in safetensors, the rest in JSON, never one without the other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 from torch import Tensor
 
@@ -18,6 +18,18 @@ from repro.store.files import sha256_file, write_atomic
 log = logging.getLogger(__name__)
 
 
+CurveRow = dict[str, object]
+"""step, epoch, train_loss (None: no step since the last), learning_rate, and {split: {metric: value}}."""
+
+
+class Best(TypedDict):
+    """The evaluation whose tensors are kept."""
+
+    step: int
+    epoch: float
+    value: float
+
+
 @dataclass
 class Progress:
     """Everything of a running trial that is not a tensor."""
@@ -26,9 +38,9 @@ class Progress:
     """Updates done."""
     evaluated_step: int = 0
     """The last step after which the trial was evaluated."""
-    best: dict[str, Any] | None = None
-    """step, epoch and value of the best evaluation so far."""
-    curve: list[dict[str, Any]] = field(default_factory=list)
+    best: Best | None = None
+    """The best evaluation so far."""
+    curve: list[CurveRow] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     """Training losses since the last evaluation."""
     tokens: int = 0
@@ -36,11 +48,20 @@ class Progress:
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
-    """What happened on the way that a reader of the record should know: a damaged checkpoint, say."""
+    """Incidents that a reader of the record should know of, such as a damaged checkpoint."""
+
+    @classmethod
+    def of(cls, saved: Mapping[str, object]) -> Progress:
+        """The inverse of `asdict`.
+
+        Raises:
+            TypeError: a field that there is not.
+        """
+        return cls(**dict(saved))  # type: ignore[arg-type]
 
 
 class CheckpointStore(Protocol):
-    """Where a trial's states go: `Checkpoints`, or those of several processes."""
+    """Keeps a trial's states: `Checkpoints`, or that of several processes."""
 
     def save(self, progress: Progress, tensors: Mapping[str, Tensor]) -> None: ...
 
@@ -111,13 +132,13 @@ class Checkpoints:
             if state is None:
                 return None
             self._hashes |= state.hashes
-            progress, tensors = Progress(**state.progress), load_file(self.folder / state.tensors)
+            progress, tensors = Progress.of(state.progress), load_file(self.folder / state.tensors)
         except (SafetensorError, TypeError, OSError) as error:
             raise self._damaged(str(error)) from error
         for text in wrong:
-            said = f"the newest checkpoint was damaged ({text}): went on from the one before, of step {progress.step}"
-            log.warning("%s: %s", self.folder, said)
-            progress.notes.append(said)
+            note = f"the newest checkpoint was damaged ({text}): went on from the one before, of step {progress.step}"
+            log.warning("%s: %s", self.folder, note)
+            progress.notes.append(note)
         return progress, tensors
 
     def _damaged(self, why: str) -> StoreError:
@@ -152,8 +173,8 @@ class Checkpoints:
         return self._whole
 
     def _free_name(self, step: int) -> str:
-        """Before and after an evaluation the step is the same; each state has a file of its own, lest one flipped bit
-        spoil both."""
+        """A file name of its own for each state: before and after an evaluation the step is the same, and one flipped
+        bit must not spoil both."""
         taken = named_files(self.folder)
         names = (f"step-{step}{again}.safetensors" for again in ("", *(f"-{n}" for n in range(2, 6))))
         return next(name for name in names if name not in taken)

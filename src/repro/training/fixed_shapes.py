@@ -1,8 +1,8 @@
-"""Batches of few different shapes: examples that only fill up are added until every number is one of a short list.
+"""Batches of few different shapes: filling examples are added until every number is one of a short list.
 
 A CUDA graph replays kernels of fixed shapes. A packed batch has as many tokens as its examples; with fillers it has the
 next of 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ... tokens and labels, and of rows where an example is one. Fillers are
-sequences of their own, which nobody else attends to, and their loss is left out, so the gradient is the batch's.
+sequences of their own that no other attends to, and their loss is left out, so the gradient is that of the batch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from repro.methods.base import Injection
 from repro.models.encoding.batch import BOS, IGNORE, PAD, SOURCE, TARGET, Batch
+from repro.models.interface import ModelAdapter
+from repro.training.passes import Pass, lay_out, on_device, on_host
 
 LEAST = 16
 """Fillers that are never too many."""
@@ -24,13 +27,23 @@ SMALL = 512
 
 def rounded(count: int) -> int:
     """The next larger number, or itself, of those with two binary digits behind the first."""
-    step = max(1, 2 ** (count.bit_length() - 3))
+    step = 1 << max(0, count.bit_length() - 3)
     return -(-count // step) * step
 
 
 def parted(total: int, parts: int) -> list[int]:
     """`total` in parts that differ by 1 at most, larger ones first."""
     return [total // parts + (index < total % parts) for index in range(parts)]
+
+
+def lay_out_fixed(adapter: ModelAdapter, batch: Batch, injection: Injection, prompts: Sequence[int]) -> Pass:
+    """As `passes.lay_out`, of one of few shapes where the batch can be packed and filled up."""
+    can_fill = not batch.left and batch.slots is None and injection.infix is None
+    full = filled(batch, prompts) if can_fill else None
+    reading = None if full is None else adapter.reading(full, on_host(injection, prompts), fixed=True)
+    if reading is None or reading.sites is None:
+        return lay_out(adapter, batch, injection, prompts)
+    return on_device(adapter, reading, batch, fixed=True)
 
 
 def filled(batch: Batch, prompts: Sequence[int]) -> Batch | None:

@@ -17,6 +17,7 @@ import torch
 
 from repro.errors import Interrupted, TrialFailed
 from repro.training.checkpoint import CheckpointStore, Progress
+from repro.training.cuda_graphs import RecordingRunner
 from repro.training.step import TrialBatch
 from repro.training.trainable import Reporter, TrainableTrial, due, ended, evaluate, resume
 
@@ -86,7 +87,7 @@ class TrainingLoop:
         self.largest = 1
         """The most trials in one step."""
         self._next_trial, self._on_end, self._alone = next_trial, on_end, alone
-        self._batch = TrialBatch()
+        self._batch = TrialBatch(RecordingRunner())
 
     def train(self) -> None:
         """Train until no trial is left and none joins.
@@ -127,7 +128,7 @@ class TrainingLoop:
         for active in [t for t in self.trials if t.failure is None]:
             if due(active.trial, active.progress):
                 self._evaluate(active)
-            if active.failure is None and active.trial.decided(active.checkpoint_due):
+            if active.failure is None and active.trial.group.decide(active.checkpoint_due):
                 active.save()
             active.reporter.stop_if_asked(self._save_all)
 

@@ -7,12 +7,14 @@ that one update serves all trials; the numbers of one trial never touch another'
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Hashable, Mapping
+from dataclasses import astuple, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from repro.config.schema import OptimiserConfig
 
 FACTOR_FROM = 128
 """Adafactor factors the second moments of a matrix whose two sides are at least this (`min_dim_size_to_factor`)."""
@@ -20,15 +22,26 @@ FACTOR_FROM = 128
 SMALLEST_SCALE = 1e-3
 """Adafactor's parameter scaling never multiplies a rate by less (epsilon 2)."""
 
+SMALLEST_SQUARE = 1e-30
+"""Adafactor adds this to squared gradients (epsilon 1)."""
+
+TUNED = "backbone."
+"""Prefix of the names of tuned backbone weights."""
+
 
 class Optimiser(Protocol):
     """Updates `tensors` in place from their gradients."""
 
     tensors: Mapping[str, Tensor]
+    config: OptimiserConfig
     state: dict[str, Tensor]
     """Moments by name; with `count`, all that resuming needs."""
     count: int | Tensor
     """Steps done; int64 [K] where trials differ."""
+
+    def over(self, tensors: Mapping[str, Tensor], state: dict[str, Tensor]) -> Optimiser:
+        """An optimiser with the same options over other tensors and moments: those of several trials [K, ...]."""
+        ...
 
     def step(self, rate: Tensor) -> None:
         """One update with learning rates `rate` [K]; tensors without a gradient stay."""
@@ -36,7 +49,7 @@ class Optimiser(Protocol):
 
 
 class Split(Protocol):
-    """Tensors [1, rows, ...] of which this process has some rows only (`training.sharding.Shards`)."""
+    """Tensors [1, rows, ...] of which this process has only some rows (`distributed.sharding.Shards`)."""
 
     def rows(self, name: str) -> int | None:
         """Rows of the whole tensor; None: this process has all of it."""
@@ -47,17 +60,19 @@ class Split(Protocol):
         ...
 
 
-TUNED = "backbone."
-"""How the names of tuned weights of the backbone begin."""
+def backbone_share(config: OptimiserConfig) -> float:
+    """The learning rate of tuned backbone weights over that of everything else."""
+    own_rate = config.backbone_learning_rate
+    return 1.0 if own_rate is None else own_rate / config.learning_rate
 
 
-def rate_of(name: str, rate: Tensor, backbone_share: float) -> Tensor:
+def rate_of(name: str, rate: Tensor, config: OptimiserConfig) -> Tensor:
     """Learning rates [K] of a tensor: tuned weights of the backbone may have another, under the same schedule.
 
     P-tuning's few-shot code has two AdamW optimisers, each with a linear schedule: 1e-5 for the backbone, another rate
     for the prompt's encoder.
     """
-    return rate * backbone_share if name.startswith(TUNED) else rate
+    return rate * backbone_share(config) if name.startswith(TUNED) else rate
 
 
 def over(rate: Tensor, like: Tensor) -> Tensor:
@@ -79,14 +94,6 @@ def clip_gradients(tensors: Mapping[str, Tensor], norms: Tensor, limit: float | 
             tensor.grad.mul_(over(scale, tensor.grad))
 
 
-def clip_by_norm(tensors: Mapping[str, Tensor], limit: float | Tensor | None) -> Tensor:
-    """Scale each trial's gradients so that their joint L2 norm is at most `limit`; returns the norms before [K]."""
-    norms = gradient_norms(tensors)
-    if limit is not None:
-        clip_gradients(tensors, norms, limit)
-    return norms
-
-
 def powered(base: float, count: int | Tensor, like: Tensor) -> float | Tensor:
     """1 - base^count, a number or shaped to multiply a tensor [K, ...]."""
     if isinstance(count, int):
@@ -94,116 +101,87 @@ def powered(base: float, count: int | Tensor, like: Tensor) -> float | Tensor:
     return over(1 - base ** count.double(), like)
 
 
-_NUMBERS_OF_A_RUN = ("tensors", "state", "count", "split")
-
-
-def settings(optimiser: Optimiser) -> tuple[Any, ...]:
-    """What two optimisers must have in common to update their tensors as one: the rule and all its settings but the
-    learning rate, which is given step by step."""
-    own = {name: value for name, value in vars(optimiser).items() if name not in _NUMBERS_OF_A_RUN}
-    return type(optimiser).__name__, *sorted(own.items())
-
-
-def over_stack(optimiser: Any, tensors: Mapping[str, Tensor], state: dict[str, Tensor]) -> Any:
-    """An optimiser of the same settings over the stacked tensors and moments of several trials [K, ...]."""
-    stacked = copy.copy(optimiser)
-    stacked.tensors, stacked.state = tensors, state
-    return stacked
+def options(optimiser: Optimiser) -> Hashable:
+    """All settings but the learning rate: optimisers with equal options can update their tensors as one."""
+    config = optimiser.config
+    return astuple(replace(config, learning_rate=0.0, backbone_learning_rate=backbone_share(config)))
 
 
 class AdamW:
-    """Adam with decoupled weight decay (the defaults are transformers': betas 0.9, 0.999, epsilon 1e-8, decay 0)."""
+    """Adam with decoupled weight decay (the defaults are those of transformers)."""
 
     def __init__(
-        self,
-        tensors: Mapping[str, Tensor],
-        beta1: float,
-        beta2: float,
-        epsilon: float,
-        weight_decay: float,
-        backbone_share: float = 1.0,
-    ):
-        self.backbone_share = backbone_share
-        self.tensors, self.beta1, self.beta2, self.epsilon, self.weight_decay = (
-            tensors,
-            beta1,
-            beta2,
-            epsilon,
-            weight_decay,
-        )
+        self, tensors: Mapping[str, Tensor], config: OptimiserConfig, state: dict[str, Tensor] | None = None
+    ) -> None:
+        self.tensors, self.config = tensors, config
         self.count: int | Tensor = 0
-        self.state = {f"{m}.{name}": torch.zeros_like(t) for name, t in tensors.items() for m in ("first", "second")}
+        self.state = {} if state is None else state
+        for name, tensor in tensors.items() if state is None else ():
+            self.state |= {f"{moment}.{name}": torch.zeros_like(tensor) for moment in ("first", "second")}
+
+    def over(self, tensors: Mapping[str, Tensor], state: dict[str, Tensor]) -> AdamW:
+        """As `Optimiser.over`."""
+        return AdamW(tensors, self.config, state)
 
     @torch.no_grad()
     def step(self, rate: Tensor) -> None:
         """p -= rate x (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon), after p *= 1 - rate x decay."""
+        config = self.config
         self.count += 1
         for name, tensor in self.tensors.items():
             grad = tensor.grad
             if grad is None:
                 continue
             first, second = self.state[f"first.{name}"], self.state[f"second.{name}"]
-            first.lerp_(grad, 1 - self.beta1)
-            second.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
-            scale1, scale2 = powered(self.beta1, self.count, tensor), powered(self.beta2, self.count, tensor)
-            lr = over(rate_of(name, rate, self.backbone_share), tensor)
-            if self.weight_decay:
-                tensor.mul_(1 - lr * self.weight_decay)
-            tensor.sub_(lr * (first / scale1) / ((second / scale2).sqrt_().add_(self.epsilon)))
+            first.lerp_(grad, 1 - config.beta1)
+            second.mul_(config.beta2).addcmul_(grad, grad, value=1 - config.beta2)
+            scale1, scale2 = powered(config.beta1, self.count, tensor), powered(config.beta2, self.count, tensor)
+            lr = over(rate_of(name, rate, config), tensor)
+            if config.weight_decay:
+                tensor.mul_(1 - lr * config.weight_decay)
+            tensor.sub_(lr * (first / scale1) / ((second / scale2).sqrt_().add_(config.epsilon)))
 
 
 class Adafactor:
     """Adafactor as T5X runs it for prompt tuning (papers/lester2021 section (a)).
 
-    No momentum, beta2_t = 1 - (t + 1)^-decay_rate with t counted from `step_offset`, updates cut
-    to root mean square `clip_threshold`.
+    No momentum, beta2_t = 1 - (t + 1)^-decay_rate with t counted from `step_offset`, updates cut to root mean square
+    `clip_threshold`.
 
     Args:
-        factored: auto (matrices with both sides >= 128, so the prompt only from length 128 on), always or never.
-        weight_decay_form: `absolute` multiplies by 1 - decay each step; `times_learning_rate` by 1 - rate x decay.
-        step_offset: t of the first step; the official runs continued the frozen checkpoint's count (1,100,000).
-        parameter_scaling: a tensor's rate is multiplied by its root mean square, at least 1e-3 (off for prompts; T5's
-            own fine-tuning has it on, and Lester et al.'s search has both).
         split: which tensors have rows in other processes: means over rows are then means over all of them.
     """
 
     def __init__(
         self,
         tensors: Mapping[str, Tensor],
-        decay_rate: float,
-        clip_threshold: float,
-        weight_decay: float,
-        weight_decay_form: str,
-        factored: str,
-        step_offset: int,
-        epsilon: float = 1e-30,
-        backbone_share: float = 1.0,
-        parameter_scaling: bool = False,
+        config: OptimiserConfig,
         split: Split | None = None,
-    ):
-        self.split = split
-        self.backbone_share, self.parameter_scaling = backbone_share, parameter_scaling
-        self.tensors, self.decay_rate, self.clip_threshold, self.epsilon = tensors, decay_rate, clip_threshold, epsilon
-        self.weight_decay, self.weight_decay_form = weight_decay, weight_decay_form
-        self.factored, self.step_offset = factored, step_offset
+        state: dict[str, Tensor] | None = None,
+    ) -> None:
+        self.tensors, self.config, self.split = tensors, config, split
         self.count: int | Tensor = 0
-        self.state: dict[str, Tensor] = {}
-        for name, tensor in tensors.items():
+        self.state: dict[str, Tensor] = {} if state is None else state
+        for name, tensor in tensors.items() if state is None else ():
             if self._factors(name, tensor):
                 self.state[f"row.{name}"] = tensor.new_zeros(tensor.shape[:-1])
                 self.state[f"column.{name}"] = tensor.new_zeros((*tensor.shape[:-2], tensor.shape[-1]))
             else:
                 self.state[f"second.{name}"] = torch.zeros_like(tensor)
 
+    def over(self, tensors: Mapping[str, Tensor], state: dict[str, Tensor]) -> Adafactor:
+        """As `Optimiser.over`."""
+        return Adafactor(tensors, self.config, self.split, state)
+
     def _rows(self, name: str) -> int | None:
         return None if self.split is None else self.split.rows(name)
 
     def _factors(self, name: str, tensor: Tensor) -> bool:
         """Whether one trial's tensor is a matrix that is factored."""
-        if self.factored == "never" or tensor.dim() != 3:
+        if self.config.factored == "never" or tensor.dim() != 3:
             return False
         sides = self._rows(name) or tensor.shape[1], tensor.shape[2]
-        return self.factored == "always" or min(sides) >= FACTOR_FROM
+        return self.config.factored == "always" or min(sides) >= FACTOR_FROM
 
     def _mean(self, name: str, values: Tensor, axis: int, keepdim: bool = False) -> Tensor:
         """The mean over the axis of `values` that has a tensor's rows, those of other processes included."""
@@ -223,9 +201,9 @@ class Adafactor:
         """The gradient over the root of its second moment.
 
         Args:
-            share: 1 - beta2, how much of the moment this step's gradient is; a number, or [K].
+            share: as `_share`.
         """
-        square = grad.square() + self.epsilon
+        square = grad.square() + SMALLEST_SQUARE
 
         def moved(moment: str, towards: Tensor) -> Tensor:
             kept = self.state[f"{moment}.{name}"]
@@ -242,45 +220,34 @@ class Adafactor:
     @torch.no_grad()
     def step(self, rate: Tensor) -> None:
         """u = g / sqrt(v), u /= max(1, rms(u) / threshold), p = p (1 - decay) - rate u."""
-        share: float | Tensor
-        if isinstance(self.count, int):
-            share = (self.count + self.step_offset + 1) ** -self.decay_rate
-        else:
-            share = (self.count.double() + (self.step_offset + 1)) ** -self.decay_rate
+        config, share = self.config, self._share()
         self.count += 1
         for name, tensor in self.tensors.items():
             if tensor.grad is None:
                 continue
             update = self._scaled(name, tensor.grad, share)
             rms = self._root_mean_square(name, update)
-            update = update / over((rms / self.clip_threshold).clamp(min=1.0), update)
-            lr = over(rate_of(name, rate, self.backbone_share), tensor)
-            if self.parameter_scaling:
+            update = update / over((rms / config.clip_threshold).clamp(min=1.0), update)
+            lr = over(rate_of(name, rate, config), tensor)
+            if config.parameter_scaling:
                 lr = lr * over(self._root_mean_square(name, tensor).clamp(min=SMALLEST_SCALE), tensor)
-            decay = self.weight_decay * (lr if self.weight_decay_form == "times_learning_rate" else 1.0)
+            decay = config.weight_decay * (lr if config.weight_decay_form == "times_learning_rate" else 1.0)
             tensor.mul_(1 - decay).sub_(lr * update)
 
+    def _share(self) -> float | Tensor:
+        """1 - beta2 of the next step: a number, or [K]."""
+        start = self.config.step_offset + 1
+        if isinstance(self.count, Tensor):
+            return (self.count.double() + start) ** -self.config.decay_rate
+        return float((self.count + start) ** -self.config.decay_rate)
 
-def make_optimiser(tensors: Mapping[str, Tensor], config: Mapping[str, Any], split: Split | None = None) -> Optimiser:
-    """The optimiser that `trainer.optimiser` names.
+
+def make_optimiser(
+    tensors: Mapping[str, Tensor], config: OptimiserConfig, split: Split | None = None
+) -> AdamW | Adafactor:
+    """The optimiser that `config.name` names.
 
     Args:
         split: which tensors have rows in other processes.
     """
-    own = config.get("backbone_learning_rate")
-    backbone_share = 1.0 if own is None else own / config["learning_rate"]
-    if config["name"] == "adamw":
-        betas = config["beta1"], config["beta2"]
-        return AdamW(tensors, *betas, config["epsilon"], config["weight_decay"], backbone_share)
-    return Adafactor(
-        tensors,
-        decay_rate=config["decay_rate"],
-        clip_threshold=config["clip_threshold"],
-        weight_decay=config["weight_decay"],
-        weight_decay_form=config["weight_decay_form"],
-        factored=config["factored"],
-        step_offset=config["step_offset"],
-        backbone_share=backbone_share,
-        parameter_scaling=config.get("parameter_scaling", False),
-        split=split,
-    )
+    return AdamW(tensors, config) if config.name == "adamw" else Adafactor(tensors, config, split)

@@ -1,4 +1,4 @@
-"""A progress bar with loss, tokens a second and time left, the tracker, and the signals that end a run politely."""
+"""Progress output: a bar with loss, speed and time left, the tracker, and the signals that end a run cleanly."""
 
 from __future__ import annotations
 
@@ -7,33 +7,39 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Any
+from typing import Protocol
 
 from repro.errors import Interrupted, print_line
 from repro.store.progress import ProgressFile
-from repro.training.checkpoint import Progress
+from repro.training.checkpoint import CurveRow, Progress
 from repro.training.distributed.process_group import ProcessGroup
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 """Ctrl-C, `kill` and a scheduler's preemption, Slurm's warning before a time limit (`--signal=USR2@...`)."""
 
 LINE_SECONDS = 15.0
-"""Where there is no terminal, a line at most this often."""
+"""Without a terminal, at most one line in this time."""
+
+
+class CurveTracker(Protocol):
+    """Gets the curves of a run."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None: ...
 
 
 class StopRequest:
-    """Remembers that a signal asked the process to end: the trials in it save first. One for all trials of a gang."""
+    """Remembers a signal that asked the process to end, so that its trials save first; they share one."""
 
     def __init__(self) -> None:
         self.number: int | None = None
         """The signal that came."""
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> StopRequest:
         for number in SIGNALS:
             try:
                 self._before[number] = signal.signal(number, self._note)
-            except ValueError:  # not in the main thread: whoever runs us handles signals
+            except ValueError:  # not in the main thread: the caller handles signals
                 break
         return self
 
@@ -42,58 +48,73 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.number is not None and number == signal.SIGINT:  # asked twice: do not wait for the step to end
+        if self.number is not None and number == signal.SIGINT:  # the second Ctrl-C does not wait for the step to end
             raise KeyboardInterrupt
         self.number = number
+
+
+class _Bar:
+    """A progress bar on the terminal."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        from rich import progress as rich_progress
+        from rich.console import Console
+
+        self._bar = rich_progress.Progress(
+            *(rich_progress.TextColumn(text) for text in ("{task.description}", "{task.fields[note]}")),
+            rich_progress.BarColumn(),
+            rich_progress.MofNCompleteColumn(),
+            rich_progress.TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(name, total=steps, note="")
+        self.stop = self._bar.stop
+
+    def update(self, step: int, note: str) -> None:
+        """Show how far the trial is."""
+        self._bar.update(self._task, completed=step, note=note)
+
+    def print(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(text, highlight=False)
 
 
 class ProgressReporter:
     """Prints progress to standard error, passes curves to the tracker, and turns `SIGNALS` into a checkpoint.
 
     Args:
-        name: what runs, for the bar.
+        name: of the run, for the bar.
         steps: updates in all.
         tracker: gets training loss and evaluations.
-        file: where `repro status` reads how far the trial is.
-        stop: of a gang, whose trials share it, and share the terminal: there is no bar then. None: one of its own.
+        file: where `repro status` reads the progress of the trial.
+        stop: shared by trials that train jointly, which have no bar; None: one of its own.
         on_step: called with (steps done, steps in all) after every step.
-        ranks: the processes that train the trial: the first prints, and all stop together.
+        processes: the processes that train the trial: the first prints, and all stop together.
     """
 
     def __init__(
         self,
         name: str,
         steps: int,
-        tracker: Any,
+        tracker: CurveTracker,
         file: ProgressFile | None = None,
         stop: StopRequest | None = None,
         on_step: Callable[[int, int], object] | None = None,
-        ranks: ProcessGroup | None = None,
+        processes: ProcessGroup | None = None,
     ):
-        self._ranks, self._prints = ranks, ranks is None or ranks.first
+        self._processes, self._prints = processes, processes is None or processes.first
         self.name, self.steps, self.tracker, self.file, self.on_step = name, steps, tracker, file, on_step
         self._alone, self._stop = stop is None, stop or StopRequest()
         self._started: tuple[float, int, int] | None = None
-        self._bar: Any = None
-        self._task: Any = None
-        self._said = 0.0
+        self._bar: _Bar | None = None
+        self._printed_at = 0.0
 
     def __enter__(self) -> ProgressReporter:
         if self._alone:
             self._stop.__enter__()
-        if self._alone and self._prints and sys.stderr.isatty():
-            from rich import progress as rich_progress
-            from rich.console import Console as Terminal
-
-            self._bar = rich_progress.Progress(
-                *(rich_progress.TextColumn(text) for text in ("{task.description}", "{task.fields[note]}")),
-                rich_progress.BarColumn(),
-                rich_progress.MofNCompleteColumn(),
-                rich_progress.TimeRemainingColumn(),
-                console=Terminal(stderr=True),
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(self.name, total=self.steps, note="")
+            if self._prints and sys.stderr.isatty():
+                self._bar = _Bar(self.name, self.steps)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,7 +126,7 @@ class ProgressReporter:
     def stop_if_asked(self, save: Callable[[], None]) -> None:
         """Raises Interrupted after `save()` if a signal came."""
         asked = self._stop.number is not None
-        if not (asked if self._ranks is None else self._ranks.any(asked)):
+        if not (asked if self._processes is None else self._processes.any(asked)):
             return
         save()
         if self.file is not None:
@@ -132,31 +153,27 @@ class ProgressReporter:
         if self.on_step is not None:
             self.on_step(progress.step, self.steps)
         if self._bar is not None:
-            self._bar.update(self._task, completed=progress.step, note=note)
-        elif now - self._said > LINE_SECONDS:
-            self._said = now
+            self._bar.update(progress.step, note)
+        elif now - self._printed_at > LINE_SECONDS:
+            self._printed_at = now
             left = (now - began) / max(1, progress.step - step0) * (self.steps - progress.step)
             self._print(f"step {progress.step}/{self.steps}  {note}  {left:,.0f} s left")
 
-    def evaluated(self, progress: Progress, row: Mapping[str, Any]) -> None:
+    def evaluated(self, progress: Progress, row: CurveRow) -> None:
         """Show one evaluation."""
         splits = {name: values for name, values in row.items() if isinstance(values, Mapping)}
         self.tracker.log(
             {f"{split}/{name}": value for split, values in splits.items() for name, value in values.items()},
             progress.step,
         )
-        scores = "  ".join(
-            f"{split} {n} {v:.2f}" for split, values in splits.items() for n, v in list(values.items())[:2]
-        )
+        scores = [f"{split} {name} {v:.2f}" for split, values in splits.items() for name, v in list(values.items())[:2]]
         if self.file is not None and scores:
-            self.file.evaluated(scores.split("  ")[0])
-        loss = "" if row["train_loss"] is None else f"loss {row['train_loss']:.3f}  "
-        self._print(f"epoch {row['epoch']:g}  {loss}{scores}")
+            self.file.evaluated(scores[0])
+        loss = [] if row["train_loss"] is None else [f"loss {row['train_loss']:.3f}"]
+        self._print("  ".join([f"epoch {row['epoch']:g}", *loss, *scores]))
 
     def _print(self, text: str) -> None:
-        if not self._prints:
-            return
         if self._bar is not None:
-            self._bar.console.print(f"{self.name}: {text}", highlight=False)
-        else:
+            self._bar.print(f"{self.name}: {text}")
+        elif self._prints:
             print_line(f"{self.name}: {text}", sys.stderr)

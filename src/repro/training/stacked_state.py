@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
 
-from repro.training.optimisers import clip_gradients, gradient_norms, over_stack, settings
+from repro.training.optimisers import clip_gradients, gradient_norms, options
 from repro.training.trainable import TrainableTrial
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:
-    """The parts [1, ...] as slices of one tensor [K, ...], which is returned: afterwards they share its memory."""
+    """One tensor [K, ...] of the parts [1, ...], which share its memory afterwards."""
     whole = torch.cat([part.detach() for part in parts])
     for index, part in enumerate(parts):
         part.data = whole[index : index + 1]
@@ -21,74 +20,75 @@ def stacked(parts: Sequence[Tensor]) -> Tensor:
 
 
 class Stack:
-    """Trials whose tensors have equal shapes and whose optimisers have equal settings but for the learning rate.
+    """Trials whose tensors have equal shapes and whose optimisers have equal options.
 
-    Their tensors and moments are slices of [K, ...] ones as long as the stack lasts; `release` gives them their own
-    memory back. A stack of one trial is that trial's own tensors.
+    Their tensors and moments are slices of [K, ...] ones as long as the stack lasts; `release` gives them memory of
+    their own back. A stack of one trial is that trial's own tensors.
     """
 
-    def __init__(self, runs: Sequence[TrainableTrial]):
-        self.runs = list(runs)
-        first = self.runs[0]
+    def __init__(self, trials: Sequence[TrainableTrial]):
+        self.trials = list(trials)
+        first = self.trials[0]
         self.tensors, self.optimiser = first.tensors, first.optimiser
-        if len(self.runs) > 1:
-            owned = [run.tensors for run in self.runs]
-            self.tensors = {name: stacked([own[name] for own in owned]) for name in first.tensors}
-            states = [run.optimiser.state for run in self.runs]
+        self._norms = torch.zeros(len(self.trials))
+        if len(self.trials) > 1:
+            each = [trial.tensors for trial in self.trials]
+            self.tensors = {name: stacked([tensors[name] for tensors in each]) for name in first.tensors}
+            states = [trial.optimiser.state for trial in self.trials]
             moments = {name: stacked([state[name] for state in states]) for name in first.optimiser.state}
-            self.optimiser = over_stack(first.optimiser, self.tensors, moments)
-
-    @staticmethod
-    def kind(run: TrainableTrial) -> tuple[Any, ...]:
-        """What trials of one stack have in common."""
-        shapes = tuple((name, tuple(tensor.shape), tensor.dtype) for name, tensor in run.tensors.items())
-        return shapes, settings(run.optimiser)
+            self.optimiser = first.optimiser.over(self.tensors, moments)
 
     @torch.no_grad()
     def gather(self) -> Tensor:
         """Put the trials' gradients on the stack's tensors; their norms [K]."""
-        if len(self.runs) > 1:
-            owned = [run.tensors for run in self.runs]
-            for name, tensor in self.tensors.items():
-                grads = [own[name].grad for own in owned]
-                given = [grad for grad in grads if grad is not None]
-                assert len(given) in (0, len(grads)), f"{name} has a gradient in some trials only"
-                tensor.grad = torch.cat(given) if given else None
-            return gradient_norms(self.tensors)
-        return self.runs[0].norms(self.tensors)
+        if len(self.trials) == 1:
+            self._norms = self.trials[0].group.norms(self.tensors)
+            return self._norms
+        each = [trial.tensors for trial in self.trials]
+        for name, tensor in self.tensors.items():
+            gradients = [grad for tensors in each if (grad := tensors[name].grad) is not None]
+            assert len(gradients) in (0, len(each)), f"{name} has a gradient in some trials only"
+            tensor.grad = torch.cat(gradients) if gradients else None
+        self._norms = gradient_norms(self.tensors)
+        return self._norms
 
     @torch.no_grad()
-    def update(self, norms: Tensor, rates: Tensor, counts: Sequence[int]) -> None:
-        """Clip, and one step of the optimiser.
+    def clip(self) -> None:
+        """Scale each trial's gradients to its own `clip_norm`."""
+        limits = [torch.inf if trial.clip_norm is None else trial.clip_norm for trial in self.trials]
+        if any(limit != torch.inf for limit in limits):
+            limit = torch.tensor(limits, dtype=torch.float64).to(self._norms)
+            clip_gradients(self.tensors, self._norms, limit)
+
+    @torch.no_grad()
+    def update(self, steps: Sequence[int]) -> None:
+        """One step of the optimiser.
 
         Args:
-            norms: of the gradients [K].
-            rates: learning rates [K].
-            counts: updates that each trial has had.
+            steps: updates that each trial has had.
         """
-        limits = [torch.inf if run.clip_norm is None else run.clip_norm for run in self.runs]
-        if any(limit != torch.inf for limit in limits):
-            clip_gradients(self.tensors, norms, torch.tensor(limits, dtype=torch.float64).to(norms))
-        same = counts[0] if len(set(counts)) == 1 else torch.tensor(counts, device=norms.device)
-        self.optimiser.count = same
-        self.optimiser.step(rates.to(norms.device))
-        for run, count in zip(self.runs, counts, strict=True):
-            run.optimiser.count = count + 1
+        rates = torch.cat([trial.rate(step) for trial, step in zip(self.trials, steps, strict=True)])
+        device = self._norms.device
+        self.optimiser.count = steps[0] if len(set(steps)) == 1 else torch.tensor(steps, device=device)
+        self.optimiser.step(rates.to(device))
+        for trial, step in zip(self.trials, steps, strict=True):
+            trial.optimiser.count = step + 1
         for tensor in self.tensors.values():
             tensor.grad = None
 
     @torch.no_grad()
     def release(self) -> None:
         """Give every trial memory of its own again."""
-        if len(self.runs) > 1:
-            for run in self.runs:
-                for tensor in (*run.tensors.values(), *run.optimiser.state.values()):
+        if len(self.trials) > 1:
+            for trial in self.trials:
+                for tensor in (*trial.tensors.values(), *trial.optimiser.state.values()):
                     tensor.data = tensor.detach().clone()
 
 
-def stacks(runs: Sequence[TrainableTrial]) -> list[Stack]:
-    """The runs in stacks of one kind each, in the order of their first members."""
-    kinds: dict[tuple[Any, ...], list[TrainableTrial]] = {}
-    for run in runs:
-        kinds.setdefault(Stack.kind(run), []).append(run)
-    return [Stack(own) for own in kinds.values()]
+def stacks(trials: Sequence[TrainableTrial]) -> list[Stack]:
+    """The trials in stacks, in the order of the first trial of each."""
+    kinds: dict[Hashable, list[TrainableTrial]] = {}
+    for trial in trials:
+        shapes = tuple((name, tuple(tensor.shape), tensor.dtype) for name, tensor in trial.tensors.items())
+        kinds.setdefault((shapes, options(trial.optimiser)), []).append(trial)
+    return [Stack(alike) for alike in kinds.values()]

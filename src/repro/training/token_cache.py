@@ -1,8 +1,8 @@
 """Token ids of a split, kept on disk by content, so that the next trial does not tokenise the same texts again.
 
-The key is a hash over everything that decides the ids: the rendered examples themselves (hence the data, the template
-and the limit), the tokenizer, the lengths, and our encoding code. Equal key, equal ids; a file that is damaged or gone
-is made anew. Nothing is pickled: a file is a hash and numpy's npz of that hash.
+The key is a hash of everything that determines the ids: the rendered examples (hence the data, the template and the
+limit), the tokenizer, the lengths, and our encoding code. A file that is damaged or missing is written anew. Nothing is
+pickled: a file is a SHA-256 and the npz that it is of.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from repro.config.conversion import to_plain
 from repro.config.run_key import facts
@@ -30,6 +30,7 @@ from repro.models.backbone import Backbone
 from repro.models.encoding.batch import Encoded
 from repro.models.encoding.tokenizer_identity import encoding_code, tokenizer_identity
 from repro.store.files import write_atomic
+from repro.tasks.base import Rendered
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,9 @@ _DIGEST = hashlib.sha256().digest_size
 
 Sequences = list[list[Encoded]]
 """The sequences of each example."""
+Value = None | bool | int | tuple[int, ...] | NDArray[np.int32]
+"""What a field of `Encoded` may hold."""
+Numbers = NDArray[np.signedinteger]
 
 
 class TokenCache:
@@ -59,13 +63,13 @@ class TokenCache:
         self.folder, self.identity, self.most_bytes = folder, identity, most_bytes
 
     def encoded(
-        self, rendered: Sequence[Any], training: bool, encode: Callable[[Any, bool], list[Encoded]]
+        self, rendered: Sequence[Rendered], training: bool, encode: Callable[[Rendered, bool], list[Encoded]]
     ) -> Sequences:
         """The sequences of every rendered example, read or made; equal either way."""
         path = self.folder / f"{self._key(rendered, training)}{SUFFIX}"
-        found = _read(path)
-        if found is not None:
-            return found
+        cached = _read(path)
+        if cached is not None:
+            return cached
         made = [encode(example, training) for example in rendered]
         try:
             write_atomic(path, packed(made))
@@ -74,7 +78,7 @@ class TokenCache:
             log.warning("Token ids are not kept: %s", error)
         return made
 
-    def _key(self, rendered: Sequence[Any], training: bool) -> str:
+    def _key(self, rendered: Sequence[Rendered], training: bool) -> str:
         digest = hashlib.sha256(json.dumps([VERSION, self.identity, training, len(rendered)]).encode())
         for example in rendered:
             values = [getattr(example, field.name) for field in dataclasses.fields(example)]
@@ -101,8 +105,7 @@ class TokenCache:
 def _read(path: Path) -> Sequences | None:
     """What a file holds; None if it is not there or damaged. Notes that it was used."""
     try:
-        data = path.read_bytes()
-        found = unpacked(data)
+        examples = unpacked(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError) as error:
@@ -110,7 +113,7 @@ def _read(path: Path) -> Sequences | None:
         return None
     with contextlib.suppress(OSError):
         os.utime(path, (time.time(), time.time()))
-    return found
+    return examples
 
 
 # The file ------------------------------------------------------------------------------------------------------------
@@ -129,7 +132,7 @@ def packed(examples: Sequence[Sequence[Encoded]]) -> bytes:
         TypeError: a field of `Encoded` holds something else than None, a bool, an int, a tuple of ints or an array.
     """
     items = [item for sequences in examples for item in sequences]
-    arrays: dict[str, np.ndarray] = {"examples": _smallest([len(sequences) for sequences in examples])}
+    arrays: dict[str, NDArray[np.generic]] = {"examples": _smallest([len(sequences) for sequences in examples])}
     for name in _FIELDS:
         values = [getattr(item, name) for item in items]
         kind = _kind(name, values)
@@ -144,7 +147,7 @@ def packed(examples: Sequence[Sequence[Encoded]]) -> bytes:
     return hashlib.sha256(stream.getvalue()).digest() + stream.getvalue()
 
 
-def _kind(name: str, values: Sequence[Any]) -> str:
+def _kind(name: str, values: Sequence[Value]) -> str:
     kinds = {type(value) for value in values if value is not None}
     known: dict[type, str] = {bool: "bool", int: "int", tuple: "tuple", np.ndarray: "array"}
     if len(kinds) > 1 or not kinds <= set(known):
@@ -153,14 +156,14 @@ def _kind(name: str, values: Sequence[Any]) -> str:
     return known[kinds.pop()] if kinds else "none"
 
 
-def _numbers(value: Any) -> Sequence[int] | None:
+def _numbers(value: Value) -> Sequence[int] | None:
     """A value's numbers; those of an array [T, 2] row by row."""
     if value is None or isinstance(value, tuple):
         return value
     return value.reshape(-1).tolist() if isinstance(value, np.ndarray) else (int(value),)
 
 
-def _smallest(numbers: Sequence[int]) -> np.ndarray:
+def _smallest(numbers: Sequence[int]) -> Numbers:
     """The numbers in the smallest type that holds them all."""
     array = np.asarray(numbers, dtype=np.int64)
     low, high = (int(array.min()), int(array.max())) if len(array) else (0, 0)
@@ -187,7 +190,7 @@ def unpacked(data: bytes) -> Sequences:
     return [items[start:end] for start, end in pairwise(ends)]
 
 
-def _column(arrays: dict[str, np.ndarray], name: str, count: int) -> list[Any]:
+def _column(arrays: Mapping[str, Numbers], name: str, count: int) -> list[Value]:
     """A field's value of every sequence."""
     kind = str(arrays[f"{name}.kind"])
     if kind == "none":
@@ -195,8 +198,8 @@ def _column(arrays: dict[str, np.ndarray], name: str, count: int) -> list[Any]:
     lengths, flat = arrays[f"{name}.lengths"].tolist(), arrays[f"{name}.values"]
     if len(lengths) != count or sum(max(length, 0) for length in lengths) != len(flat):
         raise ValueError(f"{name}: {len(lengths)} lengths and {len(flat)} values for {count} sequences")
-    numbers = flat.astype(np.int32) if kind == "array" else flat.tolist()
-    values: list[Any] = []
+    numbers = flat.tolist()
+    values: list[Value] = []
     start = 0
     for length in lengths:
         piece = numbers[start : start + max(length, 0)]
@@ -205,13 +208,13 @@ def _column(arrays: dict[str, np.ndarray], name: str, count: int) -> list[Any]:
     return values
 
 
-def _value(piece: Any, kind: str) -> Any:
+def _value(piece: list[int], kind: str) -> Value:
     if kind == "tuple":
         return tuple(piece)
     if kind == "array":
-        return piece.reshape(-1, 2).copy()
-    (only,) = piece
-    return bool(only) if kind == "bool" else only
+        return np.array(piece, dtype=np.int32).reshape(-1, 2)
+    (number,) = piece
+    return bool(number) if kind == "bool" else number
 
 
 def token_cache(config: TrialConfig, format: str, backbone: Backbone) -> TokenCache | None:

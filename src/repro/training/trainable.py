@@ -1,4 +1,4 @@
-"""One trial, ready to train: its tensors, data order, schedule and evaluation. `gang.py` trains one or several."""
+"""One trial, ready to train: its tensors, data order, schedule and evaluation. `loop.py` trains one or several."""
 
 from __future__ import annotations
 
@@ -6,39 +6,53 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from repro.methods.base import Method
-from repro.models.encoding.batch import Batch, Encoded
+from repro.models.encoding.batch import Encoded
 from repro.models.interface import ModelAdapter
-from repro.training.batching import WHOLE, Part, Share, step_seed, training_batches
-from repro.training.checkpoint import CheckpointStore, Progress
+from repro.training.batching import WHOLE, Part, Share, step_seed
+from repro.training.checkpoint import CheckpointStore, CurveRow, Progress
 from repro.training.optimisers import Optimiser, gradient_norms
 
 
 class Reporter(Protocol):
-    """Who looks on: a progress bar, a tracker, the signal handler."""
+    """Receives the progress of a trial, and asks it to stop."""
 
     def step(self, progress: Progress, loss: float) -> None: ...
 
-    def evaluated(self, progress: Progress, row: Mapping[str, Any]) -> None: ...
+    def evaluated(self, progress: Progress, row: CurveRow) -> None: ...
 
     def stop_if_asked(self, save: Callable[[], None]) -> None:
         """Save and raise `Interrupted` if the user or the scheduler wants the process to end."""
         ...
 
 
+@dataclass(frozen=True)
+class Group:
+    """What the processes that train one trial do together; by default there is one process."""
+
+    part: Part = WHOLE
+    """The examples of a step that this process takes."""
+    sum: Callable[[Tensor], Tensor] = lambda values: values
+    """Adds numbers up over the processes."""
+    norms: Callable[[Mapping[str, Tensor]], Tensor] = gradient_norms
+    """The joint L2 norm of the gradients of some tensors [1]."""
+    decide: Callable[[bool], bool] = lambda wish: wish
+    """What the first process wants."""
+
+
 def trained(method: Method, tuned: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Everything that training changes, by name: the method's tensors, and the backbone's if it is tuned."""
+    """Everything that training changes, by name: the method's tensors and tuned backbone weights."""
     return {**{f"method.{name}": tensor for name, tensor in method.parameters.items()}, **tuned}
 
 
 @dataclass
 class TrainableTrial:
-    """Everything the loop needs to train one trial. Its tensors have a trial axis K of 1."""
+    """Everything that training needs of one trial. Its tensors have a trial axis K of 1."""
 
     adapter: ModelAdapter
     method: Method
@@ -47,7 +61,7 @@ class TrainableTrial:
     """Step to the learning rate [1]."""
     examples: Callable[[int], Sequence[Sequence[Encoded]]]
     """Step to its examples, each with its sequences."""
-    evaluate: Callable[[], tuple[float, dict[str, Any]]]
+    evaluate: Callable[[], tuple[float, CurveRow]]
     """Score the present parameters: (value to select by, higher is better; values by split)."""
     steps: int
     steps_per_epoch: int
@@ -70,17 +84,9 @@ class TrainableTrial:
     checkpoint_seconds: float = 300.0
     train_mode: bool = False
     """Backbone in train mode (its dropout, or gradient checkpointing, is on)."""
-
     graphs: bool = True
-    """On a GPU its passes may be recorded (`training.graphs`)."""
-    part: Part = WHOLE
-    """Which examples of a step this process takes, where several train the trial."""
-    summed: Callable[[Tensor], Tensor] = lambda values: values
-    """Adds numbers up over these processes."""
-    norms: Callable[[Mapping[str, Tensor]], Tensor] = gradient_norms
-    """The joint L2 norm of the gradients of `tensors` [1]."""
-    decided: Callable[[bool], bool] = lambda wish: wish
-    """What the first of these processes wants."""
+    """Its passes may be recorded on a GPU (`training/cuda_graphs.py`)."""
+    group: Group = Group()
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -91,61 +97,56 @@ class TrainableTrial:
         """What this trial brings to a step."""
         return Share(self.examples(step), step_seed(self.seed, step))
 
-    def batches(self, step: int) -> list[Batch]:
-        """The passes of a step of this trial alone."""
-        return training_batches([self.share(step)], self.pad_id, self.microbatches)
-
     def snapshot(self) -> dict[str, Tensor]:
         """Tensors that resuming needs."""
         return self.tensors | {f"optimiser.{name}": tensor for name, tensor in self.optimiser.state.items()}
 
     @torch.no_grad()
     def load(self, saved: Mapping[str, Tensor]) -> None:
-        """The inverse of `snapshot` (or of the trained tensors alone)."""
-        for name, tensor in (
-            self.snapshot() if any(n.startswith("optimiser.") for n in saved) else self.tensors
-        ).items():
+        """The inverse of `snapshot`, or of the trained tensors alone."""
+        with_moments = any(name.startswith("optimiser.") for name in saved)
+        for name, tensor in (self.snapshot() if with_moments else self.tensors).items():
             tensor.copy_(saved[name])
 
 
-def resume(run: TrainableTrial, checkpoints: CheckpointStore) -> Progress:
+def resume(trial: TrainableTrial, checkpoints: CheckpointStore) -> Progress:
     """The last checkpoint's state, or a fresh one."""
-    found = checkpoints.load()
-    if found is None:
+    checkpoint = checkpoints.load()
+    if checkpoint is None:
         return Progress()
-    progress, tensors = found
-    run.load(tensors)
-    run.optimiser.count = progress.step
+    progress, tensors = checkpoint
+    trial.load(tensors)
+    trial.optimiser.count = progress.step
     return progress
 
 
-def due(run: TrainableTrial, progress: Progress) -> bool:
+def due(trial: TrainableTrial, progress: Progress) -> bool:
     """Whether the trial has reached a step after which it is evaluated, and has not been yet."""
-    at_mark = progress.step % run.evaluate_every == 0 or progress.step == run.steps
+    at_mark = progress.step % trial.evaluate_every == 0 or progress.step == trial.steps
     return at_mark and progress.step > progress.evaluated_step
 
 
-def ended(run: TrainableTrial, progress: Progress) -> bool:
+def ended(trial: TrainableTrial, progress: Progress) -> bool:
     """Whether all steps are made and the last one is evaluated."""
-    return progress.step >= run.steps and progress.evaluated_step >= run.steps
+    return progress.step >= trial.steps and progress.evaluated_step >= trial.steps
 
 
-def evaluate(run: TrainableTrial, progress: Progress, checkpoints: CheckpointStore) -> dict[str, Any]:
+def evaluate(trial: TrainableTrial, progress: Progress, checkpoints: CheckpointStore) -> CurveRow:
     """Score the present parameters, keep them if they are the best so far (first on ties), add to the curve."""
     started = time.monotonic()
-    run.adapter.backbone.model.eval()
-    value, values = run.evaluate()
-    epoch = progress.step / run.steps_per_epoch
-    row = {
+    trial.adapter.backbone.model.train(False)
+    value, values = trial.evaluate()
+    epoch = round(progress.step / trial.steps_per_epoch, 4)
+    row: CurveRow = {
         "step": progress.step,
-        "epoch": round(epoch, 4),
+        "epoch": epoch,
         "train_loss": sum(progress.losses) / len(progress.losses) if progress.losses else None,
-        "learning_rate": float(run.rate(max(progress.step - 1, 0))[0]),
+        "learning_rate": float(trial.rate(max(progress.step - 1, 0))[0]),
         **values,
     }
-    if run.keep_best and math.isfinite(value) and (progress.best is None or value > progress.best["value"]):
-        checkpoints.save_best(progress.step, run.tensors)
-        progress.best = {"step": progress.step, "epoch": row["epoch"], "value": value}
+    if trial.keep_best and math.isfinite(value) and (progress.best is None or value > progress.best["value"]):
+        checkpoints.save_best(progress.step, trial.tensors)
+        progress.best = {"step": progress.step, "epoch": epoch, "value": value}
     progress.curve.append(row)
     progress.losses = []
     progress.evaluated_step = progress.step

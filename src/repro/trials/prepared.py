@@ -38,7 +38,7 @@ from repro.training.optimisers import make_optimiser
 from repro.training.progress import ProgressReporter
 from repro.training.schedules import schedule
 from repro.training.token_cache import TokenCache, token_cache
-from repro.training.trainable import TrainableTrial, trained
+from repro.training.trainable import Group, TrainableTrial, trained
 from repro.trials.recording import Scores, Trained
 from repro.trials.tensors import build_tensors, tuned_weights
 
@@ -173,7 +173,7 @@ class Trial:
         return TrainableTrial(
             adapter=self.adapter,
             method=self.method,
-            optimiser=make_optimiser(trained(self.method, tuned), to_plain(trainer.optimiser), split),
+            optimiser=make_optimiser(trained(self.method, tuned), trainer.optimiser, split),
             rate=lambda step: torch.tensor([base * factor(step)]),
             examples=lambda step: [self.encoded[index] for index in self.order.indices(step)],
             evaluate=lambda: self._evaluate(console),
@@ -191,7 +191,7 @@ class Trial:
             sync_gradients=sync,
             checkpoint_seconds=trainer.checkpoint_seconds,
             graphs=trainer.graphs,
-            **({} if self.together is None else self.together.options),
+            group=Group() if self.together is None else self.together.group,
             train_mode=bool(
                 trainer.backbone_dropout
                 or trainer.attention_dropout
@@ -212,12 +212,12 @@ class Trial:
         )
         if self.together is None:
             return score(self.task, examples, outputs, selection)
-        found = self.together.ranks.of_first(lambda: asdict(score(self.task, examples, outputs, selection)))
+        found = self.together.processes.of_first(lambda: asdict(score(self.task, examples, outputs, selection)))
         return Evaluation(**found)
 
     def _mean_loss(self, examples: Sequence[Any], injection: Any, size: int, console: ProgressReporter) -> float:
         loss = mean_loss(self.adapter, self.task, examples, injection, size, console.between, self.encode)
-        return loss if self.together is None else self.together.ranks.share(loss)
+        return loss if self.together is None else self.together.processes.share(loss)
 
     @torch.no_grad()
     def _evaluate(self, console: ProgressReporter) -> tuple[float, dict[str, Any]]:
@@ -306,7 +306,7 @@ class Trial:
         self._write_prompt(folder)
         scores.seconds = time.monotonic() - started
         peak = float(self._peak_memory())  # of several processes, the one that takes most
-        scores.peak_memory = peak if self.together is None else self.together.ranks.most(peak)
+        scores.peak_memory = peak if self.together is None else self.together.processes.most(peak)
         return scores
 
     def _note(self, scores: Scores, split: str, evaluation: Evaluation) -> None:
@@ -337,7 +337,7 @@ class Trial:
 
     @property
     def _writes(self) -> bool:
-        return self.together is None or self.together.ranks.first
+        return self.together is None or self.together.processes.first
 
     def _own_weights(self) -> dict[str, Tensor]:
         """Whole tuned weights of the backbone, on the CPU; empty in processes that do not write."""

@@ -1,8 +1,8 @@
 """The processes that train one trial together: what they add up, and what the first of them decides for all.
 
 Every process runs the same program over the same examples. Whatever may differ between them (a clock, a signal, a file,
-a library's score) is asked of the first one, or of all, at the same place of the program: a process that went another
-way would leave the others waiting.
+a library's score) is asked of the first one, or of all, at the same point of the program: a process that took another
+path would leave the others waiting.
 """
 
 from __future__ import annotations
@@ -10,23 +10,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from repro import errors
 from repro.errors import ReproError, ToldElsewhere
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=1)
-"""How long one waits for another that lives: it may wait for a lock. One that died is noticed at once."""
+"""Timeout of one exchange: another process may wait for a lock. One that died is noticed at once."""
 
 
 class ProcessGroup:
-    """The processes of this trial. Making it waits for all of them.
+    """The processes of this trial. Creating it waits for all of them.
 
     Args:
         rank, count: of this process, and how many there are.
@@ -52,48 +51,49 @@ class ProcessGroup:
         return float(value)
 
     def any(self, wish: bool) -> bool:
-        """Whether it is so in at least one process."""
+        """Whether it is true in at least one process."""
         return bool(self.most(float(wish)))
 
     def share(self, value: T) -> T:
-        """The first process's value, in all: one that JSON can hold, as nothing that comes from elsewhere is unpickled
-        (torch's `broadcast_object_list` does that)."""
+        """The first process's value, in all processes. JSON must be able to hold it: nothing received is unpickled, as
+        torch's `broadcast_object_list` would."""
         data = json.dumps(value).encode() if self.first else b""
         size = torch.tensor([len(data)])
         dist.broadcast(size, 0)
         sent = torch.tensor(list(data) or [0] * int(size), dtype=torch.uint8)
         dist.broadcast(sent, 0)
-        return value if self.first else json.loads(bytes(sent.tolist()))  # type: ignore[no-any-return]
+        received: T = value if self.first else json.loads(bytes(sent.tolist()))
+        return received
 
     def of_first(self, work: Callable[[], T]) -> T:
-        """What `work` gives in the first process, which alone runs it; where it raises there, all raise.
+        """The result of `work`, which only the first process runs; where it raises there, all raise.
 
         Args:
-            work: gives something that JSON can hold, for the others.
+            work: returns something that JSON can hold, for the others.
 
         Raises:
             ReproError: the first process's own.
-            ToldElsewhere: it ended there with another error, which it says itself.
+            ToldElsewhere: another error ended it there, and is reported there.
         """
-        value: Any = None
+        result: list[T] = []
         error: Exception | None = None
         if self.first:
             try:
-                value = work()
+                result.append(work())
             except Exception as raised:
                 error = raised
         told = error if error is None or isinstance(error, ReproError) else ToldElsewhere()
-        value, said = self.share([value, None if told is None else [type(told).__name__, str(told)]])
+        result, failure = self.share((result, None if told is None else [type(told).__name__, str(told)]))
         if error is not None:
             raise error
-        if said is not None:
-            raise getattr(errors, said[0])(said[1])
-        return value  # type: ignore[no-any-return]
+        if failure is not None:
+            raise _error_type(failure[0])(failure[1])
+        return result[0]
 
     def in_turn(self, work: Callable[[], T]) -> T:
-        """What `work` gives in each process, the first one's before the others'; where it raises in one, all raise.
+        """The result of `work` in each process, the first one's before the others'; where one raises, all raise.
 
-        What makes files (a data set that is written on this machine, a token cache) thus makes them once.
+        What writes files (a data set of this machine, a token cache) thus writes them once.
 
         Raises:
             ToldElsewhere: it raised in another process.
@@ -116,6 +116,14 @@ class ProcessGroup:
         return outcome[0]
 
     def leave(self) -> None:
-        """All have ended well."""
+        """End the group: all processes have finished well."""
         dist.barrier()
         dist.destroy_process_group()
+
+
+def _error_type(name: str) -> type[ReproError]:
+    """The error of that name, wherever it is defined; `ReproError` where this process does not know it."""
+    known: list[type[ReproError]] = [ReproError]
+    for kind in known:  # grows
+        known += kind.__subclasses__()
+    return next((kind for kind in known if kind.__name__ == name), ReproError)

@@ -1,13 +1,12 @@
 """Checkpoints of a trial that several processes train: whole tensors, written and read by the first process.
 
-The files are those of one process, so either may continue what the other began, and the number of processes may change.
+The files are those of one process, so one process and several may each resume what the other began.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
 
 from torch import Tensor
 
@@ -20,7 +19,7 @@ class ShardedCheckpoints:
 
     Args:
         files: where the first process writes.
-        like: {name: this process's rows} of all that a snapshot may hold.
+        like: {name: this process's rows} of everything that a snapshot may hold.
     """
 
     def __init__(self, files: Checkpoints, shards: Shards, like: Callable[[], Mapping[str, Tensor]]):
@@ -28,27 +27,27 @@ class ShardedCheckpoints:
 
     def save(self, progress: Progress, tensors: Mapping[str, Tensor]) -> None:
         """As `Checkpoints.save`."""
-        whole = self._whole(tensors)
-        self._shards.ranks.of_first(lambda: self._files.save(progress, whole))
+        whole = self._shards.all_whole(tensors)
+        self._shards.processes.of_first(lambda: self._files.save(progress, whole))
 
     def save_best(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """As `Checkpoints.save_best`."""
-        whole = self._whole(tensors)
-        self._shards.ranks.of_first(lambda: self._files.save_best(step, whole))
+        whole = self._shards.all_whole(tensors)
+        self._shards.processes.of_first(lambda: self._files.save_best(step, whole))
 
     def load(self) -> tuple[Progress, dict[str, Tensor]] | None:
         """As `Checkpoints.load`, with this process's rows."""
         whole: dict[str, Tensor] = {}
 
-        def read() -> list[Any] | None:
-            found = self._files.load()
-            if found is None:
+        def read() -> tuple[dict[str, object], list[str]] | None:
+            state = self._files.load()
+            if state is None:
                 return None
-            whole.update(found[1])
-            return [asdict(found[0]), list(whole)]
+            whole.update(state[1])
+            return asdict(state[0]), list(whole)
 
-        found = self._shards.ranks.of_first(read)
-        return None if found is None else (Progress(**found[0]), self._parts(whole, found[1]))
+        state = self._shards.processes.of_first(read)
+        return None if state is None else (Progress.of(state[0]), self._parts(whole, state[1]))
 
     def load_best(self, step: int) -> dict[str, Tensor]:
         """As `Checkpoints.load_best`, with this process's rows."""
@@ -58,11 +57,7 @@ class ShardedCheckpoints:
             whole.update(self._files.load_best(step))
             return list(whole)
 
-        return self._parts(whole, self._shards.ranks.of_first(read))
-
-    def _whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        gathered = {name: self._shards.whole(name, tensor) for name, tensor in tensors.items()}
-        return {name: tensor for name, tensor in gathered.items() if tensor is not None}
+        return self._parts(whole, self._shards.processes.of_first(read))
 
     def _parts(self, whole: Mapping[str, Tensor], names: list[str]) -> dict[str, Tensor]:
         like = self._like()
