@@ -21,8 +21,9 @@ from repro.doctor import downloading
 from repro.doctor.archives import unpacked
 from repro.doctor.assets import Asset, Download, assets
 from repro.doctor.downloading import downloaded
-from repro.doctor.fetch import fetch, main
+from repro.doctor.fetch import fetch
 from repro.errors import DataError
+from scripts.fetch_assets import main
 
 BODY = bytes(range(256)) * 40  # 10,240 bytes
 

@@ -6,18 +6,17 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.inference.conftest import SWITCHES, places_of
+
 pytestmark = pytest.mark.smoke
 
-METHODS = {
-    "prompt_tuning": ("method.initialisation=sampled_vocabulary",),
-    "prefix_tuning": ("method.reparameterisation=none",),
-}
-SAME = ("task.max_input_length=64", "task.decoding.max_new_tokens=6", "trainer.optimiser.learning_rate=0.5")
+Trained = Callable[..., Any]
 
 EXPRESSED = [
     *(("prompt_tuning", model) for model in ("tiny-gpt2", "tiny-llama", "tiny-t5", "tiny-bart")),
@@ -32,18 +31,6 @@ REFUSED = [
     (("prefix_tuning", "tiny-gpt2"), ("method.shift_positions=false",), "shift the position ids"),
     (("prompt_tuning", "tiny-gpt2"), ("method.placement=after",), "before the input only"),
 ]
-
-
-def trained(quick: Callable[..., Any], method: str, model: str, *more: str) -> Any:
-    from repro.inference.restore import Finished
-    from repro.trials.plain import run
-
-    size = {"adapter": "method.bottleneck=3", "lora": "method.rank=2", "ia3": "seed=1", "fine_tuning": "seed=1"}.get(
-        method, "method.length=4"
-    )
-    outcome = run(quick(f"model={model}", "task=rte", f"method={method}", size, *METHODS.get(method, ()), *SAME, *more))
-    assert outcome.record is not None
-    return Finished(outcome.record, outcome.folder)
 
 
 def plain_model(model: str) -> Any:
@@ -63,23 +50,22 @@ def plain_model(model: str) -> Any:
 
 
 @pytest.mark.parametrize(("method", "model"), EXPRESSED)
-def test_peft_computes_the_same(method: str, model: str, quick: Callable[..., Any], tmp_path: Path, cli: Any) -> None:
+def test_peft_computes_the_same(method: str, model: str, trained: Trained, tmp_path: Path, cli: Any) -> None:
     import peft
     import torch
 
-    from repro.inference.restore import backbone_of, method_of, task_of
+    from repro.inference.restore import adapter_of, backbone_of, method_of, task_of
     from repro.models.encoding.batch import Encoded, collate
-    from tests.models.loaded import adapt
 
-    trial = trained(quick, method, model)
+    trial = trained(method, model)
     out = tmp_path / "peft"
-    places = ("--results", str(trial.folder.parents[1] / "results"), "--runs", str(trial.folder.parent))
-    done = cli("export", trial.record.key, "--format", "peft", "--out", str(out), "--device", "cpu", *places)
+    command = ("export", trial.record.key, "--format", "peft", "--out", str(out), *places_of(trial))
+    done = cli(*command)
     assert done.code == 0, done.err
     theirs = peft.PeftModel.from_pretrained(plain_model(model), out).eval()
     backbone = backbone_of(trial, torch.device("cpu"))
     injection = method_of(trial, backbone, task_of(trial)).injection(training=False)
-    adapted = adapt(backbone, "text_to_text", trial.plain["task"])
+    adapted = adapter_of(trial, backbone, task_of(trial))
     ids, target = torch.tensor([[9, 30, 31, 32, 1]]), torch.tensor([[40, 41, 1]])
     with torch.no_grad():
         if backbone.spec.kind == "decoder":
@@ -98,13 +84,15 @@ def test_peft_computes_the_same(method: str, model: str, quick: Callable[..., An
         bare = adapted.losses(collate([given], 0), type(injection)()).total
     assert float(ours) == pytest.approx(float(wanted), rel=1e-5)
     assert abs(float(ours) - float(bare)) > 2e-4, "the prompt does nothing"
-    again = cli("export", trial.record.key, "--format", "peft", "--out", str(out), *places)
+    again = cli(*command)
     assert again.code == 2 and "there is something already" in again.err
 
 
-@pytest.mark.parametrize("model", ["tiny-gpt2", "tiny-llama", "tiny-t5", "tiny-bart"])
-@pytest.mark.parametrize("method", ["lora", "ia3"])
-def test_layers_that_peft_made_go_back_to_it(method: str, model: str, quick: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "model"),
+    [("lora", "tiny-gpt2"), ("lora", "tiny-t5"), ("lora", "tiny-bart"), ("ia3", "tiny-llama"), ("ia3", "tiny-t5")],
+)
+def test_layers_that_peft_made_go_back_to_it(method: str, model: str, trained: Trained, tmp_path: Path) -> None:
     """The checkpoint in the library's plain model gives the logits of our tuned backbone."""
     import peft
     import torch
@@ -113,7 +101,7 @@ def test_layers_that_peft_made_go_back_to_it(method: str, model: str, quick: Any
     from repro.inference.restore import backbone_of, method_of, task_of
     from repro.models.tuning import tune
 
-    trial = trained(quick, method, model)
+    trial = trained(method, model)
     export(trial, "peft", tmp_path / "out", torch.device("cpu"))
     theirs = peft.PeftModel.from_pretrained(plain_model(model), tmp_path / "out").eval()
     backbone = backbone_of(trial, torch.device("cpu"))
@@ -123,7 +111,7 @@ def test_layers_that_peft_made_go_back_to_it(method: str, model: str, quick: Any
     with torch.no_grad():
         bare = plain_model(model)(**given).logits
         for name, parameter in own.items():
-            parameter.copy_(trial.tensors()[f"backbone.{name}"])
+            parameter.copy_(trial.backbone_tensors()[name])
         ours, wanted = backbone.whole(**given).logits, theirs(**given).logits
     torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-6)
     assert (wanted - bare).abs().max() > 1e-3, "the layers do nothing"
@@ -131,54 +119,53 @@ def test_layers_that_peft_made_go_back_to_it(method: str, model: str, quick: Any
 
 @pytest.mark.parametrize(("cell", "more", "why"), REFUSED)
 def test_what_peft_cannot_express_is_said(
-    cell: tuple[str, str], more: tuple[str, ...], why: str, quick: Callable[..., Any], tmp_path: Path
+    cell: tuple[str, str], more: tuple[str, ...], why: str, trained: Trained, tmp_path: Path
 ) -> None:
     from repro.errors import ConfigError
     from repro.inference.export import export
 
     with pytest.raises(ConfigError, match=why):
-        export(trained(quick, *cell, *more), "peft", tmp_path / "out", None)
+        export(trained(*cell, *more), "peft", tmp_path / "out", None)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("method", ["prefix_tuning", "prompt_tuning", "adapter"])
-def test_safetensors_hold_the_folded_prompt(method: str, quick: Callable[..., Any], tmp_path: Path) -> None:
+def test_safetensors_hold_the_folded_prompt(method: str, trained: Trained, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     from repro.inference.export import export
 
     more = ("method.reparameterisation=mlp", "method.hidden=8") if method == "prefix_tuning" else ()
-    trial = trained(quick, method, "tiny-bert", *more)
+    trial = trained(method, "tiny-bert", *more)
     export(trial, "safetensors", tmp_path / "out", None)
-    written, about = (
-        load_file(tmp_path / "out" / "prompt.safetensors"),
-        json.loads((tmp_path / "out/prompt.json").read_text()),
-    )
+    written = load_file(tmp_path / "out" / "prompt.safetensors")
+    about = json.loads((tmp_path / "out" / "prompt.json").read_text())
     assert {n: list(t.shape) for n, t in written.items()} == about["tensors"]
     assert sum(t.numel() for t in written.values()) == trial.record.parameters["stored"]
     assert about["run_key"] == trial.record.key and not any("w1" in name for name in written)
 
 
-def test_a_tuned_model_is_a_folder_that_loads(quick: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_tuned_model_is_a_folder_that_loads(trained: Trained, tmp_path: Path) -> None:
     """Fine-tuned weights through `save_pretrained`, then as `model.source=folder`: equal hidden states."""
     import torch
     from safetensors.torch import load_file
 
     from repro.errors import ConfigError
     from repro.inference.export import export
-    from tests.models.loaded import load_backbone
+    from repro.inference.restore import Finished, backbone_of
 
-    trial = trained(quick, "fine_tuning", "tiny-t5")
+    trial = trained("fine_tuning", "tiny-t5")
     export(trial, "transformers", tmp_path / "out", torch.device("cpu"))
-    where = trial.plain["model"] | {"source": "folder", "location": str(tmp_path / "out")}
-    loaded, _ = load_backbone(where, trial.plain["trainer"], torch.device("cpu"))
+    config = trial.config.with_value("model.source", "folder").with_value("model.location", str(tmp_path / "out"))
+    moved = Finished(replace(trial.record, config=config.to_dict()), trial.folder)
+    loaded = backbone_of(moved, torch.device("cpu"))
     stored = load_file(trial.folder / "prompt.safetensors")
     named = dict(loaded.model.named_parameters())
     assert len(stored) > 20
     for name, tensor in stored.items():
         assert torch.equal(named[name.removeprefix("backbone.")], tensor), name
     with pytest.raises(ConfigError, match="nothing to save"):
-        export(trained(quick, "prefix_tuning", "tiny-t5"), "transformers", tmp_path / "other", torch.device("cpu"))
+        export(trained("prefix_tuning", "tiny-t5"), "transformers", tmp_path / "other", torch.device("cpu"))
 
 
 # Import --------------------------------------------------------------------------------------------------------------
@@ -198,7 +185,7 @@ def test_a_numpy_prompt_is_scored_as_it_is(quick: Callable[..., Any], tmp_path: 
         file = tmp_path / f"{seed}.safetensors"
         done = cli("import", str(tmp_path / f"{seed}.npy"), "--out", str(file))
         assert done.code == 0 and f"method.start_from={file}" in done.out, done.err
-        overrides = ("model=tiny-t5", "task=rte", "method=prompt_tuning", "method.length=4", *METHODS["prompt_tuning"])
+        overrides = ("model=tiny-t5", "task=rte", "method=prompt_tuning", "method.length=4", *SWITCHES["prompt_tuning"])
         plain = quick(*overrides, "trainer.steps=0", f"method.start_from={file}")
         outcome = run(plain)
         assert outcome.record is not None and outcome.record.cost["steps"] == 0
@@ -209,7 +196,7 @@ def test_a_numpy_prompt_is_scored_as_it_is(quick: Callable[..., Any], tmp_path: 
     assert keys[0] != keys[1]
 
 
-def test_a_peft_checkpoint_comes_back(quick: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_peft_checkpoint_comes_back(trained: Trained, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
@@ -217,7 +204,7 @@ def test_a_peft_checkpoint_comes_back(quick: Callable[..., Any], tmp_path: Path)
     from repro.inference.import_prompt import import_prompt
 
     for method, name in (("prompt_tuning", "prompt"), ("prefix_tuning", "decoder.prefix")):
-        trial = trained(quick, method, "tiny-gpt2")
+        trial = trained(method, "tiny-gpt2")
         export(trial, "peft", tmp_path / method, None)
         shapes = import_prompt(tmp_path / method, method, tmp_path / f"{method}.safetensors", "decoder")
         assert list(shapes) == [name]
@@ -258,7 +245,7 @@ def test_a_start_that_does_not_fit_is_refused(quick: Callable[..., Any], tmp_pat
     file = tmp_path / "a.safetensors"
     import_prompt(tmp_path / "a.npy", "prompt_tuning", file, "decoder")
     base = ("model=tiny-t5", "task=rte", f"method.start_from={file}")
-    prompt = ("method=prompt_tuning", *METHODS["prompt_tuning"])
+    prompt = ("method=prompt_tuning", *SWITCHES["prompt_tuning"])
     with pytest.raises(ConfigError, match=r"prompt is \(4, 32\) there and \(5, 32\) here"):
         run(quick(*base, *prompt, "method.length=5"))
     with pytest.raises(ConfigError, match=r"it has no tensor encoder\.prefix"):

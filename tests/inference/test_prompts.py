@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.inference.conftest import places_of
+
 pytestmark = pytest.mark.smoke
+
+Trained = Callable[..., Any]
 
 PAIRS = {
     # model: two tasks of one format, with a method each and prompts of different lengths
@@ -21,32 +25,23 @@ PAIRS = {
     "tiny-gpt2": ("cb", "wic"),
     "tiny-llama": ("cb", "wic"),
 }
-METHODS = {
-    "prompt_tuning": ("method.initialisation=sampled_vocabulary",),
-    "prefix_tuning": ("method.reparameterisation=none",),
-    "adapter": (),
-}
-SAME = ("task.max_input_length=64", "task.decoding.max_new_tokens=6", "trainer.optimiser.learning_rate=0.5")
+METHODS = ("prompt_tuning", "prefix_tuning", "adapter")
+CELLS = [
+    *(("tiny-bert", method) for method in METHODS),
+    *(("tiny-t5", method) for method in METHODS),
+    *(("tiny-roberta", "prompt_tuning"), ("tiny-bart", "adapter"), ("tiny-gpt2", "prefix_tuning")),
+    *(("tiny-llama", "prompt_tuning"), ("tiny-gpt2", "adapter"), ("tiny-bart", "prefix_tuning")),
+]
+"""Every method on an encoder and an encoder-decoder; every model with two methods or one."""
 
 
-def trained(quick: Callable[..., Any], model: str, task: str, method: str, length: int, *more: str) -> Any:
-    """A finished trial, by the runner."""
-    from repro.inference.restore import Finished
-    from repro.trials.plain import run
+def sized(method: str, size: int) -> str:
+    return f"method.{'bottleneck' if method == 'adapter' else 'length'}={size}"
 
-    size = "method.bottleneck" if method == "adapter" else "method.length"
-    overrides = [
-        f"model={model}",
-        f"task={task}",
-        f"method={method}",
-        f"{size}={length}",
-        *METHODS[method],
-        *SAME,
-        *more,
-    ]
-    outcome = run(quick(*overrides))
-    assert outcome.record is not None
-    return Finished(outcome.record, outcome.folder)
+
+def write_lines(path: Path, lines: Sequence[Mapping[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
 
 
 def inputs_of(task: str, count: int) -> list[dict[str, Any]]:
@@ -61,42 +56,41 @@ def inputs_of(task: str, count: int) -> list[dict[str, Any]]:
     return [{"task": task, **{f: f"{f} {'word ' * (i + 1)}{i}" for f in fields[task]}} for i in range(count)]
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("model", PAIRS)
-def test_a_batch_of_two_tasks_equals_each_task_alone(
-    model: str, method: str, quick: Callable[..., Any], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("model", "method"), CELLS)
+def test_a_batch_of_two_tasks_equals_each_task_alone(model: str, method: str, trained: Trained, tmp_path: Path) -> None:
     """Predictions of the command, and the numbers behind them, with prompts of 3 and 5 rows."""
     import torch
 
     from repro.inference.predict import example_of, predict
-    from repro.inference.restore import backbone_of, method_of, task_of
+    from repro.inference.restore import adapter_of, backbone_of, method_of, task_of
     from repro.methods.parts.joining import joined
     from repro.models.encoding.batch import collate
-    from tests.models.loaded import adapt
 
     tasks = PAIRS[model]
-    trials = [trained(quick, model, task, method, length) for task, length in zip(tasks, (3, 5), strict=True)]
+    trials = [trained(method, model, f"task={task}", sized(method, n)) for task, n in zip(tasks, (3, 5), strict=True)]
     lines = [line for pair in zip(*(inputs_of(task, 3) for task in tasks), strict=True) for line in pair]
-    file = tmp_path / "inputs.jsonl"
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    file = write_lines(tmp_path / "inputs.jsonl", lines)
     mixed = predict(trials, file, 16, torch.device("cpu"))
     assert [line["task"] for line in mixed] == [line["task"] for line in lines]
     for index, trial in enumerate(trials):
-        own = tmp_path / f"{index}.jsonl"
-        own.write_text("".join(json.dumps(line) + "\n" for line in lines if line["task"] == tasks[index]))
+        own = write_lines(tmp_path / f"{index}.jsonl", [line for line in lines if line["task"] == tasks[index]])
         alone = predict([trial], own, 16, torch.device("cpu"))
         assert alone == [line for line in mixed if line["task"] == tasks[index]]
 
     # The same in numbers: losses in float64 agree to the last digits.
-    doubled = [replace(t, record=replace(t.record, config=_double(t.plain))) for t in trials]
+    doubled = [
+        replace(
+            trial, record=replace(trial.record, config=trial.config.with_value("trainer.dtype", "float64").to_dict())
+        )
+        for trial in trials
+    ]
     backbone, built = backbone_of(doubled[0], torch.device("cpu")), [task_of(trial) for trial in doubled]
     injections = []
     for trial, task in zip(doubled, built, strict=True):
         made = method_of(trial, backbone, task)
         made.restore({name: tensor.double() for name, tensor in made.export().items()})
         injections.append(made.injection(training=False))
-    adapters = [adapt(backbone, task.format, trial.plain["task"]) for trial, task in zip(doubled, built, strict=True)]
+    adapters = [adapter_of(trial, backbone, task) for trial, task in zip(doubled, built, strict=True)]
     units, rows = [], []
     for line in lines:
         index = tasks.index(line["task"])
@@ -113,43 +107,35 @@ def test_a_batch_of_two_tasks_equals_each_task_alone(
     assert together.std() > 0
 
 
-def _double(plain: dict[str, Any]) -> dict[str, Any]:
-    return plain | {"trainer": plain["trainer"] | {"dtype": "float64"}}
-
-
-def test_generation_with_beams_and_prompts_of_different_lengths(quick: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["tiny-gpt2", "tiny-llama", "tiny-bart", "tiny-t5"])
+def test_generation_with_beams_and_prompts_of_different_lengths(model: str, trained: Trained, tmp_path: Path) -> None:
     import torch
 
     from repro.inference.predict import predict
 
-    for model in ("tiny-gpt2", "tiny-llama", "tiny-bart", "tiny-t5"):
-        for method in ("prompt_tuning", "prefix_tuning"):
-            beams = ("task.decoding.beams=3",)
-            trials = [trained(quick, model, task, method, n, *beams) for task, n in (("cb", 2), ("wic", 6))]
-            lines = inputs_of("cb", 2) + inputs_of("wic", 3)
-            file = tmp_path / "mixed.jsonl"
-            file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-            mixed = predict(trials, file, 8, torch.device("cpu"))
-            one_by_one = []
-            for line in lines:
-                file.write_text(json.dumps(line) + "\n")
-                one_by_one += predict([trials[line["task"] == "wic"]], file, 1, torch.device("cpu"))
-            assert mixed == one_by_one, (model, method)
+    cells = (("cb", "method.length=2"), ("wic", "method.length=6"))
+    lines = inputs_of("cb", 2) + inputs_of("wic", 3)
+    for method in ("prompt_tuning", "prefix_tuning"):
+        trials = [trained(method, model, f"task={task}", length, "task.decoding.beams=3") for task, length in cells]
+        mixed = predict(trials, write_lines(tmp_path / "mixed.jsonl", lines), 8, torch.device("cpu"))
+        one_by_one = []
+        for line in lines:
+            file = write_lines(tmp_path / "one.jsonl", [line])
+            one_by_one += predict([trials[line["task"] == "wic"]], file, 1, torch.device("cpu"))
+        assert mixed == one_by_one, method
 
 
-def test_forms_are_grouped_and_tags_come_out_as_words(quick: Callable[..., Any], tmp_path: Path, cli: Any) -> None:
+def test_formats_are_grouped_and_tags_come_out_as_words(trained: Trained, tmp_path: Path, cli: Any) -> None:
     """One command over a tagging, a choice and a pair task: three groups, order kept."""
     from repro.inference.predict import groups
     from repro.inference.restore import task_of
 
-    trials = [trained(quick, "tiny-bert", task, "prefix_tuning", 3) for task in ("conll04", "copa", "rte")]
+    trials = [trained("prefix_tuning", "tiny-bert", f"task={task}") for task in ("conll04", "copa", "rte")]
     assert groups(trials, [task_of(trial) for trial in trials]) == [[0], [1], [2]]
     lines = [*inputs_of("rte", 1), {"task": "conll04", "words": ["Ann", "ran"]}, *inputs_of("copa", 2)]
-    file = tmp_path / "inputs.jsonl"
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    results, runs = str(trials[0].folder.parents[1] / "results"), str(trials[0].folder.parent)
+    file = write_lines(tmp_path / "inputs.jsonl", lines)
     prompts = [word for trial in trials for word in ("--prompt", trial.record.key)]
-    done = cli("predict", *prompts, "--inputs", str(file), "--results", results, "--runs", runs, "--device", "cpu")
+    done = cli("predict", *prompts, "--inputs", str(file), *places_of(trials[0]))
     assert done.code == 0, done.err
     answers = [json.loads(line) for line in done.out.splitlines() if line.startswith("{")]
     assert [answer["task"] for answer in answers] == ["rte", "conll04", "copa", "copa"]
@@ -158,7 +144,7 @@ def test_forms_are_grouped_and_tags_come_out_as_words(quick: Callable[..., Any],
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         ('{"task": "boolq", "question": "a"}\n', "task is 'boolq'; the prompts given are of rte"),
         ('{"task": "rte", "premise": "a"}\n', "hypothesis is None: a text is needed for rte"),
@@ -167,42 +153,38 @@ def test_forms_are_grouped_and_tags_come_out_as_words(quick: Callable[..., Any],
     ],
 )
 def test_bad_inputs_are_refused_with_file_and_line(
-    lines: str, said: str, quick: Callable[..., Any], tmp_path: Path, cli: Any
+    lines: str, message: str, trained: Trained, tmp_path: Path, cli: Any
 ) -> None:
-    trial = trained(quick, "tiny-bert", "rte", "prompt_tuning", 2)
+    trial = trained("prompt_tuning", "tiny-bert")
     file = tmp_path / "inputs.jsonl"
     file.write_text(lines)
-    results, runs = str(trial.folder.parents[1] / "results"), str(trial.folder.parent)
-    done = cli("predict", "--prompt", trial.record.key, "--inputs", str(file), "--results", results, "--runs", runs)
-    assert done.code == 2 and said in done.err, done.err
+    done = cli("predict", "--prompt", trial.record.key, "--inputs", str(file), *places_of(trial))
+    assert done.code == 2 and message in done.err, done.err
 
 
-def test_prompts_of_two_models_are_refused(quick: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (
+            (("prompt_tuning", "tiny-bert"), ("prompt_tuning", "tiny-roberta")),
+            r"model\.name is 'tiny-bert' in .* and 'tiny-roberta' in",
+        ),
+        ((("fine_tuning", "tiny-bert"),), "changed the backbone itself"),
+        ((("p_tuning_v2", "tiny-bert", "task=mpt_ner_open"),), "mpt_ner_open is a mixture of conll04, wnut17"),
+        ((("prompt_tuning", "tiny-bert"), ("prefix_tuning", "tiny-bert")), "two of them are trained on rte"),
+        ((), "--prompt is missing"),
+    ],
+)
+def test_prompts_that_cannot_share_a_batch_are_refused(
+    cells: Sequence[tuple[str, ...]], message: str, trained: Trained, tmp_path: Path
+) -> None:
     import torch
 
     from repro.errors import ConfigError
     from repro.inference.predict import predict
 
-    trials = [trained(quick, model, "rte", "prompt_tuning", 2) for model in ("tiny-bert", "tiny-roberta")]
-    (tmp_path / "inputs.jsonl").write_text("{}\n")
-    with pytest.raises(ConfigError, match=r"model\.name is 'tiny-bert' in .* and 'tiny-roberta' in"):
-        predict(trials, tmp_path / "inputs.jsonl", 4, torch.device("cpu"))
-
-
-def test_a_mixtures_prompt_is_refused(quick: Callable[..., Any], tmp_path: Path) -> None:
-    """A line names one task, a mixture's prompt has the heads of several."""
-    import torch
-
-    from repro.errors import ConfigError
-    from repro.inference.predict import predict
-    from repro.inference.restore import Finished
-    from repro.trials.plain import run
-
-    outcome = run(quick("model=tiny-bert", "task=mpt_ner_open", "method=p_tuning_v2", "method.length=2"))
-    assert outcome.record is not None
-    (tmp_path / "inputs.jsonl").write_text('{"task": "mpt_ner_open"}\n')
-    with pytest.raises(ConfigError, match="mpt_ner_open is a mixture of conll04, wnut17"):
-        predict([Finished(outcome.record, outcome.folder)], tmp_path / "inputs.jsonl", 4, torch.device("cpu"))
+    with pytest.raises(ConfigError, match=message):
+        predict([trained(*cell) for cell in cells], write_lines(tmp_path / "a", [{}]), 4, torch.device("cpu"))
 
 
 # Votes ---------------------------------------------------------------------------------------------------------------
@@ -224,60 +206,58 @@ def test_vote(answers: list[Any], wanted: Any) -> None:
     assert vote(answers) == wanted
 
 
-def test_inputs_of_wsc_multirc_and_record(quick: Callable[..., Any], tmp_path: Path, cli: Any) -> None:
+def test_inputs_of_wsc_multirc_and_record(trained: Trained, tmp_path: Path, cli: Any) -> None:
     """Without a label, the pronoun's place or a list of entities."""
     lines = {
         "wsc": {"text": "Ann told Lee that she won.", "span1_text": "Ann", "span2_text": "she"},
         "multirc": {"paragraph": "Ann ran.", "question": "Who ran?", "answer": "Ann"},
         "record": {"passage": "Ann beat Lee.", "query": "@placeholder won.", "entities": "Ann, Lee"},
     }
-    trials = [trained(quick, "tiny-bert", task, "prefix_tuning", 3) for task in lines]
-    file = tmp_path / "inputs.jsonl"
-    file.write_text("".join(json.dumps({"task": task, **line}) + "\n" for task, line in lines.items()))
-    results, runs = trials[0].folder.parents[1] / "results", trials[0].folder.parent
+    trials = [trained("prefix_tuning", "tiny-bert", f"task={task}") for task in lines]
+    file = write_lines(tmp_path / "inputs.jsonl", [{"task": task, **line} for task, line in lines.items()])
     named = [word for trial in trials for word in ("--prompt", trial.record.key)]
-    done = cli("predict", *named, "--inputs", str(file), "--results", str(results), "--runs", str(runs))
+    done = cli("predict", *named, "--inputs", str(file), *places_of(trials[0]))
     assert done.code == 0, done.err
-    said = [json.loads(line)["prediction"] for line in done.out.splitlines() if line.startswith("{")]
-    assert [kind in ("False", "True") for kind in said] == [True, True, False] and said[2] in ("Ann", "Lee")
+    answers = [json.loads(line)["prediction"] for line in done.out.splitlines() if line.startswith("{")]
+    assert [answer in ("False", "True") for answer in answers] == [True, True, False] and answers[2] in ("Ann", "Lee")
+
+
+def voted(trials: Sequence[Any], data_root: Path, cli: Any) -> Any:
+    """The record that `repro ensemble` made of these members."""
+    from repro.store.store import Store
+
+    keys = [trial.record.key for trial in trials]
+    done = cli("ensemble", *keys, "--data", str(data_root), *places_of(trials[0]))
+    assert done.code == 0 and "vote" in done.out and "best" in done.out, done.err
+    records = Store(trials[0].folder.parents[1] / "results" / "records").records()
+    [record] = [one for one in records if one.config["method"].get("members") == keys]
+    return record
 
 
 @pytest.mark.parametrize(
     ("task", "split", "metric"), [("record", "validation", "exact_match"), ("qqp_to_mrpc", "test", "accuracy")]
 )
 def test_an_ensemble_of_a_ranking_and_of_a_task_of_two_data_sets(
-    task: str, split: str, metric: str, quick: Callable[..., Any], data_root: Path, cli: Any
+    task: str, split: str, metric: str, trained: Trained, data_root: Path, cli: Any
 ) -> None:
     """Candidates of several prompts in one batch: each member scores as it did alone."""
-    from repro.store.store import Store
-
-    trials = [trained(quick, "tiny-bert", task, "prefix_tuning", 3, f"seed={seed}") for seed in (1, 2)]
-    results, runs = trials[0].folder.parents[1] / "results", trials[0].folder.parent
-    places = ("--results", str(results), "--runs", str(runs), "--data", str(data_root), "--device", "cpu")
-    done = cli("ensemble", *(trial.record.key for trial in trials), *places)
-    assert done.code == 0, done.err
-    [record] = [r for r in Store(results / "records").records() if r.config["method"]["name"] == "prompt_ensemble"]
-    for said, trial in zip(record.selection["members"], trials, strict=True):
-        assert said[metric] == pytest.approx(trial.record.metrics[split][metric])
-    # Of two members the earlier has its way wherever they differ.
+    trials = [trained("prefix_tuning", "tiny-bert", f"task={task}", f"seed={seed}") for seed in (1, 2)]
+    record = voted(trials, data_root, cli)
+    for member, trial in zip(record.selection["members"], trials, strict=True):
+        assert member[metric] == pytest.approx(trial.record.metrics[split][metric])
+    # Of two members the earlier decides wherever they differ.
     assert record.metrics[split][metric] == pytest.approx(trials[0].record.metrics[split][metric])
 
 
-def test_an_ensemble_is_the_members_votes(quick: Callable[..., Any], data_root: Path, cli: Any) -> None:
+def test_an_ensemble_is_the_members_votes(trained: Trained, data_root: Path, cli: Any) -> None:
     """The record's numbers from the members' own stored predictions."""
     from collections import Counter
 
     from repro.config.run_key import run_key
-    from repro.store.store import Store
 
-    trials = [trained(quick, "tiny-bert", "cb", "prefix_tuning", 3, f"seed={seed}") for seed in (1, 2, 3)]
-    results, runs = trials[0].folder.parents[1] / "results", trials[0].folder.parent
-    keys = [trial.record.key for trial in trials]
-    places = ("--results", str(results), "--runs", str(runs), "--data", str(data_root), "--device", "cpu")
-    done = cli("ensemble", *keys, *places)
-    assert done.code == 0, done.err
-    [record] = [r for r in Store(results / "records").records() if r.config["method"]["name"] == "prompt_ensemble"]
-    assert run_key(record.config) == record.key and record.config["method"]["members"] == keys
+    trials = [trained("prefix_tuning", "tiny-bert", "task=cb", f"seed={seed}") for seed in (1, 2, 3)]
+    record = voted(trials, data_root, cli)
+    assert run_key(record.config) == record.key and record.config["method"]["name"] == "prompt_ensemble"
     rows = [
         [json.loads(line) for line in (trial.folder / "predictions-validation.jsonl").read_text().splitlines()]
         for trial in trials
@@ -289,11 +269,11 @@ def test_an_ensemble_is_the_members_votes(quick: Callable[..., Any], data_root: 
         votes.append(max(answers, key=lambda a, counts=counts, answers=answers: (counts[a], -answers.index(a))))
     right = 100 * sum(vote == gold for vote, gold in zip(votes, golds, strict=True)) / len(golds)
     assert record.metrics["validation"]["accuracy"] == pytest.approx(right)
-    for said, trial in zip(record.selection["members"], trials, strict=True):
-        assert said["accuracy"] == pytest.approx(trial.record.metrics["validation"]["accuracy"])
-    assert "vote" in done.out and "best" in done.out
-    assert cli("ensemble", keys[0], *places).code == 2
-    assert cli("ensemble", keys[0], keys[0], *places).code == 2
+    for member, trial in zip(record.selection["members"], trials, strict=True):
+        assert member["accuracy"] == pytest.approx(trial.record.metrics["validation"]["accuracy"])
+    key = trials[0].record.key
+    for members in ((key,), (key, key)):
+        assert cli("ensemble", *members, "--data", str(data_root), *places_of(trials[0])).code == 2
 
 
 # Neighbours ----------------------------------------------------------------------------------------------------------
@@ -313,14 +293,13 @@ def test_neighbours_by_hand() -> None:
     assert found.persisting == {"north": True, "two words": None}
 
 
-def test_untrained_rows_are_their_own_neighbours(quick: Callable[..., Any], cli: Any) -> None:
+def test_untrained_rows_are_their_own_neighbours(trained: Trained, cli: Any) -> None:
     """A prompt sampled from the vocabulary and hardly trained lies next to the sampled words."""
-    trial = trained(quick, "tiny-t5", "rte", "prompt_tuning", 3, "trainer.optimiser.learning_rate=1e-6")
-    results, runs = str(trial.folder.parents[1] / "results"), str(trial.folder.parent)
-    done = cli("neighbours", trial.record.key, "--top", "2", "--results", results, "--runs", runs, "--device", "cpu")
+    trial = trained("prompt_tuning", "tiny-t5", "trainer.optimiser.learning_rate=1e-6")
+    done = cli("neighbours", trial.record.key, "--top", "2", *places_of(trial))
     assert done.code == 0, done.err
-    rows = done.out.splitlines()[:3]
+    rows = done.out.splitlines()[:4]
     assert all(" 1.000  " in row for row in rows), rows
-    deep = trained(quick, "tiny-t5", "rte", "prefix_tuning", 3)
-    refused = cli("neighbours", deep.record.key, "--results", results, "--runs", runs)
+    deep = trained("prefix_tuning", "tiny-t5")
+    refused = cli("neighbours", deep.record.key, *places_of(deep))
     assert refused.code == 2 and "keys and values inside the model" in refused.err

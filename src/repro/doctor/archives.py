@@ -1,4 +1,4 @@
-"""Files out of a zip or tar archive that nobody vouches for: no member leads out of it, links or is a device."""
+"""Unpack files from an untrusted zip or tar archive: no member may lead out of it, link, or be a device."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 from repro.errors import DataError, explained
 from repro.store.files import make_folder
 
 MOST_UNPACKED = 20
 ALWAYS_UNPACKED = 1 << 30
-"""An archive whose wanted members hold more than so many times its own bytes, and more than 1 GiB, is refused."""
+"""An archive is refused if its wanted members hold more than this many times its own bytes, and more than 1 GiB."""
 PIECE = 1 << 20
 
 
@@ -23,7 +23,7 @@ def unpacked(archive: Path, wanted: Mapping[str, str], dest: Path) -> list[Path]
     """Write the wanted members below `dest`, each in one step.
 
     Args:
-        wanted: {last parts of a member's path: place below dest}.
+        wanted: {end of a member's path: path below dest}.
 
     Raises:
         DataError: no archive; a member with an absolute path, with `..` or that is a link or a device (whether or not
@@ -106,17 +106,17 @@ def _trusted(entries: Iterator[tuple[str, int, bool]]) -> dict[str, int]:
     return sizes
 
 
-def _only(names: Mapping[str, Any], member: str, archive: Path) -> str:
+def _only(names: Mapping[str, int], member: str, archive: Path) -> str:
     """The one member whose path ends in these parts (macOS' shadow files aside)."""
     parts = PurePosixPath(member).parts
-    found = [
+    matching = [
         name
         for name in names
         if PurePosixPath(name).parts[-len(parts) :] == parts and "__MACOSX" not in name and not name.endswith("/")
     ]
-    if len(found) != 1:
-        raise DataError(f"{archive} has {len(found)} members {member!r}, one is needed: {sorted(names)[:9]}.")
-    return found[0]
+    if len(matching) != 1:
+        raise DataError(f"{archive} has {len(matching)} members {member!r}, one is needed: {sorted(names)[:9]}.")
+    return matching[0]
 
 
 def _written(stream: IO[bytes], target: Path, size: int) -> Path:

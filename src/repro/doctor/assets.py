@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from repro.errors import DataError
 
@@ -70,7 +70,27 @@ def read_assets(path: Path) -> list[Asset]:
     return [_asset(name, entry) for name, entry in yaml.safe_load(path.read_text(encoding="utf-8")).items()]
 
 
-def _asset(name: str, entry: Mapping[str, Any]) -> Asset:
+class _File(TypedDict, total=False):
+    url: str
+    bytes: int
+    sha256: str
+    to: str
+    unpack: dict[str, str]
+
+
+class _Entry(TypedDict, total=False):
+    """A data set as the file has it."""
+
+    title: str
+    tasks: list[str]
+    licence: str
+    licensed: bool
+    get: str
+    files: list[_File]
+    traps: list[str]
+
+
+def _asset(name: str, entry: _Entry) -> Asset:
     try:
         downloads = tuple(
             Download(file["url"], int(file["bytes"]), file["sha256"], file.get("unpack") or {"": file["to"]})

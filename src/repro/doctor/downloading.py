@@ -1,4 +1,4 @@
-"""One file over http: goes on where a broken download stopped, and is nothing until its size and hash are right."""
+"""Download one file over http: resumes a broken download, and checks size and hash."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
-from typing import Any
 
 from repro.doctor.assets import Download
 from repro.errors import DataError, explained
@@ -45,8 +45,10 @@ def downloaded(download: Download, part: Path, say: Say) -> Path:
                 _read_on(download, part, there)
             except urllib.error.HTTPError as error:
                 if error.code != 416 or not there:
-                    said = f"the server says {error.code} {error.reason}"
-                    raise DataError(f"{download.url}: {said}. Try later, or get the file by hand.") from error
+                    raise DataError(
+                        f"{download.url}: the server says {error.code} {error.reason}. Try later, or get the file by "
+                        "hand."
+                    ) from error
                 part.unlink()  # what is there ends behind the server's file: it is another one
             except _BROKEN as error:
                 fault = f" (the last time: {error})"
@@ -69,32 +71,32 @@ def _read_on(download: Download, part: Path, there: int) -> None:
     if there:
         request.add_header("Range", f"bytes={there}-")
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-        goes_on = answer.status == 206
-        if goes_on and _range_start(answer) != there:
+        resumes = answer.status == 206
+        if resumes and _range_start(answer.headers) != there:
             part.unlink()  # another piece than was asked for: the next try asks for the whole file
             return
-        whole = _whole(answer)
-        if whole not in (None, download.bytes):
+        size = _file_size(answer.status, answer.headers)
+        if size not in (None, download.bytes):
             part.unlink(missing_ok=True)
-            raise DataError(another(download, f"{whole:,} instead of {download.bytes:,} bytes"))
-        left = download.bytes - (there if goes_on else 0)
-        with part.open("ab" if goes_on else "wb") as stream:
+            raise DataError(another(download, f"{size:,} instead of {download.bytes:,} bytes"))
+        left = download.bytes - (there if resumes else 0)
+        with part.open("ab" if resumes else "wb") as stream:
             while left and (piece := answer.read(min(PIECE, left))):
                 stream.write(piece)
                 left -= len(piece)
 
 
-def _range_start(answer: Any) -> int | None:
-    first = str(answer.headers.get("Content-Range", "")).removeprefix("bytes ").partition("-")[0]
+def _range_start(headers: Message) -> int | None:
+    first = str(headers.get("Content-Range", "")).removeprefix("bytes ").partition("-")[0]
     return int(first) if first.isdigit() else None
 
 
-def _whole(answer: Any) -> int | None:
-    """Size of the server's file in bytes, as far as it says."""
-    said = answer.headers.get("Content-Length") if answer.status == 200 else None
-    if answer.status == 206:
-        said = str(answer.headers.get("Content-Range", "")).rpartition("/")[2]
-    return int(said) if said and said.isdigit() else None
+def _file_size(status: int, headers: Message) -> int | None:
+    """Bytes of the server's file; None if the server does not say."""
+    text = headers.get("Content-Length") if status == 200 else None
+    if status == 206:
+        text = str(headers.get("Content-Range", "")).rpartition("/")[2]
+    return int(text) if text and text.isdigit() else None
 
 
 def _checked(download: Download, part: Path, fault: str) -> Path:
@@ -104,16 +106,16 @@ def _checked(download: Download, part: Path, fault: str) -> Path:
             f"{download.url}: {size:,} of {download.bytes:,} bytes came in {TRIES} tries{fault}. Run the same command "
             "again: it goes on there."
         )
-    found = sha256_file(part)
-    if found != download.sha256:
+    digest = sha256_file(part)
+    if digest != download.sha256:
         part.unlink()
-        raise DataError(another(download, f"the hash {found[:16]} instead of {download.sha256[:16]}"))
+        raise DataError(another(download, f"the hash {digest[:16]} instead of {download.sha256[:16]}"))
     return part
 
 
-def another(download: Download, said: str) -> str:
+def another(download: Download, difference: str) -> str:
     """The sentence for a file that is not the published one."""
     return (
-        f"{download.url} is not the file that was published: it has {said}. Nothing was kept. If the publisher changed "
-        "it, put the new size and hash into assets.yaml."
+        f"{download.url} is not the file that was published: it has {difference}. Nothing was kept. If the publisher "
+        "changed it, put the new size and hash into assets.yaml."
     )

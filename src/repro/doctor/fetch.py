@@ -1,18 +1,19 @@
 """Data sets from their publishers, checked by size and hash, and unpacked without trusting the archive.
 
-Never called by a trial: `scripts/fetch_assets.py` is run once, by a person. A file appears under its own name only when
-its hash is right; until then it is `<name>.part`, which the next call goes on with.
+No trial calls this: a person runs `scripts/fetch_assets.py` once. Until its hash is right, a file is `<name>.part`,
+which the next call resumes.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from repro.doctor.archives import unpacked
-from repro.doctor.assets import Asset, Download
+from repro.doctor.assets import Asset, Download, assets
 from repro.doctor.downloading import Say, downloaded
-from repro.errors import DataError, explained
+from repro.errors import ConfigError, DataError, ReproError, explained
 from repro.store.files import sha256_file
 
 
@@ -21,7 +22,7 @@ def fetch(asset: Asset, dest: Path, say: Say = print, replace: bool = False) -> 
 
     Args:
         dest: the data root.
-        replace: take the place of files with another content than the published one (they are kept otherwise).
+        replace: overwrite files whose content is not the published one (they are kept otherwise).
 
     Raises:
         DataError: licensed data, a broken download, a wrong size or hash, or an archive that is not to be trusted.
@@ -62,10 +63,10 @@ def _fetch_archive(download: Download, dest: Path, say: Say, replace: bool) -> N
     part.unlink()
 
 
-def listed(found: tuple[Asset, ...]) -> str:
+def listed() -> str:
     """A line a data set: how large, or why it is not fetched; then how to get it."""
     lines = []
-    for asset in found:
+    for asset in assets():
         size = sum(download.bytes for download in asset.downloads)
         what = f"{size / 1e6:.1f} MB" if size else "licensed" if asset.licensed else "by hand"
         lines.append(f"{asset.name:<26} {what:>10}  {asset.title} ({asset.licence})")
@@ -74,40 +75,23 @@ def listed(found: tuple[Asset, ...]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str]) -> int:
-    """Fetch the data sets named, or list them all."""
-    import argparse
-    import sys
-
-    from repro.doctor.assets import assets
-    from repro.errors import ConfigError, ReproError
-
-    parser = argparse.ArgumentParser(prog="fetch_assets.py", description=main.__doc__)
-    parser.add_argument("--list", action="store_true", help="what there is, how large, and under which licence")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="data sets of the list, or models")
-    root = Path(os.environ.get("REPRO_DATA_ROOT") or "data")
-    parser.add_argument("--dest", type=Path, default=root, help=f"the data root (here: {root})")
-    parser.add_argument("--replace", action="store_true", help="also files that are there with another content")
-    options = parser.parse_args(arguments)
-    if options.list or not options.only:
-        print(listed(assets()))
-        return 0
+def fetch_all(names: Sequence[str], dest: Path, replace: bool) -> list[ReproError]:
+    """Fetch the data sets named, and print how a hub model that is named is fetched; what could not be fetched."""
     known = {asset.name: asset for asset in assets()}
-    failed = 0
-    for name in options.only:
+    errors: list[ReproError] = []
+    for name in names:
         try:
             if name in known:
-                fetch(known[name], options.dest, replace=options.replace)
+                fetch(known[name], dest, replace=replace)
             elif not _model(name):
                 raise ConfigError(f"--only {name}: there is none; allowed are {', '.join(known)}, and hub models.")
         except ReproError as error:  # the others are still fetched
-            print(f"fetch_assets.py: {error}", file=sys.stderr)
-            failed = 2
-    return failed
+            errors.append(error)
+    return errors
 
 
 def _model(name: str) -> bool:
-    """Print how a hub model is fetched: that is the business of the hub's own client. False: it is no model."""
+    """Print how a hub model is fetched, by the hub's own client. False: there is no such model."""
     from repro.config.compose import options
     from repro.doctor.models import models
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 READY, DOWNLOAD, FILES = "ready", "needs download", "needs your files"
 CONVERSION, JAVA, EXTRA, WRONG = "needs conversion", "needs Java", "needs an extra", "wrong files"
@@ -32,7 +31,7 @@ class Finding:
         """Whether it can be used as it is."""
         return self.state == READY
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """As JSON values."""
         return asdict(self)
 
@@ -46,17 +45,17 @@ def shown(findings: Sequence[Finding]) -> str:
     """A line a finding, the fix under what is not ready, and a count of each state."""
     lines = []
     for kind in ("task", "model", "metric"):
-        own = [one for one in findings if one.kind == kind]
-        if not own:
+        of_kind = [finding for finding in findings if finding.kind == kind]
+        if not of_kind:
             continue
-        width = max(len(one.name) for one in own)
+        width = max(len(finding.name) for finding in of_kind)
         lines.append(f"{kind}s")
-        for one in own:
-            splits = ", ".join(f"{split} {said}" for split, said in one.splits.items())
-            said = "; ".join(part for part in (splits, one.detail) if part)
-            lines.append(f"  {one.name:<{width}}  {one.state:<16}  {said}".rstrip())
-            if one.fix:
-                lines.append(f"  {'':<{width}}  -> {one.fix}")
-    counts = [f"{sum(one.state == state for one in findings)} {state}" for state in STATES]
+        for finding in of_kind:
+            splits = ", ".join(f"{split} {state}" for split, state in finding.splits.items())
+            details = "; ".join(part for part in (splits, finding.detail) if part)
+            lines.append(f"  {finding.name:<{width}}  {finding.state:<16}  {details}".rstrip())
+            if finding.fix:
+                lines.append(f"  {'':<{width}}  -> {finding.fix}")
+    counts = [f"{sum(finding.state == state for finding in findings)} {state}" for state in STATES]
     lines.append(", ".join(text for text in counts if not text.startswith("0 ")))
     return "\n".join(lines)

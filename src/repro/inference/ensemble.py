@@ -1,4 +1,4 @@
-"""`repro ensemble`: several prompts of one cell answer in one batch and vote (Lester et al. section 6, Table 3).
+"""Several prompts of one cell answer in one batch and vote (`repro ensemble`; Lester et al. section 6, Table 3).
 
 The vote goes to the most frequent answer after parsing; of several equally frequent ones to that of the earliest member
 in the order given. (The paper does not state its rule.) Tagged sentences vote word by word.
@@ -8,17 +8,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repro.config.run_key import run_key
-from repro.config.schema import TrialConfig
 from repro.errors import ConfigError
-from repro.inference.restore import SHARED, Finished, backbone_of, method_of, refuse_others, refuse_tuned, task_of
+from repro.inference.restore import (
+    SHARED,
+    Finished,
+    adapter_of,
+    backbone_of,
+    method_of,
+    refuse_others,
+    refuse_tuned,
+    task_of,
+)
 from repro.store.record import Provenance, Record, Selection
+from repro.tasks.base import Example, Task
 from repro.tasks.clusters import cluster_numbers
 from repro.trials.provenance import provenance
+
+if TYPE_CHECKING:
+    import torch
+
+CELL = ("method.name", "task.name", "task.format", "task.limit", "task.decoding")
+"""Values of the config in which members must agree, beside those of the backbone."""
 
 
 def vote(answers: Sequence[Any]) -> Any:
@@ -30,7 +45,9 @@ def vote(answers: Sequence[Any]) -> Any:
     return next(answer for answer in answers if counts[repr(answer)] == most)
 
 
-def ensemble(trials: Sequence[Finished], data_root: Path, batch_size: int, device: Any, command: list[str]) -> Record:
+def ensemble(
+    trials: Sequence[Finished], data_root: Path, batch_size: int, device: torch.device, command: list[str]
+) -> Record:
     """A record of the vote: its scores, and under `selection` each member's, their mean and their best.
 
     Raises:
@@ -41,23 +58,20 @@ def ensemble(trials: Sequence[Finished], data_root: Path, batch_size: int, devic
     keys = [trial.record.key for trial in trials]
     if len(set(keys)) < len(keys):
         raise ConfigError(f"repro ensemble: a run key stands twice in {', '.join(keys)}. Give each once.")
-    refuse_others(trials, (*SHARED, "method.name", "task.name", "task.format", "task.limit", "task.decoding"))
+    refuse_others(trials, (*SHARED, *CELL))
     refuse_tuned(trials)
-    first = trials[0]
-    task = task_of(first, data_root)
-    split = first.plain["task"]["report_split"]
-    examples = task.examples(split)
+    task = task_of(trials[0], data_root)
+    examples = task.examples(trials[0].config.task.report_split)
     answers = _answers(trials, task, examples, batch_size, device)
-    return _record(trials, task, split, examples, answers, provenance(command, device.type))
+    return _record(trials, task, examples, answers, provenance(command, device.type))
 
 
 def _answers(
-    trials: Sequence[Finished], task: Any, examples: Sequence[Any], batch_size: int, device: Any
+    trials: Sequence[Finished], task: Task, examples: Sequence[Example], batch_size: int, device: torch.device
 ) -> list[list[Any]]:
     """Parsed answers [member][example]: every example stands in the batch once for each member."""
     from repro.evaluation.decoding import decoded
     from repro.methods.parts.joining import joined
-    from repro.trials.prepared import adapted
 
     backbone = backbone_of(trials[0], device)
     try:
@@ -65,70 +79,65 @@ def _answers(
     except ValueError as error:
         raise ConfigError(f"these trials cannot share a batch: {error}. Choose trials of one method.") from error
     count = len(trials)
-    adapter = adapted(backbone, task, TrialConfig.from_dict(trials[0].plain).task)
+    adapter = adapter_of(trials[0], backbone, task)
     encoded = [items for example in examples for items in [adapter.encode(task.render(example), False)] * count]
     rows = list(range(count)) * len(examples)
-    decoding = trials[0].plain["task"]["decoding"]
-    said = decoded(adapter, encoded, task.format, injection, decoding, batch_size, rows)
-    members = (said[member::count] for member in range(count))
-    return [[task.parse(output, example) for output, example in zip(own, examples, strict=True)] for own in members]
+    decoding = asdict(trials[0].config.task.decoding)
+    outputs = decoded(adapter, encoded, task.format, injection, decoding, batch_size, rows)
+    return [
+        [task.parse(output, example) for output, example in zip(outputs[member::count], examples, strict=True)]
+        for member in range(count)
+    ]
 
 
 def _record(
     trials: Sequence[Finished],
-    task: Any,
-    split: str,
-    examples: Sequence[Any],
+    task: Task,
+    examples: Sequence[Example],
     answers: Sequence[Sequence[Any]],
     circumstances: Provenance,
 ) -> Record:
     from repro.evaluation.scoring import higher_is_better, score
 
-    voted = score(task, examples, [vote(one) for one in zip(*answers, strict=True)])
-    members = [score(task, examples, own).values for own in answers]
-    config = dict(trials[0].plain)
-    config["method"] = config["method"] | {
+    first, split = trials[0].record, trials[0].config.task.report_split
+    voted = score(task, examples, [vote(votes) for votes in zip(*answers, strict=True)])
+    members = [score(task, examples, answered).values for answered in answers]
+    own = {
         "name": "prompt_ensemble",
         "members": [trial.record.key for trial in trials],
-        "member_method": config["method"]["name"],
+        "member_method": trials[0].config.method.name,
     }
+    config = first.config | {"method": first.config["method"] | own}
+    values = {name: [member[name] for member in members] for name in voted.values}
     selection: Selection = {
         "rule": "majority vote, ties to the earliest member",
         "split": split,
         "members": [{"key": t.record.key, "seed": t.record.seed, **v} for t, v in zip(trials, members, strict=True)],
-        "mean": {name: sum(one[name] for one in members) / len(members) for name in voted.values},
-        "best": {
-            name: (max if higher_is_better(task, name) else min)(one[name] for one in members) for name in voted.values
-        },
+        "mean": {name: sum(column) / len(column) for name, column in values.items()},
+        "best": {n: max(column) if higher_is_better(task, n) else min(column) for n, column in values.items()},
     }
-    counts = trials[0].record.parameters
+    weights = first.provenance.get("weights")
     return replace(
-        Record(run_key(config), "collapsed" if voted.collapsed else "done", config, trials[0].record.seed),
+        Record(run_key(config), "collapsed" if voted.collapsed else "done", config, first.seed),
         reason=voted.collapsed,
         metrics={split: voted.values},
         statistics={split: voted.statistics},
         clusters={split: numbers} if (numbers := cluster_numbers(examples)) else {},
         missing={split: voted.missing} if voted.missing else {},
         selection=selection,
-        parameters=counts | {k: sum(t.record.parameters[k] for t in trials) for k in ("trained", "stored", "prompt")},
-        provenance={
-            **circumstances,
-            "data": task.fingerprint(),
-            "weights": trials[0].record.provenance.get("weights"),
-        },
-        deviations=[*trials[0].record.deviations, "the paper does not state how ties are broken"],
+        parameters=first.parameters
+        | {name: sum(t.record.parameters[name] for t in trials) for name in ("trained", "stored", "prompt")},
+        provenance={**circumstances, "data": task.fingerprint(), "weights": weights},
+        deviations=[*first.deviations, "the paper does not state how ties are broken"],
     )
 
 
 def shown(record: Record) -> str:
     """The table that the command prints: members, mean, best, vote."""
-    names = list(record.metrics[record.selection["split"]])
-    rows = [
-        [f"{one['key']} (seed {one['seed']})", *(one[name] for name in names)] for one in record.selection["members"]
-    ]
-    rows += [["mean", *(record.selection["mean"][name] for name in names)]]
-    rows += [["best", *(record.selection["best"][name] for name in names)]]
-    rows += [["vote", *(record.metrics[record.selection["split"]][name] for name in names)]]
-    lines = [f"{'':28}" + "".join(f"{name:>16}" for name in names)]
-    lines += [f"{row[0]:28}" + "".join(f"{value:16.2f}" for value in row[1:]) for row in rows]
+    selection = record.selection
+    vote_values = record.metrics[selection["split"]]
+    rows = [(f"{member['key']} (seed {member['seed']})", member) for member in selection["members"]]
+    rows += [("mean", selection["mean"]), ("best", selection["best"]), ("vote", vote_values)]
+    lines = [f"{'':28}" + "".join(f"{name:>16}" for name in vote_values)]
+    lines += [f"{title:28}" + "".join(f"{values[name]:16.2f}" for name in vote_values) for title, values in rows]
     return "\n".join([*lines, f"recorded as {record.key}"])

@@ -1,14 +1,17 @@
-"""`repro import`: prompts from elsewhere as a file for `method.start_from`: numpy arrays and peft checkpoints."""
+"""Prompts from elsewhere as files for `method.start_from` (`repro import`): numpy arrays and peft checkpoints."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from repro.errors import ConfigError, DataError
 from repro.methods import registry
 from repro.store.files import write_atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def import_prompt(source: Path, method: str, out: Path, site: str) -> dict[str, tuple[int, ...]]:
@@ -23,25 +26,24 @@ def import_prompt(source: Path, method: str, out: Path, site: str) -> dict[str, 
         Names and shapes.
 
     Raises:
-        ConfigError: an unknown method, or `out` is there already.
+        ConfigError: a method that cannot start from such a file, or `out` is there already.
         DataError: a file that is not such a prompt; a pickle is never read.
     """
     from safetensors.torch import save
 
-    starts = [name for name in registry.names() if registry.method(name).capabilities.imports]
-    if method not in starts:
-        raise ConfigError(f"--method={method}: must be one of {', '.join(starts)}.")
-    peft_type = registry.method(method).capabilities.imports
+    wanted = registry.method(method).capabilities.imports
+    if wanted is None:
+        able = [name for name in registry.names() if registry.method(name).capabilities.imports]
+        raise ConfigError(f"--method={method}: must be one of {', '.join(able)}.")
     if out.exists():
         raise ConfigError(f"--out={out}: this file is there already. Name another.")
-    rows = _numpy(source) if source.suffix == ".npy" else _peft(source, method)
-    name = "prompt" if peft_type == "PROMPT_TUNING" else f"{site}.prefix"
-    tensors = {name: rows[None].contiguous()}
+    rows = _numpy(source) if source.suffix == ".npy" else _peft(source, method, wanted)
+    tensors = {"prompt" if wanted == "PROMPT_TUNING" else f"{site}.prefix": rows[None].contiguous()}
     write_atomic(out, save(tensors))
-    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def _numpy(source: Path) -> Any:
+def _numpy(source: Path) -> Tensor:
     import numpy as np
     import torch
 
@@ -56,7 +58,7 @@ def _numpy(source: Path) -> Any:
     return torch.from_numpy(array.astype("float32"))
 
 
-def _peft(source: Path, method: str) -> Any:
+def _peft(source: Path, method: str, wanted: str) -> Tensor:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -67,12 +69,11 @@ def _peft(source: Path, method: str) -> Any:
         raise DataError(
             f"{file}: no safetensors file ({error}). Give a .npy file, or a peft checkpoint saved as safetensors."
         ) from error
-    found = [tensor for name, tensor in tensors.items() if name.endswith("prompt_embeddings")]
-    if len(found) != 1 or found[0].dim() != 2:
+    prompts = [tensor for name, tensor in tensors.items() if name.endswith("prompt_embeddings")]
+    if len(prompts) != 1 or prompts[0].dim() != 2:
         raise DataError(f"{file}: its tensors are {', '.join(tensors)}: a peft prompt has prompt_embeddings [P, D].")
-    rows = found[0].float()
+    rows = prompts[0].float()
     about = _config_beside(file)
-    wanted = registry.method(method).capabilities.imports
     if about.get("peft_type") not in (None, wanted):
         raise DataError(f"{file}: its peft_type is {about['peft_type']}, for {method} it must be {wanted}.")
     if about.get("prefix_projection"):
@@ -81,12 +82,12 @@ def _peft(source: Path, method: str) -> Any:
     return rows[: len(rows) // 2] if twice and wanted == "PROMPT_TUNING" else rows  # the rest is never read
 
 
-def _config_beside(file: Path) -> dict[str, Any]:
+def _config_beside(file: Path) -> dict[str, object]:
     path = file.parent / "adapter_config.json"
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}).") from error
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -1,13 +1,17 @@
-"""`repro neighbours`: which words a trained prompt lies next to (Lester et al. section 7)."""
+"""The words nearest to a trained prompt (`repro neighbours`; Lester et al. section 7)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from repro.errors import ConfigError
 from repro.inference.restore import Finished, backbone_of, method_of, task_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Neighbours:
     control: float
     """Mean cosine of the nearest word to random vectors as long as the prompt's rows."""
     persisting: dict[str, bool | None]
-    """Each class label: is it among the neighbours of any row? None: it is more than one token, which has no row."""
+    """{class label: whether it is among the neighbours of any row; None for several tokens, which have no row}"""
 
     def table(self) -> str:
         """Lines to print."""
@@ -31,12 +35,12 @@ class Neighbours:
         ]
         nearest = sum(cosines[0] for cosines in self.cosines) / len(self.cosines)
         rows.append(f"mean cosine of the nearest word {nearest:.3f}; of random vectors {self.control:.3f}")
-        said = {True: "yes", False: "no", None: "several tokens, no row of its own"}
-        rows += [f"label {label!r} among the neighbours: {said[found]}" for label, found in self.persisting.items()]
+        answers = {True: "yes", False: "no", None: "several tokens, no row of its own"}
+        rows += [f"label {label!r} among the neighbours: {answers[near]}" for label, near in self.persisting.items()]
         return "\n".join(rows)
 
 
-def neighbours(trial: Finished, top: int, device: Any) -> Neighbours:
+def neighbours(trial: Finished, top: int, device: torch.device) -> Neighbours:
     """The prompt of a finished trial against the frozen vocabulary.
 
     Raises:
@@ -47,25 +51,34 @@ def neighbours(trial: Finished, top: int, device: Any) -> Neighbours:
     embeds = method_of(trial, backbone, task).injection(training=False).embeds
     if embeds is None:
         raise ConfigError(
-            f"{trial.name}: its prompt is keys and values inside the model, which no word has. Choose a trial of "
-            "prompt_tuning, p_tuning or embedding_only."
+            f"{trial.name}: its prompt is keys and values inside the model, which no word has. Choose a trial of a "
+            "method with a prompt at the input, such as prompt_tuning."
         )
     table = backbone.model.get_input_embeddings().weight.detach().float()
     labels = {label: backbone.tokenizer(label, add_special_tokens=False)["input_ids"] for label in task.labels}
     return nearest(embeds[0].detach().float(), table, backbone.tokenizer.convert_ids_to_tokens, labels, top)
 
 
-def nearest(prompt: Any, table: Any, to_words: Any, labels: dict[str, Sequence[int]], top: int) -> Neighbours:
+def nearest(
+    prompt: Tensor,
+    table: Tensor,
+    to_words: Callable[[list[int]], list[str]],
+    labels: Mapping[str, Sequence[int]],
+    top: int,
+) -> Neighbours:
     """Rows [P, D] against a table [V, D]; `control` draws P Gaussian vectors with a fixed seed."""
     import torch
 
-    def best(rows: Any) -> tuple[Any, Any]:
-        unit = torch.nn.functional.normalize
-        return (unit(rows, dim=1) @ unit(table, dim=1).T).topk(min(top, len(table)))
+    unit_table = torch.nn.functional.normalize(table, dim=1)
+
+    def best(rows: Tensor) -> tuple[Tensor, Tensor]:
+        similarities = torch.nn.functional.normalize(rows, dim=1) @ unit_table.T
+        values, ids = similarities.topk(min(top, len(table)))
+        return values, ids
 
     values, ids = best(prompt)
     random = torch.randn(prompt.shape, generator=torch.Generator().manual_seed(0)).to(prompt.device)
     control = float(best(random)[0][:, 0].mean())
-    seen = set(ids.flatten().tolist())
-    persisting = {label: None if len(own) != 1 else own[0] in seen for label, own in labels.items()}
+    near = set(ids.flatten().tolist())
+    persisting = {label: None if len(tokens) != 1 else tokens[0] in near for label, tokens in labels.items()}
     return Neighbours([to_words(row) for row in ids.tolist()], values.tolist(), control, persisting)

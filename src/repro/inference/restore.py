@@ -1,18 +1,31 @@
-"""Opens finished trials again: record, tensors, method, task; and loads the one backbone that they share."""
+"""Finished trials loaded again: record, tensors, method and task, and the one backbone that several trials share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from repro.config.schema import TrialConfig
+from repro.config.schema import TaskConfig, TrialConfig
 from repro.errors import ConfigError, StoreError
+from repro.methods.base import Method
 from repro.store.record import Record
 from repro.store.store import Store
+from repro.tasks.base import Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from repro.models.backbone import Backbone
+    from repro.models.interface import ModelAdapter
 
 FILE = "prompt.safetensors"
+_OF_THE_BACKBONE = "backbone."
+"""Start of the names of tensors that belong to the backbone itself."""
 
 
 @dataclass(frozen=True)
@@ -22,19 +35,27 @@ class Finished:
     record: Record
     folder: Path
 
-    @property
-    def plain(self) -> dict[str, Any]:
+    @cached_property
+    def config(self) -> TrialConfig:
         """Its config; `paths` are not in a record."""
-        return self.record.config
+        return TrialConfig.from_dict(self.record.config)
 
     @property
     def name(self) -> str:
         """For messages."""
-        config = self.plain
-        return f"{self.record.key} ({config['method']['name']} {config['model']['name']} {config['task']['name']})"
+        config = self.config
+        return f"{self.record.key} ({config.method.name} {config.model.name} {config.task.name})"
 
-    def tensors(self) -> dict[str, Any]:
-        """What was trained, [1, ...] each."""
+    def tensors(self) -> dict[str, Tensor]:
+        """Tensors of the method and its head, [1, ...] each; a reparameterisation is folded away."""
+        return {name: tensor for name, tensor in self._load().items() if not name.startswith(_OF_THE_BACKBONE)}
+
+    def backbone_tensors(self) -> dict[str, Tensor]:
+        """Tuned weights of the backbone, by their names in it."""
+        tensors = self._load().items()
+        return {n.removeprefix(_OF_THE_BACKBONE): t for n, t in tensors if n.startswith(_OF_THE_BACKBONE)}
+
+    def _load(self) -> dict[str, Tensor]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -52,91 +73,92 @@ def find(name: str, results: Path, runs: Path) -> Finished:
     Raises:
         StoreError: no such record, several, or no prompt on disk.
     """
-    given = Path(name)
-    key = given.name if given.is_dir() else name
-    store = Store(results / "records")
-    found = [record for record in store.records() if record.key.startswith(key)]
-    if len(found) != 1:
-        what = "no record" if not found else f"{len(found)} records"
+    path = Path(name)
+    key = path.name if path.is_dir() else name
+    records = [record for record in Store(results / "records").records() if record.key.startswith(key)]
+    if len(records) != 1:
+        count = "no record" if not records else f"{len(records)} records"
         raise StoreError(
-            f"{name}: {what} with this key in {results / 'records'}. Give a whole run key of 16 hex digits (the report "
-            "and every trial's last line print them), or name the results folder with --results."
+            f"{name}: {count} with this key in {results / 'records'}. Give a whole run key of 16 hex digits (the "
+            "report and every trial's last line print them), or name the results folder with --results."
         )
-    record = found[0]
-    folder = given if given.is_dir() else runs / record.key
+    folder = path if path.is_dir() else runs / records[0].key
     if not (folder / FILE).is_file():
         raise StoreError(
             f"{name}: its record is there, but not {folder / FILE}, which only the machine that trained it has. Copy "
             "the folder here, name it with --runs, or train again: delete the record and run its command."
         )
-    return Finished(record, folder)
+    return Finished(records[0], folder)
 
 
-def refuse_others(trials: Sequence[Finished], parts: Sequence[str]) -> None:
-    """All trials must agree in these parts of the config.
+SHARED = ("model.location", "model.source", "model.name", "trainer.dtype")
+"""Values of the config in which prompts in one batch must agree."""
+
+
+def refuse_others(trials: Sequence[Finished], keys: Sequence[str]) -> None:
+    """All trials must agree in these values of the config.
 
     Raises:
         ConfigError: two that differ, with their values.
     """
-    for part in parts:
-        seen: dict[str, str] = {}
-        for trial in trials:
-            node: Any = trial.plain
-            for step in part.split("."):
-                node = node.get(step) if isinstance(node, Mapping) else None
-            seen.setdefault(repr(node), trial.name)
-        if len(seen) > 1:
-            (a, first), (b, second) = list(seen.items())[:2]
-            raise ConfigError(f"{part} is {a} in {first} and {b} in {second}: they must be the same. Choose others.")
+    for key in keys:
+        names = {repr(attrgetter(key)(trial.config)): trial.name for trial in reversed(trials)}
+        if len(names) > 1:
+            (b, second), (a, first) = list(names.items())[-2:]
+            raise ConfigError(f"{key} is {a} in {first} and {b} in {second}: they must be the same. Choose others.")
 
 
 def refuse_tuned(trials: Sequence[Finished]) -> None:
-    """Trials with weights of the backbone among what they trained cannot share it.
+    """Trials that tuned the backbone cannot share it.
 
     Raises:
-        ConfigError: one that does.
+        ConfigError: one that did.
     """
     for trial in trials:
-        if any(name.startswith("backbone.") for name in trial.tensors()):
+        if trial.backbone_tensors():
             raise ConfigError(
                 f"{trial.name}: this method changed the backbone itself, so it cannot share it with other prompts. "
                 "Choose trials of a method that leaves it frozen."
             )
 
 
-SHARED = ("model.location", "model.source", "model.name", "trainer.dtype")
-"""What prompts in one batch must agree in."""
+def task_of(trial: Finished, data_root: Path | None = None) -> Task:
+    """The trial's task. It reads files only when examples are asked for.
 
-
-def task_of(trial: Finished, data_root: Path | None = None) -> Any:
-    """The trial's task; it reads files only when examples are asked for, and then from its place below `data_root`."""
+    Args:
+        data_root: where its data lies; records do not say.
+    """
     from repro.trials.build import build_task
 
-    def placed(task: dict[str, Any]) -> dict[str, Any]:
-        return task if data_root is None else task | {"data_dir": str(data_root / task["data_dir"])}
+    def placed(task: TaskConfig) -> TaskConfig:
+        return task if data_root is None else replace(task, data_dir=str(data_root / task.data_dir))
 
-    config = placed(trial.plain["task"])
-    parts = {name: placed(part) for name, part in (config.get("parts") or {}).items()}
-    return build_task({**trial.plain, "task": {**config, "parts": parts}})
+    task = placed(trial.config.task)
+    parts = {name: placed(part) for name, part in task.parts.items()}
+    return build_task(replace(trial.config, task=replace(task, parts=parts)))
 
 
-def backbone_of(trial: Finished, device: Any) -> Any:
+def backbone_of(trial: Finished, device: torch.device) -> Backbone:
     """The frozen model of a trial, without dropout."""
     from repro.models.loading import LoadOptions, load_backbone
 
-    config = TrialConfig.from_dict(trial.plain)
-    quiet = LoadOptions.of(replace(config.trainer, backbone_dropout=None, attention_dropout=None))
-    return load_backbone(config.model, quiet, device, task_of(trial).format)[0]
+    quiet = LoadOptions.of(replace(trial.config.trainer, backbone_dropout=None, attention_dropout=None))
+    return load_backbone(trial.config.model, quiet, device, task_of(trial).format)[0]
 
 
-def method_of(trial: Finished, backbone: Any, task: Any) -> Any:
-    """The trial's method with its trained tensors in it."""
+def adapter_of(trial: Finished, backbone: Backbone, task: Task) -> ModelAdapter:
+    """The backbone in its role for the trial's task."""
+    from repro.trials.prepared import adapted
+
+    return adapted(backbone, task, trial.config.task)
+
+
+def method_of(trial: Finished, backbone: Backbone, task: Task) -> Method:
+    """The trial's method with its trained tensors."""
     from repro.trials.build import build_method
     from repro.trials.tensors import build_tensors
 
-    config = {name: value for name, value in trial.plain["method"].items() if name != "init_text"}
-    method = build_method(TrialConfig.from_dict({**trial.plain, "method": config}))
+    method = build_method(replace(trial.config, method=trial.config.method.without_fitting()))
     build_tensors(method, backbone, task, [trial.record.seed])
-    wanted = {name: tensor.to(backbone.device) for name, tensor in trial.tensors().items()}
-    method.restore({name: tensor for name, tensor in wanted.items() if not name.startswith("backbone.")})
+    method.restore({name: tensor.to(backbone.device) for name, tensor in trial.tensors().items()})
     return method

@@ -46,6 +46,11 @@ class PTuningConfig(MethodConfig):
         """The whole backbone where it is tuned, or the prompt rows (the encoder is not counted)."""
         return float(model.parameters or 0) if self.tune_backbone else float(self.length * model.width)
 
+    def beyond_peft(self, kind: str) -> str | None:
+        """Prompts elsewhere than before the input."""
+        reason = super().beyond_peft(kind)
+        return reason or (None if self.placement == "before" else "its prompts stand before the input only")
+
     def check(self, model: ModelFacts, family: FamilyFacts, task_format: str) -> None:
         """A template is for the cloze format."""
         super().check(model, family, task_format)

@@ -10,7 +10,7 @@ from repro.methods.base import Method
 from repro.methods.facts import FamilyFacts, ModelFacts, prefix_numbers
 from repro.methods.fields import setting
 from repro.methods.registry import register
-from repro.methods.schema import Capabilities, Entry, MethodConfig, check_layers, check_sites
+from repro.methods.schema import Capabilities, Entry, MethodConfig, check_layers, check_sites, prefix_beyond_peft
 
 
 @dataclass
@@ -47,6 +47,10 @@ class PTuningV2Config(MethodConfig):
     def trained_numbers(self, model: ModelFacts) -> float:
         """The MLP's weights, or the prefix itself."""
         return prefix_numbers(model, self.length, model.width, self._hidden(), self.sites, self.layers)
+
+    def beyond_peft(self, kind: str) -> str | None:
+        """Prefixes of some sites or layers, or without shifted positions."""
+        return super().beyond_peft(kind) or prefix_beyond_peft(kind, self.layers, self.shift_positions)
 
     def check(self, model: ModelFacts, family: FamilyFacts, task_format: str) -> None:
         """Sites and layers must exist."""

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from repro.methods.base import Method
 from repro.methods.facts import FamilyFacts, ModelFacts, prefix_numbers
 from repro.methods.fields import setting
 from repro.methods.registry import register
-from repro.methods.schema import Capabilities, Entry, MethodConfig, check_layers, check_sites, refuse
+from repro.methods.schema import (
+    Capabilities,
+    Entry,
+    MethodConfig,
+    check_layers,
+    check_sites,
+    prefix_beyond_peft,
+    refuse,
+)
 
 DEPTH = {"none": 0, "mlp": 1, "deep": 2}
 """Hidden layers of each reparameterisation."""
@@ -60,6 +68,14 @@ class PrefixTuningConfig(MethodConfig):
         hidden = (self.hidden,) * DEPTH[self.reparameterisation]
         columns = self.embedding_width or model.width
         return prefix_numbers(model, self.length, columns, hidden, self.sites, self.layers)
+
+    def without_fitting(self) -> MethodConfig:
+        """Without the fit to the activations of `init_text`."""
+        return replace(self, init_text=None)
+
+    def beyond_peft(self, kind: str) -> str | None:
+        """Prefixes of some sites or layers, or without shifted positions."""
+        return super().beyond_peft(kind) or prefix_beyond_peft(kind, self.layers, self.shift_positions)
 
     def check(self, model: ModelFacts, family: FamilyFacts, task_format: str) -> None:
         """Sites and layers must exist; only a decoder-only model has activations to start from."""

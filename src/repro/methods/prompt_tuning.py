@@ -48,6 +48,11 @@ class PromptTuningConfig(MethodConfig):
         """P x D"""
         return float(self.length * model.width)
 
+    def beyond_peft(self, kind: str) -> str | None:
+        """Prompts elsewhere than before the input."""
+        reason = super().beyond_peft(kind)
+        return reason or (None if self.placement == "before" else "its prompts stand before the input only")
+
     def check(self, model: ModelFacts, family: FamilyFacts, task_format: str) -> None:
         """Switches of the official PT baseline are for encoders, and a template is for the cloze format."""
         super().check(model, family, task_format)

@@ -130,6 +130,18 @@ class MethodConfig:
         """About how many numbers are trained, without heads; for estimates of memory."""
         return 0.0
 
+    def without_fitting(self) -> MethodConfig:
+        """The same settings for a method whose tensors are restored: no starting values are fitted."""
+        return self
+
+    def beyond_peft(self, kind: str) -> str | None:
+        """Why the peft library has no checkpoint that computes the same on this kind of model; None where it has."""
+        if kind == "encoder":
+            return "its classifiers have heads of their own (RoBERTa's with a hidden layer) and no frozen pooler"
+        if self.capabilities.peft_type is None:
+            return f"it has no {self.name} with this forward pass"
+        return None
+
     def check(self, model: ModelFacts, family: FamilyFacts, task_format: str) -> None:
         """Refuse settings that cannot work on a model.
 
@@ -176,6 +188,15 @@ def check_layers(layers: str, model: ModelFacts) -> None:
     if layers != "all" and not (match and 1 <= int(match.group(1)) <= most):
         allowed = f"must be all, first:k or last:k with k from 1 to {most} ({model.name})"
         refuse("layers", layers, allowed, f"Set method.layers=last:{most}, say.")
+
+
+def prefix_beyond_peft(kind: str, layers: str, shift_positions: bool) -> str | None:
+    """Why peft has no such prefix of keys and values; None where it has."""
+    if kind == "encoder_decoder":
+        return "its prefix on an encoder-decoder reaches the decoder's self-attention only, not encoder and cross"
+    if layers != "all":
+        return "its prefixes are in every layer"
+    return None if shift_positions else "its prefixes shift the position ids"
 
 
 def check_placement(placement: str, task_format: str) -> None:

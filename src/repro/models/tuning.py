@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -88,6 +89,18 @@ def _added(backbone: Backbone, tuning: Tuning, seed: int) -> dict[str, nn.Parame
         parameter.data = parameter.data.to(backbone.device, wanted)
         parameter.requires_grad_(True)
     return chosen
+
+
+def save_tuned(backbone: Backbone, folder: Path) -> None:
+    """The model and its tokenizer as transformers saves them, without our attention."""
+    from transformers import PreTrainedModel
+
+    for part in backbone.whole.modules():
+        if isinstance(part, PreTrainedModel):
+            part.config._attn_implementation = "sdpa"
+    folder.mkdir(parents=True, exist_ok=True)
+    backbone.whole.save_pretrained(folder, safe_serialization=True)
+    backbone.tokenizer.save_pretrained(folder)
 
 
 def peft_checkpoint(
