@@ -24,7 +24,7 @@ from repro.inference.restore import (
     refuse_tuned,
     task_of,
 )
-from repro.store.record import Provenance, Record, Selection
+from repro.store.record import DataFacts, Provenance, Record, Selection
 from repro.tasks.base import Example, Task
 from repro.tasks.clusters import cluster_numbers
 from repro.trials.provenance import provenance
@@ -117,6 +117,7 @@ def _record(
         "best": {n: max(column) if higher_is_better(task, n) else min(column) for n, column in values.items()},
     }
     weights = first.provenance.get("weights")
+    data = {name: DataFacts(rows=read["rows"], sha256=read["sha256"]) for name, read in task.fingerprint().items()}
     return replace(
         Record(run_key(config), "collapsed" if voted.collapsed else "done", config, first.seed),
         reason=voted.collapsed,
@@ -127,7 +128,11 @@ def _record(
         selection=selection,
         parameters=first.parameters
         | {name: sum(t.record.parameters[name] for t in trials) for name in ("trained", "stored", "prompt")},
-        provenance={**circumstances, "data": task.fingerprint(), "weights": weights},
+        provenance={
+            **circumstances,
+            "data": data,
+            "weights": weights,
+        },
         deviations=[*first.deviations, "the paper does not state how ties are broken"],
     )
 

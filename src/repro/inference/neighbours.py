@@ -54,9 +54,13 @@ def neighbours(trial: Finished, top: int, device: torch.device) -> Neighbours:
             f"{trial.name}: its prompt is keys and values inside the model, which no word has. Choose a trial of a "
             "method with a prompt at the input, such as prompt_tuning."
         )
-    table = backbone.model.get_input_embeddings().weight.detach().float()
+    table = next(backbone.model.get_input_embeddings().parameters()).detach().float()  # [V, D]
     labels = {label: backbone.tokenizer(label, add_special_tokens=False)["input_ids"] for label in task.labels}
-    return nearest(embeds[0].detach().float(), table, backbone.tokenizer.convert_ids_to_tokens, labels, top)
+
+    def to_words(ids: list[int]) -> list[str]:
+        return list(backbone.tokenizer.convert_ids_to_tokens(ids))
+
+    return nearest(embeds[0].detach().float(), table, to_words, labels, top)
 
 
 def nearest(
