@@ -67,7 +67,7 @@ def adapted(backbone: Backbone, task: Task, config: TaskConfig, head_dropout: fl
 
 
 class Trial:
-    """One trial, ready to train, alone or in a gang."""
+    """One trial, ready to train, alone or jointly."""
 
     def __init__(self, config: TrialConfig, task: Task, examples: Mapping[str, Sequence[Any]], selection: str):
         self.config, self.trainer, self.task = config, config.trainer, task
@@ -93,7 +93,7 @@ class Trial:
         loaded: Loaded | None = None,
         ranks: ProcessGroup | None = None,
     ) -> Trial:
-        """Load the model, or take the one that the trials of a gang share, and make the method's tensors.
+        """Load the model, or take the one that jointly trained trials share, and make the method's tensors.
 
         Args:
             ranks: the processes that train the trial together, each with its share of the weights.
