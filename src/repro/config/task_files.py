@@ -10,6 +10,8 @@ from functools import cache
 from typing import Any
 
 from repro.config.compose import config_file, options
+from repro.config.conversion import from_plain
+from repro.config.task_schema import TaskConfig
 from repro.errors import ConfigError
 
 
@@ -34,8 +36,6 @@ def _raw(name: str) -> Any:
     """The file over the schema, parts of a mixture filled in."""
     from omegaconf import OmegaConf
 
-    from repro.config.schema import TaskConfig
-
     own: Any = OmegaConf.load(config_file("task", name))
     parts: dict[str, Any] = {}
     for entry in own.pop("defaults", []):
@@ -59,6 +59,11 @@ def task_config(name: str, data_root: str) -> dict[str, Any]:
     node = OmegaConf.create({"paths": {"data_root": data_root}, "task": _raw(require_task(name))})
     plain: Any = OmegaConf.to_container(node, resolve=True)
     return dict(plain["task"])
+
+
+def typed_task(name: str, data_root: str) -> TaskConfig:
+    """`task_config` as the schema has it."""
+    return from_plain(TaskConfig, task_config(name, data_root), {}, "task.")
 
 
 def parts_of(config: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -3,70 +3,78 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from repro.config.task_files import first_format, parts_of, task_config, task_names
+from repro.config.schema import TaskConfig
+from repro.config.task_files import task_names, typed_task
 from repro.doctor.assets import of_task, that_gives
 from repro.doctor.findings import DOWNLOAD, FILES, READY, WRONG, Finding, worst
 from repro.errors import ReproError
 from repro.tasks.base import SPLITS, Task
-from repro.trials.build import task_in_format
+from repro.tasks.registry import task_in_format
+
+MADE_HERE = "microworld"
+"""The source of data sets that are written on this machine."""
 
 
-def tasks(data_root: str, deep: bool = False, names: list[str] | None = None) -> list[Finding]:
+def tasks(data_root: str, deep: bool = False, names: Sequence[str] | None = None) -> list[Finding]:
     """A finding for every task of conf/task, or for those named."""
-    return [look(task_config(name, data_root), data_root, deep) for name in (names or task_names())]
+    return [look(typed_task(name, data_root), data_root, deep) for name in (names or task_names())]
 
 
-def look(config: dict[str, Any], data_root: str, deep: bool = False) -> Finding:
+def look(config: TaskConfig, data_root: str, deep: bool = False) -> Finding:
     """What a task's folder holds: every split that training, selection and report need, and the others if there.
 
     Args:
-        config: a resolved task config (a mixture's parts are looked at one by one).
-        deep: read what is there: a wrong number of rows or an unreadable line is `wrong files`, another content hash
-            is said.
+        config: of a mixture the parts are looked at one by one.
+        deep: read what is there: a wrong number of rows or an unreadable line is `wrong files`, other content is noted.
     """
-    found = [_look(part, data_root, deep) for part in parts_of(config).values()]
-    if not config["parts"]:
-        return found[0]
-    state = worst([one.state for one in found])
-    bad = [one for one in found if not one.ready]
-    said = "; ".join(f"{one.name}: {one.detail}" for one in bad)
-    return Finding("task", config["name"], state, said or f"all of {', '.join(config['parts'])}", _fixes(bad))
+    findings = [_look(part, data_root, deep) for part in parts_of(config)]
+    if not config.parts:
+        return findings[0]
+    bad = [finding for finding in findings if not finding.ready]
+    detail = "; ".join(f"{finding.name}: {finding.detail}" for finding in bad)
+    state = worst([finding.state for finding in findings])
+    return Finding("task", config.name, state, detail or f"all of {', '.join(config.parts)}", _fixes(bad))
+
+
+def parts_of(config: TaskConfig) -> list[TaskConfig]:
+    """The tasks of a mixture; of any other task itself."""
+    return list(config.parts.values()) or [config]
 
 
 def _fixes(bad: Sequence[Finding]) -> str:
-    """What mends all parts: the downloads as one command, then what else is said of any of them, each once."""
-    commands = [one.fix.partition(" --only ") for one in bad if one.state == DOWNLOAD]
+    """The fix for all parts: their downloads as one command, then every other fix once."""
+    commands = [finding.fix.partition(" --only ") for finding in bad if finding.state == DOWNLOAD]
     names = sorted({name for _, _, names in commands for name in names.split()})
     fetched = [f"{commands[0][0]} --only {' '.join(names)}"] if commands else []
-    return "; ".join(dict.fromkeys([*fetched, *(one.fix for one in bad if one.state != DOWNLOAD)]))
+    return "; ".join(dict.fromkeys([*fetched, *(finding.fix for finding in bad if finding.state != DOWNLOAD)]))
 
 
-def required(config: Mapping[str, Any]) -> tuple[str, ...]:
+def required(config: TaskConfig) -> tuple[str, ...]:
     """Splits without which no trial of a task runs: one to train on, one to select by, one to report."""
-    return tuple(split for split in SPLITS if split in ("train", "validation", config["report_split"]))
+    return tuple(split for split in SPLITS if split in ("train", "validation", config.report_split))
 
 
-def on_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with local files as the source, unless the data set is one that is written here."""
-    return {**config, "source": "microworld" if config["source"] == "microworld" else "local"}
+def task_here(config: TaskConfig, format: str | None = None) -> Task:
+    """The task on local files, unless it is written here; in its own format, or the first that it has."""
+    source = config.source if config.source == MADE_HERE else "local"
+    first = config.formats[0] if config.format == "auto" else config.format
+    return task_in_format(replace(config, source=source), format or first)
 
 
-def _look(config: dict[str, Any], data_root: str, deep: bool) -> Finding:
-    made = config["source"] == "microworld"
-    task = task_in_format({**config, "source": "microworld" if made else "local"}, first_format(config))
-    if made and not deep:
-        return Finding(
-            "task", config["name"], READY, "written when first used", "", dict.fromkeys(task_splits(task), "there")
-        )
+def _look(config: TaskConfig, data_root: str, deep: bool) -> Finding:
+    task = task_here(config)
+    if config.source == MADE_HERE and not deep:
+        there = dict.fromkeys(task_splits(task), "there")
+        return Finding("task", config.name, READY, "written when first used", "", there)
     splits: dict[str, str] = {}
     missing: list[str] = []
     bad: list[str] = []
     for split in SPLITS:
-        absent = [path for path in task.needed[split] if not _there(path)] if split in task_splits(task) else [""]
+        absent = missing_files(task, split) if split in task_splits(task) else [""]
         if absent:
             if split in required(config):
                 splits[split] = "missing"
@@ -75,15 +83,20 @@ def _look(config: dict[str, Any], data_root: str, deep: bool) -> Finding:
         splits[split], fault = _read(task, split) if deep else ("there", None)
         bad += [fault] if fault else []
     if bad:
-        return Finding("task", config["name"], WRONG, bad[0], "get the file again, or task.check_rows=false", splits)
+        return Finding("task", config.name, WRONG, bad[0], "get the file again, or task.check_rows=false", splits)
     if not missing:
-        return Finding("task", config["name"], READY, "", "", splits)
-    return _lacking(config["name"], missing, data_root, splits, task.obtain)
+        return Finding("task", config.name, READY, "", "", splits)
+    return _lacking(config.name, missing, data_root, splits, task.obtain)
 
 
 def task_splits(task: Task) -> tuple[str, ...]:
     """Splits for which a task names a file."""
     return tuple(split for split in SPLITS if task.needed.get(split))
+
+
+def missing_files(task: Task, split: str) -> list[str]:
+    """The files (or patterns of them) of a split that are not there."""
+    return [path for path in task.needed[split] if not _there(path)]
 
 
 def _there(path: str) -> bool:
@@ -112,5 +125,5 @@ def _lacking(name: str, missing: list[str], data_root: str, splits: dict[str, st
     if all(sources):
         fix = f"python scripts/fetch_assets.py --dest {data_root} --only {' '.join(names)}"
         return Finding("task", name, DOWNLOAD, detail, fix, splits)
-    said = " ".join(f"{asset.title}: {asset.get}." for asset in of_task(name) if asset.get) or obtain
-    return Finding("task", name, FILES, detail, f"put them there. {said}", splits)
+    sources_text = " ".join(f"{asset.title}: {asset.get}." for asset in of_task(name) if asset.get) or obtain
+    return Finding("task", name, FILES, detail, f"put them there. {sources_text}", splits)
