@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[1] / "src" / "repro"
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "repro"
 FILES = sorted(path for path in SOURCE.rglob("*.py"))
 
 # The floors, from the top. A room imports only from floors below its own, or from itself; no room is exempt.
@@ -230,6 +231,12 @@ def test_no_function_no_file_and_no_class_is_too_large() -> None:
                     wrong.append(f"{where}:{node.lineno}: {node.name} has {len(public)} public methods: {public}")
     assert counted > 200
     assert wrong == []
+
+
+def test_the_config_tree_and_the_pages_stay_small() -> None:
+    """At most 400 files of configs and 20,000 words of docs."""
+    assert len(list((ROOT / "conf").rglob("*.yaml"))) <= 400
+    assert sum(len(path.read_text(encoding="utf-8").split()) for path in (ROOT / "docs").glob("*.md")) <= 20_000
 
 
 def test_no_file_is_a_drawer_for_everything() -> None:

@@ -17,8 +17,7 @@ from typing import Any, cast
 
 from repro.errors import DataError
 
-Yaml = Mapping[str, Any]
-"""The content of a data file, before it is checked."""
+Yaml = Mapping[str, Any]  # the content of a data file, before it is checked
 
 PAPERS = ("lester2021", "liliang2021", "liu2022", "liu2021_v1")
 """Keys of the papers, in the order in which reports show them."""
