@@ -233,7 +233,7 @@ def resume(words: Sequence[str], retry_failed: bool, experiments: Sequence[str],
         Whether any trial of these was ever submitted.
     """
     newest = {trial.key: (array, trial) for array in all_arrays(runs) for trial in array.trials()}
-    groups: dict[tuple[str, str], tuple[JobArray, list[TrialSpec]]] = {}
+    groups: dict[tuple[str, str, str], tuple[JobArray, list[TrialSpec]]] = {}
     for array, trial in newest.values():
         if experiments and trial.experiment not in experiments:
             continue
@@ -242,8 +242,8 @@ def resume(words: Sequence[str], retry_failed: bool, experiments: Sequence[str],
         except ReproError as error:  # of an older repro, say: the others are resumed
             print_line(f"repro: {error}", sys.stderr)
             continue
-        group = groups.setdefault((array.directory, repr(sorted(array.settings.items()))), (array, []))
-        group[1].append(spec)
+        asked = array.directory, array.results, repr(sorted(array.settings.items()))
+        groups.setdefault(asked, (array, []))[1].append(spec)
     for array, specs in groups.values():
         with contextlib.chdir(array.directory):
             Slurm(from_words(words, array.settings), retry_failed).run(specs)
