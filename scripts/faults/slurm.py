@@ -145,18 +145,9 @@ def _everything(bench: Bench, trials: Sequence[str]) -> Hit:
     bench.wait_for(lambda: set(bench.states()) == {f"{job}_0"})
     again, (_, preempted, failed) = _resumed(bench, killed + cancelled[0] + cancelled[1])
     _at_their_moments(bench, (f"{job}_0", held), (f"{again}_1", preempted[0]), failed[0])
-    bench.wait_for(lambda: _emptied(bench))
+    bench.wait_for(lambda: not bench.states())
     hit = {"job killed": [killed], "time limit": [timed], "SIGTERM": [preempted]}
     return hit | {"node failure": [failed], "half cancelled": cancelled}
-
-
-def _emptied(bench: Bench) -> bool:
-    """Whether the queue is empty. Slurm drains a node on which a requeued job's old process still ends: resume it."""
-    name, state = bench.slurm("sinfo", "--noheader", "--format=%n %T").split()[:2]
-    if "drain" in state:
-        with contextlib.suppress(subprocess.CalledProcessError):
-            bench.slurm("scontrol", "update", f"NodeName={name}", "State=RESUME")
-    return not bench.states()
 
 
 def _pending(process: int, number: signal.Signals) -> bool:
