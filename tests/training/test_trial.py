@@ -16,6 +16,7 @@ from repro.config.schema import OptimiserConfig, ScheduleConfig, SelectionConfig
 from repro.errors import Interrupted, TrialFailed
 from repro.evaluation.decoding import mean_loss, predict
 from repro.metrics.accuracy import Accuracy
+from repro.metrics.base import Metric
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.loop import train_step
 from repro.training.progress import ProgressReporter
@@ -95,7 +96,7 @@ def test_training_over_a_bfloat16_backbone_is_near_float32(model: str, method: s
     assert losses["bfloat16"] != losses["float32"]
 
 
-class ExactMatch:
+class ExactMatch(Metric[str, str]):
     """Percent of strings that are equal to a reference."""
 
     name, outputs, higher_is_better, equals = "exact_match", ("exact_match",), True, "=="
