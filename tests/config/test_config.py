@@ -35,7 +35,7 @@ NO_RESULT = {
     *("trainer.checkpoint_seconds", "trainer.if_running", "trainer.evaluation_batch_size", "trainer.device"),
     *("trainer.threads", "trainer.joint_trials", "trainer.gradient_checkpointing", "trainer.packing", "trainer.graphs"),
     *("task.data_dir", "task.decoding.batch_size", "task.paper_name", "task.source"),
-    *("task.hub_id", "task.hub_config", "task.hub_revision", "model.source", "model.location"),
+    *("task.hub_id", "task.hub_config", "task.hub_revision", "model.source", "model.location", "model.pickled"),
     "task.cloze_source",
     *("method.paper_section", "method.deviations", "model.paper_name", "model.licence", "model.note"),
     *("method.equation", "method.stored_formula", "method.trained_formula", "method.tuned_formula"),

@@ -79,7 +79,7 @@ def test_bad_data_is_refused_before_torch_with_file_and_line(
         (["task.report_split=test"], "task.report_split=test: the test split of rte has no answers"),
         (["trainer.selection.split=test"], "trainer.selection.split=test: the test split of rte has no answers"),
         (["trainer.selection.metric=bleu"], "trainer.selection.metric=bleu: rte has accuracy, and loss."),
-        (["+task.options.nope=1"], "a key of task.options is 'nope'"),
+        (["+task.options.nope=1"], "unknown: nope"),
     ]
     code = (
         "import json, sys\n"
