@@ -15,6 +15,7 @@ from repro.sweeps import estimates, experiments, grids
 from repro.sweeps.composing import Overrides
 from repro.sweeps.expand import Planned
 from repro.sweeps.experiments import Experiment
+from repro.tasks.registry import check_task
 
 TERAFLOPS = 100.0
 """Assumed rate of a GPU, in 10^12 operations a second: about a third of what current ones reach on large matrices."""
@@ -130,6 +131,7 @@ def _needs(plan: Plan) -> list[str]:
                 missing[f"task {part.name}"].add(part.data_dir)
             elif task.source == "hub":
                 sizes.setdefault(f"data set {part.hub_id}", 0.0)
+            check_task(part)
             lacking |= _unavailable(part)
     lines = [f"needs {name}" + (f" (up to {size / GB:.1f} GB)" if size else "") for name, size in sorted(sizes.items())]
     lines += [f"missing: {what}: {', '.join(sorted(where))} is not there" for what, where in sorted(missing.items())]

@@ -62,6 +62,18 @@ def build_task(config: TaskConfig, format: str, wording: Wording = AS_IT_IS) -> 
     return worded(task_in_format(config, inner), config, format, wording)
 
 
+def check_task(config: TaskConfig) -> None:
+    """Refuse a config that names no kind, or options that its kind (or that of a part) does not take.
+
+    Raises:
+        ConfigError: as `build_task`, as far as it can be told without the values.
+    """
+    kind = task_kind(config.kind)
+    _split_options(kind, config.name, config.options)
+    for part in config.parts.values():
+        check_task(part)
+
+
 def task_in_format(config: TaskConfig, format: str, parts: Mapping[str, Task] | None = None) -> Task:
     """The task of a config in one of its formats, in its own words; reads nothing yet.
 
@@ -90,10 +102,16 @@ def make_task(kind: type[Task], section: TaskSection, options: Mapping[str, Any]
     Raises:
         ConfigError: an option that neither takes, or a value that the kind refuses.
     """
-    shared = {name: options[name] for name in kind.shared_options if options.get(name) is not None}
-    of_kind = {name: value for name, value in options.items() if name not in kind.shared_options}
-    check_options(f"task.options of {section.name}", kind, of_kind, given=1)
+    shared, of_kind = _split_options(kind, section.name, options)
     return kind(replace(section, **shared), **of_kind)
+
+
+def _split_options(kind: type[Task], name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that are fields of the section, and those of the kind's constructor."""
+    shared = {key: options[key] for key in kind.shared_options if options.get(key) is not None}
+    of_kind = {key: value for key, value in options.items() if key not in kind.shared_options}
+    check_options(f"task.options of {name}", kind, of_kind, given=1)
+    return shared, of_kind
 
 
 def _parts(config: TaskConfig, format: str, wording: Wording) -> dict[str, Task]:
