@@ -30,11 +30,11 @@ def predict(
     task: Task,
     examples: Sequence[Example],
     injection: Injection,
-    decoding: Mapping[str, Any],
+    decoding: Mapping[str, object],
     batch_size: int,
     between: Callable[[int], None],
     encode: EncodeAll | None = None,
-) -> list[Any]:
+) -> list[object]:
     """One parsed prediction an example, in order; `between` is called after each batch.
 
     Examples that a generating model cannot tell apart are decoded once (DART has equal triples in several entries).
@@ -140,7 +140,7 @@ def mean_loss(
 
 
 def write_predictions(
-    path: Path, examples: Sequence[Example], predictions: Sequence[Any], write: Callable[[Path, str], None]
+    path: Path, examples: Sequence[Example], predictions: Sequence[object], write: Callable[[Path, str], None]
 ) -> None:
     """One json line an example: id, prediction, references."""
     lines = [

@@ -80,7 +80,7 @@ def _metrics(record: Record) -> list[AnyMetric]:
 
 
 def _add(
-    record: Record, split: str, metric: AnyMetric, predictions: Sequence[Any], references: Sequence[Sequence[Any]]
+    record: Record, split: str, metric: AnyMetric, predictions: Sequence[object], references: Sequence[Sequence[object]]
 ) -> list[str]:
     """Compute a metric that the split lacks; what was said to be missing no longer is."""
     if all(name in record.metrics[split] for name in metric.outputs):
@@ -118,7 +118,7 @@ def _add_to_parts(record: Record, split: str, metric: AnyMetric, rows: Sequence[
     return lines
 
 
-def _read(path: Path) -> tuple[list[Any], list[list[Any]]]:
+def _read(path: Path) -> tuple[list[object], list[list[object]]]:
     """Predictions and references of a split, as the trial wrote them.
 
     Raises:

@@ -22,7 +22,7 @@ class Evaluation:
     """{metric name: [N, S]} of the metrics that have any, a row an example. What a metric says of several together
     (`Metric.grouped`) stands in the row of the first of them, and zeros in the others': sums over rows, or over
     clusters of rows, are right."""
-    predictions: list[Any] = field(default_factory=list)
+    predictions: list[object] = field(default_factory=list)
     collapsed: str | None = None
     """Why the outputs carry no information, as a sentence; None when they do."""
     cut: int = 0
@@ -32,7 +32,7 @@ class Evaluation:
 
 
 def score(
-    task: Task, examples: Sequence[Example], predictions: Sequence[Any], selection: str | None = None
+    task: Task, examples: Sequence[Example], predictions: Sequence[object], selection: str | None = None
 ) -> Evaluation:
     """Every metric of the task over the split; of a mixture, each part's own over its examples, and their average.
 
@@ -69,7 +69,7 @@ def higher_is_better(task: Task, value_name: str) -> bool:
 
 
 def _scored(
-    metric: AnyMetric, examples: Sequence[Example], predictions: Sequence[Any], golds: Sequence[tuple[Any, ...]]
+    metric: AnyMetric, examples: Sequence[Example], predictions: Sequence[object], golds: Sequence[tuple[Any, ...]]
 ) -> tuple[Values, Rows | None]:
     """A metric's values, and its statistics, a row an example."""
     if not metric.grouped:
@@ -86,7 +86,7 @@ def _scored(
     return metric.reduce(np.asarray(rows)), rows
 
 
-def _score_parts(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> Evaluation:
+def _score_parts(task: Task, examples: Sequence[Example], predictions: Sequence[object]) -> Evaluation:
     whole = Evaluation(predictions=list(predictions))
     means, collapsed, cut = [], [], 0
     for name, part in task.parts.items():

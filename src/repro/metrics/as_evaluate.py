@@ -7,7 +7,7 @@ library takes seconds to import, and is imported when `load` is called, not befo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from repro.metrics.registry import metric
 
@@ -22,7 +22,7 @@ KINDS: Mapping[str, Feature] = {
 """{`Metric.predictions`: its type, a list or a mapping of types}; references to an answer are strings."""
 
 
-def load(name: str, **options: object) -> Any:
+def load(name: str, **options: object) -> object:
     """An `evaluate.Metric` that computes our metric.
 
     References are a list an example (of strings, class ids or tag lists), as `evaluate`'s sacrebleu takes them.
@@ -38,7 +38,7 @@ def load(name: str, **options: object) -> Any:
     import datasets
     import evaluate
 
-    def feature(written: Feature) -> Any:
+    def feature(written: Feature) -> object:
         if isinstance(written, Mapping):
             return {name: feature(part) for name, part in written.items()}
         return datasets.Sequence(feature(written[0])) if isinstance(written, list) else datasets.Value(written)
@@ -49,7 +49,7 @@ def load(name: str, **options: object) -> Any:
     class Ours(evaluate.Metric):  # type: ignore[misc]
         """One of ours behind `evaluate`'s interface."""
 
-        def _info(self) -> Any:
+        def _info(self) -> object:
             return evaluate.MetricInfo(
                 description=f"{ours.name} of repro. Equal to: {ours.equals}.",
                 citation="",

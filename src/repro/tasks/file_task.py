@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from repro.errors import DataError
 from repro.tasks.base import Example, SplitFacts, Task, TaskSection, TextToText
@@ -123,10 +123,10 @@ class FreeText(FileTask):
         """The source and its first text."""
         return TextToText(str(example.fields["source"]), str(example.references[0] if example.references else ""))
 
-    def blank(self, fields: Mapping[str, Any]) -> tuple[str, ...]:
+    def blank(self, fields: Mapping[str, object]) -> tuple[str, ...]:
         """No text."""
         return ("",)
 
-    def parse(self, output: Any, example: Example) -> str:
+    def parse(self, output: object, example: Example) -> str:
         """The generated text, stripped."""
         return str(output).strip()

@@ -27,7 +27,7 @@ Located = tuple[str, Any]
 """Where a value stands (`folder/file:line`, or the row of a hub split), and the value."""
 
 
-def require_one_of(what: str, value: Any, allowed: Iterable[Any]) -> None:
+def require_one_of(what: str, value: object, allowed: Iterable[object]) -> None:
     """Refuse a config value outside the allowed ones.
 
     Raises:
@@ -98,7 +98,7 @@ def _decoded(piece: bytes, where: str) -> str:
         ) from error
 
 
-def read_jsonl(path: Path) -> list[tuple[str, dict[str, Any]]]:
+def read_jsonl(path: Path) -> list[tuple[str, dict[str, object]]]:
     """One JSON object a line, each with its place; blank lines are skipped.
 
     Raises:
@@ -107,7 +107,7 @@ def read_jsonl(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(where, _json_object(line, where)) for where, line in read_lines(path) if line.strip()]
 
 
-def _json_object(line: str, where: str) -> dict[str, Any]:
+def _json_object(line: str, where: str) -> dict[str, object]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -117,7 +117,7 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
     return row
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> object:
     """The value of a whole JSON file.
 
     Raises:
@@ -129,7 +129,7 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is not JSON ({error}): get the file again.") from error
 
 
-def text_field(row: Mapping[str, Any], name: str, where: str) -> str:
+def text_field(row: Mapping[str, object], name: str, where: str) -> str:
     """The string in a field of a row.
 
     Raises:
@@ -147,7 +147,7 @@ def text_field(row: Mapping[str, Any], name: str, where: str) -> str:
     return value
 
 
-def content_hash(rows: Iterable[Any]) -> str:
+def content_hash(rows: Iterable[object]) -> str:
     """sha256 (hex) of rows in order, each as canonical JSON: equal content, equal hash, whatever the file's layout."""
     digest = hashlib.sha256()
     for row in rows:
@@ -219,7 +219,7 @@ class Source:
             raise DataError(f"the file {path} ({self.task}, {split}) does not exist: {hint}")
         return path
 
-    def hub_rows(self, split: str) -> list[tuple[str, dict[str, Any]]]:
+    def hub_rows(self, split: str) -> list[tuple[str, dict[str, object]]]:
         """The rows of a hub split, each with its place; class ids become names where the data set knows them, -1 None.
 
         Raises:
@@ -250,7 +250,7 @@ def _class_names(feature: Any) -> list[str] | None:
     return getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
 
 
-def _named(value: Any, names: list[str] | None) -> Any:
+def _named(value: object, names: list[str] | None) -> object:
     if names is None:
         return value
     if isinstance(value, list):
@@ -272,7 +272,7 @@ class Loaded:
     expected: the number of rows that this split must have, where another than `task.rows` says applies.
     """
 
-    rows: Sequence[Any]
+    rows: Sequence[object]
     examples: Sequence[Example]
     deviations: tuple[str, ...] = ()
     expected: int | None = None

@@ -23,7 +23,7 @@ def check_labels(labels: Sequence[str], name: str) -> None:
 
 
 def class_id(
-    row: Mapping[str, Any], labels: Sequence[str], label_type: str | None, where: str, *, required: bool
+    row: Mapping[str, object], labels: Sequence[str], label_type: str | None, where: str, *, required: bool
 ) -> int | None:
     """The class id of a row's label; None where there is none and none is required.
 

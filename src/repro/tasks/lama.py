@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import reprlib
 from pathlib import Path
-from typing import Any
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Example, TaskSection
@@ -114,7 +113,7 @@ class Lama(FileTask):
         )
         return Loaded([list(fact) for fact in facts], examples, (said,) if left else ())
 
-    def parse(self, output: Any, example: Example) -> str:
+    def parse(self, output: object, example: Example) -> str:
         """The word of a token; a token that is no whole word stands in brackets."""
         token, mark = str(output), self._token("")
         return token.removeprefix(mark) if token.startswith(mark) else f"[{token}]"

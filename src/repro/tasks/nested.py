@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from repro.errors import DataError
 
 
-def items(holder: Any, name: str, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def items(holder: object, name: str, where: str) -> Iterator[tuple[str, Mapping[str, object]]]:
     """The objects of a list in a field, each with its place.
 
     Raises:
@@ -25,7 +24,7 @@ def items(holder: Any, name: str, where: str) -> Iterator[tuple[str, Mapping[str
         yield place, item
 
 
-def inner(holder: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+def inner(holder: Mapping[str, object], name: str, where: str) -> Mapping[str, object]:
     """The object in a field.
 
     Raises:
@@ -37,7 +36,7 @@ def inner(holder: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]
     return found
 
 
-def whole(holder: Mapping[str, Any], name: str, where: str, *, least: int = 0) -> int:
+def whole(holder: Mapping[str, object], name: str, where: str, *, least: int = 0) -> int:
     """The whole number in a field.
 
     Raises:

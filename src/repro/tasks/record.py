@@ -133,7 +133,7 @@ def _listed(entities: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(part.strip() for part in entities.split(",")) if isinstance(entities, str) else tuple(entities)
 
 
-def _official(row: Mapping[str, Any], where: str, required: bool) -> list[Query]:
+def _official(row: Mapping[str, object], where: str, required: bool) -> list[Query]:
     """{passage: {text, entities: [{start, end}]}, qas: [{query, idx, answers: [{text}]}], idx}; `end` is the last
     character."""
     passage, number = inner(row, "passage", where), whole(row, "idx", where)
@@ -154,7 +154,7 @@ def _official(row: Mapping[str, Any], where: str, required: bool) -> list[Query]
     return queries
 
 
-def _from_hub(row: Mapping[str, Any], where: str, required: bool) -> Query:
+def _from_hub(row: Mapping[str, object], where: str, required: bool) -> Query:
     idx = inner(row, "idx", where)
     numbers = (whole(idx, "passage", where), whole(idx, "query", where))
     texts = {name: _texts(row, name, where) for name in ("entities", "answers")}
@@ -162,7 +162,7 @@ def _from_hub(row: Mapping[str, Any], where: str, required: bool) -> Query:
     return _query(passage, query, texts["entities"], texts["answers"], numbers, where, required)
 
 
-def _texts(row: Mapping[str, Any], name: str, where: str) -> list[str]:
+def _texts(row: Mapping[str, object], name: str, where: str) -> list[str]:
     found = row.get(name)
     if not isinstance(found, list):
         raise DataError(f"{where}: {name!r} is no list of texts.")

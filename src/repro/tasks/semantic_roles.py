@@ -96,7 +96,7 @@ def _proposition(line: str, where: str, labels: Sequence[str]) -> Proposition:
     return words, predicate, [known_tag(tag, labels, where) for tag in tags]
 
 
-def _index(value: Any, words: int, where: str) -> int:
+def _index(value: object, words: int, where: str) -> int:
     text = str(value)
     if not (text.isascii() and text.isdecimal()) or len(text) > 9 or int(text) >= words:
         raise DataError(

@@ -91,7 +91,7 @@ class SentencePair(FileTask):
             return labelled_text(example, self._fields, self.labels)
         return segments(example, self._template)
 
-    def parse(self, output: Any, example: Example) -> int:
+    def parse(self, output: object, example: Example) -> int:
         """A class id; -1 where generated text is not exactly a label."""
         return class_of(output, self.format, self.labels)
 

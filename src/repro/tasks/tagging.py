@@ -250,7 +250,7 @@ def hub_sentence(
     return tokens, [known_tag(tag, labels, where) for tag in tags]
 
 
-def _tag_name(tag: Any, hub_tags: Sequence[str], where: str) -> str:
+def _tag_name(tag: object, hub_tags: Sequence[str], where: str) -> str:
     if isinstance(tag, str):
         return tag
     if isinstance(tag, int) and 0 <= tag < len(hub_tags):

@@ -10,7 +10,6 @@ import csv
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Example, Pair, TaskSection, TextToText
@@ -84,12 +83,12 @@ class TextClassification(FileTask):
             )
         return Loaded(rows, examples)
 
-    def _rows(self, split: str) -> list[tuple[str, dict[str, Any]]]:
+    def _rows(self, split: str) -> list[tuple[str, dict[str, object]]]:
         if self._source.kind == "hub":
             return self._source.hub_rows(split)
         return read_table(self._source.file(split))
 
-    def _label(self, row: Mapping[str, Any], where: str, *, required: bool) -> int | None:
+    def _label(self, row: Mapping[str, object], where: str, *, required: bool) -> int | None:
         """The class id; None where the test split has no label (no column, an empty cell, null or -1)."""
         value = row.get(self._label_column)
         if not required and value in (None, "", -1) and str(value) not in self.labels:
@@ -111,12 +110,12 @@ class TextClassification(FileTask):
             return labelled_text(example, self._columns, self.labels)
         return segments(example, self._template)
 
-    def parse(self, output: Any, example: Example) -> int:
+    def parse(self, output: object, example: Example) -> int:
         """A class id; -1 where generated text is not exactly a label."""
         return class_of(output, self.format, self.labels)
 
 
-def read_table(path: Path) -> list[tuple[str, dict[str, Any]]]:
+def read_table(path: Path) -> list[tuple[str, dict[str, object]]]:
     """The rows of a csv, tsv or jsonl file as {column: value}, each with its place `path:line`.
 
     Raises:
@@ -134,7 +133,7 @@ def read_table(path: Path) -> list[tuple[str, dict[str, Any]]]:
         strict=True,
     )
     columns: Sequence[str] = ()
-    rows: list[tuple[str, dict[str, Any]]] = []
+    rows: list[tuple[str, dict[str, object]]] = []
     try:
         for cells in reader:
             where = f"{path}:{reader.line_num}"

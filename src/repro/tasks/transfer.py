@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from repro.config.task_schema import SplitLimits
 from repro.errors import ConfigError
@@ -82,7 +81,7 @@ class Transfer(TaskOfParts):
         """As its own data set renders it."""
         return self._of(example).render(example)
 
-    def parse(self, output: Any, example: Example) -> Any:
+    def parse(self, output: object, example: Example) -> object:
         """As its own data set parses it, a generated answer to a test example once it is translated."""
         if self.format == "text_to_text" and self._of(example) is self._tested:
             output = str(output)

@@ -10,7 +10,6 @@ import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -39,7 +38,7 @@ class Entry:
     category: str
     where: str
 
-    def row(self) -> list[Any]:
+    def row(self) -> list[object]:
         """As plain JSON values, for the content hash: equal for every format."""
         return [[list(triple) for triple in self.triples], list(self.texts), list(self.comments), self.category]
 
@@ -67,7 +66,7 @@ def read_entries(path: Path) -> list[Entry]:
 # JSON ----------------------------------------------------------------------------------------------------------------
 
 
-def _webnlg_entries(data: Any, where: str) -> Iterator[Entry]:
+def _webnlg_entries(data: object, where: str) -> Iterator[Entry]:
     """{"entries": [{"1": {category, modifiedtripleset: [{subject, property, object}], lexicalisations: [...]}}]}"""
     for number, wrapped in enumerate(_listed(data, "entries", where), 1):
         at = f"{where} entry {number}"
@@ -85,13 +84,13 @@ def _webnlg_entries(data: Any, where: str) -> Iterator[Entry]:
         yield _entry(triples, texts, text_field(entry, "category", at), at)
 
 
-def _dart_entries(data: Any, where: str) -> Iterator[Entry]:
+def _dart_entries(data: Sequence[object], where: str) -> Iterator[Entry]:
     """[{"tripleset": [[subject, relation, object]], "annotations": [{source, text}]}]"""
     for number, entry in enumerate(data, 1):
         yield dart_entry(entry, f"{where} entry {number}")
 
 
-def dart_entry(row: Any, where: str) -> Entry:
+def dart_entry(row: object, where: str) -> Entry:
     """An entry of DART's json, or a row of the hub, whose `annotations` are one object of lists.
 
     Raises:
@@ -102,7 +101,7 @@ def dart_entry(row: Any, where: str) -> Entry:
         if not isinstance(triple, Sequence) or len(triple) != 3 or not all(isinstance(part, str) for part in triple):
             raise DataError(f"{where}: {reprlib.repr(triple)} is no triple of three strings.")
         triples.append((_text(triple[0], where), _text(triple[1], where), _text(triple[2], where)))
-    annotations = row.get("annotations")
+    annotations = row.get("annotations") if isinstance(row, Mapping) else None
     if isinstance(annotations, Mapping):
         texts = _columns(annotations, ("text", "source"), where)
     else:
@@ -113,7 +112,7 @@ def dart_entry(row: Any, where: str) -> Entry:
     return _entry(triples, texts, "", where)
 
 
-def webnlg_row(row: Mapping[str, Any], where: str) -> Entry:
+def webnlg_row(row: Mapping[str, object], where: str) -> Entry:
     """A row of the hub's web_nlg: triples as `subject | property | object`, texts as columns.
 
     Raises:
@@ -129,7 +128,7 @@ def webnlg_row(row: Mapping[str, Any], where: str) -> Entry:
     return _entry(triples, _columns(lex, ("text", "comment"), where), text_field(row, "category", where), where)
 
 
-def _columns(table: Mapping[str, Any], names: tuple[str, str], where: str) -> list[tuple[str, str]]:
+def _columns(table: Mapping[str, object], names: tuple[str, str], where: str) -> list[tuple[str, str]]:
     """Two columns of equal length as pairs."""
     first, second = (_listed(table, name, where) for name in names)
     if len(first) != len(second):
@@ -137,22 +136,23 @@ def _columns(table: Mapping[str, Any], names: tuple[str, str], where: str) -> li
     return [(_text(one, where), _text(other, where)) for one, other in zip(first, second, strict=True)]
 
 
-def _listed(node: Any, name: str, where: str) -> Sequence[Any]:
+def _listed(node: object, name: str, where: str) -> Sequence[object]:
     if not isinstance(node, Mapping) or not isinstance(node.get(name), list | tuple):
         found = node.get(name) if isinstance(node, Mapping) else node
         raise DataError(f"{where}: a list {name!r} is needed, it is {reprlib.repr(found)}.")
     return list(node[name])
 
 
-def _objects(node: Any, name: str, where: str) -> Sequence[Mapping[str, Any]]:
-    found = _listed(node, name, where)
-    for item in found:
+def _objects(node: object, name: str, where: str) -> Sequence[Mapping[str, object]]:
+    objects: list[Mapping[str, object]] = []
+    for item in _listed(node, name, where):
         if not isinstance(item, Mapping):
             raise DataError(f"{where}: {name!r} holds {reprlib.repr(item)}, an object is needed.")
-    return found
+        objects.append(item)
+    return objects
 
 
-def _text(value: Any, where: str) -> str:
+def _text(value: object, where: str) -> str:
     return text_field({"text": value}, "text", where)
 
 
@@ -207,7 +207,7 @@ def read_xml(path: Path) -> Element:
     builder, parser = TreeBuilder(), expat.ParserCreate()
     parser.buffer_text = True
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: object) -> None:
         raise DataError(
             f"{path}:{parser.CurrentLineNumber} declares a document type, by which a file could expand without end or "
             "fetch other files: remove the declaration."

@@ -11,7 +11,6 @@ import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from repro.errors import DataError
@@ -35,7 +34,7 @@ class Article:
     url: str | None
     where: str
 
-    def row(self) -> list[Any]:
+    def row(self) -> list[object]:
         """As plain JSON values, for the content hash."""
         return [self.id, self.document, self.summary]
 
@@ -104,7 +103,7 @@ def summary_file(path: Path, name: str) -> Article:
 # The hub -------------------------------------------------------------------------------------------------------------
 
 
-def hub_articles(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[Article]:
+def hub_articles(rows: Sequence[tuple[str, Mapping[str, object]]]) -> Iterator[Article]:
     """Rows with document, summary and id.
 
     Raises:
