@@ -214,7 +214,8 @@ def test_a_subset_is_ordered_nested_and_its_seeds_own(total, most, seed):
 
 
 def test_seed_and_split_change_the_subset_but_not_the_test_split():
-    one, other = SplitLimits(50, 50, 50, seed=1), SplitLimits(50, 50, 50, seed=2)
+    most = dict.fromkeys(("train", "validation", "test"), 50)
+    one, other = SplitLimits(**most, seed=1), SplitLimits(**most, seed=2)
     assert kept_positions(1000, "train", one) != kept_positions(1000, "train", other)
     assert kept_positions(1000, "train", one) != kept_positions(1000, "validation", one)
     assert kept_positions(1000, "train", one) != list(range(50))
