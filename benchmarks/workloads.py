@@ -17,7 +17,7 @@ from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.registry import build as build_method
 from repro.models.encoding.batch import IGNORE, Encoded
 from repro.models.families.family import register
-from repro.models.families.t5 import T5, random_shape
+from repro.models.families.t5 import T5
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,9 @@ class Workload:
         return Encoded((*ids, *target), length, token_labels=(IGNORE,) * length + target)
 
 
-T5_RELU = replace(
-    T5, name="t5_relu", title="T5 1.0", random_shape=lambda model: random_shape(model) | {"feed_forward_proj": "relu"}
-)
+T5_RELU = replace(T5, name="t5_relu", title="T5 1.0", constants={**T5.constants, "feed_forward_proj": "relu"})
 """The first T5, whose feed-forward layers have no gate; no paper here uses it."""
-register(T5_RELU)
+register(T5_RELU, __name__)
 
 
 def _model(family: str, kind: str, layers: int, width: int, heads: int, inner: int, **more: Any) -> ModelConfig:
