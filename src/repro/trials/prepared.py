@@ -266,7 +266,7 @@ class Trial:
             "rule": self.trainer.selection.rule,
             "split": self.trainer.selection.split,
             "metric": self.selection,
-            "step": chosen["step"],
+            "step": int(chosen["step"]),
             "epoch": chosen["epoch"],
             "value": None if value is None else self.sign * value,
         }
