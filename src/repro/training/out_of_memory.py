@@ -37,6 +37,6 @@ class MemoryPolicy:
             return False
         setting = "trainer.gradient_checkpointing"
         print_line(f"out of memory: from here on activations are computed twice ({setting}).", sys.stderr)
-        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        model.gradient_checkpointing_enable({"use_reentrant": False})
         self.recomputes = True  # the library recomputes in train mode only; dropout has rates of its own
         return True

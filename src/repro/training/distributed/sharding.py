@@ -186,7 +186,7 @@ def shard(backbone: Backbone, processes: ProcessGroup) -> GatheredPass:
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
     # `generate` then goes on until every process is done.
-    backbone.model._is_fsdp_managed_module = True  # type: ignore[assignment]
+    backbone.model._is_fsdp_managed_module = True
     return gathered
 
 
