@@ -119,7 +119,7 @@ def test_a_name_outside_the_list_is_refused_and_each_in_it_is_known(key: str, ba
     base = bases["prompt"]
     said = refusal(with_value(base, key, "nonsense"))
     assert said.startswith(f"{key}=nonsense: must be one of {', '.join(CHOICES[key])}. ")
-    assert f"Set {key} to one of these." in said
+    assert f"Set {key} to one of these" in said
     for value in CHOICES[key]:
         try:
             validate(with_value(base, key, value))

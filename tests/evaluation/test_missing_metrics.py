@@ -102,7 +102,7 @@ def test_a_further_metric_for_a_stored_trial(trial, cli) -> None:
         return cli("metrics", "--score", record.key, "--metric", metric, *folders)
 
     for wrong, said in (
-        ("no_such", "--metric no_such: there is no metric"),
+        ("no_such", "--metric no_such: metric=no_such: must be one of"),
         ("[1]", "give its name"),
         ("multirc", "one by one"),
         ("{name: f1_macro, classes: 2}", "f1_macro cannot score what"),

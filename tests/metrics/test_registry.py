@@ -32,7 +32,7 @@ def test_a_metric_of_somebody_else() -> None:
             return [len(prediction.split()), 1]
 
     assert build_metric({"name": "words"}).score_split(["a b", "c"], [["x"], ["y"]])[0] == {"words": 1.5}
-    with pytest.raises(ConfigError, match="accuracy is registered by repro"):
+    with pytest.raises(ConfigError, match="metric=accuracy is registered by repro"):
         metric("accuracy")
 
         @register("accuracy")
@@ -43,8 +43,8 @@ def test_a_metric_of_somebody_else() -> None:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"name": "e2e_blue"}, "there is no metric 'e2e_blue': choose one of accuracy"),
-        ({"name": "java"}, "there is no metric 'java'"),  # a module that registers none
+        ({"name": "e2e_blue"}, "metric=e2e_blue: must be one of accuracy"),
+        ({"name": "java"}, "metric=java: must be one of"),  # a module that registers none
         ({"name": "f1_macro"}, "takes the options classes; missing: classes"),
         ({"name": "e2e_bleu", "size": 3}, "takes the options none; unknown: size"),
         ({"name": "meteor", "text": "words"}, "allowed are ptb, webnlg, as_is"),

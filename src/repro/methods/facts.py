@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
 
-from repro.methods.lookup import Registry
+from repro.errors import ConfigError
+from repro.registry import Registry
 
 
 class FamilyFacts(Protocol):
@@ -38,7 +39,7 @@ class FamilyFacts(Protocol):
         ...
 
 
-FAMILIES: Registry[FamilyFacts] = Registry("model.family", "repro.models.families")
+FAMILIES: Registry[FamilyFacts] = Registry("model.family", "repro.models.families", ConfigError)
 """Facts of families by name. A family's module says them; it loads no torch until a model is made."""
 
 

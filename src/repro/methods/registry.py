@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from repro.errors import ConfigError
 from repro.methods.base import Method
-from repro.methods.lookup import Registry
 from repro.methods.schema import Capabilities, MethodConfig, settings_from
+from repro.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class MethodKind:
         return config.build(init_words)
 
 
-_METHODS: Registry[MethodKind] = Registry("method", "repro.methods")
+_METHODS: Registry[MethodKind] = Registry("method", "repro.methods", ConfigError)
 
 
 def register(name: str, schema: type[MethodConfig]) -> None:

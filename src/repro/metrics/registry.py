@@ -5,65 +5,18 @@ A module registers its one metric when it is imported, which happens when its na
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-import pkgutil
 from collections.abc import Callable, Collection, Mapping
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from repro.errors import ConfigError
 from repro.metrics.base import AnyMetric
+from repro.registry import Registry
 
-T = TypeVar("T")
 Kind = TypeVar("Kind", bound=type[AnyMetric])
 
 
-class Registry(Generic[T]):
-    """Things by name: those that registered themselves, and those whose module in `package` does so when imported."""
-
-    def __init__(self, noun: str, package: str):
-        self._noun, self._package = noun, package
-        self._entries: dict[str, T] = {}
-        self._modules: dict[str, str] = {}
-
-    def add(self, name: str, entry: T, module: str) -> None:
-        """Register `entry`; a module may register its own name again (when it is reloaded).
-
-        Raises:
-            ConfigError: the name belongs to another module.
-        """
-        if self._modules.setdefault(name, module) != module:
-            raise ConfigError(
-                f"{module}: the {self._noun} {name} is registered by {self._modules[name]} already. Choose another "
-                "name."
-            )
-        self._entries[name] = entry
-
-    def get(self, name: str) -> T:
-        """The entry of that name.
-
-        Raises:
-            ConfigError: there is none.
-        """
-        module = f"{self._package}.{name}"
-        if name not in self._entries and name.isidentifier() and importlib.util.find_spec(module) is not None:
-            importlib.import_module(module)
-        if name not in self._entries:
-            raise ConfigError(
-                f"there is no {self._noun} {name!r}: choose one of {', '.join(self.names())}, or register yours."
-            )
-        return self._entries[name]
-
-    def names(self) -> list[str]:
-        """Every name, built-in or registered from outside."""
-        for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
-            if not module.ispkg:
-                importlib.import_module(f"{self._package}.{module.name}")
-        return sorted(self._entries)
-
-
-_METRICS: Registry[type[AnyMetric]] = Registry("metric", "repro.metrics")
+_METRICS: Registry[type[AnyMetric]] = Registry("metric", "repro.metrics", ConfigError)
 
 
 def register(name: str) -> Callable[[Kind], Kind]:

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from repro.config.schema import TaskConfig
 from repro.config.task_schema import SplitLimits
 from repro.errors import ConfigError
-from repro.metrics.registry import Registry, build_metric, check_options
+from repro.metrics.registry import build_metric, check_options
+from repro.registry import Registry
 from repro.tasks.base import Task, TaskOfParts, TaskSection
 from repro.tasks.wording import AS_IT_IS, Wording, worded
 
@@ -22,7 +23,7 @@ _COPIED = {field.name for field in fields(TaskSection)} & {field.name for field 
 _COPIED -= {"format", "metrics", "also_metrics", "parts"}
 """Fields of a task's config that a kind is told as they are."""
 
-_KINDS: Registry[type[Task]] = Registry("kind of task", "repro.tasks")
+_KINDS: Registry[type[Task]] = Registry("task.kind", "repro.tasks", ConfigError)
 
 
 def register(name: str) -> Callable[[Kind], Kind]:

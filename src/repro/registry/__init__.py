@@ -7,16 +7,21 @@ import importlib.util
 import pkgutil
 from typing import Generic, TypeVar
 
-from repro.errors import ConfigError
-
 T = TypeVar("T")
 
 
 class Registry(Generic[T]):
     """Entries that registered themselves, and those whose module in `package` does so when it is imported."""
 
-    def __init__(self, noun: str, package: str):
-        self._noun, self._package = noun, package
+    def __init__(self, key: str, package: str, error: type[Exception]):
+        """A registry without entries.
+
+        Args:
+            key: what a name is a value of, in messages: `model.family`.
+            package: holds the built-in entries, each in the module of its name.
+            error: what a wrong name raises.
+        """
+        self._key, self._package, self._error = key, package, error
         self._entries: dict[str, T] = {}
         self._owners: dict[str, str] = {}
 
@@ -24,11 +29,11 @@ class Registry(Generic[T]):
         """Register `entry`; a module may register its own name again (when it is reloaded).
 
         Raises:
-            ConfigError: the name belongs to another module.
+            error: the name belongs to another module.
         """
         if self._owners.setdefault(name, module) != module:
-            raise ConfigError(
-                f"{module}: the {self._noun} {name} is registered by {self._owners[name]} already. Choose another name."
+            raise self._error(
+                f"{module}: {self._key}={name} is registered by {self._owners[name]} already. Choose another name."
             )
         self._entries[name] = entry
 
@@ -36,15 +41,16 @@ class Registry(Generic[T]):
         """The entry of that name.
 
         Raises:
-            ConfigError: there is none.
+            error: there is none.
         """
-        if name not in self._entries and name.isidentifier():
-            module = f"{self._package}.{name}"
-            if importlib.util.find_spec(module) is not None:
-                importlib.import_module(module)
+        module = f"{self._package}.{name}"
+        if name not in self._entries and name.isidentifier() and importlib.util.find_spec(module) is not None:
+            importlib.import_module(module)
         if name not in self._entries:
             allowed = ", ".join(self.names())
-            raise ConfigError(f"{self._noun}={name}: must be one of {allowed}. Set {self._noun} to one of these.")
+            raise self._error(
+                f"{self._key}={name}: must be one of {allowed}. Set {self._key} to one of these, or register yours."
+            )
         return self._entries[name]
 
     def names(self) -> list[str]:
