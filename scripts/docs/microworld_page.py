@@ -12,13 +12,13 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from repro.config.task_files import task_config
+from repro.config.task_files import typed_task
 from repro.metrics.base import main_values
 from repro.tasks.base import Example, Pair, Rendered, Span, Tagged, Task, TextToText
 from repro.tasks.microworld import VERSION
 from repro.tasks.microworld.corpus import documents
 from repro.tasks.microworld.datasets import DATASETS
-from repro.trials.build import task_in_format
+from repro.tasks.registry import task_in_format
 
 HEAD = f"""\
 # The small world
@@ -58,8 +58,8 @@ def _text() -> str:
 
 
 def _task(name: str) -> Task:
-    config = task_config(name, "data")
-    format = next((format for format in config["formats"] if format != "text_to_text"), config["formats"][0])
+    config = typed_task(name, "data")
+    format = next((format for format in config.formats if format != "text_to_text"), config.formats[0])
     return task_in_format(config, format)
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from repro.cli import tasks_page
-from repro.config.task_files import task_config, task_names
+from repro.config.task_files import task_names, typed_task
 from repro.papers import registry
-from repro.tasks.registry import task_kind
-from repro.trials.build import task_in_format
+from repro.tasks.registry import task_in_format, task_kind
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,25 +22,25 @@ def test_the_page_is_up_to_date() -> None:
 
 @pytest.mark.parametrize("name", task_names())
 def test_every_task_says_what_it_is(name: str) -> None:
-    config, text = task_config(name, tasks_page.ROOT), tasks_page.story(name)
-    assert text.startswith(f"# {name}\n") and f"the {config['report_split']} split" in text
-    if not config["parts"]:
+    config, text = typed_task(name, tasks_page.ROOT), tasks_page.story(name)
+    assert text.startswith(f"# {name}\n") and f"the {config.report_split} split" in text
+    if not config.parts:
         assert "licence: " in text
-        assert all(f"{rows:,}" in text for rows in config["rows"].values())
-        assert all(digits in text for digits in config["sha256"].values())
-        for metric in task_in_format(config, config["formats"][0]).metrics:
+        assert all(f"{rows:,}" in text for rows in config.rows.values())
+        assert all(digits in text for digits in config.sha256.values())
+        for metric in task_in_format(config, config.formats[0]).metrics:
             assert f"`{metric.name}`" in text and metric.equals in text
-    if config["paper_name"]:
-        cells = registry.cells(task=config["paper_name"])
-        assert cells, f"task.paper_name={config['paper_name']}: no paper reports a task of that name"
+    if config.paper_name:
+        cells = registry.cells(task=config.paper_name)
+        assert cells, f"task.paper_name={config.paper_name}: no paper reports a task of that name"
 
 
 @pytest.mark.parametrize("name", task_names())
 def test_every_format_is_shown_with_its_fields(name: str) -> None:
-    config = task_config(name, tasks_page.ROOT)
-    for format in () if config["parts"] else config["formats"]:
+    config = typed_task(name, tasks_page.ROOT)
+    for format in () if config.parts else config.formats:
         reads, answers = tasks_page.shown_format(config, format)
-        fixed = task_kind(config["kind"]).sample_fields
+        fixed = task_kind(config.kind).sample_fields
         inputs = () if format == "cloze" else task_in_format(config, format).inputs
         assert all(field.upper() in reads + answers for field in inputs if field not in fixed), (format, reads)
         assert answers
@@ -58,7 +57,7 @@ def test_what_is_shown_is_what_the_papers_formats_are() -> None:
         ("squad", "span"): ("`QUESTION` and windows of `CONTEXT`", "a piece of the context"),
     }
     for (name, format), expected in shown.items():
-        assert tasks_page.shown_format(task_config(name, "d"), format) == expected
+        assert tasks_page.shown_format(typed_task(name, "d"), format) == expected
 
 
 def test_tables_are_those_of_the_registry() -> None:

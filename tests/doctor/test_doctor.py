@@ -7,17 +7,18 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from repro.config.compose import options
-from repro.config.task_files import parts_of, task_config, task_names
+from repro.config.task_files import task_names, typed_task
 from repro.doctor import fingerprints, metrics, models, tasks
 from repro.doctor.assets import assets, of_task
 from repro.doctor.findings import CONVERSION, DOWNLOAD, EXTRA, FILES, JAVA, READY, WRONG, Finding, shown, worst
+from repro.doctor.tasks import parts_of
 from repro.errors import ConfigError
 from repro.metrics.meteor import Meteor
 from repro.store.store import Store
@@ -36,14 +37,14 @@ def state(name: str, root: Path, deep: bool = False) -> Finding:
 
 @pytest.mark.parametrize("name", task_names())
 def test_a_task_is_what_hydra_composes(name: str, altered: Callable[..., dict[str, Any]]) -> None:
-    assert altered(f"task={name}")["task"] == task_config(name, "data")
+    assert altered(f"task={name}")["task"] == asdict(typed_task(name, "data"))
 
 
 @pytest.mark.parametrize("name", task_names())
 def test_every_task_names_its_data_set(name: str) -> None:
-    for part in parts_of(task_config(name, "d")).values():
-        assert of_task(part["name"]), (
-            f"no data set of src/repro/doctor/assets.yaml has the task {part['name']}: say there where its files come "
+    for part in parts_of(typed_task(name, "d")):
+        assert of_task(part.name), (
+            f"no data set of src/repro/doctor/assets.yaml has the task {part.name}: say there where its files come "
             "from, under which licence, and what misleads"
         )
 
@@ -55,12 +56,12 @@ def test_with_all_files_every_task_is_ready(data_root: Path) -> None:
     found = tasks.tasks(str(data_root))
     assert [one.name for one in found] == options("task")
     assert {one.name: one.state for one in found if not one.ready} == {}
-    assert all(one.splits or task_config(one.name, "d")["parts"] for one in found)
+    assert all(one.splits or typed_task(one.name, "d").parts for one in found)
 
 
 def test_with_none_every_task_says_where_from(tmp_path: Path) -> None:
     for one in tasks.tasks(str(tmp_path)):
-        if task_config(one.name, "d")["source"] == "microworld":  # written on this machine
+        if typed_task(one.name, "d").source == "microworld":  # written on this machine
             assert one.ready, one
             continue
         assert one.state in (DOWNLOAD, FILES), one
@@ -126,9 +127,9 @@ def test_deep_counts_and_compares(own_data: Path) -> None:
 def test_everything_of_the_data_folder_is_ready() -> None:
     if not DATA.is_dir():
         pytest.skip(f"no real data: {DATA} does not exist (set REPRO_DATA_ROOT)")
-    configs = {name: task_config(name, "d") for name in task_names()}
+    configs = {name: typed_task(name, "d") for name in task_names()}
     whole = [  # the microworld is not in the folder: it is written into the user's cache when it is first asked for
-        name for name, one in configs.items() if "train" in one["sha256"] and one["source"] != "microworld"
+        name for name, one in configs.items() if "train" in one.sha256 and one.source != "microworld"
     ]
     found = {one.name: one for one in tasks.tasks(str(DATA), deep=True, names=[*whole, "squad", "squad_v2"])}
     assert len(whole) >= 8
@@ -148,7 +149,7 @@ def test_hashes_of_the_configs_are_those_of_the_committed_records() -> None:
     checked = 0
     for record in Store(ROOT / "results" / "records").records():
         name = record.config["task"]["name"]
-        stated = task_config(name, "d")["sha256"]
+        stated = typed_task(name, "d").sha256
         for split, facts in record.provenance["data"].items():
             if split in stated:
                 assert facts["sha256"].startswith(stated[split]), (record.key, split)
@@ -158,21 +159,21 @@ def test_hashes_of_the_configs_are_those_of_the_committed_records() -> None:
 
 @pytest.mark.parametrize("name", task_names())
 def test_hashes_are_long_enough_and_of_splits_with_rows(name: str) -> None:
-    for part in parts_of(task_config(name, "d")).values():
-        assert set(part.get("sha256", {})) <= set(part["rows"])
-        assert all(len(text) == 16 and int(text, 16) >= 0 for text in part.get("sha256", {}).values())
+    for part in parts_of(typed_task(name, "d")):
+        assert set(part.sha256) <= set(part.rows)
+        assert all(len(text) == 16 and int(text, 16) >= 0 for text in part.sha256.values())
 
 
 def test_another_content_is_a_deviation_with_both_hashes(own_data: Path) -> None:
-    from repro.trials.build import task_in_format
+    from repro.tasks.registry import task_in_format
 
-    config = task_config("rte", str(own_data)) | {"rows": {"train": 8, "validation": 6, "test": 4}}
+    config = replace(typed_task("rte", str(own_data)), rows={"train": 8, "validation": 6, "test": 4})
     task = task_in_format(config, "pair")
     task.examples("validation")
     (said,) = {text for text in task.deviations if "hash" in text and text.startswith("validation")}
     found = task.fingerprint()["validation"]["sha256"][:16]
-    assert found in said and config["sha256"]["validation"] in said
-    config["sha256"] = {"validation": found}
+    assert found in said and config.sha256["validation"] in said
+    config.sha256 = {"validation": found}
     task = task_in_format(config, "pair")
     task.examples("validation")
     assert not [text for text in task.deviations if "hash" in text]
@@ -183,8 +184,8 @@ def test_fingerprints_are_lines_for_conf_task(data_root: Path, capsys: pytest.Ca
 
     for name in ("rte", "mpt_ner"):
         lines = fingerprints.fingerprint(name, str(data_root))
-        for part in parts_of(task_config(name, str(data_root))).values():
-            at = lines.index(f"# {part['name']}")
+        for part in parts_of(typed_task(name, str(data_root))):
+            at = lines.index(f"# {part.name}")
             stated = yaml.safe_load("\n".join(lines[at + 1 : at + 3]))
             assert stated["rows"] == {"train": 8, "validation": 6, "test": 4}
             assert all(isinstance(text, str) and len(text) == 16 for text in stated["sha256"].values())
@@ -314,8 +315,8 @@ def test_every_model_has_a_state_and_a_fix(tmp_path: Path, monkeypatch: pytest.M
 def test_every_metric_of_a_task_is_listed() -> None:
     known = {one.name for one in metrics.metrics()}
     for name in task_names():
-        for part in parts_of(task_config(name, "d")).values():
-            used = {metric["name"] for metric in [*part["metrics"], *part.get("also_metrics", ())]}
+        for part in parts_of(typed_task(name, "d")):
+            used = {metric["name"] for metric in [*part.metrics, *part.also_metrics]}
             assert used <= known, (name, used - known)
 
 

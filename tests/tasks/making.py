@@ -6,11 +6,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from repro.config.task_files import task_config
-from repro.config.task_schema import LowData, SplitLimits
+from repro.config.conversion import from_plain
+from repro.config.task_files import typed_task
+from repro.config.task_schema import LowData, SplitLimits, TaskConfig
 from repro.tasks.base import Task, TaskSection
-from repro.tasks.registry import make_task
-from repro.trials.build import task_in_format
+from repro.tasks.registry import make_task, task_in_format
 
 
 def make(kind: type[Task], *, options: Mapping[str, Any] | None = None, **section: Any) -> Any:
@@ -23,10 +23,10 @@ def make(kind: type[Task], *, options: Mapping[str, Any] | None = None, **sectio
 
 def config(name: str, data_root: Path | str = "data", **changes: Any) -> Any:
     """A task's config as composed: the schema, the file, then the changes."""
-    return OmegaConf.merge(OmegaConf.create(task_config(name, str(data_root))), changes)
+    return OmegaConf.merge(OmegaConf.structured(typed_task(name, str(data_root))), changes)
 
 
 def from_conf(name: str, format: str | None = None, data_root: Path | str = "data", **changes: Any) -> Any:
     """The task of a file of conf/task, in its first format where none is given."""
-    plain: Any = OmegaConf.to_container(config(name, data_root, **changes))
-    return task_in_format(plain, format or plain["formats"][0])
+    made = from_plain(TaskConfig, OmegaConf.to_container(config(name, data_root, **changes)), {}, "task.")
+    return task_in_format(made, format or made.formats[0])

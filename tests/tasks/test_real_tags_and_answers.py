@@ -1,12 +1,13 @@
 """Real tagging, role and question data: row counts, and what predictors score that say the same to everything."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from repro.config.task_files import task_config
+from repro.config.task_files import typed_task
 from repro.metrics.registry import build_metric
 from repro.metrics.strict_span_f1 import strict_spans
 from repro.trials.build import build_task
@@ -16,7 +17,7 @@ DATA = Path(os.environ.get("REPRO_DATA_ROOT") or ROOT.parent / "shared" / "data"
 
 
 def config(name):
-    return task_config(name, str(DATA))
+    return asdict(typed_task(name, str(DATA)))
 
 
 def task_of(name, format=None):

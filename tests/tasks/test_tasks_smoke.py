@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from repro.config.task_files import parts_of, task_config, task_names
+from repro.config.task_files import task_names, typed_task
 from repro.trials.plain import run
 
 
 def forms_of(name: str) -> list[str]:
     """The formats that a task's file names, and the cloze where it has a template."""
-    config = task_config(name, "d")
-    return [*config["formats"], *(["cloze"] if config["cloze"] and "cloze" not in config["formats"] else [])]
+    config = typed_task(name, "d")
+    return [*config.formats, *(["cloze"] if config.cloze and "cloze" not in config.formats else [])]
 
 
 CASES = [(name, format) for name in task_names() for format in forms_of(name)]
@@ -53,5 +53,6 @@ def test_one_step_of_every_task_in_every_form(name: str, format: str, quick: Cal
     for split in splits:
         values = record.metrics[split]
         assert values and all(value is None or math.isfinite(value) for value in values.values())
-        metrics = [metric for part in parts_of(plain["task"]).values() for metric in part["metrics"]]
+        parts = plain["task"]["parts"].values() or [plain["task"]]
+        metrics = [metric for part in parts for metric in part["metrics"]]
         assert bool(record.statistics[split]) == bool(metrics)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from repro.config.compose import conf_dir
-from repro.config.task_files import task_config, task_names
+from repro.config.task_files import task_names, typed_task
 from repro.metrics.registry import metric_class, names
 
 _HEAD = """\
@@ -94,9 +94,9 @@ def tasks() -> Mapping[str, tuple[str, ...]]:
     """{metric: names of the tasks in conf/task that use it, sorted}."""
     users = defaultdict(set)
     for name in task_names():
-        task = task_config(name, "")
-        for part in [task, *task["parts"].values()]:
-            for metric in [*part["metrics"], *(part.get("also_metrics") or ())]:
+        task = typed_task(name, "")
+        for part in [task, *task.parts.values()]:
+            for metric in [*part.metrics, *part.also_metrics]:
                 users[metric["name"]].add(name)
     return {metric: tuple(sorted(of_metric)) for metric, of_metric in users.items()}
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 from repro.config.compose import conf_dir
-from repro.config.task_files import parts_of, task_config, task_names
+from repro.config.task_files import task_names, typed_task
+from repro.config.task_schema import TaskConfig
 from repro.doctor.assets import Asset, of_task
+from repro.doctor.tasks import parts_of
 from repro.metrics.base import AnyMetric
 from repro.papers import registry
 from repro.tasks.base import SPLITS, Choice, Cloze, Example, Pair, Ranking, Span, Tagged, Task, TextToText, every_metric
-from repro.tasks.registry import task_kind
-from repro.trials.build import task_in_format
+from repro.tasks.registry import task_in_format, task_kind
 
 ROOT = "DATA"
 """Stands for the data root in paths."""
@@ -35,22 +36,20 @@ def page() -> str:
     """docs/tasks.md: one table of all tasks."""
     lines = ["| task | formats | result | metrics | papers |", "| --- " * 5 + "|"]
     for name in task_names():
-        config = task_config(name, ROOT)
-        metrics = ", ".join(dict.fromkeys(metric["name"] for metric in _metric_configs(config)))
-        papers = ", ".join(tables_of(config["paper_name"])) or "none"
-        formats = ", ".join(config["formats"])
-        lines.append(f"| {name} | {formats} | {config['report_split']} | {metrics or 'loss'} | {papers} |")
+        config = typed_task(name, ROOT)
+        metrics = ", ".join(dict.fromkeys(str(metric["name"]) for metric in _metric_configs(config)))
+        papers = ", ".join(tables_of(config.paper_name)) or "none"
+        formats = ", ".join(config.formats)
+        lines.append(f"| {name} | {formats} | {config.report_split} | {metrics or 'loss'} | {papers} |")
     return f"{HEAD}\n\n" + "\n".join(lines) + "\n"
 
 
-def _metric_configs(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    parts = parts_of(dict(config)).values()
-    return [metric for part in parts for key in ("metrics", "also_metrics") for metric in part.get(key) or ()]
+def _metric_configs(config: TaskConfig) -> list[Mapping[str, object]]:
+    return [metric for part in parts_of(config) for metric in (*part.metrics, *part.also_metrics)]
 
 
-def _metrics(config: Mapping[str, Any]) -> list[AnyMetric]:
-    parts = parts_of(dict(config)).values()
-    return [metric for part in parts for metric in every_metric(task_in_format(part, part["formats"][0]))]
+def _metrics(config: TaskConfig) -> list[AnyMetric]:
+    return [metric for part in parts_of(config) for metric in every_metric(task_in_format(part, part.formats[0]))]
 
 
 def story(name: str) -> str:
@@ -59,17 +58,15 @@ def story(name: str) -> str:
     Raises:
         ConfigError: there is no such task.
     """
-    config = task_config(name, ROOT)
+    config = typed_task(name, ROOT)
     lines = [f"# {name}", "", f"{title(name)}.", ""]
-    for paper, tables in tables_of(config["paper_name"]).items():
+    for paper, tables in tables_of(config.paper_name).items():
         lines.append(f"- Reported by {paper}: {', '.join(tables)}.")
-    if not config["paper_name"] and not config["parts"]:
+    if not config.paper_name and not config.parts:
         lines.append("- No paper here reports it.")
-    lines.append(f"- Result: the {config['report_split']} split.")
-    if config["parts"]:
-        lines.append(
-            f"- Made of {', '.join(part['name'] for part in config['parts'].values())}; scored by their metrics."
-        )
+    lines.append(f"- Result: the {config.report_split} split.")
+    if config.parts:
+        lines.append(f"- Made of {', '.join(part.name for part in config.parts.values())}; scored by their metrics.")
     else:
         lines += _source(config) + ["", *_formats(config), "", *_splits(config), "", *_metric_lines(config)]
     lines += ["", *_remarks(config)]
@@ -93,12 +90,12 @@ def tables_of(paper_name: str | None) -> dict[str, list[str]]:
     return {paper: sorted(places) for paper, places in found.items()}
 
 
-def _source(config: Mapping[str, Any]) -> list[str]:
+def _source(config: TaskConfig) -> list[str]:
     lines = []
-    if config["hub_id"]:
-        named = [config["hub_id"], config["hub_config"], config["hub_revision"]]
+    if config.hub_id:
+        named = [config.hub_id, config.hub_config, config.hub_revision]
         lines.append(f"- Hub (`task.source=hub`): `{', '.join(part for part in named if part)}`.")
-    for asset in of_task(config["name"]):
+    for asset in of_task(config.name):
         lines.append(f"- {asset.title}: licence: {asset.licence}. {how_to_get(asset)}")
     return lines
 
@@ -110,29 +107,29 @@ def how_to_get(asset: Asset) -> str:
     return f"{'Licensed, bring your own files' if asset.licensed else 'By hand'}: {asset.get}."
 
 
-# Forms ---------------------------------------------------------------------------------------------------------------
+# Formats -------------------------------------------------------------------------------------------------------------
 
 
-def _formats(config: Mapping[str, Any]) -> list[str]:
+def _formats(config: TaskConfig) -> list[str]:
     lines = ["| format | the model reads | and answers |", "| --- | --- | --- |"]
-    for format in [*config["formats"], *(["cloze"] if config["cloze"] and "cloze" not in config["formats"] else [])]:
+    for format in [*config.formats, *(["cloze"] if config.cloze and "cloze" not in config.formats else [])]:
         reads, answers = shown_format(config, format)
         lines.append(f"| {format} | {reads} | {answers} |")
-    labels = config["labels"]
+    labels = config.labels
     if labels:
         more = "" if len(labels) <= MOST_LABELS else f", ... ({len(labels)} in all)"
         lines += ["", f"Labels: {', '.join(f'`{label}`' for label in labels[:MOST_LABELS])}{more}."]
-    elif config["options"].get("labels_from"):
-        lines += ["", f"Labels: those of the {config['options']['labels_from']} split."]
-    lengths = f"`max_input_length` {config['max_input_length']}, `max_target_length` {config['max_target_length']}"
+    elif config.options.get("labels_from"):
+        lines += ["", f"Labels: those of the {config.options['labels_from']} split."]
+    lengths = f"`max_input_length` {config.max_input_length}, `max_target_length` {config.max_target_length}"
     return [*lines, "", f"Tokens, where no recipe says otherwise: {lengths}."]
 
 
-def shown_format(config: Mapping[str, Any], format: str) -> tuple[str, str]:
+def shown_format(config: TaskConfig, format: str) -> tuple[str, str]:
     """What a model reads and answers, on a row whose fields hold their own names in capitals."""
     if format == "cloze":
-        words = ", ".join(f"{label}: {_code(word.strip())}" for label, word in config["verbaliser"].items())
-        return _code("".join(config["cloze"]).upper()), words or "a word"
+        words = ", ".join(f"{label}: {_code(word.strip())}" for label, word in config.verbaliser.items())
+        return _code("".join(config.cloze).upper()), words or "a word"
     task = task_in_format(_with_labels(config), format)
     rendered = task.render(sample(task, config))
     if isinstance(rendered, TextToText):
@@ -150,12 +147,10 @@ def shown_format(config: Mapping[str, Any], format: str) -> tuple[str, str]:
     return _ranking(rendered)
 
 
-def _with_labels(config: Mapping[str, Any]) -> dict[str, Any]:
+def _with_labels(config: TaskConfig) -> TaskConfig:
     """Tags that are read from a file are not known here: O stands for them."""
-    options = dict(config.get("options") or {})
-    if options.pop("labels_from", None) is None:
-        return dict(config)
-    return {**config, "options": options, "labels": ["O"]}
+    options = dict(config.options)
+    return config if options.pop("labels_from", None) is None else replace(config, options=options, labels=["O"])
 
 
 def _ranking(rendered: Ranking) -> tuple[str, str]:
@@ -168,34 +163,34 @@ def _code(text: str) -> str:
     return "`" + text.replace("|", "\\|").replace("\n", " ") + "`"
 
 
-def sample(task: Task, config: Mapping[str, Any]) -> Example:
+def sample(task: Task, config: TaskConfig) -> Example:
     """A row whose fields hold their own names in capitals, with the first label or a word as its answer."""
-    fields: dict[str, Any] = {name: name.upper() for name in task.inputs}
-    fields |= {**task.hidden, **task_kind(config["kind"]).sample_fields}
-    reference: Any = 0 if task.labels else "TARGET"
+    fields: dict[str, object] = {name: name.upper() for name in task.inputs}
+    fields |= {**task.hidden, **task_kind(config.kind).sample_fields}
+    reference: object = 0 if task.labels else "TARGET"
     if task.format == "tagging":
-        reference = ["O"] * len(fields["words"])
+        reference = ["O"] * len(str(fields["words"]))
     return Example("sample", fields, (reference,))
 
 
 # Splits and metrics --------------------------------------------------------------------------------------------------
 
 
-def _splits(config: Mapping[str, Any]) -> list[str]:
-    task = task_in_format({**config, "source": "local"}, config["formats"][0])
+def _splits(config: TaskConfig) -> list[str]:
+    task = task_in_format(replace(config, source="local"), config.formats[0])
     lines = ["| split | rows | hash | files below the data root |", "| --- | --- | --- | --- |"]
     for split in SPLITS:
-        rows = config["rows"].get(split)
-        if split == "test" and config["rows"] and rows is None and config["report_split"] != "test":
+        rows = config.rows.get(split)
+        if split == "test" and config.rows and rows is None and config.report_split != "test":
             continue  # there is none
         places = [path.removeprefix(f"{ROOT}/") for path in task.needed.get(split, ())]
-        digits = config["sha256"].get(split)
+        digits = config.sha256.get(split)
         cells = [split, f"{rows:,}" if rows else "any", f"`{digits}`" if digits else "not stated"]
         lines.append("| " + " | ".join([*cells, ", ".join(_code(place) for place in places)]) + " |")
     return lines
 
 
-def _metric_lines(config: Mapping[str, Any]) -> list[str]:
+def _metric_lines(config: TaskConfig) -> list[str]:
     metrics = _metrics(config)
     if not metrics:
         return ["Metrics: none, the result is the loss."]
@@ -207,23 +202,23 @@ def _metric_lines(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _remarks(config: Mapping[str, Any]) -> list[str]:
+def _remarks(config: TaskConfig) -> list[str]:
     """Traps of the data sets, and in what the task is known to differ from the papers."""
     lines = []
-    if not config["parts"]:
-        traps = [trap for asset in of_task(config["name"]) for trap in asset.traps]
+    if not config.parts:
+        traps = [trap for asset in of_task(config.name) for trap in asset.traps]
         lines += [f"- Trap: {trap}" for trap in dict.fromkeys(traps)]
     said: dict[str, list[str]] = {}
-    for format in config["formats"]:
+    for format in config.formats:
         for text in _deviations(config, format):
             said.setdefault(text, []).append(format)
     for text, formats in said.items():
-        where = "" if formats == list(config["formats"]) else f" ({', '.join(formats)})"
+        where = "" if formats == list(config.formats) else f" ({', '.join(formats)})"
         lines.append(f"- Deviation{where}: {text.rstrip('.')}.")
     return lines
 
 
-def _deviations(config: Mapping[str, Any], format: str) -> Sequence[str]:
-    if config["parts"]:
-        return list(config["options"].get("deviations") or ())
-    return list(dict.fromkeys(task_in_format(dict(config), format).deviations))
+def _deviations(config: TaskConfig, format: str) -> Sequence[str]:
+    if config.parts:
+        return list(config.options.get("deviations") or ())
+    return list(dict.fromkeys(task_in_format(config, format).deviations))

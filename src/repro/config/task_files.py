@@ -1,4 +1,4 @@
-"""Every file of conf/task as a plain config and as a task, without Hydra's composition: all of them in a second.
+"""Every file of conf/task as a typed config, without Hydra's composition: all of them in a second.
 
 `repro doctor` and the page of tasks look at all tasks at once. What they see is what `repro run task=NAME` composes
 without a recipe (a test compares).
@@ -48,7 +48,7 @@ def _raw(name: str) -> Any:
     return OmegaConf.merge(OmegaConf.structured(TaskConfig), {"parts": parts}, own)
 
 
-def task_config(name: str, data_root: str) -> dict[str, Any]:
+def typed_task(name: str, data_root: str) -> TaskConfig:
     """The config of a task, interpolations resolved.
 
     Raises:
@@ -58,19 +58,4 @@ def task_config(name: str, data_root: str) -> dict[str, Any]:
 
     node = OmegaConf.create({"paths": {"data_root": data_root}, "task": _raw(require_task(name))})
     plain: Any = OmegaConf.to_container(node, resolve=True)
-    return dict(plain["task"])
-
-
-def typed_task(name: str, data_root: str) -> TaskConfig:
-    """`task_config` as the schema has it."""
-    return from_plain(TaskConfig, task_config(name, data_root), {}, "task.")
-
-
-def parts_of(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """{name: config} of a mixture's parts; of any other task itself under its own name."""
-    return dict(config["parts"]) or {config["name"]: config}
-
-
-def first_format(config: dict[str, Any]) -> str:
-    """The format in which a task is looked at where no model says which: its own, or the first that it has."""
-    return str(config["formats"][0] if config["format"] == "auto" else config["format"])
+    return from_plain(TaskConfig, plain["task"], {}, "task.")

@@ -10,11 +10,10 @@ import json
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from repro.config.task_files import task_config, task_names
+from repro.config.task_files import task_names, typed_task
 from repro.errors import ConfigError, DataError, MetricUnavailable, StoreError
 from repro.metrics.base import AnyMetric
 from repro.metrics.registry import build_metric
@@ -71,10 +70,11 @@ def _metric(text: str) -> AnyMetric:
 
 def _metrics(record: Record) -> list[AnyMetric]:
     """The record's metrics and those of the task's file today, each with its options once."""
-    tasks: list[Mapping[str, Any]] = [record.config["task"]]
-    if record.config["task"]["name"] in task_names():
-        tasks.append(task_config(record.config["task"]["name"], "data"))
-    configs = [config for task in tasks for key in ("metrics", "also_metrics") for config in task.get(key) or ()]
+    stored = record.config["task"]
+    configs: list[Mapping[str, object]] = [*stored["metrics"], *(stored.get("also_metrics") or ())]
+    if stored["name"] in task_names():
+        today = typed_task(stored["name"], "data")
+        configs += [*today.metrics, *today.also_metrics]
     unique = {json.dumps(config, sort_keys=True): config for config in configs}
     return [build_metric(config) for config in unique.values()]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from repro.config.conversion import from_plain
 from repro.config.rules import format_of
-from repro.config.schema import TaskConfig, TrialConfig
+from repro.config.schema import TrialConfig
 from repro.methods.base import Method
 from repro.tasks import registry
 from repro.tasks.base import Task
@@ -29,13 +28,3 @@ def build_task(config: TrialConfig | Mapping[str, object]) -> Task:
     else:
         wording = Wording(rows)
     return registry.build_task(config.task, format_of(config), wording)
-
-
-def task_in_format(task: TaskConfig | Mapping[str, object], format: str) -> Task:
-    """The task of a file of conf/task in one of its formats, whatever the model; reads nothing yet."""
-    return registry.task_in_format(task if isinstance(task, TaskConfig) else task_section(task), format)
-
-
-def task_section(plain: Mapping[str, object]) -> TaskConfig:
-    """A task's config, typed."""
-    return from_plain(TaskConfig, plain, {}, "task.")

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,7 +14,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from repro.config.compose import conf_dir
-from repro.config.task_files import task_config, task_names
+from repro.config.task_files import task_names, typed_task
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import SPLITS
 from repro.tasks.microworld import (
@@ -29,9 +30,9 @@ from repro.tasks.microworld import (
     writing,
 )
 from repro.tasks.microworld.senses import senses
-from repro.trials.build import task_in_format
+from repro.tasks.registry import task_in_format
 
-TASKS = [name for name in task_names() if task_config(name, "d")["source"] == "microworld"]
+TASKS = [name for name in task_names() if typed_task(name, "d").source == "microworld"]
 
 
 def text(seed: int, documents: int) -> list[str]:
@@ -208,14 +209,14 @@ def test_a_summary_says_what_its_report_does() -> None:
 def test_every_split_is_as_its_config_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Written anew: the rows, the content's hash, every label used, no example in two splits."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    config = task_config(name, "d")
-    task = task_in_format(config, config["formats"][-1])
+    config = typed_task(name, "d")
+    task = task_in_format(config, config.formats[-1])
     inputs: dict[str, set[str]] = {}
     for split in SPLITS:
         found = task.examples(split)
         facts = task.fingerprint()[split]
-        assert facts["rows"] == config["rows"][split]
-        assert facts["sha256"].startswith(config["sha256"][split])
+        assert facts["rows"] == config.rows[split]
+        assert facts["sha256"].startswith(config.sha256[split])
         inputs[split] = (
             {json.dumps([example.fields[key] for key in task.inputs], default=str) for example in found}
             if hasattr(task, "inputs")
@@ -232,7 +233,7 @@ def test_every_split_is_as_its_config_says(name: str, tmp_path: Path, monkeypatc
 def test_no_class_is_more_frequent(name: str) -> None:
     for split in SPLITS:
         rows = [json.loads(line) for line in datasets.DATASETS[name](split)[f"{split}.jsonl"].splitlines()]
-        assert Counter(row["label"] for row in rows) == dict.fromkeys(task_config(name, "d")["labels"], len(rows) // 2)
+        assert Counter(row["label"] for row in rows) == dict.fromkeys(typed_task(name, "d").labels, len(rows) // 2)
 
 
 def test_who_acts_is_told_by_the_sentence() -> None:
@@ -246,7 +247,7 @@ def test_who_acts_is_told_by_the_sentence() -> None:
 
 
 def test_unseen_kinds_are_in_the_test_alone() -> None:
-    config = task_config("mini_tables", "d")
+    config = typed_task("mini_tables", "d")
     task = task_in_format(config, "text_to_text")
     kinds = {split: {example.fields["source"].split(" | ")[1] for example in task.examples(split)} for split in SPLITS}
     assert kinds["train"] == kinds["validation"] and len(kinds["test"] - kinds["train"]) == 3
@@ -268,7 +269,7 @@ def test_a_data_set_is_written_whole_and_once(tmp_path: Path, monkeypatch: pytes
 
 def test_a_fault_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="must end in one of mini_boolq"):
-        task_in_format(task_config("mini_wic", "d") | {"data_dir": "d/mini_wik"}, "pair")
+        task_in_format(replace(typed_task("mini_wic", "d"), data_dir="d/mini_wik"), "pair")
     (tmp_path / "repro").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(DataError, match="XDG_CACHE_HOME"):
