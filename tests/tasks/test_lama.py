@@ -173,7 +173,7 @@ def test_a_prompt_less_cloze_is_the_manual_row(quick: Any) -> None:
             ("method=p_tuning_v2", "model=tiny-bert"),
             r"task\.format=cloze: p_tuning_v2 would train a linear head",
         ),
-        (("method=p_tuning", "model=tiny-bert"), r"method\.length=3: the cloze template .* places for 9 prompt rows"),
+        (("method=p_tuning", "model=tiny-bert"), r"method\.length=3: the cloze template .* for 9 prompt rows"),
         (("method=prefix_tuning", "model=tiny-gpt2"), r"model=tiny-gpt2 \(decoder\).*GPT rows.*is not built"),
         (("method=prompt_tuning", "model=tiny-t5"), r"model=tiny-t5 \(encoder_decoder\).*is not built"),
     ],

@@ -1,7 +1,7 @@
 """Real tagging, role and question data: row counts, and what predictors score that say the same to everything."""
 
 import os
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,24 +10,26 @@ import pytest
 from repro.config.task_files import typed_task
 from repro.metrics.registry import build_metric
 from repro.metrics.strict_span_f1 import strict_spans
-from repro.trials.build import build_task
+from repro.tasks.registry import task_in_format
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("REPRO_DATA_ROOT") or ROOT.parent / "shared" / "data")
 
 
 def config(name):
-    return asdict(typed_task(name, str(DATA)))
+    return typed_task(name, str(DATA))
 
 
-def task_of(name, format=None):
-    """The task as the runner builds it for an encoder."""
+def in_head_format(plain):
+    """The task in the format that a head on an encoder reads."""
+    return task_in_format(plain, next(format for format in plain.formats if format != "text_to_text"))
+
+
+def task_of(name):
     plain = config(name)
-    if not Path(plain["data_dir"]).is_dir() or not any(Path(plain["data_dir"]).iterdir()):
-        pytest.skip(f"no real data: {plain['data_dir']} does not exist (set REPRO_DATA_ROOT)")
-    encoder = {"kind": "encoder", "name": "made"}
-    chosen = {**plain, "format": format or "auto"}
-    return build_task({"task": chosen, "model": encoder, "method": {"name": "p_tuning_v2"}, "seed": 1})
+    if not Path(plain.data_dir).is_dir() or not any(Path(plain.data_dir).iterdir()):
+        pytest.skip(f"no real data: {plain.data_dir} does not exist (set REPRO_DATA_ROOT)")
+    return in_head_format(plain)
 
 
 def scored(task, examples, predictions):
@@ -135,38 +137,36 @@ def test_licensed_sets_have_the_papers_tags_and_name(name, tags, paper):
     from repro.papers import registry
 
     plain = config(name)
-    assert len(plain["labels"]) == len(set(plain["labels"])) == tags and plain["labels"][0] == "O"
-    assert plain["paper_name"] == paper and registry.cells(paper="liu2022", task=paper, kind="result")
-    metrics = [build_metric(metric) for metric in plain["metrics"]]
+    assert len(plain.labels) == len(set(plain.labels)) == tags and plain.labels[0] == "O"
+    assert plain.paper_name == paper and registry.cells(paper="liu2022", task=paper, kind="result")
+    metrics = [build_metric(metric) for metric in plain.metrics]
     assert {cell.our_metric for cell in registry.cells(task=paper, kind="result")} == {metrics[0].outputs[0]}
     assert {cell.our_split for cell in registry.cells(task=paper, kind="result")} <= {"test", None, "validation"}
     if "05" in name or "12" in name:
         assert [metric.name for metric in metrics] == ["span_f1", "srl_f1_conll05"]
     other = config({"conll05_wsj": "conll05_brown", "conll05_brown": "conll05_wsj"}.get(name, name))
-    assert other["labels"] == plain["labels"]
+    assert other.labels == plain.labels
 
 
 def test_hub_orders_of_conll03_are_two():
     """tner's order is another than that of the copy we load: with it the tags would be wrong, and refused."""
     plain = config("conll03")
     tner = ["O", "B-ORG", "B-MISC", "B-PER", "I-PER", "B-LOC", "I-ORG", "I-MISC", "I-LOC"]  # hub notes 2.5
-    assert sorted(tner) == sorted(plain["options"]["hub_tags"]) and tner != plain["options"]["hub_tags"]
-    assert plain["options"]["hub_iob2"] and plain["options"]["hub_column"] == "ner_tags"
+    assert sorted(tner) == sorted(plain.options["hub_tags"]) and tner != plain.options["hub_tags"]
+    assert plain.options["hub_iob2"] and plain.options["hub_column"] == "ner_tags"
 
 
 def test_a_wrong_hub_order_is_refused(monkeypatch):
     datasets = pytest.importorskip("datasets")
     tner = ["O", "B-ORG", "B-MISC", "B-PER", "I-PER", "B-LOC", "I-ORG", "I-MISC", "I-LOC"]
     gold = ["B-PER", "I-PER", "O", "B-ORG", "I-ORG", "I-ORG"]
-    plain = {**config("conll03"), "source": "hub", "check_rows": False}
-    ours = plain["options"]["hub_tags"]
+    plain = replace(config("conll03"), source="hub", check_rows=False)
+    ours = plain.options["hub_tags"]
 
     def load(order):
         rows = [{"tokens": list("abcdef"), "ner_tags": [order.index(tag) for tag in gold]}]
         monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.Dataset.from_list(rows))
-        made = build_task({"task": plain, "model": {"kind": "encoder", "name": "made"},
-                           "method": {"name": "p_tuning_v2"}, "seed": 1})  # fmt: skip
-        return made.examples("validation")
+        return in_head_format(plain).examples("validation")
 
     from repro.errors import DataError
 
