@@ -1,4 +1,4 @@
-"""Run by torchrun: trains every case of CASES in one process and in all of them, and prints how far they are apart.
+"""Run in each of several processes: trains every case of CASES in one process and in all, prints how far they differ.
 
     python -m torch.distributed.run --standalone --nproc-per-node 2 sharded_worker.py FOLDER
 

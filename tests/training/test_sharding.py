@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -35,12 +36,29 @@ ROUNDING = {"float64": (1e-13, 1e-10), "float32": (1e-5, 1e-3), "bfloat16": (1e-
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
-    """What two processes found: one start of torchrun for all cases."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    """What two processes found: started once for all cases, with what torchrun says in the environment."""
     folder, cases = tmp_path_factory.mktemp("sharded"), () if ALL else CORE
-    done = subprocess.run([*torchrun, str(WORKER), str(folder), *cases], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    result: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), str(folder), *cases],
+            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        (out, err), (_, other) = [process.communicate(timeout=300) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], err + other
+    result: dict[str, dict[str, float]] = json.loads(out.splitlines()[-1])
     return result
 
 
