@@ -44,21 +44,21 @@ def shares(data_root: Path) -> dict[str, dict[str, Any]]:
 def _share(overrides: list[str], data_root: Path, folder: Path, tokenizer_class: str) -> dict[str, Any]:
     import transformers
 
-    from repro.config.compose import compose, resolved
+    from repro.config.compose import compose, trial_config
     from repro.trials.build import build_task
 
-    plain = resolved(compose([*overrides, f"paths.data_root={data_root}", "task.check_rows=false"]))
-    task = build_task(plain)
+    config = trial_config(compose([*overrides, f"paths.data_root={data_root}", "task.check_rows=false"]))
+    task = build_task(config)
     tokenizer = getattr(transformers, tokenizer_class).from_pretrained(str(folder), trust_remote_code=False)
-    limits = plain["task"]["max_input_length"], plain["task"]["max_target_length"]
-    kind = plain["model"]["kind"]
+    limits = config.task.max_input_length, config.task.max_target_length
+    kind = config.model.kind
     if kind == "encoder":
         encode = encoder_encoding(tokenizer, limits[0])
     else:
         encode = (decoder_encoding if kind == "decoder" else encoder_decoder_encoding)(tokenizer, *limits)
     lengths = [len(item.ids) for example in task.examples("train") for item in encode(task.render(example), True)]
-    size = plain["trainer"]["batch_size"]
-    order = DataOrder(len(lengths), size, plain["seed"])
+    size = config.trainer.batch_size
+    order = DataOrder(len(lengths), size, config.seed)
     padded = 0
     for step in range(order.steps_per_epoch):
         chosen = [lengths[index] for index in order.indices(step)]

@@ -343,8 +343,9 @@ def altered(composed: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
     """
     import yaml
 
-    from repro.config.compose import note_start, resolved
+    from repro.config.compose import note_start
     from repro.config.schema import TrialConfig
+    from tests.nested import resolved
 
     neutral = {"method": "p_tuning_v2", "model": "tiny-bert", "task": "rte"}  # no recipe is for a tiny model
     root = "<data_root>"

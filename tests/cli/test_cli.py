@@ -242,10 +242,10 @@ def test_the_recorded_command_names_no_folder_and_the_choices_no_recipe_that_is_
 
 
 def test_a_comparable_trial_is_printed_beside_the_papers_number(composed: Callable[..., Any]) -> None:
-    from repro.config.compose import resolved
     from repro.config.run_key import run_key
     from repro.report.pages.trial_summary import trial_summary
     from repro.store.record import Record
+    from tests.nested import resolved
 
     plain = resolved(composed("method=p_tuning_v2", "model=roberta-large", "task=conll04"))
     cell = {"task": "conll04", "model": "roberta-large", "method": "p_tuning_v2", "at": "Table 3"}

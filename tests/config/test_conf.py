@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from repro.config.compose import resolved
-from repro.config.rules import format_of, validate
 from repro.config.run_key import run_key
 from repro.errors import ConfigError
+from tests.nested import format_of, resolved, validate
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from repro.config.compose import resolved, trial_config
+from repro.config.compose import trial_config
 from repro.config.run_key import run_key
 from repro.config.schema import TrialConfig
 from repro.errors import ConfigError
+from tests.nested import resolved
 
 TRIALS = {
     "fine_tuning": ("method=fine_tuning", "model=tiny-bert", "task=rte"),

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from repro.config.compose import compose, conf_dir, note_given, options, resolved, trial_config
+from repro.config.compose import compose, conf_dir, note_given, options, trial_config
 from repro.config.plugins import CONFIG_DIR
 from repro.config.recipes import COVERS, Cell, Recipe, recipes, recipes_for
-from repro.config.rules import validate
 from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.papers import registry
 from repro.report.compare.groups import lookup
 from repro.sweeps.composing import composed as composed_quickly
+from tests.nested import resolved, validate
 
 ROOT = conf_dir() / "recipe"
 VALUES: dict[str, list[str]] = json.loads(Path(__file__).with_name("recipe_values.json").read_text(encoding="utf-8"))

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from repro.config.rules import format_of, validate
 from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.metrics.base import task_score
 from repro.metrics.superglue import SUPERGLUE
+from tests.nested import format_of, validate
 
 WORDS = "task.verbaliser={entailment: y, not_entailment: n}"
 BERT = ("model=tiny-bert", "task=rte")
@@ -26,7 +26,7 @@ Quick = Callable[..., dict[str, Any]]
 
 
 def finished(plain: dict[str, Any]) -> Any:
-    from repro.trials.plain import run
+    from tests.nested import run
 
     outcome = run(plain)
     assert outcome.record is not None and outcome.record.status in ("done", "collapsed")
@@ -183,7 +183,7 @@ def test_a_cloze_trains_without_a_head(method: str, quick: Quick) -> None:
 @pytest.mark.smoke
 def test_words_that_are_several_tokens_are_refused(quick: Quick) -> None:
     from repro.errors import ModelError
-    from repro.trials.plain import run
+    from tests.nested import run
 
     with pytest.raises(ModelError, match=r"the word ' yes' of the class entailment is 4 tokens"):
         run(quick("method=p_tuning", *BERT))
@@ -255,7 +255,7 @@ def test_a_limit_of_a_mixture_holds_for_every_part(quick: Quick) -> None:
 
 @pytest.mark.smoke
 def test_multi_task_model_tuning(quick: Quick) -> None:
-    from repro.trials.build import build_task
+    from tests.nested import build_task
 
     plain = quick("method=fine_tuning", "model=tiny-t5", "task=lester_mixture")
     task = build_task(plain)
@@ -307,7 +307,7 @@ def test_lm_adaptation_reports_loss_and_perplexity(quick: Quick) -> None:
 
 @pytest.mark.smoke
 def test_a_sentinel_through_the_runner(quick: Quick) -> None:
-    from repro.trials.build import build_task
+    from tests.nested import build_task
 
     plain = quick("method=prompt_tuning", "method.length=3", *T5, "task.sentinel=true", "task.max_target_length=16")
     task = build_task(plain)

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from repro.config.compose import resolved, trial_config
-from repro.config.rules import checked_key, format_of, validate
+from repro.config.compose import trial_config
+from repro.config.rules import checked_key
 from repro.config.run_key import run_key
 from repro.errors import ConfigError
+from tests.nested import format_of, resolved, validate
 
 BERT = ("model=tiny-bert", "task=rte")
 ROBERTA_TAGGING = ("model=tiny-roberta", "task=conll04")

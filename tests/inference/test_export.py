@@ -176,7 +176,7 @@ def test_a_numpy_prompt_is_scored_as_it_is(quick: Callable[..., Any], tmp_path: 
     import numpy as np
     from safetensors.torch import load_file
 
-    from repro.trials.plain import run
+    from tests.nested import run
 
     keys = []
     for seed in (0, 1):
@@ -239,7 +239,7 @@ def test_a_start_that_does_not_fit_is_refused(quick: Callable[..., Any], tmp_pat
 
     from repro.errors import ConfigError
     from repro.inference.import_prompt import import_prompt
-    from repro.trials.plain import run
+    from tests.nested import run
 
     np.save(tmp_path / "a.npy", np.ones((4, 32), dtype="float32"))
     file = tmp_path / "a.safetensors"

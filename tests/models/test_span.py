@@ -30,9 +30,9 @@ from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Example, Span, SpanAnswer
 from repro.tasks.question_answering import QuestionAnswering
 from repro.trials import build
-from repro.trials.plain import run
 from repro.trials.tensors import build_tensors
 from tests.models.loaded import adapt
+from tests.nested import run
 from tests.tasks.making import make
 from tests.training.tiny_training import close, load
 

@@ -13,7 +13,7 @@ from repro.tasks.base import Tagged
 from repro.tasks.semantic_roles import SemanticRoles
 from repro.tasks.tagging import Tagging
 from repro.trials import build
-from repro.trials.plain import run
+from tests.nested import run
 from tests.tasks.making import make
 
 DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")

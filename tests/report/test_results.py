@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repro.config.compose import resolved
 from repro.config.run_key import run_key
 from repro.metrics.registry import build_metric
 from repro.papers import registry
@@ -17,6 +16,7 @@ from repro.report.pages.contents import Contents, contents
 from repro.report.pages.html_report import page
 from repro.report.pages.write import texts
 from repro.store.store import Store
+from tests.nested import resolved
 
 RESULTS = Path(__file__).parents[2] / "results"
 RECORDS = sorted((RESULTS / "records").glob("*/record.json"))

@@ -8,11 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from repro.config.compose import compose, resolved  # noqa: E402
+from repro.config.compose import compose  # noqa: E402
 from repro.errors import ModelError  # noqa: E402
 from repro.models.families.family import family  # noqa: E402
 from scripts.docs.microworld_page import page  # noqa: E402
 from tests.models.loaded import load_backbone, random_model  # noqa: E402
+from tests.nested import resolved  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 TRAINER = {"dtype": "float32", "attention": "sdpa"}

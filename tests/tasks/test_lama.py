@@ -10,15 +10,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from repro.config.rules import format_of, validate
 from repro.errors import ConfigError, DataError, ModelError
 from repro.metrics.precision_at_1 import PrecisionAt1
 from repro.models.encoding.vocabulary import likeliest, token_ids
 from repro.tasks.base import Cloze
 from repro.tasks.lama import Lama
 from repro.tasks.wording import Clozed
-from repro.trials import build
-from repro.trials.plain import run
+from tests.nested import build_task, format_of, run, validate
 from tests.tasks.making import make
 
 UNHURRIED = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=60)
@@ -141,7 +139,7 @@ def test_the_loss_runs_over_the_whole_vocabulary(quick: Any) -> None:
     from tests.models.loaded import adapt, load_backbone
 
     plain = quick(*P_TUNING)
-    task = build.build_task(plain)
+    task = build_task(plain)
     backbone, _ = load_backbone(plain["model"], plain["trainer"], torch.device("cpu"), "cloze")
     adapter = adapt(backbone, "cloze", plain["task"], vocabulary=task.vocabulary)
     example = task.examples("train")[1]

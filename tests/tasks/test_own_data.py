@@ -100,8 +100,8 @@ def test_a_folder_that_is_not_there_is_one_sentence(shop, cli):
 
 
 def test_a_metric_added_by_override_leaves_the_recorded_task_alone(composed):
-    from repro.config.compose import resolved
     from repro.config.run_key import run_key
+    from tests.nested import resolved
 
     plain = resolved(composed("task=conll04"))
     assert plain["task"]["metrics"] == [{"name": "span_f1"}]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from repro.config.task_files import task_names, typed_task
-from repro.trials.plain import run
+from tests.nested import run
 
 
 def forms_of(name: str) -> list[str]:

@@ -120,7 +120,7 @@ def test_parts_that_do_not_fit(tmp_path: Path) -> None:
 def test_through_the_runner(name: str, model: str, quick: Callable[..., dict[str, Any]]) -> None:
     """Chosen on the one's validation split, reported as `test` on the other's; and comparable with Table 2's split."""
     from repro.papers.registry import cells
-    from repro.trials.plain import run
+    from tests.nested import run
 
     record = run(quick("method=fine_tuning", f"model={model}", f"task={name}")).record
     assert record is not None and record.status in ("done", "collapsed")

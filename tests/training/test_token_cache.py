@@ -20,8 +20,7 @@ from repro.models.encoding.tokenizer_identity import tokenizer_identity
 from repro.tasks.base import Choice, Pair
 from repro.training import token_cache
 from repro.training.token_cache import TokenCache, packed, unpacked
-from repro.trials.build import build_task
-from repro.trials.plain import run
+from tests.nested import build_task, run
 
 INTS = st.integers(-(2**40), 2**40)
 TUPLES = st.lists(INTS, max_size=6).map(tuple)

@@ -15,8 +15,7 @@ from repro.report.compare.compare import compare
 from repro.report.compare.groups import groups
 from repro.store.record import Record
 from repro.store.store import Store
-from repro.trials.build import build_task
-from repro.trials.plain import run
+from tests.nested import build_task, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

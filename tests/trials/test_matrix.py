@@ -105,8 +105,8 @@ def test_two_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from repro.errors import ReproError
-    from repro.trials.plain import run
     from repro.trials.prepared import Trial
+    from tests.nested import run
 
     seen: list[tuple[Any, dict[str, Any], dict[str, Any]]] = []
     real = Trial.prepare.__func__  # type: ignore[attr-defined]

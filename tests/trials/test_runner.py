@@ -21,12 +21,13 @@ from typing import Any
 
 import pytest
 
-from repro.config.compose import resolved, trial_config
+from repro.config.compose import trial_config
 from repro.config.run_key import run_key
 from repro.errors import ConfigError, DataError, StoreError, TrialFailed
 from repro.store.checkpoints import newest
 from repro.store.record import SCHEMA_VERSION, Record, with_checksum
 from repro.store.store import Store
+from tests.nested import resolved
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -182,7 +183,7 @@ def test_a_failed_trial_that_left_a_checkpoint_continues_from_it(
     quick: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from repro.models.encoder import EncoderAdapter
-    from repro.trials.plain import run
+    from tests.nested import run
 
     plain = quick(P2, *RTE, "trainer.steps=6", "trainer.evaluate_every=2", "trainer.checkpoint_seconds=1e-9")
     whole = run(plain).record
@@ -285,7 +286,7 @@ def test_what_a_process_left_that_was_killed_after_its_record_goes_with_the_next
     quick: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     from repro.store.lock import Owner
-    from repro.trials.plain import run
+    from tests.nested import run
 
     plain = quick(P2, *RTE)
     folder = run(plain).folder
@@ -417,7 +418,7 @@ def test_a_disk_that_gets_full_while_the_record_is_written(
     quick: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import repro.store.files as files
-    from repro.trials.plain import run
+    from tests.nested import run
 
     plain = quick(P2, *RTE)
     real = files.write_new
@@ -446,7 +447,7 @@ def test_a_second_call_returns_the_stored_record_and_does_nothing(
     quick: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from repro.trials import lifecycle
-    from repro.trials.plain import run
+    from tests.nested import run
 
     plain = quick(P2, *RTE)
     first = run(plain)
@@ -465,7 +466,7 @@ def test_a_second_call_returns_the_stored_record_and_does_nothing(
 def test_bad_config_leaves_empty_folders_as_little_as_anything_else(
     quick: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    from repro.trials.plain import run
+    from tests.nested import run
 
     plain = quick(P2, *RTE, "task.report_split=test")
     (tmp_path / "runs" / run_key(plain)).mkdir(parents=True)  # Hydra makes it
@@ -477,7 +478,7 @@ def test_bad_config_leaves_empty_folders_as_little_as_anything_else(
 def test_a_runs_folder_that_cannot_be_removed_is_no_error(
     quick: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from repro.trials.plain import run
+    from tests.nested import run
 
     def rmdir(self: Path) -> None:  # a mount point, as in containers
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(self))
@@ -491,7 +492,7 @@ def test_a_trial_on_any_files_does_not_stand_for_one_on_the_papers(
     quick: Callable[..., dict[str, Any]], own_data: Path
 ) -> None:
     """With `check_rows` on the sizes are looked at, whatever a trial without it has left in the store."""
-    from repro.trials.plain import run
+    from tests.nested import run
 
     plain = quick(P2, *RTE)
     plain["paths"]["data_root"] = str(own_data)
@@ -517,7 +518,7 @@ def ran(
     composed: Callable[..., Any], data_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """A fine-tuned tiny model that learns the made-up task: its folder, its config and its record as stored."""
-    from repro.trials.plain import run
+    from tests.nested import run
 
     folder = tmp_path_factory.mktemp("ran")
     values = ["max_input_length=48", "check_rows=false", "limit.validation=5"]
@@ -528,7 +529,7 @@ def ran(
             *("trainer.optimiser.learning_rate=1e-2", "trainer.evaluate_every=10", *(f"task.{v}" for v in values)),
         )
     )
-    run(plain, CHOICES, COMMAND)
+    run(plain, CHOICES, COMMAND[2:])
     return folder, plain, only_record(folder)
 
 
@@ -614,7 +615,7 @@ def test_the_records_provenance(ran: tuple[Path, dict[str, Any], dict[str, Any]]
 def test_the_weights_fingerprint_is_of_the_weights_before_training(
     ran: tuple[Path, dict[str, Any], dict[str, Any]], quick: Callable[..., dict[str, Any]]
 ) -> None:
-    from repro.trials.plain import run
+    from tests.nested import run
 
     frozen = run(quick(P2, *RTE)).record
     other = run(quick(P2, "model=tiny-roberta", "task=rte")).record
@@ -737,7 +738,7 @@ def overrides_of(method: str, model: str, task: str) -> list[str]:
 def test_memory_and_attention_switches_change_no_result(
     model: str, task: str, changed: str, quick: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    from repro.trials.plain import run
+    from tests.nested import run
 
     overrides = [*overrides_of("prefix_tuning", model, task), "trainer.evaluate_every=1"]
     plain = run(quick(*overrides)).record
@@ -757,7 +758,7 @@ def test_memory_and_attention_switches_change_no_result(
 def test_selection_by_loss_and_of_the_last_step(
     metric: str | None, quick: Callable[..., dict[str, Any]], prepared: list[Any]
 ) -> None:
-    from repro.trials.plain import run
+    from tests.nested import run
 
     rule = ["trainer.selection.rule=last"] if metric is None else ["trainer.selection.metric=loss"]
     record = run(quick(P2, *RTE, "trainer.steps=4", "trainer.evaluate_every=1", *rule)).record

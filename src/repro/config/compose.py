@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repro.config.plugins import config_folder
 from repro.config.schema import TrialConfig
@@ -34,10 +34,10 @@ def register() -> None:
 
     from repro.config.rules import checked_key
 
-    def key(_root_: Any) -> str:
+    def key(_root_: DictConfig) -> str:
         return checked_key(trial_config(_root_))
 
-    def sweep_folder(_root_: Any) -> str:
+    def sweep_folder(_root_: DictConfig) -> str:
         try:
             return key(_root_)
         except ConfigError:  # raised here it would end the sweep; the trial says it again and the others still run
@@ -100,11 +100,6 @@ def trial_config(composed: DictConfig) -> TrialConfig:
     config = TrialConfig.from_dict({str(key): value for key, value in plain.items()})
     note_start(config.method)
     return config
-
-
-def resolved(composed: DictConfig) -> dict[str, Any]:
-    """Bridge: the config as nested dicts, for callers that have not moved to typed access."""
-    return trial_config(composed).to_dict()
 
 
 def explain(error: BaseException) -> ReproError | None:

@@ -125,14 +125,12 @@ def _check_trainer(config: TrialConfig) -> None:
         )
 
 
-def validate(config: TrialConfig | Mapping[str, object]) -> None:
+def validate(config: TrialConfig) -> None:
     """Refuse a config that cannot run.
 
     Raises:
         ConfigError: with the key, the value, what is allowed and the fix.
     """
-    if not isinstance(config, TrialConfig):  # bridge: callers that still hold nested dicts
-        config = TrialConfig.from_dict(config)
     check_values(config)
     family = family_facts(config.model.family)
     config.method.check(config.model, family, format_of(config))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import NoReturn
 
 from repro.config.schema import TaskConfig, TrialConfig
@@ -22,14 +21,12 @@ def method_value(method: MethodConfig, name: str) -> object:
     return vars(method).get(name)
 
 
-def format_of(config: TrialConfig | Mapping[str, object]) -> str:
+def format_of(config: TrialConfig) -> str:
     """The format in which this model sees this task.
 
     Raises:
         ConfigError: there is none (a tagging task on a model that generates, a generation task on an encoder).
     """
-    if not isinstance(config, TrialConfig):  # bridge: callers that still hold nested dicts
-        config = TrialConfig.from_dict(config)
     task, model = config.task, config.model
     encoder = model.kind == "encoder"
     alone = task.formats == ["cloze"]

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repro.config.run_key import run_key
 from repro.errors import ConfigError
@@ -36,10 +36,10 @@ CELL = ("method.name", "task.name", "task.format", "task.limit", "task.decoding"
 """Values of the config in which members must agree, beside those of the backbone."""
 
 
-def vote(answers: Sequence[Any]) -> Any:
+def vote(answers: Sequence[object]) -> object:
     """The majority's answer; on a tie the earliest member's among the tied."""
     if isinstance(answers[0], list):
-        return [vote(words) for words in zip(*answers, strict=True)]
+        return [vote(words) for words in zip(*(words for words in answers if isinstance(words, list)), strict=True)]
     counts = Counter(map(repr, answers))
     most = max(counts.values())
     return next(answer for answer in answers if counts[repr(answer)] == most)
@@ -68,7 +68,7 @@ def ensemble(
 
 def _answers(
     trials: Sequence[Finished], task: Task, examples: Sequence[Example], batch_size: int, device: torch.device
-) -> list[list[Any]]:
+) -> list[list[object]]:
     """Parsed answers [member][example]: every example stands in the batch once for each member."""
     from repro.evaluation.decoding import decoded
     from repro.methods.parts.joining import joined
@@ -94,7 +94,7 @@ def _record(
     trials: Sequence[Finished],
     task: Task,
     examples: Sequence[Example],
-    answers: Sequence[Sequence[Any]],
+    answers: Sequence[Sequence[object]],
     circumstances: Provenance,
 ) -> Record:
     from repro.evaluation.scoring import higher_is_better, score

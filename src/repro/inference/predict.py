@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repro.errors import ConfigError, DataError
 from repro.inference.restore import (
@@ -155,13 +155,13 @@ def read_inputs(file: Path, tasks: Sequence[Task]) -> list[Input]:
     return inputs
 
 
-def example_of(row: Mapping[str, Any], task: Task, where: str) -> Example:
+def example_of(row: Mapping[str, object], task: Task, where: str) -> Example:
     """An unlabelled example of a row.
 
     Raises:
         DataError: a field of the task that the row lacks, or that is no text (or list of words).
     """
-    fields: dict[str, Any] = {}
+    fields: dict[str, object] = {}
     for name in task.inputs:
         value = row.get(name)
         if task.format == "tagging":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from repro.config.rules import format_of
 from repro.config.schema import TrialConfig
 from repro.methods.base import Method
@@ -17,10 +15,8 @@ def build_method(config: TrialConfig) -> Method:
     return config.method.build(config.task.init_words)
 
 
-def build_task(config: TrialConfig | Mapping[str, object]) -> Task:
+def build_task(config: TrialConfig) -> Task:
     """The task in the format that fits the model, said as the method wants it; reads nothing yet."""
-    if not isinstance(config, TrialConfig):  # bridge: callers that still hold nested dicts
-        config = TrialConfig.from_dict(config)
     settings = vars(config.method)
     rows = settings.get("placement") == "template"
     if config.method.capabilities.words:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repro.config.schema import TrackerConfig
 from repro.errors import ReproError, TrialFailed
@@ -16,6 +16,7 @@ from repro.store import progress
 from repro.store.record import DataFacts, Record
 from repro.store.run_folder import CHECKPOINT, tidy_finished, written_files
 from repro.tasks.base import Example, Task
+from repro.tracking import NullTracker, Tracker
 from repro.trials.build import build_method, build_task
 from repro.trials.checks import check_metrics, check_selection, load_examples
 from repro.trials.device import pick_device
@@ -49,7 +50,7 @@ class Attempt:
         self._examples: Mapping[str, Sequence[Example]] = {}
         self._selection = ""
         self.trial: Trial | None = None
-        self._tracker: Any = None
+        self._tracker: Tracker = NullTracker()
         self._console: ProgressReporter | None = None
 
     def read(self) -> None:
@@ -151,8 +152,7 @@ class Attempt:
         """The process ends before the trial does: no record. Checkpoint and progress stay on disk."""
         if self._console is not None and self._console.file is not None:
             self._console.file.close()
-        if self._tracker is not None:
-            self._tracker.finish(None)
+        self._tracker.finish(None)
 
     def _scored(self) -> tuple[Scores | None, TrialFailed | None]:
         """Scores, or why there are none. In joint training an error of one trial's scoring is its own."""

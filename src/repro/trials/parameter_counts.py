@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from importlib.resources import files
-from typing import Any
 
 from repro.config.schema import TrialConfig
 from repro.errors import ConfigError
 from repro.methods import registry
+from repro.papers.registry import Reported
 
 PAPERS = ("lester2021", "liliang2021", "liu2022")
 
@@ -101,7 +101,7 @@ def matched(overrides: Sequence[str], budget: int) -> tuple[str, TrialConfig, di
     return f"{key}={size}", *of([*overrides, f"{key}={size}"])
 
 
-def lester_rows(cells: Sequence[Any]) -> list[Row]:
+def lester_rows(cells: Sequence[Reported]) -> list[Row]:
     """Table 4: trainable and total parameters and their share, for every size and length."""
     rows, seen = [], {}
     for cell in cells:
@@ -122,7 +122,9 @@ def lester_rows(cells: Sequence[Any]) -> list[Row]:
     return rows
 
 
-def _row(paper: str, what: str, quantity: str, ours: float, printed: Any, arithmetic: str | None, source: str) -> Row:
+def _row(
+    paper: str, what: str, quantity: str, ours: float, printed: float | str, arithmetic: str | None, source: str
+) -> Row:
     verdict = "equal" if _agree(ours, str(printed)) else "differs"
     if verdict == "differs" and arithmetic is not None and _agree(ours, arithmetic):
         verdict = f"erratum: the paper's own arithmetic gives {arithmetic}"

@@ -50,11 +50,6 @@ class TrialSpec:
         """Where its record goes."""
         return Store(Path(self.config.paths.results_root) / "records")
 
-    @property
-    def plain(self) -> dict[str, Any]:
-        """The config as nested dicts, for callers that have not moved to typed access."""
-        return self.config.to_dict()
-
     def again(self) -> TrialSpec:
         """The same trial, to be run though its record says `failed`."""
         return replace(self, config=replace(self.config, rerun=True))
