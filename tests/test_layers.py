@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -129,20 +128,20 @@ def offence(found: Import) -> str | None:
     return f"{found.where}: {found.part} imports {found.module}, which is not on a lower floor"
 
 
-def test_every_room_has_its_floor_and_only_rooms_stand_at_the_top() -> None:
+def test_every_room_has_its_floor_and_only_rooms_stand_at_the_top():
     assert {part_of(path) for path in FILES} == set(FLOOR)
     assert {path.stem for path in SOURCE.glob("*.py")} == {"__init__", "__main__", "errors"}
     assert len(FLOORS) - 1 <= MOST_FLOORS
     assert len(FILES) > 50
 
 
-def test_every_import_goes_down() -> None:
+def test_every_import_goes_down():
     ours = [found for found in all_imports() if found.module.split(".")[0] == "repro"]
     assert len(ours) > 100
     assert [said for found in ours if (said := offence(found))] == []
 
 
-def test_no_module_imports_itself_through_others() -> None:
+def test_no_module_imports_itself_through_others():
     modules = {
         ".".join(("repro", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__") for path in FILES
     }
@@ -167,7 +166,7 @@ def test_no_module_imports_itself_through_others() -> None:
     assert [name for name in sorted(modules) if name in reached(name)] == []
 
 
-def test_libraries_stay_in_their_parts() -> None:
+def test_libraries_stay_in_their_parts():
     wrong = [
         f"{found.where}: {found.part} imports {library}; only {', '.join(sorted(parts))} may"
         for library, parts in ONLY_IN.items()
@@ -198,7 +197,7 @@ def test_libraries_stay_in_their_parts() -> None:
         ("sweeps", "from repro.inference import ensemble", True),
     ],
 )
-def test_the_checker_itself(part: str, line: str, bad: bool) -> None:
+def test_the_checker_itself(part, line, bad):
     found = list(imports_of(line, part, "somewhere.py", f"repro.{part}"))
     ours = [one for one in found if one.module.split(".")[0] == "repro"]
     said = [text for one in ours if (text := offence(one))]
@@ -206,7 +205,7 @@ def test_the_checker_itself(part: str, line: str, bad: bool) -> None:
     assert all(re.match(r"somewhere\.py:\d+: ", text) for text in said)
 
 
-def test_no_function_no_file_and_no_class_is_too_large() -> None:
+def test_no_function_no_file_and_no_class_is_too_large():
     wrong, counted = [], 0
     for path in FILES:
         where = path.relative_to(SOURCE.parents[1]).as_posix()
@@ -233,17 +232,17 @@ def test_no_function_no_file_and_no_class_is_too_large() -> None:
     assert wrong == []
 
 
-def test_the_config_tree_and_the_pages_stay_small() -> None:
+def test_the_config_tree_and_the_pages_stay_small():
     """At most 400 files of configs and 20,000 words of docs."""
     assert len(list((ROOT / "conf").rglob("*.yaml"))) <= 400
     assert sum(len(path.read_text(encoding="utf-8").split()) for path in (ROOT / "docs").glob("*.md")) <= 20_000
 
 
-def test_no_file_is_a_drawer_for_everything() -> None:
+def test_no_file_is_a_drawer_for_everything():
     assert [path for path in FILES if path.stem in NO_NAMES or path.parent.name in NO_NAMES] == []
 
 
-def test_nothing_heavy_loads_before_a_trial(python: Callable[..., Any], tmp_path: Path) -> None:
+def test_nothing_heavy_loads_before_a_trial(python, tmp_path):
     code = """
 import contextlib, io, json, sys
 heavy = ("torch", "transformers", "datasets")
@@ -277,7 +276,7 @@ print(json.dumps([seen, light]))
     assert light == []  # `import repro` itself loads none of these either
 
 
-def test_help_and_import_are_quick(python: Callable[..., Any]) -> None:
+def test_help_and_import_are_quick(python):
     """CPU seconds beyond a bare interpreter's: they mean the same on a busy machine."""
     clock = "import resource; u = resource.getrusage(resource.RUSAGE_SELF); print(u.ru_utime + u.ru_stime)"
     programs = {
@@ -292,6 +291,6 @@ def test_help_and_import_are_quick(python: Callable[..., Any]) -> None:
     assert seconds["help"] - seconds["bare"] < 0.5, seconds
 
 
-def test_import_repro_takes_less_than_half_a_second_of_wall_time(python: Callable[..., Any]) -> None:
+def test_import_repro_takes_less_than_half_a_second_of_wall_time(python):
     code = "import time; t = time.perf_counter(); import repro, repro.cli.main; print(time.perf_counter() - t)"
     assert min(float(python("-c", code).out) for _ in range(3)) < 0.5

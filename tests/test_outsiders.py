@@ -53,7 +53,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted((folder / "results" / "records").glob("*/record.json"))]
 
 
-def test_the_page_has_one_file_for_each_thing() -> None:
+def test_the_page_has_one_file_for_each_thing():
     assert [name for name in FILES if not name.startswith("moods/")] == [
         *("shared_vector.py", "conf/method/shared_vector.yaml", "caution.py", "conf/task/moods.yaml"),
         *("conf/model/wide-bert.yaml", "conf/experiment/own/first.yaml"),
@@ -61,7 +61,7 @@ def test_the_page_has_one_file_for_each_thing() -> None:
     assert len(PAGE.split()) <= 500
 
 
-def test_they_train_are_planned_join_are_reported_and_exported(repro: Callable[..., Any], folder: Path) -> None:
+def test_they_train_are_planned_join_are_reported_and_exported(repro, folder):
     code, out, err = repro("plan", "own/first", *TWO_STEPS)
     assert code == 0, err
     assert "own/first: 2 trials" in out and "trials: 2 in all, 0 done" in out
@@ -101,9 +101,7 @@ def test_they_train_are_planned_join_are_reported_and_exported(repro: Callable[.
         ("conf/experiment/own/first.yaml", "title:", "titel:", "titel"),
     ],
 )
-def test_a_misspelt_key_is_an_error_that_names_it(
-    file: str, right: str, wrong: str, named: str, repro: Callable[..., Any], folder: Path
-) -> None:
+def test_a_misspelt_key_is_an_error_that_names_it(file, right, wrong, named, repro, folder):
     path = folder / file
     text = path.read_text()
     path.write_text(text.replace(right, wrong))
@@ -118,6 +116,6 @@ def test_a_misspelt_key_is_an_error_that_names_it(
 @pytest.mark.parametrize(
     "option", [("--plugin", "nothing.py"), ("--plugin", "no.such.module"), ("--config-dir", "none")]
 )
-def test_what_is_not_there_is_said(option: tuple[str, str], cli: Callable[..., Any]) -> None:
+def test_what_is_not_there_is_said(option, cli):
     done = cli("plan", "offline/cb", *option)
     assert done.code == 2 and option[1] in done.err and done.err.count("\n") == 1

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -41,7 +39,7 @@ SECRETS = (HUB, WANDB_OLD, WANDB_NEW, GITHUB, PASSWORD)
         (f"?access_token={PASSWORD}&x=1", f"?access_token={REDACTED}&x=1"),
     ],
 )
-def test_secrets_in_running_text(text: str, expected: str) -> None:
+def test_secrets_in_running_text(text, expected):
     assert redacted_text(text) == expected
 
 
@@ -59,11 +57,11 @@ def test_secrets_in_running_text(text: str, expected: str) -> None:
         "see https://github.com/a/b.git for the secretary: Jo",
     ],
 )
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_what_is_no_secret_stays(text):
     assert redacted_text(text) == text
 
 
-def test_a_secret_of_the_environment_is_known_by_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_of_the_environment_is_known_by_its_value(monkeypatch):
     said = f"server says {WANDB_OLD} is no key"
     assert redacted_text(said) == said, "forty hex digits may be a commit"
     monkeypatch.setenv("WANDB_API_KEY", WANDB_OLD)
@@ -74,7 +72,7 @@ def test_a_secret_of_the_environment_is_known_by_its_value(monkeypatch: pytest.M
     assert redacted_command(["repro", f"+note={WANDB_OLD}"]) == ["repro", f"+note={REDACTED}"]
 
 
-def test_values_of_configs() -> None:
+def test_values_of_configs():
     config = {
         "hub": {"token": "abc", "hub_token": "abc", "max_tokens": 3, "token": "abc"},  # noqa: F601
         "names": [f"x {HUB}", 1.5, None, True],
@@ -92,7 +90,7 @@ def test_values_of_configs() -> None:
     assert config["names"][0] == f"x {HUB}", "what is given is not changed"
 
 
-def test_nothing_of_ours_is_taken_for_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_ours_is_taken_for_a_secret(monkeypatch):
     """Every config file, and every committed record, says what it said."""
     for path in sorted((ROOT / "conf").rglob("*.yaml")):
         held = yaml.safe_load(path.read_text())
@@ -102,12 +100,12 @@ def test_nothing_of_ours_is_taken_for_a_secret(monkeypatch: pytest.MonkeyPatch) 
         assert redacted_values(held) == held, path
 
 
-def test_messages_of_our_errors_are_masked() -> None:
+def test_messages_of_our_errors_are_masked():
     error = ConfigError(f"model.location=https://jo:{PASSWORD}@hub.example/m: no such model")
     assert str(error) == f"model.location=https://{REDACTED}@hub.example/m: no such model"
 
 
-def test_a_log_is_masked_with_its_tracebacks() -> None:
+def test_a_log_is_masked_with_its_tracebacks():
     lines: list[str] = []
 
     class Kept(logging.Handler):
@@ -130,7 +128,7 @@ def test_a_log_is_masked_with_its_tracebacks() -> None:
     assert lines[1] == "100% sure"
 
 
-def test_an_unexpected_error_prints_no_secret(python: Callable[..., Any]) -> None:
+def test_an_unexpected_error_prints_no_secret(python):
     code = f"""
 import sys
 import repro.cli.main as cli
@@ -147,7 +145,7 @@ cli.main()
     assert HUB not in done.err.splitlines()[-1] and PASSWORD not in done.err.splitlines()[-1]
 
 
-def test_the_store_writes_no_secret(tmp_path: Path) -> None:
+def test_the_store_writes_no_secret(tmp_path):
     config = {"task": {"options": {"hub_token": PASSWORD}}, "model": {"location": f"https://jo:{PASSWORD}@hub/x"}}
     record = Record("a", "failed", config, 1, reason=f"401: {HUB}", deviations=[f"password={PASSWORD}"])
     record.provenance = {"command": ["repro", "run", f"x={WANDB_NEW}"]}
@@ -166,13 +164,7 @@ def planted(folder: Path) -> list[str]:
     ]
 
 
-def test_a_trial_and_its_report_hold_no_planted_secret(
-    cli: Callable[..., Any],
-    trial_arguments: Callable[..., list[str]],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    one_thread: None,
-) -> None:
+def test_a_trial_and_its_report_hold_no_planted_secret(cli, trial_arguments, monkeypatch, tmp_path, one_thread):
     """Planted in the environment, in overrides, in a URL, and in what a failing trial says."""
     monkeypatch.setenv("WANDB_API_KEY", WANDB_OLD)
     monkeypatch.setenv("HF_TOKEN", HUB)

@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from repro.cli.registry import COMMANDS, Command
+from repro.cli.registry import COMMANDS
 from repro.papers import registry
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -30,7 +29,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
-def test_help_lists_every_command(arguments: list[str], cli: Callable[..., Any]) -> None:
+def test_help_lists_every_command(arguments, cli):
     done = cli(*arguments)
     assert (done.code, done.err) == (0, "")
     for text in ("--cfg job", "--plugin", "--config-dir", "Exit codes: 0", "2 ", "130 "):
@@ -39,7 +38,7 @@ def test_help_lists_every_command(arguments: list[str], cli: Callable[..., Any])
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if not command.raw], ids=lambda one: one.name)
-def test_every_command_describes_itself(command: Command) -> None:
+def test_every_command_describes_itself(command):
     text = command.parser().format_help()
     assert text.startswith(f"usage: repro {command.name} ") and len(text) > 150
 
@@ -53,7 +52,7 @@ def test_every_command_describes_itself(command: Command) -> None:
         (("report", "--pl"), ["--plugin"]),
     ],
 )
-def test_the_shell_completes(typed: tuple[str, ...], completed: list[str], cli: Callable[..., Any]) -> None:
+def test_the_shell_completes(typed, completed, cli):
     script = cli("completion", "bash").out
     words = " ".join(("repro", *typed))
     script += f'\nCOMP_WORDS=({words}); COMP_CWORD={len(typed)}; _repro; echo "${{COMPREPLY[@]}}"'
@@ -62,33 +61,33 @@ def test_the_shell_completes(typed: tuple[str, ...], completed: list[str], cli: 
     assert "compinit" in cli("completion", "zsh").out
 
 
-def test_version(cli: Callable[..., Any]) -> None:
+def test_version(cli):
     from repro import __version__
 
     assert cli("--version").out == f"{__version__}\n"
 
 
-def test_an_unknown_command_is_refused(cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_unknown_command_is_refused(cli, tmp_path):
     done = cli("train", "task=rte")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("repro: train: there is no such command; allowed are run, ") and "--help" in done.err
     assert done.err.count("\n") == 1 and not any(tmp_path.iterdir())
 
 
-def test_cfg_prints_the_config_and_runs_nothing(cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_cfg_prints_the_config_and_runs_nothing(cli, tmp_path):
     done = cli("run", "--cfg", "job", "method=p_tuning_v2", "model=tiny-bert", "task=rte", "method.length=7")
     assert done.code == 0 and "length: 7\n" in done.out and "name: tiny-bert\n" in done.out
     assert not any(tmp_path.iterdir())
 
 
-def test_run_is_the_command_where_none_is_given(cli: Callable[..., Any]) -> None:
+def test_run_is_the_command_where_none_is_given(cli):
     with_it = cli("run", "method.length=0")
     without = cli("method.length=0")
     assert with_it.code == without.code == 2
     assert with_it.err == without.err and "method.length=0" in without.err
 
 
-def test_sys_argv_is_as_before(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sys_argv_is_as_before(cli, monkeypatch):
     import sys
 
     monkeypatch.setattr(sys, "argv", ["x", "y"])
@@ -99,9 +98,7 @@ def test_sys_argv_is_as_before(cli: Callable[..., Any], monkeypatch: pytest.Monk
 # run -----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_trial_is_run_scored_printed_and_kept_and_then_comes_from_the_store(
-    cli: Callable[..., Any], python: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
-) -> None:
+def test_a_trial_is_run_scored_printed_and_kept_and_then_comes_from_the_store(cli, python, trial_arguments, tmp_path):
     from safetensors.torch import load_file
 
     arguments = trial_arguments("trainer.steps=30", "trainer.evaluate_every=10")
@@ -158,9 +155,7 @@ def test_a_trial_is_run_scored_printed_and_kept_and_then_comes_from_the_store(
     assert sorted(file.name for file in folder.iterdir()) == ["predictions-validation.jsonl", "prompt.safetensors"]
 
 
-def test_a_multirun_is_an_ordinary_hydra_sweep(
-    start: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
-) -> None:
+def test_a_multirun_is_an_ordinary_hydra_sweep(start, trial_arguments, tmp_path):
     arguments = trial_arguments("trainer.steps=1", "trainer.evaluate_every=1")[1:]
     done = start("-m", "method=prompt_tuning,p_tuning_v2", "seed=1,2", *arguments).end()
     assert done.code == 0, done.err
@@ -183,9 +178,7 @@ def test_a_multirun_is_an_ordinary_hydra_sweep(
         assert record["choices"]["method"] == record["config"]["method"]["name"]
 
 
-def test_a_failing_trial_does_not_stop_the_others(
-    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
-) -> None:
+def test_a_failing_trial_does_not_stop_the_others(cli, trial_arguments, tmp_path):
     rates = "trainer.optimiser.learning_rate=1e30,1e-2"
     done = cli("run", "-m", *trial_arguments("method.length=3,0", rates))
     assert done.code == 2
@@ -197,9 +190,7 @@ def test_a_failing_trial_does_not_stop_the_others(
     assert f"[{found[1e-2]['key']}, " in done.out
 
 
-def test_ctrl_c_ends_the_whole_sweep(
-    start: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
-) -> None:
+def test_ctrl_c_ends_the_whole_sweep(start, trial_arguments, tmp_path):
     process = start("-m", "seed=1,2", *trial_arguments("trainer.steps=2000", "trainer.evaluate_every=2"))
     process.wait_for(lambda: process.printed("epoch 1 "))
     os.kill(process.pid, signal.SIGINT)
@@ -211,9 +202,7 @@ def test_ctrl_c_ends_the_whole_sweep(
 
 
 @pytest.mark.parametrize("place", ["paths.runs_root", "paths.results_root"])
-def test_a_file_where_a_folder_should_be_is_said_in_one_sentence(
-    place: str, cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
-) -> None:
+def test_a_file_where_a_folder_should_be_is_said_in_one_sentence(place, cli, trial_arguments, tmp_path):
     (tmp_path / "taken").write_text("mine")
     done = cli("run", *trial_arguments(f"{place}=taken"))
     assert done.code == 2
@@ -224,8 +213,8 @@ def test_a_file_where_a_folder_should_be_is_said_in_one_sentence(
 
 
 def test_the_recorded_command_names_no_folder_and_the_choices_no_recipe_that_is_not_there(
-    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], data_root: Path, tmp_path: Path
-) -> None:
+    cli, trial_arguments, data_root, tmp_path
+):
     data = f"task.data_dir={data_root}/superglue/RTE"
     assert cli("run", *trial_arguments(data, "+paths={}", "paths.runs_root=here")).code == 0
     [record] = records(tmp_path)
@@ -241,7 +230,7 @@ def test_the_recorded_command_names_no_folder_and_the_choices_no_recipe_that_is_
 # What is printed beside a score --------------------------------------------------------------------------------------
 
 
-def test_a_comparable_trial_is_printed_beside_the_papers_number(composed: Callable[..., Any]) -> None:
+def test_a_comparable_trial_is_printed_beside_the_papers_number(composed):
     from repro.config.run_key import run_key
     from repro.report.pages.trial_summary import trial_summary
     from repro.store.record import Record
@@ -261,7 +250,7 @@ def test_a_comparable_trial_is_printed_beside_the_papers_number(composed: Callab
 # report --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_report_of_nothing_says_so(cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_report_of_nothing_says_so(cli, tmp_path):
     for arguments in ((), ("--results", "elsewhere")):
         done = cli("report", *arguments)
         assert (done.code, done.out) == (2, "")
@@ -271,9 +260,7 @@ def test_a_report_of_nothing_says_so(cli: Callable[..., Any], tmp_path: Path) ->
     assert not any(tmp_path.iterdir())
 
 
-def test_a_report_is_written_printed_and_byte_equal_when_repeated(
-    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
-) -> None:
+def test_a_report_is_written_printed_and_byte_equal_when_repeated(cli, trial_arguments, tmp_path):
     assert cli("run", "-m", *trial_arguments("seed=1,2")).code == 0
     assert cli("run", *trial_arguments("trainer.optimiser.learning_rate=1e30")).code == 2
     kept = {path: path.read_bytes() for path in record_files(tmp_path)}
@@ -298,9 +285,7 @@ def test_a_report_is_written_printed_and_byte_equal_when_repeated(
     assert [(tmp_path / "copy" / name).read_bytes() for name in names] == written[0]
 
 
-def test_a_damaged_record_is_named(
-    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
-) -> None:
+def test_a_damaged_record_is_named(cli, trial_arguments, tmp_path):
     folder = tmp_path / "results" / "records" / "0123456789abcdef"
     folder.mkdir(parents=True)
     (folder / "record.json").write_text("{")

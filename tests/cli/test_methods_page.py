@@ -13,14 +13,14 @@ from repro.config.compose import compose, options, trial_config
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_page_is_up_to_date() -> None:
+def test_the_page_is_up_to_date():
     assert (ROOT / "docs" / "methods.md").read_text() == methods_page.page(), (
         "run: repro methods --write docs/methods.md"
     )
 
 
 @pytest.mark.parametrize("name", options("method"))
-def test_every_method_says_what_it_is(name: str) -> None:
+def test_every_method_says_what_it_is(name):
     config = methods_page.settings(name)
     assert config.equation and config.stored_formula and config.paper_section
     section = methods_page.section(name)
@@ -29,7 +29,7 @@ def test_every_method_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("model", ["tiny-bert", "tiny-gpt2", "tiny-t5"])
 @pytest.mark.parametrize("name", options("method"))
-def test_formulas_are_the_counts(name: str, model: str) -> None:
+def test_formulas_are_the_counts(name, model):
     """Each expression of the page, computed from the model's facts, against the tensors of the built method."""
     import torch
 

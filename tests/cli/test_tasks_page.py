@@ -14,14 +14,14 @@ from repro.tasks.registry import task_in_format, task_kind
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_page_is_up_to_date() -> None:
+def test_the_page_is_up_to_date():
     text = (ROOT / "docs" / "tasks.md").read_text()
     assert text == tasks_page.page(), "run: repro tasks --write docs/tasks.md"
     assert len(text.split()) <= 1500 and all(f"| {name} |" in text for name in task_names())
 
 
 @pytest.mark.parametrize("name", task_names())
-def test_every_task_says_what_it_is(name: str) -> None:
+def test_every_task_says_what_it_is(name):
     config, text = typed_task(name, tasks_page.ROOT), tasks_page.story(name)
     assert text.startswith(f"# {name}\n") and f"the {config.report_split} split" in text
     if not config.parts:
@@ -36,7 +36,7 @@ def test_every_task_says_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", task_names())
-def test_every_format_is_shown_with_its_fields(name: str) -> None:
+def test_every_format_is_shown_with_its_fields(name):
     config = typed_task(name, tasks_page.ROOT)
     for format in () if config.parts else config.formats:
         reads, answers = tasks_page.shown_format(config, format)
@@ -46,7 +46,7 @@ def test_every_format_is_shown_with_its_fields(name: str) -> None:
         assert answers
 
 
-def test_what_is_shown_is_what_the_papers_formats_are() -> None:
+def test_what_is_shown_is_what_the_papers_formats_are():
     """papers/lester2021 (c) and papers/liu2022 (c), read by hand."""
     shown = {
         ("rte", "text_to_text"): ("`hypothesis: HYPOTHESIS premise: PREMISE`", "`entailment`"),
@@ -60,6 +60,6 @@ def test_what_is_shown_is_what_the_papers_formats_are() -> None:
         assert tasks_page.shown_format(typed_task(name, "d"), format) == expected
 
 
-def test_tables_are_those_of_the_registry() -> None:
+def test_tables_are_those_of_the_registry():
     assert tasks_page.tables_of("conll04") == {"liu2022": ["Figure 4", "Table 3"]}
     assert tasks_page.tables_of(None) == {}

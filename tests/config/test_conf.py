@@ -86,12 +86,12 @@ def command_of(text: str) -> tuple[list[str], str | None]:
         ("# @package _global_\n# X. make repro-offline-a", [], "repro-offline-a"),
     ],
 )
-def test_commands_are_found(line: str, overrides: list[str], target: str | None) -> None:
+def test_commands_are_found(line, overrides, target):
     assert command_of(line) == (overrides, target)
 
 
 @pytest.mark.parametrize("text", ["task: rte\n", "# @package _global_\ntask: rte\n", "# what it is\n", "# make\n", ""])
-def test_a_file_without_a_command_is_noticed(text: str) -> None:
+def test_a_file_without_a_command_is_noticed(text):
     with pytest.raises(AssertionError):
         command_of(text)
 
@@ -129,7 +129,7 @@ def has_target(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", OTHERS)
-def test_the_first_line_says_which_command_runs_the_file(file: str, commanded: Callable[[str], Any]) -> None:
+def test_the_first_line_says_which_command_runs_the_file(file, commanded):
     found = commanded(file)
     if found is None:
         has_target(file)
@@ -146,16 +146,14 @@ def test_the_first_line_says_which_command_runs_the_file(file: str, commanded: C
 # Groups --------------------------------------------------------------------------------------------------------------
 
 
-def test_the_files_are_found() -> None:
+def test_the_files_are_found():
     assert len(files("model")) >= 39 and {"tiny-t5", "minilm", "gpt2-medium"} <= set(files("model"))
     assert set(files("method")) >= {"fine_tuning", "p_tuning_v2", "prefix_tuning", "prompt_tuning"}
     assert set(files("task")) >= {"boolq", "cb", "conll04", "copa", "e2e", "rte", "wic", "wnut17"}
 
 
 @each("model")
-def test_every_model_fits_a_method_and_a_task(
-    group: str, name: str, composed: Callable[..., Any], commanded: Callable[[str], Any]
-) -> None:
+def test_every_model_fits_a_method_and_a_task(group, name, composed, commanded):
     found = commanded(f"model/{name}")
     plain = found[1] if found else checked(composed(f"model={name}", *FITTING[kind_of(name)]))
     model = plain["model"]
@@ -167,7 +165,7 @@ def test_every_model_fits_a_method_and_a_task(
 
 
 @each("task")
-def test_every_task_fits_every_kind_that_has_its_form(group: str, name: str, altered: Callable[..., Any]) -> None:
+def test_every_task_fits_every_kind_that_has_its_form(group, name, altered):
     formats = raw("task", name).formats
     kinds = [kind for kind in TINY if (kind == "encoder") == any(format != "text_to_text" for format in formats)]
     kinds += [kind for kind in TINY if kind not in kinds and "text_to_text" in formats and kind != "encoder"]
@@ -191,9 +189,7 @@ ONLY_ON = {
 
 
 @each("method")
-def test_every_method_fits_every_kind_of_model_or_says_why_not(
-    group: str, name: str, altered: Callable[..., Any]
-) -> None:
+def test_every_method_fits_every_kind_of_model_or_says_why_not(group, name, altered):
     for kind, model in TINY.items():
         task = "cb" if kind == "encoder" else "rte"
         steps = ("trainer.epochs=null", "trainer.steps=0") if name == "prompt_design" else ()
@@ -207,7 +203,7 @@ def test_every_method_fits_every_kind_of_model_or_says_why_not(
 
 
 @each("trainer", "tracker", "paths", "ablation")
-def test_every_other_file_composes(group: str, name: str | None, composed: Callable[..., Any]) -> None:
+def test_every_other_file_composes(group, name, composed):
     if name is None:
         return
     config = composed(f"{group}={name}", hydra=True)
@@ -248,7 +244,7 @@ def is_group(override: str) -> bool:
     return (CONF / override.partition("=")[0]).is_dir()
 
 
-def test_sweeps_are_expanded_as_hydra_does() -> None:
+def test_sweeps_are_expanded_as_hydra_does():
     assert list(expanded(["method=a,b", "seed=range(1,3)", "x=[1,2]"])) == [
         ["method=a", "seed=1", "x=[1,2]"],
         ["method=a", "seed=2", "x=[1,2]"],
@@ -258,9 +254,7 @@ def test_sweeps_are_expanded_as_hydra_does() -> None:
 
 
 @each("experiment", "ablation")
-def test_every_trial_of_every_sweep_composes_and_validates(
-    group: str, name: str | None, composed: Callable[..., Any]
-) -> None:
+def test_every_trial_of_every_sweep_composes_and_validates(group, name, composed):
     if name is None:
         return
     if group == "experiment" and "grids" in str(raw(group, name).hydra.sweeper):

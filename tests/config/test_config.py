@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -93,7 +92,7 @@ def changed(plain: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("method", TRIALS)
-def test_every_value_but_the_named_ones_changes_the_key(method: str, composed: Callable[..., Any]) -> None:
+def test_every_value_but_the_named_ones_changes_the_key(method, composed):
     plain = resolved(composed(*TRIALS[method]))
     key = run_key(plain)
     assert re.fullmatch("[0-9a-f]{16}", key)
@@ -110,14 +109,14 @@ def test_every_value_but_the_named_ones_changes_the_key(method: str, composed: C
     assert len(seen) > 80
 
 
-def test_two_different_changes_give_two_different_keys(composed: Callable[..., Any]) -> None:
+def test_two_different_changes_give_two_different_keys(composed):
     plain = resolved(composed(*TRIALS["prompt_tuning"]))
     relevant = [path for path in leaves(plain) if counts(plain, path)]
     keys = {run_key(changed(plain, path)) for path in relevant}
     assert len(keys) == len(relevant)
 
 
-def test_weights_are_named_by_their_content_wherever_they_are(composed: Callable[..., Any]) -> None:
+def test_weights_are_named_by_their_content_wherever_they_are(composed):
     """A known hash stands for the weights; without one the revision says which they are."""
     model = ("method=fine_tuning", "task=rte", "model=tiny-bert")
     moved = ("model.source=folder", "model.location=/there", "model.revision=v2")
@@ -126,7 +125,7 @@ def test_weights_are_named_by_their_content_wherever_they_are(composed: Callable
     assert keys[0] == keys[1] and len(set(keys)) == 4
 
 
-def test_a_method_that_is_not_registered_keeps_all_its_fields_in_the_key(composed: Callable[..., Any]) -> None:
+def test_a_method_that_is_not_registered_keeps_all_its_fields_in_the_key(composed):
     """Of a record that was made with a plugin, or of a vote."""
     plain = resolved(composed(*TRIALS["fine_tuning"]))
     vote = {"name": "prompt_ensemble", "members": ["a", "b"], "paper_section": "3"}
@@ -135,7 +134,7 @@ def test_a_method_that_is_not_registered_keeps_all_its_fields_in_the_key(compose
     assert changed_keys[0] != key and changed_keys[1] == key
 
 
-def test_a_config_survives_json_and_shares_nothing_with_its_source(composed: Callable[..., Any]) -> None:
+def test_a_config_survives_json_and_shares_nothing_with_its_source(composed):
     for trial in (*TRIALS.values(), ("method=fine_tuning", "model=tiny-t5", "task=lester_mixture")):
         config = trial_config(composed(*trial))
         again = TrialConfig.from_dict(json.loads(json.dumps(config.to_dict())))
@@ -156,7 +155,7 @@ def test_a_config_survives_json_and_shares_nothing_with_its_source(composed: Cal
         ("method.name", "nope", "method=nope: must be one of "),
     ],
 )
-def test_a_record_with_a_wrong_value_is_refused(key: str, value: Any, said: str, composed: Callable[..., Any]) -> None:
+def test_a_record_with_a_wrong_value_is_refused(key, value, said, composed):
     plain = resolved(composed(*TRIALS["p_tuning_v2"]))
     *parents, last = key.split(".")
     node = plain
@@ -167,7 +166,7 @@ def test_a_record_with_a_wrong_value_is_refused(key: str, value: Any, said: str,
         TrialConfig.from_dict(plain)
 
 
-def test_the_key_leaves_its_argument_alone_and_ignores_the_order_of_keys(composed: Callable[..., Any]) -> None:
+def test_the_key_leaves_its_argument_alone_and_ignores_the_order_of_keys(composed):
     plain = resolved(composed(*TRIALS["p_tuning_v2"]))
     before = copy.deepcopy(plain)
 
@@ -179,23 +178,21 @@ def test_the_key_leaves_its_argument_alone_and_ignores_the_order_of_keys(compose
     assert plain == before
 
 
-def test_the_order_of_a_list_counts(composed: Callable[..., Any]) -> None:
+def test_the_order_of_a_list_counts(composed):
     plain = resolved(composed(*TRIALS["fine_tuning"]))
     other = copy.deepcopy(plain)
     other["task"]["labels"].reverse()
     assert run_key(other) != run_key(plain)
 
 
-def test_equal_content_by_another_way_gives_the_same_key(composed: Callable[..., Any]) -> None:
+def test_equal_content_by_another_way_gives_the_same_key(composed):
     base = composed("method=p_tuning_v2", "model=tiny-bert", "task=rte", "seed=3", "trainer.batch_size=3")
     other = composed("trainer.batch_size=${seed}", "task=rte", "seed=3", "model=tiny-bert", "method=p_tuning_v2")
     assert resolved(other)["trainer"]["batch_size"] == 3
     assert run_key(resolved(base)) == run_key(resolved(other))
 
 
-def test_the_key_is_independent_of_places_watchers_and_speed(
-    composed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_key_is_independent_of_places_watchers_and_speed(composed, monkeypatch):
     trial = TRIALS["p_tuning_v2"]
     plain = resolved(composed(*trial))
     monkeypatch.setenv("REPRO_DATA_ROOT", "/elsewhere")
@@ -214,7 +211,7 @@ def test_the_key_is_independent_of_places_watchers_and_speed(
     assert run_key(moved) == run_key(plain)
 
 
-def test_the_key_is_the_same_in_other_processes(composed: Callable[..., Any], python: Callable[..., Any]) -> None:
+def test_the_key_is_the_same_in_other_processes(composed, python):
     plain = resolved(composed(*TRIALS["prefix_tuning"]))
     code = "import json, sys; from repro.config.run_key import run_key; print(run_key(json.load(sys.stdin)))"
     for seed in ("1", "2"):
@@ -222,7 +219,7 @@ def test_the_key_is_the_same_in_other_processes(composed: Callable[..., Any], py
         assert (done.code, done.out.strip()) == (0, run_key(plain)), done.err
 
 
-def test_resolved_is_plain_and_without_interpolations_or_hydra(composed: Callable[..., Any]) -> None:
+def test_resolved_is_plain_and_without_interpolations_or_hydra(composed):
     config = composed(*TRIALS["p_tuning_v2"], "paths.data_root=/there")
     plain = resolved(config)
     assert plain["task"]["data_dir"] == "/there/conll04"
@@ -232,12 +229,12 @@ def test_resolved_is_plain_and_without_interpolations_or_hydra(composed: Callabl
     assert resolved(with_hydra) == plain
 
 
-def test_a_value_that_is_still_missing_is_refused(composed: Callable[..., Any]) -> None:
+def test_a_value_that_is_still_missing_is_refused(composed):
     with pytest.raises(Exception, match=r"trainer\.optimiser\.learning_rate"):
         resolved(composed("trainer.optimiser.learning_rate=???"))
 
 
-def test_the_run_folder_is_named_by_the_key(composed: Callable[..., Any]) -> None:
+def test_the_run_folder_is_named_by_the_key(composed):
     config = composed(*TRIALS["fine_tuning"], "paths.runs_root=/runs", hydra=True)
     assert OmegaConf.select(config, "hydra.run.dir") == f"/runs/{run_key(resolved(config))}"
     assert OmegaConf.select(config, "hydra.sweep.subdir") == run_key(resolved(config))
@@ -279,9 +276,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("argument", "key", "what", "fix"), REFUSED, ids=[row[0] for row in REFUSED])
-def test_unknown_keys_and_wrong_types_are_refused_in_one_sentence(
-    argument: str, key: str, what: str, fix: str, cli: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_unknown_keys_and_wrong_types_are_refused_in_one_sentence(argument, key, what, fix, cli, tmp_path):
     done = cli("run", argument)
     assert done.code == 2
     assert done.err.startswith("repro: ") and done.err.count("\n") == 1
@@ -299,7 +294,7 @@ def test_unknown_keys_and_wrong_types_are_refused_in_one_sentence(
         ("trainer: {steps: [1", ("not YAML", "mine.yaml", "line 2")),
     ],
 )
-def test_a_bad_config_file_is_named(text: str, parts: tuple[str, ...], cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_bad_config_file_is_named(text, parts, cli, tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
     done = cli("run", "--config-dir", str(tmp_path), "experiment=mine")
@@ -309,22 +304,20 @@ def test_a_bad_config_file_is_named(text: str, parts: tuple[str, ...], cli: Call
 
 
 @pytest.mark.parametrize("method", TRIALS)
-def test_the_short_cut_of_these_tests_composes_as_hydra_does(
-    method: str, altered: Callable[..., Any], composed: Callable[..., Any]
-) -> None:
+def test_the_short_cut_of_these_tests_composes_as_hydra_does(method, altered, composed):
     values = ("trainer.evaluate_every=3", "trainer.optimiser.learning_rate=1", "trainer.checkpoint_seconds=1e-9")
     trial = (*TRIALS[method], *values, "trainer.epochs=null", "trainer.steps=5", "paths.data_root=/x")
     assert json.dumps(altered(*trial), sort_keys=True) == json.dumps(resolved(composed(*trial)), sort_keys=True)
 
 
-def test_compose_outside_of_hydra_main_gives_the_same_config(composed: Callable[..., Any]) -> None:
+def test_compose_outside_of_hydra_main_gives_the_same_config(composed):
     from repro.config.compose import compose
 
     trial = list(TRIALS["prompt_tuning"])
     assert resolved(compose(trial)) == resolved(composed(*trial))
 
 
-def test_chosen_names_only_files_that_are_there() -> None:
+def test_chosen_names_only_files_that_are_there():
     from repro.config.compose import chosen
 
     found = chosen(

@@ -62,7 +62,7 @@ def cells_of(recipe: Recipe) -> Iterator[Cell]:
             yield cell
 
 
-def test_every_cell_has_the_values_it_was_given() -> None:
+def test_every_cell_has_the_values_it_was_given():
     covered = {
         "/".join((recipe.paper, *cell)): digest(merged(f"{recipe.paper}/{recipe.name}"))
         for recipe in ALL
@@ -71,13 +71,13 @@ def test_every_cell_has_the_values_it_was_given() -> None:
     assert covered == {cell: value for value, cells in VALUES.items() for cell in cells}
 
 
-def test_no_cell_has_two_recipes_of_one_paper() -> None:
+def test_no_cell_has_two_recipes_of_one_paper():
     for recipe in ALL:
         for cell in cells_of(recipe):
             assert [other.name for other in recipes_for(cell, ALL) if other.paper == recipe.paper] == [recipe.name]
 
 
-def test_every_recipe_covers_something_with_every_name_it_lists() -> None:
+def test_every_recipe_covers_something_with_every_name_it_lists():
     for recipe in ALL:
         assert recipe.covers, f"{recipe.path} covers nothing"
         for entry in recipe.covers:
@@ -92,7 +92,7 @@ def test_every_recipe_covers_something_with_every_name_it_lists() -> None:
 
 
 @pytest.mark.parametrize("recipe", ALL, ids=lambda recipe: f"{recipe.paper}-{recipe.name}")
-def test_the_first_line_runs_the_recipe_and_every_value_names_its_source(recipe: Recipe) -> None:
+def test_the_first_line_runs_the_recipe_and_every_value_names_its_source(recipe):
     """Composed as `repro plan` does it: the trials of tests/sweeps/test_coverage.py are not composed twice."""
     first = recipe.path.read_text(encoding="utf-8").splitlines()[1]
     command = COMMAND.search(first)
@@ -123,7 +123,7 @@ def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("paper", sorted({recipe.paper for recipe in ALL}))
-def test_the_choices_of_a_trial_name_the_recipes_file(paper: str, composed: Callable[..., Any]) -> None:
+def test_the_choices_of_a_trial_name_the_recipes_file(paper, composed):
     recipe = next(recipe for recipe in ALL if recipe.paper == paper)
     words = [f"{group}={name}" for group, name in zip(Cell._fields, next(cells_of(recipe)), strict=True)]
     assert composed(*words, hydra=True).hydra.runtime.choices[f"recipe/{paper}@_global_"] == recipe.name
@@ -132,7 +132,7 @@ def test_the_choices_of_a_trial_name_the_recipes_file(paper: str, composed: Call
 WORDS = ["method=p_tuning_v2", "model=roberta-large", "task=rte"]
 
 
-def test_a_recipe_comes_after_the_groups_and_before_the_command_line() -> None:
+def test_a_recipe_comes_after_the_groups_and_before_the_command_line():
     with_recipe = resolved(compose(WORDS))
     without = resolved(compose(["method=p_tuning_v2", "model=tiny-roberta", "task=rte"]))
     assert with_recipe["method"]["length"] == 128 and with_recipe["recipe"]["paper"] == "liu2022"
@@ -141,7 +141,7 @@ def test_a_recipe_comes_after_the_groups_and_before_the_command_line() -> None:
     assert resolved(compose([*WORDS, "~recipe@_global_"]))["recipe"]["name"] is None, "a recipe can be left out"
 
 
-def test_the_source_of_a_replaced_value_says_so() -> None:
+def test_the_source_of_a_replaced_value_says_so():
     words = [*WORDS, "method.length=7"]
     before = resolved(compose(words))
     for overrides, changed in ((words, True), ([*words, "recipe.sources={method.length: 'Figure 4'}"], False)):
@@ -186,7 +186,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str],
     return write
 
 
-def test_a_users_recipe_and_exhibit_are_found_in_the_config_folder(own: Callable[[str, str], None]) -> None:
+def test_a_users_recipe_and_exhibit_are_found_in_the_config_folder(own):
     from repro.sweeps import experiments
 
     own("recipe/mine/tiny", OWN)
@@ -207,7 +207,7 @@ def test_a_users_recipe_and_exhibit_are_found_in_the_config_folder(own: Callable
         (["covers: [\n"], ("a.yaml", "not YAML")),
     ],
 )
-def test_a_wrong_recipe_is_named(own: Callable[[str, str], None], texts: list[str], words: tuple[str, ...]) -> None:
+def test_a_wrong_recipe_is_named(own, texts, words):
     for name, text in zip("ab", texts, strict=False):
         own(f"recipe/mine/{name}", text)
     with pytest.raises(ConfigError) as error:

@@ -44,7 +44,7 @@ def refusal(plain: dict[str, Any]) -> str:
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("model", ["tiny-t5", "tiny-gpt2", "tiny-bart"])
-def test_scored_labels_are_always_labels(model: str, quick: Quick) -> None:
+def test_scored_labels_are_always_labels(model, quick):
     """A model of random weights generates anything; by its labels it always names a class."""
     method = ("method=prefix_tuning", "method.length=3")
     generated = finished(quick(*method, f"model={model}", "task=cb")).record
@@ -63,7 +63,7 @@ def test_scored_labels_are_always_labels(model: str, quick: Quick) -> None:
         (("method=fine_tuning", "model=tiny-t5", "task=lester_mixture"), "labels of their own"),
     ],
 )
-def test_labels_cannot_be_scored_everywhere(overrides: tuple[str, ...], why: str, quick: Quick) -> None:
+def test_labels_cannot_be_scored_everywhere(overrides, why, quick):
     said = refusal(quick(*overrides, "task.decoding.labels=score"))
     assert why in said
     assert said.startswith("task.decoding.labels=score: ")
@@ -86,7 +86,7 @@ def test_labels_cannot_be_scored_everywhere(overrides: tuple[str, ...], why: str
         (("method=fine_tuning", "model=tiny-t5", "task=lester_mixture"), "text_to_text"),
     ],
 )
-def test_the_form(overrides: tuple[str, ...], form: str, quick: Quick) -> None:
+def test_the_form(overrides, form, quick):
     plain = quick(*overrides)
     validate(plain)
     assert format_of(plain) == form
@@ -115,12 +115,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("overrides", "said"), REFUSED, ids=[said[:40] for _, said in REFUSED])
-def test_what_cannot_be_is_refused_in_one_sentence(overrides: tuple[str, ...], said: str, quick: Quick) -> None:
+def test_what_cannot_be_is_refused_in_one_sentence(overrides, said, quick):
     sentence = refusal(quick(*overrides))
     assert said in sentence and "\n" not in sentence
 
 
-def test_parts_of_a_mixture_are_checked(quick: Quick) -> None:
+def test_parts_of_a_mixture_are_checked(quick):
     plain = quick("method=p_tuning_v2", "model=tiny-bert", "task=mpt_superglue")
     validate(plain)
     wrong = copy.deepcopy(plain)
@@ -137,12 +137,12 @@ def test_parts_of_a_mixture_are_checked(quick: Quick) -> None:
 
 
 @pytest.mark.parametrize(("setting", "value"), [("low_data.size", 4), ("fraction", 0.1)])
-def test_a_mixture_is_read_whole(quick: Quick, setting: str, value: float) -> None:
+def test_a_mixture_is_read_whole(quick, setting, value):
     plain = quick("method=fine_tuning", "model=tiny-t5", "task=lester_mixture", f"task.{setting}={value}")
     assert f"task.{setting}={value}: lester_mixture is a mixture: its parts are read whole" in refusal(plain)
 
 
-def test_the_key_of_a_mixture_ignores_places_but_not_parts(quick: Quick) -> None:
+def test_the_key_of_a_mixture_ignores_places_but_not_parts(quick):
     plain = quick("method=p_tuning_v2", "model=tiny-bert", "task=mpt_superglue")
     moved = copy.deepcopy(plain)
     for part in moved["task"]["parts"].values():
@@ -156,7 +156,7 @@ def test_the_key_of_a_mixture_ignores_places_but_not_parts(quick: Quick) -> None
     assert run_key(fewer) != run_key(plain)
 
 
-def test_a_template_takes_places_of_the_input_not_of_the_prompt(quick: Quick, altered: Callable[..., Any]) -> None:
+def test_a_template_takes_places_of_the_input_not_of_the_prompt(quick, altered):
     table = altered("method=p_tuning_v2", *BERT)["model"]["max_positions"]
     validate(quick(*CLOZE, f"task.max_input_length={table}"))
     before = ("method.placement=before", "method.head=linear")
@@ -170,7 +170,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("method", ["p_tuning", "p_tuning_v2", "prompt_tuning"])
-def test_a_cloze_trains_without_a_head(method: str, quick: Quick) -> None:
+def test_a_cloze_trains_without_a_head(method, quick):
     more = [] if method == "p_tuning" else ["method.head=verbaliser", "method.length=3"]
     more += ["method.initialisation=sampled_vocabulary"] if method == "prompt_tuning" else []
     outcome = finished(quick(f"method={method}", *BERT, WORDS, *more))
@@ -181,7 +181,7 @@ def test_a_cloze_trains_without_a_head(method: str, quick: Quick) -> None:
 
 
 @pytest.mark.smoke
-def test_words_that_are_several_tokens_are_refused(quick: Quick) -> None:
+def test_words_that_are_several_tokens_are_refused(quick):
     from repro.errors import ModelError
     from tests.nested import run
 
@@ -190,7 +190,7 @@ def test_words_that_are_several_tokens_are_refused(quick: Quick) -> None:
 
 
 @pytest.mark.smoke
-def test_first_and_second_stage_of_multi_task_prompts(quick: Quick) -> None:
+def test_first_and_second_stage_of_multi_task_prompts(quick):
     from safetensors.torch import load_file
 
     p_tuning = ("method=p_tuning_v2", "method.length=3", "model=tiny-bert")
@@ -214,7 +214,7 @@ def test_first_and_second_stage_of_multi_task_prompts(quick: Quick) -> None:
 
 
 @pytest.mark.smoke
-def test_both_stages_for_questions(quick: Quick) -> None:
+def test_both_stages_for_questions(quick):
     """Two versions of SQuAD under two heads of two outputs; windows of one version a batch; then one of them alone."""
     from safetensors.torch import load_file
 
@@ -232,7 +232,7 @@ def test_both_stages_for_questions(quick: Quick) -> None:
 STRIDES = ("task.parts.squad.options.stride=8", "task.parts.squad_v2.options.stride=8")
 
 
-def test_windows_of_two_data_sets_are_cut_alike(altered: Any) -> None:
+def test_windows_of_two_data_sets_are_cut_alike(altered):
     plain = altered("method=p_tuning_v2", "model=tiny-bert", "task=mpt_qa", "task.max_input_length=64", STRIDES[0])
     with pytest.raises(
         ConfigError, match=r"task\.options\.stride=128: squad has 8, and the parts of a mixture share it"
@@ -241,7 +241,7 @@ def test_windows_of_two_data_sets_are_cut_alike(altered: Any) -> None:
 
 
 @pytest.mark.smoke
-def test_a_limit_of_a_mixture_holds_for_every_part(quick: Quick) -> None:
+def test_a_limit_of_a_mixture_holds_for_every_part(quick):
     plain = quick(
         "method=p_tuning_v2", "method.length=3", "model=tiny-bert", "task=mpt_superglue", "task.limit.train=2"
     )
@@ -254,7 +254,7 @@ def test_a_limit_of_a_mixture_holds_for_every_part(quick: Quick) -> None:
 
 
 @pytest.mark.smoke
-def test_multi_task_model_tuning(quick: Quick) -> None:
+def test_multi_task_model_tuning(quick):
     from tests.nested import build_task
 
     plain = quick("method=fine_tuning", "model=tiny-t5", "task=lester_mixture")
@@ -273,7 +273,7 @@ def test_multi_task_model_tuning(quick: Quick) -> None:
 @pytest.mark.smoke
 @pytest.mark.parametrize("model", ["tiny-bert", "tiny-t5", "tiny-gpt2"])
 @pytest.mark.parametrize("task", ["multirc", "record", "wsc", "sst2", "mrpc", "qqp"])
-def test_two_steps_of_each_classification_task(task: str, model: str, quick: Quick) -> None:
+def test_two_steps_of_each_classification_task(task, model, quick):
     record = finished(quick("method=fine_tuning", f"model={model}", f"task={task}")).record
     found = record.metrics["validation"]
     assert all(0 <= value <= 100 for value in found.values())
@@ -285,7 +285,7 @@ def test_two_steps_of_each_classification_task(task: str, model: str, quick: Qui
 
 
 @pytest.mark.smoke
-def test_selection_by_the_mean_of_two_metrics(quick: Quick) -> None:
+def test_selection_by_the_mean_of_two_metrics(quick):
     by_mean = finished(quick("method=fine_tuning", *BERT, "task=cb", "trainer.selection.metric=task_score"))
     found = by_mean.record.metrics["validation"]
     assert by_mean.record.selection["value"] == pytest.approx((found["accuracy"] + found["f1_macro"]) / 2)
@@ -294,7 +294,7 @@ def test_selection_by_the_mean_of_two_metrics(quick: Quick) -> None:
 
 
 @pytest.mark.smoke
-def test_lm_adaptation_reports_loss_and_perplexity(quick: Quick) -> None:
+def test_lm_adaptation_reports_loss_and_perplexity(quick):
     outcome = finished(quick("method=fine_tuning", "model=tiny-t5", "task=prefix_lm", "task.options.words=12"))
     found = outcome.record.metrics["validation"]
     assert set(found) == {"loss", "perplexity"}
@@ -306,7 +306,7 @@ def test_lm_adaptation_reports_loss_and_perplexity(quick: Quick) -> None:
 
 
 @pytest.mark.smoke
-def test_a_sentinel_through_the_runner(quick: Quick) -> None:
+def test_a_sentinel_through_the_runner(quick):
     from tests.nested import build_task
 
     plain = quick("method=prompt_tuning", "method.length=3", *T5, "task.sentinel=true", "task.max_target_length=16")
@@ -319,7 +319,7 @@ def test_a_sentinel_through_the_runner(quick: Quick) -> None:
 @pytest.mark.smoke
 @pytest.mark.parametrize("model", ["tiny-t5", "tiny-bart", "tiny-gpt2", "tiny-llama"])
 @pytest.mark.parametrize("shots", [0, 2])
-def test_prompt_design(model: str, shots: int, quick: Quick) -> None:
+def test_prompt_design(model, shots, quick):
     words = ("method.text=Is it so?", f"method.shots={shots}")
     outcome = finished(quick("method=prompt_design", *words, f"model={model}", "task=rte", *UNTRAINED))
     record = outcome.record
@@ -331,7 +331,7 @@ def test_prompt_design(model: str, shots: int, quick: Quick) -> None:
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("task", ["rte", "cb", "boolq", "wic"])
-def test_the_released_templates_train(task: str, quick: Quick) -> None:
+def test_the_released_templates_train(task, quick):
     """`ablation=liu2021_v1/...`: one prompt row, the backbone tuned, and the record says whose template it is."""
     import yaml
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,13 +109,13 @@ def refusal(plain: dict[str, Any]) -> str:
     return said
 
 
-def test_the_bases_are_valid(bases: dict[str, dict[str, Any]]) -> None:
+def test_the_bases_are_valid(bases):
     for plain in bases.values():
         validate(plain)
 
 
 @pytest.mark.parametrize("key", CHOICES)
-def test_a_name_outside_the_list_is_refused_and_each_in_it_is_known(key: str, bases: dict[str, Any]) -> None:
+def test_a_name_outside_the_list_is_refused_and_each_in_it_is_known(key, bases):
     base = bases["prompt"]
     said = refusal(with_value(base, key, "nonsense"))
     assert said.startswith(f"{key}=nonsense: must be one of {', '.join(CHOICES[key])}. ")
@@ -129,14 +128,14 @@ def test_a_name_outside_the_list_is_refused_and_each_in_it_is_known(key: str, ba
 
 
 @pytest.mark.parametrize("key", LOWEST)
-def test_a_number_below_its_lowest_is_refused(key: str, bases: dict[str, Any]) -> None:
+def test_a_number_below_its_lowest_is_refused(key, bases):
     base, lowest = bases["prompt"], LOWEST[key]
     said = refusal(with_value(base, key, lowest - 1))
     assert said == f"{key}={lowest - 1}: must be at least {lowest}. Set {key}={lowest} or more."
     validate(with_value(base, key, lowest))
 
 
-def test_lowest_numbers_of_the_fields_that_prompt_tuning_lacks(bases: dict[str, Any]) -> None:
+def test_lowest_numbers_of_the_fields_that_prompt_tuning_lacks(bases):
     said = refusal(with_value(bases["prefix"], "method.hidden", 0))
     assert said.startswith("method.hidden=0: must be at least 1")
     assert refusal(with_value(bases["deep"], "method.init_std", -0.1)).startswith("method.init_std=-0.1: must be at l")
@@ -148,14 +147,14 @@ def test_lowest_numbers_of_the_fields_that_prompt_tuning_lacks(bases: dict[str, 
 
 
 @pytest.mark.parametrize("key", ABOVE_0)
-def test_what_must_be_above_0(key: str, bases: dict[str, Any]) -> None:
+def test_what_must_be_above_0(key, bases):
     for value in (0.0, -1.0):
         assert refusal(with_value(bases["deep"], key, value)).startswith(f"{key}={value}: must be above 0. Set {key}=")
     validate(with_value(bases["deep"], key, 1e-9))
 
 
 @pytest.mark.parametrize("key", ["method.prefix_dropout", "trainer.backbone_dropout", "trainer.attention_dropout"])
-def test_a_share_is_at_least_0_and_below_1(key: str, bases: dict[str, Any]) -> None:
+def test_a_share_is_at_least_0_and_below_1(key, bases):
     for value in (-0.1, 1.0, 1.5):
         said = refusal(with_value(bases["deep"], key, value))
         assert said.startswith(f"{key}={value}: must be at least 0 and below 1. Set {key}=")
@@ -165,7 +164,7 @@ def test_a_share_is_at_least_0_and_below_1(key: str, bases: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("method", [PT, PREFIX, P2])
 @pytest.mark.parametrize("length", [0, -3])
-def test_a_prompt_has_at_least_one_position(method: str, length: int, plain: Callable[..., dict[str, Any]]) -> None:
+def test_a_prompt_has_at_least_one_position(method, length, plain):
     validate(plain(method, *T5, WORDS, "method.length=1") if method == PT else plain(method, *T5, "method.length=1"))
     assert refusal(plain(method, *T5, f"method.length={length}")).startswith(f"method.length={length}: must be at lea")
 
@@ -173,9 +172,7 @@ def test_a_prompt_has_at_least_one_position(method: str, length: int, plain: Cal
 @pytest.mark.parametrize(
     ("method", "value", "known"), [(PREFIX, "embedding", "none, mlp, deep"), (P2, "none", "embedding, mlp")]
 )
-def test_each_method_has_its_own_reparameterisations(
-    method: str, value: str, known: str, plain: Callable[..., dict[str, Any]]
-) -> None:
+def test_each_method_has_its_own_reparameterisations(method, value, known, plain):
     said = refusal(plain(method, *T5, f"method.reparameterisation={value}"))
     assert said.startswith(f"method.reparameterisation={value}: must be one of {known}. ")
 
@@ -184,9 +181,7 @@ def test_each_method_has_its_own_reparameterisations(
     ("trial", "bad", "sites"),
     [(BERT, "decoder", "encoder"), (GPT2, "cross", "decoder"), (BART, "middle", "encoder, decoder, cross")],
 )
-def test_a_site_that_the_model_lacks(
-    trial: tuple[str, ...], bad: str, sites: str, plain: Callable[..., dict[str, Any]]
-) -> None:
+def test_a_site_that_the_model_lacks(trial, bad, sites, plain):
     good = sites.split(", ")[0]
     said = refusal(plain(PREFIX, *trial, f"method.sites=[{good},{bad}]"))
     model = trial[0].partition("=")[2]
@@ -195,7 +190,7 @@ def test_a_site_that_the_model_lacks(
     validate(plain(PREFIX, *trial, f"method.sites=[{sites}]"))
 
 
-def test_class_labels_need_labels_or_words(plain: Callable[..., dict[str, Any]]) -> None:
+def test_class_labels_need_labels_or_words(plain):
     said = refusal(plain(PT, *GPT2, "method.initialisation=class_label"))
     assert said.startswith("method.initialisation=class_label: the task e2e has no class labels. ")
     assert "method.initialisation=sampled_vocabulary" in said and "method.init_words=[some,words]" in said
@@ -205,14 +200,14 @@ def test_class_labels_need_labels_or_words(plain: Callable[..., dict[str, Any]])
     validate(plain(PT, *T5))
 
 
-def test_a_tagging_task_needs_an_encoder(plain: Callable[..., dict[str, Any]]) -> None:
+def test_a_tagging_task_needs_an_encoder(plain):
     for model, kind in (("tiny-t5", "encoder_decoder"), ("tiny-llama", "decoder")):
         said = refusal(plain(PREFIX, f"model={model}", "task=conll04"))
         assert said.startswith(f"task=conll04 with model={model}: ") and f"({kind})" in said
         assert "output for every token" in said and "model=bert-large-cased" in said and "task=rte" in said
 
 
-def test_generation_needs_a_model_that_generates(plain: Callable[..., dict[str, Any]]) -> None:
+def test_generation_needs_a_model_that_generates(plain):
     said = refusal(plain(P2, "model=tiny-bert", "task=e2e"))
     assert said.startswith("task=e2e with model=tiny-bert: ") and "encoder-only, it cannot generate" in said
     assert "model=gpt2-medium" in said and "task=rte" in said
@@ -222,14 +217,12 @@ def test_generation_needs_a_model_that_generates(plain: Callable[..., dict[str, 
     ("trial", "form", "takes"),
     [(BERT, "text_to_text", "tiny-bert (encoder) takes pair"), (T5, "pair", "tiny-t5 (encoder_decoder) takes text_")],
 )
-def test_a_form_that_the_task_has_and_the_model_has_not(
-    trial: tuple[str, ...], form: str, takes: str, plain: Callable[..., dict[str, Any]]
-) -> None:
+def test_a_form_that_the_task_has_and_the_model_has_not(trial, form, takes, plain):
     said = refusal(plain(P2, *trial, f"task.format={form}"))
     assert said.startswith(f"task.format={form}: {takes}") and "Set task.format=auto" in said
 
 
-def test_a_form_that_the_task_has_not(plain: Callable[..., dict[str, Any]]) -> None:
+def test_a_form_that_the_task_has_not(plain):
     said = refusal(plain(P2, *BERT, "task.format=tagging"))
     assert said == "task.format=tagging: rte can be rendered as text_to_text, pair. Set task.format=auto."
 
@@ -245,9 +238,7 @@ def test_a_form_that_the_task_has_not(plain: Callable[..., dict[str, Any]]) -> N
         ((*BERT, "task.format=pair"), "pair"),
     ],
 )
-def test_the_form_follows_from_model_and_task(
-    trial: tuple[str, ...], form: str, plain: Callable[..., dict[str, Any]]
-) -> None:
+def test_the_form_follows_from_model_and_task(trial, form, plain):
     assert format_of(plain(P2, *trial)) == form
 
 
@@ -270,9 +261,7 @@ FULL = [
 
 
 @pytest.mark.parametrize(("trial", "prompt", "source", "target", "new"), FULL)
-def test_prompt_input_and_target_fit_into_the_position_table(
-    trial: tuple[str, ...], prompt: int | None, source: int, target: int, new: int, bases: dict[str, Any], plain: Any
-) -> None:
+def test_prompt_input_and_target_fit_into_the_position_table(trial, prompt, source, target, new, bases, plain):
     target = max(target, 2)
     lengths = LENGTHS.format(source, target, new).split()
     full = plain(*trial, *lengths, *([] if prompt is None else [f"method.length={prompt}"]))
@@ -292,13 +281,13 @@ def test_prompt_input_and_target_fit_into_the_position_table(
             assert f"{key}={max(target, new) + 1} makes 513 positions" in said
 
 
-def test_a_prefix_that_shifts_nothing_takes_no_positions(plain: Callable[..., dict[str, Any]]) -> None:
+def test_a_prefix_that_shifts_nothing_takes_no_positions(plain):
     lengths = ("task.max_input_length=512", "method.length=400")
     validate(plain(P2, *BERT, *lengths, "method.shift_positions=false"))
     refusal(plain(P2, *BERT, *lengths))
 
 
-def test_a_prefix_shifts_the_positions_of_its_own_sites_only(plain: Callable[..., dict[str, Any]]) -> None:
+def test_a_prefix_shifts_the_positions_of_its_own_sites_only(plain):
     lengths = ("task.max_input_length=512", "method.length=100", "task.max_target_length=412")
     validate(plain(PREFIX, *BART, *lengths, "method.sites=[decoder]"))
     assert "task.max_input_length=512" in refusal(plain(PREFIX, *BART, *lengths, "method.sites=[encoder]"))
@@ -306,15 +295,15 @@ def test_a_prefix_shifts_the_positions_of_its_own_sites_only(plain: Callable[...
     assert said.startswith("method.length=101 + task.max_target_length=412 makes 513 positions")
 
 
-def test_no_room_at_all_asks_for_shortening_everything(plain: Callable[..., dict[str, Any]]) -> None:
+def test_no_room_at_all_asks_for_shortening_everything(plain):
     assert "Shorten each of them, or shorten the prompt." in refusal(plain(P2, *BERT, "method.length=512"))
 
 
-def test_relative_positions_have_no_limit(plain: Callable[..., dict[str, Any]]) -> None:
+def test_relative_positions_have_no_limit(plain):
     validate(plain(PT, *T5, "method.length=3000", *LENGTHS.format(5000, 4000, 4000).split()))
 
 
-def test_exactly_one_of_epochs_and_steps(plain: Callable[..., dict[str, Any]]) -> None:
+def test_exactly_one_of_epochs_and_steps(plain):
     both = refusal(plain(P2, *BERT, "trainer.epochs=3", "trainer.steps=5"))
     assert both == "trainer.epochs=3 and trainer.steps=5: exactly one must be set. Set the other to null."
     neither = refusal(plain(P2, *BERT, "trainer.epochs=null"))
@@ -323,32 +312,32 @@ def test_exactly_one_of_epochs_and_steps(plain: Callable[..., dict[str, Any]]) -
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "x", "1.5"])
-def test_evaluation_comes_every_epoch_or_so_many_steps(value: str, bases: dict[str, Any]) -> None:
+def test_evaluation_comes_every_epoch_or_so_many_steps(value, bases):
     said = refusal(with_value(bases["deep"], "trainer.evaluate_every", value))
     assert said.startswith(f"trainer.evaluate_every={value}: must be `epoch` or a number of steps. ")
     assert "Set trainer.evaluate_every=epoch." in said
     validate(with_value(bases["deep"], "trainer.evaluate_every", "7"))
 
 
-def test_fine_tuning_in_bfloat16_is_refused(plain: Callable[..., dict[str, Any]]) -> None:
+def test_fine_tuning_in_bfloat16_is_refused(plain):
     said = refusal(plain(FT, *BERT, "trainer.dtype=bfloat16"))
     assert said.startswith("trainer.dtype=bfloat16 with method=fine_tuning: ")
     assert "allowed is float32" in said and said.endswith("Set trainer.dtype=float32.")
     validate(plain(P2, *BERT, "trainer.dtype=bfloat16"))
 
 
-def test_a_z_loss_needs_a_vocabulary(plain: Callable[..., dict[str, Any]]) -> None:
+def test_a_z_loss_needs_a_vocabulary(plain):
     said = refusal(plain(PT, *BERT, "trainer.z_loss=1e-4"))
     assert said.startswith("trainer.z_loss=0.0001: ") and "is an encoder" in said
     validate(plain(PREFIX, *BART, "trainer.z_loss=1e-4"))
 
 
-def test_the_hub_needs_an_id(plain: Callable[..., dict[str, Any]]) -> None:
+def test_the_hub_needs_an_id(plain):
     said = refusal(plain(P2, *BERT, "task.source=hub", "task.hub_id=null"))
     assert said.startswith("task.source=hub: rte has no hub id. ") and "task.source=local" in said
 
 
-def test_checked_key_is_the_run_key_of_a_valid_config_only(composed: Callable[..., Any]) -> None:
+def test_checked_key_is_the_run_key_of_a_valid_config_only(composed):
     good = trial_config(composed(P2, *BERT))
     assert checked_key(good) == run_key(good)
     with pytest.raises(ConfigError, match=r"^method\.length=0: "):
@@ -369,7 +358,7 @@ BAD = [
 ]
 
 
-def test_bad_configs_cost_no_torch_leave_nothing_and_print_one_sentence(python: Any, tmp_path: Path) -> None:
+def test_bad_configs_cost_no_torch_leave_nothing_and_print_one_sentence(python, tmp_path):
     code = (
         "import json, sys\n"
         "from repro.cli.main import main\n"
@@ -395,7 +384,7 @@ def test_bad_configs_cost_no_torch_leave_nothing_and_print_one_sentence(python: 
     assert "Traceback" not in done.err + done.out
 
 
-def test_exit_code_2_by_python_m(python: Any, tmp_path: Path) -> None:
+def test_exit_code_2_by_python_m(python, tmp_path):
     folder = tmp_path / "here"
     folder.mkdir()
     done = python("-m", "repro", "run", *BAD[0], cwd=folder)
@@ -403,7 +392,7 @@ def test_exit_code_2_by_python_m(python: Any, tmp_path: Path) -> None:
     assert done.err == "repro: method.length=0: must be at least 1. Set method.length=1 or more.\n"
 
 
-def test_a_bad_trial_of_a_sweep_is_said_once_each_and_makes_no_folder(cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_bad_trial_of_a_sweep_is_said_once_each_and_makes_no_folder(cli, tmp_path):
     done = cli("run", *BAD[-1])
     assert done.code == 2
     assert [line.partition(": ")[2].partition(":")[0] for line in done.err.splitlines()] == [

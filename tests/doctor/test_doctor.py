@@ -6,10 +6,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -36,12 +34,12 @@ def state(name: str, root: Path, deep: bool = False) -> Finding:
 
 
 @pytest.mark.parametrize("name", task_names())
-def test_a_task_is_what_hydra_composes(name: str, altered: Callable[..., dict[str, Any]]) -> None:
+def test_a_task_is_what_hydra_composes(name, altered):
     assert altered(f"task={name}")["task"] == asdict(typed_task(name, "data"))
 
 
 @pytest.mark.parametrize("name", task_names())
-def test_every_task_names_its_data_set(name: str) -> None:
+def test_every_task_names_its_data_set(name):
     for part in parts_of(typed_task(name, "d")):
         assert of_task(part.name), (
             f"no data set of src/repro/doctor/assets.yaml has the task {part.name}: say there where its files come "
@@ -52,14 +50,14 @@ def test_every_task_names_its_data_set(name: str) -> None:
 # Tasks ---------------------------------------------------------------------------------------------------------------
 
 
-def test_with_all_files_every_task_is_ready(data_root: Path) -> None:
+def test_with_all_files_every_task_is_ready(data_root):
     found = tasks.tasks(str(data_root))
     assert [one.name for one in found] == options("task")
     assert {one.name: one.state for one in found if not one.ready} == {}
     assert all(one.splits or typed_task(one.name, "d").parts for one in found)
 
 
-def test_with_none_every_task_says_where_from(tmp_path: Path) -> None:
+def test_with_none_every_task_says_where_from(tmp_path):
     for one in tasks.tasks(str(tmp_path)):
         if typed_task(one.name, "d").source == "microworld":  # written on this machine
             assert one.ready, one
@@ -71,7 +69,7 @@ def test_with_none_every_task_says_where_from(tmp_path: Path) -> None:
             assert set(words[words.index("--only") + 1 :]) <= {asset.name for asset in assets() if asset.downloads}
 
 
-def test_a_missing_split_is_named_with_its_fix(own_data: Path) -> None:
+def test_a_missing_split_is_named_with_its_fix(own_data):
     (own_data / "squad" / "train-v1.1.json").unlink()
     found = state("squad", own_data)
     assert (found.state, found.detail) == (DOWNLOAD, "squad/train-v1.1.json")
@@ -84,7 +82,7 @@ def test_a_missing_split_is_named_with_its_fix(own_data: Path) -> None:
     assert found.state == FILES and "conll04: conll04/test.txt" in found.detail
 
 
-def test_a_mixture_says_what_mends_all_of_its_parts(tmp_path: Path) -> None:
+def test_a_mixture_says_what_mends_all_of_its_parts(tmp_path):
     found = state("mpt_qa", tmp_path)
     assert found.fix == f"python scripts/fetch_assets.py --dest {tmp_path} --only squad_v1 squad_v2"
     found = state("mpt_srl", tmp_path)
@@ -93,7 +91,7 @@ def test_a_mixture_says_what_mends_all_of_its_parts(tmp_path: Path) -> None:
     assert all(found.fix.count(one.fix) == 1 for one in tasks.tasks(str(tmp_path), names=["qqp", "mrpc"]))
 
 
-def test_that_only_names_were_looked_at_is_said(data_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_that_only_names_were_looked_at_is_said(data_root, capsys):
     from repro.cli.main import main
 
     assert main(["doctor", "task=rte", "--data", str(data_root)]) == 0
@@ -102,19 +100,19 @@ def test_that_only_names_were_looked_at_is_said(data_root: Path, capsys: pytest.
     assert "--deep" not in capsys.readouterr().out
 
 
-def test_a_test_split_that_nobody_needs_may_be_missing(own_data: Path) -> None:
+def test_a_test_split_that_nobody_needs_may_be_missing(own_data):
     (own_data / "superglue" / "RTE" / "test.jsonl").unlink()
     found = state("rte", own_data)
     assert found.ready and "test" not in found.splits
 
 
-def test_a_missing_file_of_a_licensed_set_makes_it_the_users_business(own_data: Path) -> None:
+def test_a_missing_file_of_a_licensed_set_makes_it_the_users_business(own_data):
     shutil.rmtree(own_data / "mrqa")
     found = state("mrqa_bioasq", own_data)
     assert found.state == FILES and "mrqa/BioASQ.jsonl.gz" in found.detail and "bioasq.org" in found.fix
 
 
-def test_deep_counts_and_compares(own_data: Path) -> None:
+def test_deep_counts_and_compares(own_data):
     found = state("rte", own_data, deep=True)  # 8 made-up rows are not 2,490
     assert found.state == WRONG and "has 8 rows, the original train split of rte has 2490" in found.detail
     assert found.splits["train"] == "unusable"
@@ -124,7 +122,7 @@ def test_deep_counts_and_compares(own_data: Path) -> None:
 
 
 @pytest.mark.real
-def test_everything_of_the_data_folder_is_ready() -> None:
+def test_everything_of_the_data_folder_is_ready():
     if not DATA.is_dir():
         pytest.skip(f"no real data: {DATA} does not exist (set REPRO_DATA_ROOT)")
     configs = {name: typed_task(name, "d") for name in task_names()}
@@ -145,7 +143,7 @@ def test_everything_of_the_data_folder_is_ready() -> None:
 # Content hashes ------------------------------------------------------------------------------------------------------
 
 
-def test_hashes_of_the_configs_are_those_of_the_committed_records() -> None:
+def test_hashes_of_the_configs_are_those_of_the_committed_records():
     checked = 0
     for record in Store(ROOT / "results" / "records").records():
         name = record.config["task"]["name"]
@@ -158,13 +156,13 @@ def test_hashes_of_the_configs_are_those_of_the_committed_records() -> None:
 
 
 @pytest.mark.parametrize("name", task_names())
-def test_hashes_are_long_enough_and_of_splits_with_rows(name: str) -> None:
+def test_hashes_are_long_enough_and_of_splits_with_rows(name):
     for part in parts_of(typed_task(name, "d")):
         assert set(part.sha256) <= set(part.rows)
         assert all(len(text) == 16 and int(text, 16) >= 0 for text in part.sha256.values())
 
 
-def test_another_content_is_a_deviation_with_both_hashes(own_data: Path) -> None:
+def test_another_content_is_a_deviation_with_both_hashes(own_data):
     from repro.tasks.registry import task_in_format
 
     config = replace(typed_task("rte", str(own_data)), rows={"train": 8, "validation": 6, "test": 4})
@@ -179,7 +177,7 @@ def test_another_content_is_a_deviation_with_both_hashes(own_data: Path) -> None
     assert not [text for text in task.deviations if "hash" in text]
 
 
-def test_fingerprints_are_lines_for_conf_task(data_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fingerprints_are_lines_for_conf_task(data_root, capsys):
     import yaml
 
     for name in ("rte", "mpt_ner"):
@@ -194,7 +192,7 @@ def test_fingerprints_are_lines_for_conf_task(data_root: Path, capsys: pytest.Ca
 # Majority ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_majority_answer_scores_its_share(data_root: Path) -> None:
+def test_the_majority_answer_scores_its_share(data_root):
     # Classes 0, 1, 2 in turn: two of the six validation rows each.
     (line,) = fingerprints.majority("cb", str(data_root), check_rows=False)
     assert line.startswith("cb (pair): 6 validation rows, always entailment (2): accuracy 33.33, f1_macro 16.67")
@@ -212,7 +210,7 @@ def test_the_majority_answer_scores_its_share(data_root: Path) -> None:
         ("wic", "638 validation rows, always False (319): accuracy 50.00"),
     ],
 )
-def test_real_majority_scores(name: str, expected: str) -> None:
+def test_real_majority_scores(name, expected):
     """The numbers of the papers' notes: BoolQ 62.17, WSC 63.46, SQuAD 2.0 50.07 (5,945 of 11,873 without an answer)."""
     if not DATA.is_dir():
         pytest.skip(f"no real data: {DATA} does not exist (set REPRO_DATA_ROOT)")
@@ -251,9 +249,7 @@ def snapshot(home: Path, *files: str, commit: str = "abc", revision: str = "main
         (("config.json", "pytorch_model.bin", "model.safetensors"), READY),
     ],
 )
-def test_the_hub_cache_is_looked_at(
-    files: tuple[str, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_hub_cache_is_looked_at(files, expected, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     assert models.look(HUB).state == DOWNLOAD
@@ -267,7 +263,7 @@ def test_the_hub_cache_is_looked_at(
         assert "convert_checkpoint.py someone/m checkpoints/m" in found.fix
 
 
-def test_a_download_that_was_broken_off_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_was_broken_off_is_not_ready(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     folder = snapshot(tmp_path, "config.json", "model.safetensors")
     assert models.look(HUB).state == READY
@@ -275,7 +271,7 @@ def test_a_download_that_was_broken_off_is_not_ready(tmp_path: Path, monkeypatch
     assert models.look(HUB).state == DOWNLOAD
 
 
-def test_the_cache_is_where_the_hubs_library_has_it(tmp_path: Path, python: Callable[..., Any]) -> None:
+def test_the_cache_is_where_the_hubs_library_has_it(tmp_path, python):
     code = "from huggingface_hub import constants; from repro.doctor.models import cache_folder\n"
     code += "import os; print(os.path.realpath(constants.HF_HUB_CACHE) == os.path.realpath(cache_folder()))"
     for more in ({}, {"HF_HOME": str(tmp_path)}, {"HF_HUB_CACHE": str(tmp_path)}, {"XDG_CACHE_HOME": str(tmp_path)}):
@@ -283,7 +279,7 @@ def test_the_cache_is_where_the_hubs_library_has_it(tmp_path: Path, python: Call
         assert done.out.strip() == "True", (more, done.err)
 
 
-def test_folders_packages_and_random_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_packages_and_random_models(tmp_path, monkeypatch):
     at = replace(HUB, source="folder", location=str(tmp_path))
     assert models.look(at).state == FILES
     (tmp_path / "config.json").write_text("{}")
@@ -301,7 +297,7 @@ def test_folders_packages_and_random_models(tmp_path: Path, monkeypatch: pytest.
     assert models.look(replace(HUB, source="random")).ready
 
 
-def test_every_model_has_a_state_and_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_model_has_a_state_and_a_fix(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     found = models.models()
     assert [one.name for one in found] == options("model")
@@ -312,7 +308,7 @@ def test_every_model_has_a_state_and_a_fix(tmp_path: Path, monkeypatch: pytest.M
 # Metrics -------------------------------------------------------------------------------------------------------------
 
 
-def test_every_metric_of_a_task_is_listed() -> None:
+def test_every_metric_of_a_task_is_listed():
     known = {one.name for one in metrics.metrics()}
     for name in task_names():
         for part in parts_of(typed_task(name, "d")):
@@ -328,7 +324,7 @@ def test_every_metric_of_a_task_is_listed() -> None:
         ("the package pycocoevalcap is missing (pip install 'repro[generation-metrics]')", EXTRA),
     ],
 )
-def test_a_metric_says_itself_what_it_lacks(monkeypatch: pytest.MonkeyPatch, reason: str | None, expected: str) -> None:
+def test_a_metric_says_itself_what_it_lacks(monkeypatch, reason, expected):
     monkeypatch.setattr(Meteor, "unavailable", lambda self: reason)
     found = metrics.look("meteor")
     assert (found.state, found.fix) == (expected, reason or "")
@@ -337,7 +333,7 @@ def test_a_metric_says_itself_what_it_lacks(monkeypatch: pytest.MonkeyPatch, rea
 # The command ---------------------------------------------------------------------------------------------------------
 
 
-def test_exit_codes_and_json(cli: Callable[..., Any], data_root: Path, own_data: Path) -> None:
+def test_exit_codes_and_json(cli, data_root, own_data):
     done = cli("doctor", "--data", str(data_root))
     assert done.code == 0 and done.out.startswith(f"data root: {data_root}") and "tiny-bert" in done.out
     assert (
@@ -358,13 +354,13 @@ def test_exit_codes_and_json(cli: Callable[..., Any], data_root: Path, own_data:
 @pytest.mark.parametrize(
     ("word", "said"), [("rte", "say task=NAME"), ("task=nothing", "allowed are .*rte"), ("metric=x", "accuracy")]
 )
-def test_unknown_names_are_refused(word: str, said: str, cli: Callable[..., Any]) -> None:
+def test_unknown_names_are_refused(word, said, cli):
     done = cli("doctor", word)
     assert done.code == 2
     assert re.search(said, done.err), done.err
 
 
-def test_it_loads_no_heavy_library(python: Callable[..., Any], data_root: Path) -> None:
+def test_it_loads_no_heavy_library(python, data_root):
     code = f"""
 import sys
 from repro.cli.main import main
@@ -376,7 +372,7 @@ print(code, heavy)
     assert done.out.splitlines()[-1] == "0 []", done.err
 
 
-def test_the_worst_part_decides() -> None:
+def test_the_worst_part_decides():
     assert worst([READY, FILES, DOWNLOAD]) == FILES and worst([]) == READY
     text = shown([Finding("task", "a", READY), Finding("task", "b", JAVA, "meteor", "install Java")])
     assert "-> install Java" in text and text.endswith("1 ready, 1 needs Java")

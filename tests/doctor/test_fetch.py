@@ -9,7 +9,7 @@ import stat
 import tarfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -87,14 +87,14 @@ def quiet(text: str) -> None:
     pass
 
 
-def test_a_file_comes_whole(server: tuple[str, Behaviour], tmp_path: Path) -> None:
+def test_a_file_comes_whole(server, tmp_path):
     address, how = server
     how.files["/f"] = BODY
     part = downloaded(wanted(f"{address}/f", BODY), tmp_path / "new" / "f.part", quiet)
     assert part.read_bytes() == BODY and how.asked == [None]
 
 
-def test_a_broken_connection_is_gone_on_with(server: tuple[str, Behaviour], tmp_path: Path) -> None:
+def test_a_broken_connection_is_gone_on_with(server, tmp_path):
     address, how = server
     how.files["/f"], how.break_after = BODY, [1000, 2000]
     part = downloaded(wanted(f"{address}/f", BODY), tmp_path / "f.part", quiet)
@@ -102,7 +102,7 @@ def test_a_broken_connection_is_gone_on_with(server: tuple[str, Behaviour], tmp_
     assert how.asked == [None, "bytes=1000-", "bytes=3000-"]
 
 
-def test_what_came_is_kept_for_the_next_call(server: tuple[str, Behaviour], tmp_path: Path) -> None:
+def test_what_came_is_kept_for_the_next_call(server, tmp_path):
     address, how = server
     how.files["/f"], how.break_after = BODY, [100] * downloading.TRIES
     download = wanted(f"{address}/f", BODY)
@@ -115,7 +115,7 @@ def test_what_came_is_kept_for_the_next_call(server: tuple[str, Behaviour], tmp_
 
 
 @pytest.mark.parametrize("how_wrong", ["no ranges", "another place"])
-def test_without_ranges_it_starts_anew(how_wrong: str, server: tuple[str, Behaviour], tmp_path: Path) -> None:
+def test_without_ranges_it_starts_anew(how_wrong, server, tmp_path):
     address, how = server
     how.files["/f"] = BODY
     how.ranges = how_wrong != "no ranges"
@@ -125,9 +125,7 @@ def test_without_ranges_it_starts_anew(how_wrong: str, server: tuple[str, Behavi
     assert how.asked == (["bytes=5000-"] if how_wrong == "no ranges" else ["bytes=5000-", None])
 
 
-def test_a_part_of_another_file_is_noticed_by_its_hash_and_removed(
-    server: tuple[str, Behaviour], tmp_path: Path
-) -> None:
+def test_a_part_of_another_file_is_noticed_by_its_hash_and_removed(server, tmp_path):
     address, how = server
     how.files["/f"] = BODY
     (tmp_path / "f.part").write_bytes(b"x" * 5000)
@@ -138,7 +136,7 @@ def test_a_part_of_another_file_is_noticed_by_its_hash_and_removed(
     assert downloaded(download, tmp_path / "f.part", quiet).read_bytes() == BODY
 
 
-def test_a_part_that_is_too_long_is_dropped(server: tuple[str, Behaviour], tmp_path: Path) -> None:
+def test_a_part_that_is_too_long_is_dropped(server, tmp_path):
     address, how = server
     how.files["/f"] = BODY
     (tmp_path / "f.part").write_bytes(BODY + b"more")
@@ -146,7 +144,7 @@ def test_a_part_that_is_too_long_is_dropped(server: tuple[str, Behaviour], tmp_p
 
 
 @pytest.mark.parametrize("served", [BODY[:-1], BODY + b"!", b""])
-def test_a_file_of_another_size_is_refused(served: bytes, server: tuple[str, Behaviour], tmp_path: Path) -> None:
+def test_a_file_of_another_size_is_refused(served, server, tmp_path):
     address, how = server
     how.files["/f"] = served or b"!"
     with pytest.raises(DataError, match=r"not the file that was published: it has [\d,]+ instead of 10,240 bytes"):
@@ -154,7 +152,7 @@ def test_a_file_of_another_size_is_refused(served: bytes, server: tuple[str, Beh
     assert not (tmp_path / "f.part").exists()
 
 
-def test_a_file_of_another_content_is_refused(server: tuple[str, Behaviour], tmp_path: Path) -> None:
+def test_a_file_of_another_content_is_refused(server, tmp_path):
     address, how = server
     how.files["/f"] = BODY[::-1]
     asset = Asset("toy", "Toy", (), "none", False, "", (wanted(f"{address}/f", BODY),), ())
@@ -164,23 +162,21 @@ def test_a_file_of_another_content_is_refused(server: tuple[str, Behaviour], tmp
 
 
 @pytest.mark.parametrize(("code", "said"), [(404, "404"), (503, "503")])
-def test_what_the_server_refuses_is_said(code: int, said: str, server: tuple[str, Behaviour], tmp_path: Path) -> None:
+def test_what_the_server_refuses_is_said(code, said, server, tmp_path):
     address, how = server
     how.refuse = code
     with pytest.raises(DataError, match=said):
         downloaded(wanted(f"{address}/f", BODY), tmp_path / "f.part", quiet)
 
 
-def test_nobody_there_and_no_http(tmp_path: Path) -> None:
+def test_nobody_there_and_no_http(tmp_path):
     with pytest.raises(DataError, match="0 of 10,240 bytes came"):
         downloaded(wanted("http://127.0.0.1:9/f", BODY), tmp_path / "f.part", quiet)
     with pytest.raises(DataError, match="only http and https"):
         downloaded(wanted((tmp_path / "x").as_uri(), BODY), tmp_path / "f.part", quiet)
 
 
-def test_a_finished_file_is_not_fetched_again_and_another_one_is_kept(
-    server: tuple[str, Behaviour], tmp_path: Path
-) -> None:
+def test_a_finished_file_is_not_fetched_again_and_another_one_is_kept(server, tmp_path):
     address, how = server
     how.files["/f"] = BODY
     asset = Asset("toy", "Toy", (), "none", False, "", (wanted(f"{address}/f", BODY),), ())
@@ -230,9 +226,7 @@ GOOD = ("RTE/train.jsonl", b"one\n"), ("RTE/val.jsonl", b"two\n"), ("__MACOSX/RT
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
-def test_members_come_to_their_places(
-    pack: Callable[..., bytes], server: tuple[str, Behaviour], tmp_path: Path
-) -> None:
+def test_members_come_to_their_places(pack, server, tmp_path):
     address, how = server
     body = how.files["/RTE.zip"] = pack(*GOOD)
     download = wanted(
@@ -270,7 +264,7 @@ EVIL = {
 
 
 @pytest.mark.parametrize("kind", EVIL)
-def test_an_archive_that_is_not_to_be_trusted_writes_nothing(kind: str, tmp_path: Path) -> None:
+def test_an_archive_that_is_not_to_be_trusted_writes_nothing(kind, tmp_path):
     path = tmp_path / "a.part"
     path.write_bytes(EVIL[kind])
     with pytest.raises(DataError):
@@ -281,7 +275,7 @@ def test_an_archive_that_is_not_to_be_trusted_writes_nothing(kind: str, tmp_path
     assert sorted(found.name for found in tmp_path.iterdir() if found.name != "in") == ["a.part"]
 
 
-def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.part"
     path.write_bytes(zipped(("big", bytes(3_000_000))))
     monkeypatch.setattr("repro.doctor.archives.ALWAYS_UNPACKED", 1_000_000)
@@ -289,7 +283,7 @@ def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path, monkeypa
         unpacked(path, {"big": "big"}, tmp_path / "in")
 
 
-def test_an_archive_that_says_less_than_it_holds_leaves_no_file(tmp_path: Path) -> None:
+def test_an_archive_that_says_less_than_it_holds_leaves_no_file(tmp_path):
     """The size in the directory is what decides whether it is too large: a member that goes on is cut off."""
     body = bytearray(zipped(("big", bytes(50_000))))
     entry = body.rindex(b"PK\x01\x02")
@@ -301,7 +295,7 @@ def test_an_archive_that_says_less_than_it_holds_leaves_no_file(tmp_path: Path) 
     assert not [found for found in (tmp_path / "in").rglob("*") if found.is_file()]
 
 
-def test_permissions_in_an_archive_are_not_taken_over(tmp_path: Path) -> None:
+def test_permissions_in_an_archive_are_not_taken_over(tmp_path):
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
         info = tarfile.TarInfo("RTE/train.jsonl")
@@ -320,7 +314,7 @@ def test_permissions_in_an_archive_are_not_taken_over(tmp_path: Path) -> None:
 # The facts and the command -------------------------------------------------------------------------------------------
 
 
-def test_the_facts_are_complete_and_stay_below_the_data_root() -> None:
+def test_the_facts_are_complete_and_stay_below_the_data_root():
     places = [place for asset in assets() for download in asset.downloads for place in download.places.values()]
     assert len(places) == len(set(places)) > 40
     for asset in assets():
@@ -330,14 +324,14 @@ def test_the_facts_are_complete_and_stay_below_the_data_root() -> None:
             assert all(not place.startswith("/") and ".." not in place for place in download.places.values())
 
 
-def test_licensed_data_is_explained_not_fetched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_licensed_data_is_explained_not_fetched(tmp_path, capsys):
     assert main(["--only", "conll05", "squadshifts", "--dest", str(tmp_path)]) == 2
     printed = capsys.readouterr().err
     assert "is licensed, so it is not fetched" in printed and "LDC" in printed and "modestyachts" in printed
     assert not list(tmp_path.iterdir())
 
 
-def test_the_list_and_hub_models_only_print(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_and_hub_models_only_print(tmp_path, capsys):
     assert main(["--list"]) == 0
     printed = capsys.readouterr().out
     assert all(asset.name in printed for asset in assets())
@@ -349,7 +343,7 @@ def test_the_list_and_hub_models_only_print(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.real
-def test_the_hashes_are_those_of_the_files_that_are_here() -> None:
+def test_the_hashes_are_those_of_the_files_that_are_here():
     """E2E, WNUT17 and DART's dev file are published as single files: their hashes are those of the copies."""
     root = Path(os.environ.get("REPRO_DATA_ROOT", Path(__file__).parents[3] / "shared" / "data"))
     if not (root / "e2e").is_dir():

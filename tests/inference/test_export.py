@@ -50,7 +50,7 @@ def plain_model(model: str) -> Any:
 
 
 @pytest.mark.parametrize(("method", "model"), EXPRESSED)
-def test_peft_computes_the_same(method: str, model: str, trained: Trained, tmp_path: Path, cli: Any) -> None:
+def test_peft_computes_the_same(method, model, trained, tmp_path, cli):
     import peft
     import torch
 
@@ -92,7 +92,7 @@ def test_peft_computes_the_same(method: str, model: str, trained: Trained, tmp_p
     ("method", "model"),
     [("lora", "tiny-gpt2"), ("lora", "tiny-t5"), ("lora", "tiny-bart"), ("ia3", "tiny-llama"), ("ia3", "tiny-t5")],
 )
-def test_layers_that_peft_made_go_back_to_it(method: str, model: str, trained: Trained, tmp_path: Path) -> None:
+def test_layers_that_peft_made_go_back_to_it(method, model, trained, tmp_path):
     """The checkpoint in the library's plain model gives the logits of our tuned backbone."""
     import peft
     import torch
@@ -118,9 +118,7 @@ def test_layers_that_peft_made_go_back_to_it(method: str, model: str, trained: T
 
 
 @pytest.mark.parametrize(("cell", "more", "why"), REFUSED)
-def test_what_peft_cannot_express_is_said(
-    cell: tuple[str, str], more: tuple[str, ...], why: str, trained: Trained, tmp_path: Path
-) -> None:
+def test_what_peft_cannot_express_is_said(cell, more, why, trained, tmp_path):
     from repro.errors import ConfigError
     from repro.inference.export import export
 
@@ -130,7 +128,7 @@ def test_what_peft_cannot_express_is_said(
 
 
 @pytest.mark.parametrize("method", ["prefix_tuning", "prompt_tuning", "adapter"])
-def test_safetensors_hold_the_folded_prompt(method: str, trained: Trained, tmp_path: Path) -> None:
+def test_safetensors_hold_the_folded_prompt(method, trained, tmp_path):
     from safetensors.torch import load_file
 
     from repro.inference.export import export
@@ -145,7 +143,7 @@ def test_safetensors_hold_the_folded_prompt(method: str, trained: Trained, tmp_p
     assert about["run_key"] == trial.record.key and not any("w1" in name for name in written)
 
 
-def test_a_tuned_model_is_a_folder_that_loads(trained: Trained, tmp_path: Path) -> None:
+def test_a_tuned_model_is_a_folder_that_loads(trained, tmp_path):
     """Fine-tuned weights through `save_pretrained`, then as `model.source=folder`: equal hidden states."""
     import torch
     from safetensors.torch import load_file
@@ -171,7 +169,7 @@ def test_a_tuned_model_is_a_folder_that_loads(trained: Trained, tmp_path: Path) 
 # Import --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_numpy_prompt_is_scored_as_it_is(quick: Callable[..., Any], tmp_path: Path, cli: Any) -> None:
+def test_a_numpy_prompt_is_scored_as_it_is(quick, tmp_path, cli):
     """import, start_from, no steps: the record's prompt is the array; another array is another run key."""
     import numpy as np
     from safetensors.torch import load_file
@@ -196,7 +194,7 @@ def test_a_numpy_prompt_is_scored_as_it_is(quick: Callable[..., Any], tmp_path: 
     assert keys[0] != keys[1]
 
 
-def test_a_peft_checkpoint_comes_back(trained: Trained, tmp_path: Path) -> None:
+def test_a_peft_checkpoint_comes_back(trained, tmp_path):
     import torch
     from safetensors.torch import load_file
 
@@ -213,7 +211,7 @@ def test_a_peft_checkpoint_comes_back(trained: Trained, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["pickle", "objects", "vector", "nan", "text", "missing"])
-def test_no_pickle_and_no_nonsense_is_read(what: str, tmp_path: Path, cli: Any) -> None:
+def test_no_pickle_and_no_nonsense_is_read(what, tmp_path, cli):
     import numpy as np
 
     file = tmp_path / "prompt.npy"
@@ -233,7 +231,7 @@ def test_no_pickle_and_no_nonsense_is_read(what: str, tmp_path: Path, cli: Any) 
     assert not (tmp_path / "out.safetensors").exists() and not (tmp_path / "opened").exists()
 
 
-def test_a_start_that_does_not_fit_is_refused(quick: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_start_that_does_not_fit_is_refused(quick, tmp_path):
     """Before anything is written: another length, a prefix for a prompt, an MLP, a file that is not there."""
     import numpy as np
 
@@ -263,7 +261,7 @@ RELEASED = {"sst2": (51.8, 748), "mrpc": (32.3, 225), "rte": (34.5, 330)}
 
 
 @pytest.mark.parametrize("name", RELEASED)
-def test_the_authors_released_prompts(name: str, tmp_path: Path) -> None:
+def test_the_authors_released_prompts(name, tmp_path):
     from safetensors.torch import load_file
 
     from repro.inference.import_prompt import import_prompt

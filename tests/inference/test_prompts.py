@@ -57,7 +57,7 @@ def inputs_of(task: str, count: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("model", "method"), CELLS)
-def test_a_batch_of_two_tasks_equals_each_task_alone(model: str, method: str, trained: Trained, tmp_path: Path) -> None:
+def test_a_batch_of_two_tasks_equals_each_task_alone(model, method, trained, tmp_path):
     """Predictions of the command, and the numbers behind them, with prompts of 3 and 5 rows."""
     import torch
 
@@ -108,7 +108,7 @@ def test_a_batch_of_two_tasks_equals_each_task_alone(model: str, method: str, tr
 
 
 @pytest.mark.parametrize("model", ["tiny-gpt2", "tiny-llama", "tiny-bart", "tiny-t5"])
-def test_generation_with_beams_and_prompts_of_different_lengths(model: str, trained: Trained, tmp_path: Path) -> None:
+def test_generation_with_beams_and_prompts_of_different_lengths(model, trained, tmp_path):
     import torch
 
     from repro.inference.predict import predict
@@ -125,7 +125,7 @@ def test_generation_with_beams_and_prompts_of_different_lengths(model: str, trai
         assert mixed == one_by_one, method
 
 
-def test_formats_are_grouped_and_tags_come_out_as_words(trained: Trained, tmp_path: Path, cli: Any) -> None:
+def test_formats_are_grouped_and_tags_come_out_as_words(trained, tmp_path, cli):
     """One command over a tagging, a choice and a pair task: three groups, order kept."""
     from repro.inference.predict import groups
     from repro.inference.restore import task_of
@@ -152,9 +152,7 @@ def test_formats_are_grouped_and_tags_come_out_as_words(trained: Trained, tmp_pa
         ("", "inputs.jsonl"),
     ],
 )
-def test_bad_inputs_are_refused_with_file_and_line(
-    lines: str, message: str, trained: Trained, tmp_path: Path, cli: Any
-) -> None:
+def test_bad_inputs_are_refused_with_file_and_line(lines, message, trained, tmp_path, cli):
     trial = trained("prompt_tuning", "tiny-bert")
     file = tmp_path / "inputs.jsonl"
     file.write_text(lines)
@@ -175,9 +173,7 @@ def test_bad_inputs_are_refused_with_file_and_line(
         ((), "--prompt is missing"),
     ],
 )
-def test_prompts_that_cannot_share_a_batch_are_refused(
-    cells: Sequence[tuple[str, ...]], message: str, trained: Trained, tmp_path: Path
-) -> None:
+def test_prompts_that_cannot_share_a_batch_are_refused(cells, message, trained, tmp_path):
     import torch
 
     from repro.errors import ConfigError
@@ -200,13 +196,13 @@ def test_prompts_that_cannot_share_a_batch_are_refused(
         ([["O", "B"], ["B", "B"], ["B", "O"]], ["B", "B"]),
     ],
 )
-def test_vote(answers: list[Any], wanted: Any) -> None:
+def test_vote(answers, wanted):
     from repro.inference.ensemble import vote
 
     assert vote(answers) == wanted
 
 
-def test_inputs_of_wsc_multirc_and_record(trained: Trained, tmp_path: Path, cli: Any) -> None:
+def test_inputs_of_wsc_multirc_and_record(trained, tmp_path, cli):
     """Without a label, the pronoun's place or a list of entities."""
     lines = {
         "wsc": {"text": "Ann told Lee that she won.", "span1_text": "Ann", "span2_text": "she"},
@@ -237,9 +233,7 @@ def voted(trials: Sequence[Any], data_root: Path, cli: Any) -> Any:
 @pytest.mark.parametrize(
     ("task", "split", "metric"), [("record", "validation", "exact_match"), ("qqp_to_mrpc", "test", "accuracy")]
 )
-def test_an_ensemble_of_a_ranking_and_of_a_task_of_two_data_sets(
-    task: str, split: str, metric: str, trained: Trained, data_root: Path, cli: Any
-) -> None:
+def test_an_ensemble_of_a_ranking_and_of_a_task_of_two_data_sets(task, split, metric, trained, data_root, cli):
     """Candidates of several prompts in one batch: each member scores as it did alone."""
     trials = [trained("prefix_tuning", "tiny-bert", f"task={task}", f"seed={seed}") for seed in (1, 2)]
     record = voted(trials, data_root, cli)
@@ -249,7 +243,7 @@ def test_an_ensemble_of_a_ranking_and_of_a_task_of_two_data_sets(
     assert record.metrics[split][metric] == pytest.approx(trials[0].record.metrics[split][metric])
 
 
-def test_an_ensemble_is_the_members_votes(trained: Trained, data_root: Path, cli: Any) -> None:
+def test_an_ensemble_is_the_members_votes(trained, data_root, cli):
     """The record's numbers from the members' own stored predictions."""
     from collections import Counter
 
@@ -279,7 +273,7 @@ def test_an_ensemble_is_the_members_votes(trained: Trained, data_root: Path, cli
 # Neighbours ----------------------------------------------------------------------------------------------------------
 
 
-def test_neighbours_by_hand() -> None:
+def test_neighbours_by_hand():
     import torch
 
     from repro.inference.neighbours import nearest
@@ -293,7 +287,7 @@ def test_neighbours_by_hand() -> None:
     assert found.persisting == {"north": True, "two words": None}
 
 
-def test_untrained_rows_are_their_own_neighbours(trained: Trained, cli: Any) -> None:
+def test_untrained_rows_are_their_own_neighbours(trained, cli):
     """A prompt sampled from the vocabulary and hardly trained lies next to the sampled words."""
     trial = trained("prompt_tuning", "tiny-t5", "trainer.optimiser.learning_rate=1e-6")
     done = cli("neighbours", trial.record.key, "--top", "2", *places_of(trial))

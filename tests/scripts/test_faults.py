@@ -51,92 +51,92 @@ def sound(result: Result, least: int = 1) -> None:
 @pytest.mark.parametrize(
     "trial", [pytest.param(name, marks=() if name == next(iter(TRIALS)) else LONG) for name in TRIALS]
 )
-def test_killed_at_random_changes_of_files_a_trial_ends_bit_equal(at: Place, trial: str) -> None:
+def test_killed_at_random_changes_of_files_a_trial_ends_bit_equal(at, trial):
     number = times(3, 10)
     (result,) = kills.at_random_changes(at, number, (trial,))
     sound(result, number)
 
 
 @LONG
-def test_killed_at_random_moments_a_trial_ends_bit_equal(at: Place) -> None:
+def test_killed_at_random_moments_a_trial_ends_bit_equal(at):
     (result,) = kills.at_random_moments(at, 5, (next(iter(TRIALS)),))
     sound(result, 5)
 
 
-def test_a_damaged_newest_checkpoint_is_gone_around(at: Place) -> None:
+def test_a_damaged_newest_checkpoint_is_gone_around(at):
     number = times(1, 4)
     for result in kills.damaged_checkpoints(at, number):
         sound(result, number)
 
 
-def test_64_processes_lose_and_tear_no_record(at: Place) -> None:
+def test_64_processes_lose_and_tear_no_record(at):
     turns = times(2, 3)
     sound(stores.storm(at, turns=turns), 64 * turns * 2)
 
 
 @LONG
-def test_nor_do_they_where_writers_are_killed_among_them(at: Place) -> None:
+def test_nor_do_they_where_writers_are_killed_among_them(at):
     sound(stores.storm(at, turns=4, kills=24))
 
 
-def test_a_writer_that_dies_at_any_change_leaves_a_whole_record(at: Place) -> None:
+def test_a_writer_that_dies_at_any_change_leaves_a_whole_record(at):
     sound(stores.half_written(at), 4)
 
 
-def test_holders_of_locks_that_are_killed(at: Place) -> None:
+def test_holders_of_locks_that_are_killed(at):
     sound(stores.killed_holders(at, turns=6, kills=4), 2)
 
 
-def test_one_of_several_gets_a_dead_lock(at: Place) -> None:
+def test_one_of_several_gets_a_dead_lock(at):
     sound(stores.dead_locks(at, rounds=5), 5)
 
 
-def test_clocks_that_jump(at: Place) -> None:
+def test_clocks_that_jump(at):
     sound(stores.clock_jumps(at, times=1), 2)
 
 
-def test_damaged_records_are_found(at: Place) -> None:
+def test_damaged_records_are_found(at):
     sound(stores.damaged_records(at), 40)
 
 
-def test_disks_that_are_full(at: Place) -> None:
+def test_disks_that_are_full(at):
     sound(disks.full_disk(at, steps=times(2, 4)), times(2, 3))
 
 
-def test_a_log_on_a_full_disk(at: Place) -> None:
+def test_a_log_on_a_full_disk(at):
     sound(disks.full_disk_under_the_log(at))
 
 
-def test_a_limit_of_file_sizes(at: Place) -> None:
+def test_a_limit_of_file_sizes(at):
     sound(disks.quota(at, steps=times(1, 2)), times(1, 2))
 
 
 @LONG
-def test_folders_that_may_only_be_read(at: Place) -> None:
+def test_folders_that_may_only_be_read(at):
     sound(disks.read_only(at), 2)
 
 
-def test_a_tracker_whose_server_is_down(at: Place) -> None:
+def test_a_tracker_whose_server_is_down(at):
     pytest.importorskip("wandb")
     sound(trackers.dead(at, impatient=not _WANTED))
 
 
 @LONG
-def test_a_command_under_kills_of_all_its_processes_gives_the_same_report(at: Place) -> None:
+def test_a_command_under_kills_of_all_its_processes_gives_the_same_report(at):
     command = sweeps.SMALL.replace("seed=1,2,3", "seed=1").replace("trainer.steps=120", "trainer.steps=40")
     result = sweeps.under_kills(at, command, "a sweep", 3, every=(1.0, 12.0))
     assert result.lost == 0, result
 
 
 @LONG
-def test_the_miniature_under_kills_gives_the_same_report(at: Place) -> None:
+def test_the_miniature_under_kills_gives_the_same_report(at):
     sound(sweeps.miniature(at, "--short", most=6), 3)
 
 
 # The suite itself: what it would call a loss is one ------------------------------------------------------------------
 
 
-def test_a_lost_or_altered_result_is_seen(at: Place, tmp_path: Path) -> None:
+def test_a_lost_or_altered_result_is_seen(at, tmp_path):
     expected, changes = at.undisturbed(next(iter(TRIALS)))
     assert changes > 100 and len(expected) == 4
     source = next(path for path in (at.root / "undisturbed").iterdir() if (path / "calls").is_file())
@@ -167,7 +167,7 @@ def test_a_lost_or_altered_result_is_seen(at: Place, tmp_path: Path) -> None:
     assert "lock" in changed(lambda folder: (next(folder.rglob("prompt.safetensors")).parent / "lock").write_text(""))
 
 
-def test_processes_of_a_command_are_found_in_whatever_session(tmp_path: Path) -> None:
+def test_processes_of_a_command_are_found_in_whatever_session(tmp_path):
     """Workers of the miniature have sessions of their own, and outlive a parent that is killed."""
     script = "import subprocess, time; subprocess.Popen(['sleep', '60'], start_new_session=True); time.sleep(60)"
     command = f'{sys.executable} -c "{script}"; true'
@@ -188,7 +188,7 @@ def test_processes_of_a_command_are_found_in_whatever_session(tmp_path: Path) ->
     assert sweeps.started(tmp_path / "wild") == []
 
 
-def test_reports_that_differ_are_told_and_times_are_no_difference(at: Place, tmp_path: Path) -> None:
+def test_reports_that_differ_are_told_and_times_are_no_difference(at, tmp_path):
     at.undisturbed(next(iter(TRIALS)))
     source = next(path for path in (at.root / "undisturbed").iterdir() if (path / "calls").is_file())
     for name in ("calm", "wild"):
@@ -209,7 +209,7 @@ def test_reports_that_differ_are_told_and_times_are_no_difference(at: Place, tmp
     assert sweeps._differences(tmp_path / "calm", tmp_path / "wild")
 
 
-def test_the_table_and_the_file_say_what_happened() -> None:
+def test_the_table_and_the_file_say_what_happened():
     results = [Result("disk full", 8, 8, 0), Result("SIGKILL", 1200, 1199, 1, "a sentence")]
     lines = table(results).splitlines()
     assert [line.split()[-3:] for line in (lines[0], lines[2], lines[3], lines[5])] == [
@@ -222,7 +222,7 @@ def test_the_table_and_the_file_say_what_happened() -> None:
     assert len(suite(Counts())) == 19
 
 
-def test_the_page_shows_the_committed_run() -> None:
+def test_the_page_shows_the_committed_run():
     """docs/faults.md has the table as results/faults.json gives it, and nothing was lost."""
     held = json.loads((ROOT / "results" / "faults.json").read_text())
     results = [Result(**one) for one in held["faults"]]

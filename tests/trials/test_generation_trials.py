@@ -1,8 +1,6 @@
 """Trials of the generation tasks: WebNLG's halves from one decoding, DART, XSum with BART, a low-data set of E2E."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +18,7 @@ from tests.nested import build_task, run
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_the_record_holds_the_halves_and_who_is_in_them(quick: Callable[..., dict[str, Any]]) -> None:
+def test_the_record_holds_the_halves_and_who_is_in_them(quick):
     plain = quick("method=prefix_tuning", "model=tiny-gpt2", "task=webnlg", "method.length=3")
     record = run(plain).record
     assert record is not None
@@ -37,9 +35,7 @@ def test_the_record_holds_the_halves_and_who_is_in_them(quick: Callable[..., dic
     assert Record.from_json(record.to_json()) == record
 
 
-def test_what_is_scored_later_is_scored_for_the_halves_too(
-    quick: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_scored_later_is_scored_for_the_halves_too(quick, monkeypatch):
     monkeypatch.setattr(java, "java", lambda: None)
     meteor_process.shared.cache_clear()  # another test may have one running
     meteor = "task.also_metrics=[{name: meteor, text: webnlg, references: 3}]"
@@ -57,7 +53,7 @@ def test_what_is_scored_later_is_scored_for_the_halves_too(
     assert later.metrics["test_seen"]["bleu"] == record.metrics["test_seen"]["bleu"]
 
 
-def test_a_low_data_trial_says_so_and_is_compared_with_no_whole_set(quick: Callable[..., dict[str, Any]]) -> None:
+def test_a_low_data_trial_says_so_and_is_compared_with_no_whole_set(quick):
     low = ("task.low_data.size=4", "task.low_data.subset=3")
     plain = quick("method=prefix_tuning", "model=tiny-gpt2", "task=e2e", "method.length=3", *low)
     record = run(plain).record
@@ -79,9 +75,7 @@ def test_a_low_data_trial_says_so_and_is_compared_with_no_whole_set(quick: Calla
     ("task", "model", "train"),
     [("dart", "tiny-gpt2", 15), ("xsum", "tiny-bart", 8), ("xsum_news_to_sports", "tiny-bart", 6)],
 )
-def test_the_other_generation_tasks_train_and_decode(
-    quick: Callable[..., dict[str, Any]], task: str, model: str, train: int
-) -> None:
+def test_the_other_generation_tasks_train_and_decode(quick, task, model, train):
     """As in their files but for lengths: six beams for XSum, five for DART."""
     beams = ("task.decoding.beams=6", "task.decoding.min_new_tokens=3")
     plain = quick("method=prefix_tuning", f"model={model}", f"task={task}", "method.length=3", *beams)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +95,7 @@ def overrides(method: str, name: str, format: str, task: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("method", "name", "format", "task"), CELLS, ids=["-".join(cell[:3]) for cell in CELLS])
-def test_two_steps(
-    method: str,
-    name: str,
-    format: str,
-    task: str,
-    quick: Callable[..., dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_two_steps(method, name, format, task, quick, monkeypatch):
     from repro.errors import ReproError
     from repro.trials.prepared import Trial
     from tests.nested import run
@@ -195,7 +187,7 @@ def what_was_written_predicts_the_same(plain: dict[str, Any], trial: Any, before
         assert ours == theirs
 
 
-def test_most_of_the_matrix_runs() -> None:
+def test_most_of_the_matrix_runs():
     """The refusals are few: a method that is refused everywhere would pass every test above."""
     run = [cell for cell in CELLS if refused(*cell[:3]) is None]
     assert {cell[0] for cell in run} >= set(METHODS)

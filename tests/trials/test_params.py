@@ -22,7 +22,7 @@ def table4() -> list[parameter_counts.Row]:
     return parameter_counts.lester_rows(registry.cells(paper="lester2021", kind="parameters"))
 
 
-def test_every_row_of_table_4_is_equal_or_one_of_the_errata(table4: list[parameter_counts.Row]) -> None:
+def test_every_row_of_table_4_is_equal_or_one_of_the_errata(table4):
     assert len(table4) == 90
     for row in table4:
         size, length = row.what.split("-")[1], int(row.what.partition("P=")[2])
@@ -38,7 +38,7 @@ def test_every_row_of_table_4_is_equal_or_one_of_the_errata(table4: list[paramet
     ]
 
 
-def test_a_wrong_number_differs() -> None:
+def test_a_wrong_number_differs():
     [cell] = [c for c in registry.cells(kind="parameters") if c.id == "lester2021/T4.base.p100.trainable_parameters"]
     [good], [bad] = (parameter_counts.lester_rows([c]) for c in (cell, replace(cell, value=76_801)))
     assert (good.verdict, good.ours) == ("equal", 76_800) and bad.verdict == "differs"
@@ -49,7 +49,7 @@ def test_a_wrong_number_differs() -> None:
         )
 
 
-def test_the_other_papers() -> None:
+def test_the_other_papers():
     rows = parameter_counts.other_rows()
     numbers = {(row.what, row.quantity): row.ours for row in rows}
     assert numbers[("gpt2-medium: prefix, E2E, P=5", "stored")] == 5 * 2 * 24 * 1024
@@ -60,7 +60,7 @@ def test_the_other_papers() -> None:
     assert not [row for row in rows if row.verdict == "differs"]
 
 
-def test_one_config_and_bad_input(cli: Any) -> None:
+def test_one_config_and_bad_input(cli):
     done = cli("params", "method=lora", "model=tiny-gpt2", "task=e2e", "method.rank=4")
     assert done.code == 0, done.err
     assert "1,024" in done.out and "trained" in done.out
@@ -81,7 +81,7 @@ TUNES = [name for name in options("method") if raw(name).get("tuned_formula")]
 
 @pytest.mark.parametrize("model", ["tiny-bert", "tiny-gpt2", "tiny-t5", "tiny-bart", "tiny-llama"])
 @pytest.mark.parametrize("name", TUNES)
-def test_formulas_of_what_is_tuned(name: str, model: str) -> None:
+def test_formulas_of_what_is_tuned(name, model):
     """The page's expressions, from the modules of the library's model, against what the method would train."""
     from peft.utils import constants
 
@@ -158,7 +158,7 @@ def last_block(made: Any, family: str) -> tuple[Any, Any]:
         ("ft_top", 10**6, None),
     ],
 )
-def test_a_budget_chooses_the_size(name: str, budget: int, said: str | None, cli: Any) -> None:
+def test_a_budget_chooses_the_size(name, budget, said, cli):
     """On GPT-2 of width 32 and two layers; sizes below and above are farther off."""
     fixed = ["model=tiny-gpt2", "task=e2e", f"method={name}", "task.max_input_length=48"]
     fixed += ["method.initialisation=sampled_vocabulary"] if name == "prompt_tuning" else []
@@ -175,7 +175,7 @@ def test_a_budget_chooses_the_size(name: str, budget: int, said: str | None, cli
     assert off[0] == min(off)
 
 
-def test_a_budget_that_cannot_be_met(cli: Any) -> None:
+def test_a_budget_that_cannot_be_met(cli):
     for arguments, said in (
         (["method=bitfit", "model=tiny-gpt2", "task=e2e", "--budget", "9"], "bitfit has no size to choose"),
         (["method=ia3", "model=tiny-gpt2", "task=e2e", "--budget", "9"], "method.targets"),
@@ -189,12 +189,12 @@ def test_a_budget_that_cannot_be_met(cli: Any) -> None:
 @pytest.mark.parametrize(
     ("task", "outputs"), [("mpt_ner_open", 9 + 13), ("mpt_qa", 4), ("mpt_superglue", 2 + 3 + 4 * 2), ("qqp_to_mrpc", 2)]
 )
-def test_a_mixtures_head_has_the_classes_of_all_parts(task: str, outputs: int) -> None:
+def test_a_mixtures_head_has_the_classes_of_all_parts(task, outputs):
     _, found = parameter_counts.of(["method=p_tuning_v2", "method.length=3", "model=bert-base-cased", f"task={task}"])
     assert found["head"] == outputs * 769
 
 
-def test_the_table_prints(cli: Any) -> None:
+def test_the_table_prints(cli):
     done = cli("params", "--paper", "liu2022", "--csv")
     assert done.code == 0, done.err
     lines = done.out.strip().splitlines()

@@ -53,9 +53,7 @@ def left_behind(folder: Path) -> list[str]:
 # Bad input -----------------------------------------------------------------------------------------------------------
 
 
-def test_bad_data_is_refused_before_torch_with_file_and_line(
-    python: Callable[..., Any], trial_arguments: Callable[..., list[str]], own_data: Path, tmp_path: Path
-) -> None:
+def test_bad_data_is_refused_before_torch_with_file_and_line(python, trial_arguments, own_data, tmp_path):
     def damage(file: str, line: int, text: str) -> str:
         path = own_data / file
         lines = path.read_text().splitlines()
@@ -118,14 +116,7 @@ def _last_wins(overrides: list[str]) -> list[str]:
     ],
     ids=["hub data", "hub model", "folder", "package", "facts"],
 )
-def test_data_and_weights_that_cannot_be_had(
-    arguments: tuple[str, ...],
-    parts: tuple[str, ...],
-    cli: Callable[..., Any],
-    trial_arguments: Callable[..., list[str]],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
+def test_data_and_weights_that_cannot_be_had(arguments, parts, cli, trial_arguments, monkeypatch, tmp_path):
     if "model.width=48" in arguments:  # the weights do not have the width that the config says
         import repro.models.loading as loading
 
@@ -141,7 +132,7 @@ def test_data_and_weights_that_cannot_be_had(
     assert left_behind(tmp_path) == []
 
 
-def test_a_device_that_is_not_there(cli: Callable[..., Any], trial_arguments: Callable[..., list[str]]) -> None:
+def test_a_device_that_is_not_there(cli, trial_arguments):
     done = cli("run", *trial_arguments("trainer.device=cuda:99"))
     assert done.code == 2 and done.err.count("\n") == 1
     assert "trainer.device=cuda:99: this machine has no such device. Set trainer.device=auto or cpu." in done.err
@@ -150,9 +141,7 @@ def test_a_device_that_is_not_there(cli: Callable[..., Any], trial_arguments: Ca
 # Trials that fail ----------------------------------------------------------------------------------------------------
 
 
-def test_a_nan_loss_is_recorded_said_at_once_later_and_run_again_when_asked(
-    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
-) -> None:
+def test_a_nan_loss_is_recorded_said_at_once_later_and_run_again_when_asked(cli, trial_arguments, tmp_path):
     arguments = trial_arguments("trainer.optimiser.learning_rate=1e30")
     first = cli("run", *arguments)
     assert first.code == 2 and "step 1/2" in first.err
@@ -179,9 +168,7 @@ def test_a_nan_loss_is_recorded_said_at_once_later_and_run_again_when_asked(
     assert "rerun=true" not in only_record(tmp_path)["provenance"]["command"]
 
 
-def test_a_failed_trial_that_left_a_checkpoint_continues_from_it(
-    quick: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_failed_trial_that_left_a_checkpoint_continues_from_it(quick, monkeypatch, tmp_path):
     from repro.models.encoder import EncoderAdapter
     from tests.nested import run
 
@@ -238,15 +225,8 @@ def unbroken() -> dict[str, Path]:
     ],
 )
 def test_an_interrupted_trial_is_continued_and_ends_as_if_nothing_had_been(
-    how: signal.Signals,
-    method: str,
-    code: int,
-    start: Callable[..., Any],
-    trial_arguments: Callable[..., list[str]],
-    unbroken: dict[str, Path],
-    tmp_path_factory: pytest.TempPathFactory,
-    tmp_path: Path,
-) -> None:
+    how, method, code, start, trial_arguments, unbroken, tmp_path_factory, tmp_path
+):
     arguments = trial_arguments(*INTERRUPTIBLE, method=method)
     if method not in unbroken:
         unbroken[method] = tmp_path_factory.mktemp(f"unbroken-{method}")
@@ -282,9 +262,7 @@ def test_an_interrupted_trial_is_continued_and_ends_as_if_nothing_had_been(
         assert path.read_bytes() == (unbroken[method] / "runs" / folder.name / path.name).read_bytes()
 
 
-def test_what_a_process_left_that_was_killed_after_its_record_goes_with_the_next_call(
-    quick: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
+def test_what_a_process_left_that_was_killed_after_its_record_goes_with_the_next_call(quick, tmp_path):
     from repro.store.lock import Owner
     from tests.nested import run
 
@@ -304,9 +282,7 @@ def test_what_a_process_left_that_was_killed_after_its_record_goes_with_the_next
     assert (folder / "checkpoint").is_dir() and (folder / "lock").is_file(), "a living process is left alone"
 
 
-def test_a_damaged_checkpoint_costs_an_interval_and_is_noted_in_the_record(
-    start: Callable[..., Any], trial_arguments: Callable[..., list[str]], unbroken: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_damaged_checkpoint_costs_an_interval_and_is_noted_in_the_record(start, trial_arguments, unbroken, tmp_path):
     arguments = trial_arguments(*INTERRUPTIBLE, "trainer.checkpoint_seconds=1e-9")
     process = start("run", *arguments)
     process.wait_for(lambda: process.printed("epoch 6 "))
@@ -327,9 +303,7 @@ def test_a_damaged_checkpoint_costs_an_interval_and_is_noted_in_the_record(
         assert results(record) == results(only_record(unbroken["p_tuning_v2"]))
 
 
-def test_two_processes_with_one_key_train_it_once(
-    start: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path
-) -> None:
+def test_two_processes_with_one_key_train_it_once(start, trial_arguments, tmp_path):
     arguments = trial_arguments("trainer.steps=60", "trainer.evaluate_every=4")
     first = start("run", *arguments)
     first.wait_for(lambda: first.printed("epoch 2 "))
@@ -383,9 +357,7 @@ def fill(disk: Path, but: int) -> Path:
     return path
 
 
-def test_a_full_disk_under_the_results_costs_no_training(
-    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], small_disk: Path, tmp_path: Path
-) -> None:
+def test_a_full_disk_under_the_results_costs_no_training(cli, trial_arguments, small_disk, tmp_path):
     arguments = trial_arguments(f"paths.results_root={small_disk}/results")
     filler = fill(small_disk, but=4096)
     done = cli("run", *arguments)
@@ -402,9 +374,7 @@ def test_a_full_disk_under_the_results_costs_no_training(
 
 
 @pytest.mark.parametrize("but", [0, 4096])
-def test_a_full_disk_under_the_runs(
-    but: int, cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], small_disk: Path, tmp_path: Path
-) -> None:
+def test_a_full_disk_under_the_runs(but, cli, trial_arguments, small_disk, tmp_path):
     fill(small_disk, but=but)  # no room for the lock; room for the lock but not for a checkpoint
     done = cli("run", *trial_arguments(f"paths.runs_root={small_disk}/runs"))
     assert done.code == 2 and "Traceback" not in done.err
@@ -414,9 +384,7 @@ def test_a_full_disk_under_the_runs(
     assert not [path for path in (small_disk / "runs").rglob("*") if path.is_file()]
 
 
-def test_a_disk_that_gets_full_while_the_record_is_written(
-    quick: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_disk_that_gets_full_while_the_record_is_written(quick, monkeypatch, tmp_path):
     import repro.store.files as files
     from tests.nested import run
 
@@ -443,9 +411,7 @@ def test_a_disk_that_gets_full_while_the_record_is_written(
 # What a run leaves ---------------------------------------------------------------------------------------------------
 
 
-def test_a_second_call_returns_the_stored_record_and_does_nothing(
-    quick: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_second_call_returns_the_stored_record_and_does_nothing(quick, monkeypatch, tmp_path):
     from repro.trials import lifecycle
     from tests.nested import run
 
@@ -463,9 +429,7 @@ def test_a_second_call_returns_the_stored_record_and_does_nothing(
     assert run(other).from_store
 
 
-def test_bad_config_leaves_empty_folders_as_little_as_anything_else(
-    quick: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
+def test_bad_config_leaves_empty_folders_as_little_as_anything_else(quick, tmp_path):
     from tests.nested import run
 
     plain = quick(P2, *RTE, "task.report_split=test")
@@ -475,9 +439,7 @@ def test_bad_config_leaves_empty_folders_as_little_as_anything_else(
     assert left_behind(tmp_path) == []
 
 
-def test_a_runs_folder_that_cannot_be_removed_is_no_error(
-    quick: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_runs_folder_that_cannot_be_removed_is_no_error(quick, monkeypatch, tmp_path):
     from tests.nested import run
 
     def rmdir(self: Path) -> None:  # a mount point, as in containers
@@ -488,9 +450,7 @@ def test_a_runs_folder_that_cannot_be_removed_is_no_error(
         run(quick(P2, *RTE, "task.report_split=test"))
 
 
-def test_a_trial_on_any_files_does_not_stand_for_one_on_the_papers(
-    quick: Callable[..., dict[str, Any]], own_data: Path
-) -> None:
+def test_a_trial_on_any_files_does_not_stand_for_one_on_the_papers(quick, own_data):
     """With `check_rows` on the sizes are looked at, whatever a trial without it has left in the store."""
     from tests.nested import run
 
@@ -533,7 +493,7 @@ def ran(
     return folder, plain, only_record(folder)
 
 
-def test_the_record_says_what_was_run(ran: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_the_record_says_what_was_run(ran):
     _, plain, record = ran
     assert record["key"] == run_key(plain) == run_key(record["config"])
     assert (record["status"], record["reason"], record["seed"]) == ("done", None, 1)
@@ -545,7 +505,7 @@ def test_the_record_says_what_was_run(ran: tuple[Path, dict[str, Any], dict[str,
     assert sorted(record) == sorted(with_checksum(Record("0", "done", {}, 1).to_json()))
 
 
-def test_the_records_statistics_reproduce_its_metrics(ran: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_the_records_statistics_reproduce_its_metrics(ran):
     import numpy as np
 
     from repro.metrics.accuracy import Accuracy
@@ -559,7 +519,7 @@ def test_the_records_statistics_reproduce_its_metrics(ran: tuple[Path, dict[str,
     assert record["metrics"]["validation"]["accuracy"] == pytest.approx(100 * sum(right) / 5) and sum(right) >= 4
 
 
-def test_the_records_curve_and_selection(ran: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_the_records_curve_and_selection(ran):
     _, _, record = ran
     curve, chosen = record["curve"], record["selection"]
     assert [row["step"] for row in curve] == [10, 20, 30]
@@ -576,7 +536,7 @@ def test_the_records_curve_and_selection(ran: tuple[Path, dict[str, Any], dict[s
     assert record["metrics"]["validation"]["accuracy"] == scores[best], "the reported tensors are the chosen ones"
 
 
-def test_the_records_counts_and_costs(ran: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_the_records_counts_and_costs(ran):
     _, _, record = ran
     parameters, cost = record["parameters"], record["cost"]
     assert parameters["head"] == 2 * 32 + 2 and parameters["prompt"] == 0 and parameters["frozen"] == 0
@@ -587,7 +547,7 @@ def test_the_records_counts_and_costs(ran: tuple[Path, dict[str, Any], dict[str,
     assert cost["peak_memory_bytes"] > 1e7 and cost["flops"] > 6 * cost["tokens"]
 
 
-def test_the_records_provenance(ran: tuple[Path, dict[str, Any], dict[str, Any]], data_root: Path) -> None:
+def test_the_records_provenance(ran, data_root):
     from importlib import metadata
 
     _, _, record = ran
@@ -612,9 +572,7 @@ def test_the_records_provenance(ran: tuple[Path, dict[str, Any], dict[str, Any]]
     assert re.fullmatch("[0-9a-f]{64}", found["weights"]["sha256"])
 
 
-def test_the_weights_fingerprint_is_of_the_weights_before_training(
-    ran: tuple[Path, dict[str, Any], dict[str, Any]], quick: Callable[..., dict[str, Any]]
-) -> None:
+def test_the_weights_fingerprint_is_of_the_weights_before_training(ran, quick):
     from tests.nested import run
 
     frozen = run(quick(P2, *RTE)).record
@@ -624,7 +582,7 @@ def test_the_weights_fingerprint_is_of_the_weights_before_training(
     assert other.provenance["weights"]["sha256"] != ran[2]["provenance"]["weights"]["sha256"]
 
 
-def test_the_record_lists_every_deviation(ran: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_the_record_lists_every_deviation(ran):
     *data, recipe, model = ran[2]["deviations"]
     assert data == [
         "train: 8 rows, the original has 2490.",
@@ -634,7 +592,7 @@ def test_the_record_lists_every_deviation(ran: tuple[Path, dict[str, Any], dict[
     assert recipe.startswith("no recipe for this method, model and task") and model.endswith("the model tiny-bert")
 
 
-def test_deviations_of_method_and_recipe_are_listed_once(composed: Callable[..., Any]) -> None:
+def test_deviations_of_method_and_recipe_are_listed_once(composed):
     from repro.trials.recording import deviations
 
     config = trial_config(composed(PT, "model=t5-base-lm-adapt", "task=rte", "method.deviations=[m,t]"))
@@ -642,7 +600,7 @@ def test_deviations_of_method_and_recipe_are_listed_once(composed: Callable[...,
     assert said == ["m", "t", *config.recipe.deviations, "f"] and config.recipe.deviations
 
 
-def test_barts_shifted_positions_are_said(composed: Callable[..., Any]) -> None:
+def test_barts_shifted_positions_are_said(composed):
     """gpt2/train_control.py shifts by `past_length`; modeling_bart.py counts the ids it is given."""
     from repro.trials.recording import SHIFTED_BART, deviations
 
@@ -652,7 +610,7 @@ def test_barts_shifted_positions_are_said(composed: Callable[..., Any]) -> None:
             assert (SHIFTED_BART in deviations(config, [])) == (said and model == "bart-large")
 
 
-def test_the_record_names_its_files_by_their_hashes(ran: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_the_record_names_its_files_by_their_hashes(ran):
     folder, _, record = ran
     own = folder / "runs" / record["key"]
     there = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in own.iterdir()}
@@ -670,7 +628,7 @@ def strings(node: Any) -> Iterator[str]:
         yield node
 
 
-def test_the_record_names_no_folder_person_or_machine(ran: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_the_record_names_no_folder_person_or_machine(ran):
     folder, _, record = ran
     texts = list(strings(record))
     assert len(texts) > 100
@@ -683,7 +641,7 @@ def test_the_record_names_no_folder_person_or_machine(ran: tuple[Path, dict[str,
     assert record["config"]["task"]["data_dir"] == "superglue/RTE" and "paths" not in record["config"]
 
 
-def test_the_record_round_trips_through_json(ran: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_the_record_round_trips_through_json(ran):
     from repro.store.files import json_text
 
     folder, _, record = ran
@@ -735,9 +693,7 @@ def overrides_of(method: str, model: str, task: str) -> list[str]:
         ("tiny-gpt2", "e2e", "trainer.attention=eager"),
     ],
 )
-def test_memory_and_attention_switches_change_no_result(
-    model: str, task: str, changed: str, quick: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
+def test_memory_and_attention_switches_change_no_result(model, task, changed, quick, tmp_path):
     from tests.nested import run
 
     overrides = [*overrides_of("prefix_tuning", model, task), "trainer.evaluate_every=1"]
@@ -755,9 +711,7 @@ def test_memory_and_attention_switches_change_no_result(
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("metric", ["loss", None])
-def test_selection_by_loss_and_of_the_last_step(
-    metric: str | None, quick: Callable[..., dict[str, Any]], prepared: list[Any]
-) -> None:
+def test_selection_by_loss_and_of_the_last_step(metric, quick, prepared):
     from tests.nested import run
 
     rule = ["trainer.selection.rule=last"] if metric is None else ["trainer.selection.metric=loss"]

@@ -116,9 +116,7 @@ def weights_apart(ours: Path, theirs: Path) -> float:
 
 
 @long
-def test_a_generating_trial_has_the_record_of_one_process(
-    launch: Callable[..., Launched], cli: Callable[..., Any], data_root: Path, tmp_path: Path, trial_arguments: Any
-) -> None:
+def test_a_generating_trial_has_the_record_of_one_process(launch, cli, data_root, tmp_path, trial_arguments):
     """The last step of an epoch has two examples, the last batch of predictions fewer than the others."""
     words = [
         *trial_arguments(method="fine_tuning"),
@@ -148,9 +146,7 @@ def test_a_generating_trial_has_the_record_of_one_process(
     assert together.err.read_text().count("epoch 1.3333 ") == 1
 
 
-def test_when_one_process_is_killed_the_other_ends_and_one_alone_can_go_on(
-    launch: Callable[..., Launched], cli: Callable[..., Any], tmp_path: Path, trial_arguments: Any
-) -> None:
+def test_when_one_process_is_killed_the_other_ends_and_one_alone_can_go_on(launch, cli, tmp_path, trial_arguments):
     """Started by `accelerate launch`, which says the same in the environment."""
     pytest.importorskip("accelerate")
     words = [*trial_arguments(*LONG, method="fine_tuning")]
@@ -182,9 +178,7 @@ def finished_by_one(folder: Path, reference: Path, words: list[str], cli: Callab
 
 @long
 @pytest.mark.parametrize("told", ["launcher", "one"])
-def test_a_signal_stops_all_after_a_checkpoint(
-    launch: Callable[..., Launched], cli: Callable[..., Any], tmp_path: Path, trial_arguments: Any, told: str
-) -> None:
+def test_a_signal_stops_all_after_a_checkpoint(launch, cli, tmp_path, trial_arguments, told):
     words = [*trial_arguments(*LONG, method="fine_tuning")]
     together = launch(*words)
     together.wait_for_checkpoint(after=1)
@@ -198,9 +192,7 @@ def test_a_signal_stops_all_after_a_checkpoint(
 
 
 @long
-def test_a_stored_trial_returns_and_a_missing_file_is_said_once(
-    launch: Callable[..., Launched], trial_arguments: Any, own_data: Path
-) -> None:
+def test_a_stored_trial_returns_and_a_missing_file_is_said_once(launch, trial_arguments, own_data):
     words = trial_arguments(method="fine_tuning")
     first = launch(*words)
     assert first.end() == 0, first.err.read_text()
@@ -227,7 +219,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, rank: int = 0, count: int = 2, **m
         monkeypatch.setenv(name, value)
 
 
-def test_only_a_launcher_makes_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_launcher_makes_several_processes(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     assert present() == Processes(0, 1, 0)
@@ -246,23 +238,19 @@ def test_only_a_launcher_makes_several_processes(monkeypatch: pytest.MonkeyPatch
         (["-m", "seed=1,2"], "-m in 2 processes (WORLD_SIZE)"),
     ],
 )
-def test_other_commands_and_sweeps_are_refused(
-    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
-) -> None:
+def test_other_commands_and_sweeps_are_refused(cli, monkeypatch, arguments, said):
     launched(monkeypatch)
     done = cli(*arguments)
     assert done.code == 2 and done.err.startswith(f"repro: {said}: several processes share one trial")
 
 
-def test_a_bad_config_is_refused_before_the_processes_meet(
-    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, trial_arguments: Any
-) -> None:
+def test_a_bad_config_is_refused_before_the_processes_meet(cli, monkeypatch, trial_arguments):
     launched(monkeypatch)  # nobody listens at that port: meeting would fail
     done = cli("run", *trial_arguments("trainer.microbatches=0"))
     assert done.code == 2 and "trainer.microbatches=0" in done.err
 
 
-def test_a_process_without_a_gpu_of_its_own_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_a_gpu_of_its_own_says_so(monkeypatch):
     launched(monkeypatch, rank=1, LOCAL_RANK="1")
     monkeypatch.setattr(distributed, "pick_device", lambda name: torch.device(name))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
@@ -284,9 +272,7 @@ def test_a_process_without_a_gpu_of_its_own_says_so(monkeypatch: pytest.MonkeyPa
         (1, Interrupted("stopped"), True, False),
     ],
 )
-def test_who_says_what_was_wrong(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rank: int, error: Any, waits: bool, says: bool
-) -> None:
+def test_who_says_what_was_wrong(monkeypatch, capsys, rank, error, waits, says):
     slept: list[float] = []
     monkeypatch.setattr(processes.time, "sleep", slept.append)
     launched(monkeypatch, rank=rank)
@@ -295,9 +281,7 @@ def test_who_says_what_was_wrong(
     assert capsys.readouterr().err == (f"repro: {error}\n" if says else "")
 
 
-def test_what_one_process_alone_knows_it_says_at_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_one_process_alone_knows_it_says_at_once(monkeypatch, capsys):
     launched(monkeypatch, rank=1)
     error = ReproError("no GPU")
     error.here_only = True
