@@ -15,7 +15,7 @@ from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.metrics.base import task_score
 from repro.metrics.superglue import SUPERGLUE
-from tests.nested import format_of, validate
+from tests.nested import build_task, format_of, run, validate
 
 WORDS = "task.verbaliser={entailment: y, not_entailment: n}"
 BERT = ("model=tiny-bert", "task=rte")
@@ -26,8 +26,6 @@ Quick = Callable[..., dict[str, Any]]
 
 
 def finished(plain: dict[str, Any]) -> Any:
-    from tests.nested import run
-
     outcome = run(plain)
     assert outcome.record is not None and outcome.record.status in ("done", "collapsed")
     return outcome
@@ -183,7 +181,6 @@ def test_a_cloze_trains_without_a_head(method, quick):
 @pytest.mark.smoke
 def test_words_that_are_several_tokens_are_refused(quick):
     from repro.errors import ModelError
-    from tests.nested import run
 
     with pytest.raises(ModelError, match=r"the word ' yes' of the class entailment is 4 tokens"):
         run(quick("method=p_tuning", *BERT))
@@ -255,8 +252,6 @@ def test_a_limit_of_a_mixture_holds_for_every_part(quick):
 
 @pytest.mark.smoke
 def test_multi_task_model_tuning(quick):
-    from tests.nested import build_task
-
     plain = quick("method=fine_tuning", "model=tiny-t5", "task=lester_mixture")
     task = build_task(plain)
     first = {task.part_of(e): task.render(e).source.split()[0] for e in task.examples("train")}
@@ -307,8 +302,6 @@ def test_lm_adaptation_reports_loss_and_perplexity(quick):
 
 @pytest.mark.smoke
 def test_a_sentinel_through_the_runner(quick):
-    from tests.nested import build_task
-
     plain = quick("method=prompt_tuning", "method.length=3", *T5, "task.sentinel=true", "task.max_target_length=16")
     task = build_task(plain)
     assert task.render(task.examples("train")[0]).target.startswith("<extra_id_0> ")

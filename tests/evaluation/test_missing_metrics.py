@@ -20,7 +20,7 @@ from repro.report.pages.trial_summary import trial_summary
 from repro.report.pages.write import report_files
 from repro.store.record import Record
 from repro.store.store import Store
-from tests.nested import resolved
+from tests.nested import build_task, resolved, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,8 +35,6 @@ def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ran(quick: Callable[..., dict[str, Any]], *overrides: str) -> tuple[Record, dict[str, Any]]:
-    from tests.nested import run
-
     plain = quick(*E2E, *overrides)
     record = run(plain).record
     assert record is not None
@@ -140,8 +138,6 @@ def test_metrics_beside_the_tasks_own_are_no_part_of_the_key(quick: Callable[...
 
 @pytest.mark.smoke
 def test_a_checkpoint_is_not_selected_by_a_value_that_cannot_be_computed(quick, no_java: None, tmp_path) -> None:
-    from tests.nested import run
-
     plain = quick(*E2E, BESIDE, "trainer.selection.metric=meteor")
     with pytest.raises(ConfigError, match=r"selection\.metric=meteor cannot be computed.*no `java`.*bleu, nist, ter"):
         run(plain)
@@ -159,8 +155,6 @@ def test_the_lowest_ter_is_the_best(quick: Callable[..., dict[str, Any]], monkey
 
 @pytest.mark.smoke
 def test_an_evaluate_metric_that_cannot_be_loaded_costs_no_training(quick: Callable[..., dict[str, Any]]) -> None:
-    from tests.nested import run
-
     wanted = "task.also_metrics=[{name: from_evaluate, path: nobody_has_it, key: score}]"
     plain = quick(*E2E, wanted)
     with pytest.raises(ConfigError, match="nobody_has_it cannot be loaded"):
@@ -193,7 +187,6 @@ def test_a_mixture_without_one_parts_value_has_no_average() -> None:
 
 def test_two_metrics_of_one_name_are_refused(quick: Callable[..., dict[str, Any]]) -> None:
     from repro.trials.checks import check_metrics
-    from tests.nested import build_task
 
     check_metrics(build_task(quick(*E2E)))
     twice = build_task(quick(*E2E, "task.also_metrics=[{name: multi_bleu}]"))
@@ -203,7 +196,6 @@ def test_two_metrics_of_one_name_are_refused(quick: Callable[..., dict[str, Any]
 
 def test_metrics_beside_a_tasks_own_have_no_part_in_its_score(quick: Callable[..., dict[str, Any]]) -> None:
     from repro.metrics.base import averaged_values
-    from tests.nested import build_task
 
     base = ("method=fine_tuning", "model=tiny-bert", "task=cb")
     own = averaged_values(build_task(quick(*base)).metrics)

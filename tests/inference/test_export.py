@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.inference.conftest import SWITCHES, places_of
+from tests.nested import run
 
 pytestmark = pytest.mark.smoke
 
@@ -174,8 +175,6 @@ def test_a_numpy_prompt_is_scored_as_it_is(quick, tmp_path, cli):
     import numpy as np
     from safetensors.torch import load_file
 
-    from tests.nested import run
-
     keys = []
     for seed in (0, 1):
         array = np.random.default_rng(seed).normal(size=(4, 32)).astype("float32")
@@ -237,7 +236,6 @@ def test_a_start_that_does_not_fit_is_refused(quick, tmp_path):
 
     from repro.errors import ConfigError
     from repro.inference.import_prompt import import_prompt
-    from tests.nested import run
 
     np.save(tmp_path / "a.npy", np.ones((4, 32), dtype="float32"))
     file = tmp_path / "a.safetensors"

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.nested import run
+
 pytestmark = pytest.mark.smoke
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -98,7 +100,6 @@ def overrides(method: str, name: str, format: str, task: str) -> list[str]:
 def test_two_steps(method, name, format, task, quick, monkeypatch):
     from repro.errors import ReproError
     from repro.trials.prepared import Trial
-    from tests.nested import run
 
     seen: list[tuple[Any, dict[str, Any], dict[str, Any]]] = []
     real = Trial.prepare.__func__  # type: ignore[attr-defined]

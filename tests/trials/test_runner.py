@@ -27,7 +27,7 @@ from repro.errors import ConfigError, DataError, StoreError, TrialFailed
 from repro.store.checkpoints import newest
 from repro.store.record import SCHEMA_VERSION, Record, with_checksum
 from repro.store.store import Store
-from tests.nested import resolved
+from tests.nested import resolved, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -79,6 +79,10 @@ def test_bad_data_is_refused_before_torch_with_file_and_line(python, trial_argum
         (["trainer.selection.split=test"], "trainer.selection.split=test: the test split of rte has no answers"),
         (["trainer.selection.metric=bleu"], "trainer.selection.metric=bleu: rte has accuracy, and loss."),
         (["+task.options.nope=1"], "unknown: nope"),
+        (["method.length=0"], "method.length=0: must be at least 1"),
+        (["model=tiny-gpt2", "task=conll04"], "task=conll04 with model=tiny-gpt2: "),
+        (["trainer.epochs=3"], "trainer.epochs=3 and trainer.steps=2: exactly one must be set"),
+        (["trainer.dtype=float16"], "trainer.dtype=float16: must be one of "),
     ]
     code = (
         "import json, sys\n"
@@ -113,8 +117,9 @@ def _last_wins(overrides: list[str]) -> list[str]:
         (("model.source=folder", "model.location=nowhere"), ("model.location=nowhere: no such file or folder",)),
         (("model.source=package", "model.location=no_such_one:m"), ("'no_such_one' is not installed", "make offline")),
         (("model.width=48",), ("model.width=48",)),
+        (("trainer.device=cuda:99",), ("trainer.device=cuda:99: ", "Set trainer.device=auto or cpu.")),
     ],
-    ids=["hub data", "hub model", "folder", "package", "facts"],
+    ids=["hub data", "hub model", "folder", "package", "facts", "device"],
 )
 def test_data_and_weights_that_cannot_be_had(arguments, parts, cli, trial_arguments, monkeypatch, tmp_path):
     if "model.width=48" in arguments:  # the weights do not have the width that the config says
@@ -130,12 +135,6 @@ def test_data_and_weights_that_cannot_be_had(arguments, parts, cli, trial_argume
     for part in parts:
         assert part in done.err
     assert left_behind(tmp_path) == []
-
-
-def test_a_device_that_is_not_there(cli, trial_arguments):
-    done = cli("run", *trial_arguments("trainer.device=cuda:99"))
-    assert done.code == 2 and done.err.count("\n") == 1
-    assert "trainer.device=cuda:99: this machine has no such device. Set trainer.device=auto or cpu." in done.err
 
 
 # Trials that fail ----------------------------------------------------------------------------------------------------
@@ -170,7 +169,6 @@ def test_a_nan_loss_is_recorded_said_at_once_later_and_run_again_when_asked(cli,
 
 def test_a_failed_trial_that_left_a_checkpoint_continues_from_it(quick, monkeypatch, tmp_path):
     from repro.models.encoder import EncoderAdapter
-    from tests.nested import run
 
     plain = quick(P2, *RTE, "trainer.steps=6", "trainer.evaluate_every=2", "trainer.checkpoint_seconds=1e-9")
     whole = run(plain).record
@@ -264,7 +262,6 @@ def test_an_interrupted_trial_is_continued_and_ends_as_if_nothing_had_been(
 
 def test_what_a_process_left_that_was_killed_after_its_record_goes_with_the_next_call(quick, tmp_path):
     from repro.store.lock import Owner
-    from tests.nested import run
 
     plain = quick(P2, *RTE)
     folder = run(plain).folder
@@ -386,7 +383,6 @@ def test_a_full_disk_under_the_runs(but, cli, trial_arguments, small_disk, tmp_p
 
 def test_a_disk_that_gets_full_while_the_record_is_written(quick, monkeypatch, tmp_path):
     import repro.store.files as files
-    from tests.nested import run
 
     plain = quick(P2, *RTE)
     real = files.write_new
@@ -413,7 +409,6 @@ def test_a_disk_that_gets_full_while_the_record_is_written(quick, monkeypatch, t
 
 def test_a_second_call_returns_the_stored_record_and_does_nothing(quick, monkeypatch, tmp_path):
     from repro.trials import lifecycle
-    from tests.nested import run
 
     plain = quick(P2, *RTE)
     first = run(plain)
@@ -430,8 +425,6 @@ def test_a_second_call_returns_the_stored_record_and_does_nothing(quick, monkeyp
 
 
 def test_bad_config_leaves_empty_folders_as_little_as_anything_else(quick, tmp_path):
-    from tests.nested import run
-
     plain = quick(P2, *RTE, "task.report_split=test")
     (tmp_path / "runs" / run_key(plain)).mkdir(parents=True)  # Hydra makes it
     with pytest.raises(ConfigError, match=r"task\.report_split=test"):
@@ -440,8 +433,6 @@ def test_bad_config_leaves_empty_folders_as_little_as_anything_else(quick, tmp_p
 
 
 def test_a_runs_folder_that_cannot_be_removed_is_no_error(quick, monkeypatch, tmp_path):
-    from tests.nested import run
-
     def rmdir(self: Path) -> None:  # a mount point, as in containers
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(self))
 
@@ -452,8 +443,6 @@ def test_a_runs_folder_that_cannot_be_removed_is_no_error(quick, monkeypatch, tm
 
 def test_a_trial_on_any_files_does_not_stand_for_one_on_the_papers(quick, own_data):
     """With `check_rows` on the sizes are looked at, whatever a trial without it has left in the store."""
-    from tests.nested import run
-
     plain = quick(P2, *RTE)
     plain["paths"]["data_root"] = str(own_data)
     plain["task"]["data_dir"] = str(own_data / "superglue" / "RTE")
@@ -478,8 +467,6 @@ def ran(
     composed: Callable[..., Any], data_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """A fine-tuned tiny model that learns the made-up task: its folder, its config and its record as stored."""
-    from tests.nested import run
-
     folder = tmp_path_factory.mktemp("ran")
     values = ["max_input_length=48", "check_rows=false", "limit.validation=5"]
     plain = resolved(
@@ -573,8 +560,6 @@ def test_the_records_provenance(ran, data_root):
 
 
 def test_the_weights_fingerprint_is_of_the_weights_before_training(ran, quick):
-    from tests.nested import run
-
     frozen = run(quick(P2, *RTE)).record
     other = run(quick(P2, "model=tiny-roberta", "task=rte")).record
     assert frozen is not None and other is not None
@@ -656,31 +641,6 @@ def test_the_record_round_trips_through_json(ran):
 # Switches that change no result -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def prepared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any], dict[str, Any]]]:
-    """Every trial that was prepared, with copies of its backbone's and its method's tensors before training."""
-    from repro.trials.prepared import Trial
-
-    seen = []
-    real = Trial.prepare.__func__  # type: ignore[attr-defined]
-
-    def prepare(cls: Any, *arguments: Any) -> Any:
-        trial = real(cls, *arguments)
-        backbone = {name: tensor.clone() for name, tensor in trial.backbone.model.state_dict().items()}
-        own = {name: tensor.detach().clone() for name, tensor in trial.method.parameters.items()}
-        seen.append((trial, backbone, own))
-        return trial
-
-    monkeypatch.setattr(Trial, "prepare", classmethod(prepare))
-    return seen
-
-
-def overrides_of(method: str, model: str, task: str) -> list[str]:
-    """A trial that fits: free text and tags are no words for class-label initialisation."""
-    extra = {"prompt_tuning": ["method.length=6", "method.initialisation=sampled_vocabulary"], "fine_tuning": []}
-    return [f"method={method}", f"model={model}", f"task={task}", *extra.get(method, ["method.length=6"])]
-
-
 @pytest.mark.smoke
 @pytest.mark.parametrize(
     ("model", "task", "changed"),
@@ -694,9 +654,7 @@ def overrides_of(method: str, model: str, task: str) -> list[str]:
     ],
 )
 def test_memory_and_attention_switches_change_no_result(model, task, changed, quick, tmp_path):
-    from tests.nested import run
-
-    overrides = [*overrides_of("prefix_tuning", model, task), "trainer.evaluate_every=1"]
+    overrides = [PREFIX, f"model={model}", f"task={task}", "method.length=6", "trainer.evaluate_every=1"]
     plain = run(quick(*overrides)).record
     elsewhere = quick(*overrides, changed)
     elsewhere["paths"] = elsewhere["paths"] | {"results_root": f"{tmp_path}/2", "runs_root": f"{tmp_path}/3"}
@@ -711,9 +669,7 @@ def test_memory_and_attention_switches_change_no_result(model, task, changed, qu
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("metric", ["loss", None])
-def test_selection_by_loss_and_of_the_last_step(metric, quick, prepared):
-    from tests.nested import run
-
+def test_selection_by_loss_and_of_the_last_step(metric, quick):
     rule = ["trainer.selection.rule=last"] if metric is None else ["trainer.selection.metric=loss"]
     record = run(quick(P2, *RTE, "trainer.steps=4", "trainer.evaluate_every=1", *rule)).record
     assert record is not None and len(record.curve) == 4
