@@ -52,6 +52,8 @@ ONLY_IN: dict[str, set[str]] = {
 MOST_LINES_OF_A_FUNCTION = 80
 MOST_LINES_OF_A_FILE = 400
 MOST_PUBLIC_METHODS = 8
+MOST_ANY = 8
+"""In 1,000 lines, imports of the name included."""
 NO_NAMES = {"utils", "util", "helpers", "helper", "misc", "common", "manager"}
 
 
@@ -230,6 +232,12 @@ def test_no_function_no_file_and_no_class_is_too_large():
                     wrong.append(f"{where}:{node.lineno}: {node.name} has {len(public)} public methods: {public}")
     assert counted > 200
     assert wrong == []
+
+
+def test_the_type_any_is_rare() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in FILES]
+    lines = sum(text.count("\n") for text in texts)
+    assert sum(len(re.findall(r"\bAny\b", text)) for text in texts) <= MOST_ANY * lines / 1000
 
 
 def test_the_config_tree_and_the_pages_stay_small():

@@ -4,39 +4,42 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-PRINTED = "print it if not given"
+if TYPE_CHECKING:
+    import torch
 
+    from repro.inference.restore import Finished
 
-def results(parser: argparse.ArgumentParser) -> None:
-    """`--results`: the folder with records/."""
-    _folder(parser, "results", "REPRO_RESULTS_ROOT", "folder with records/")
-
-
-def runs(parser: argparse.ArgumentParser) -> None:
-    """`--runs`: the folder with checkpoints, prompts and predictions of trials."""
-    _folder(parser, "runs", "REPRO_RUNS_ROOT", "folder with the trials' own folders")
-
-
-def data(parser: argparse.ArgumentParser) -> None:
-    """`--data`: the data root."""
-    _folder(parser, "data", "REPRO_DATA_ROOT", "the data root")
+_FOLDERS = {
+    "results": "folder with records/",
+    "runs": "folder with the trials' own folders: checkpoints, prompts, predictions",
+    "data": "the data root",
+}
 
 
-def _folder(parser: argparse.ArgumentParser, name: str, variable: str, about: str) -> None:
-    default = Path(os.environ.get(variable) or name)
-    parser.add_argument(f"--{name}", type=Path, default=default, help=f"{about} (default: ${variable}, else {name})")
+def folders(parser: argparse.ArgumentParser, *names: str) -> None:
+    """`--results`, `--runs`, `--data`: those named."""
+    for name in names:
+        variable = f"REPRO_{name.upper()}_ROOT"
+        about = f"{_FOLDERS[name]} (default: ${variable}, else {name})"
+        parser.add_argument(f"--{name}", type=Path, default=Path(os.environ.get(variable) or name), help=about)
 
 
-def device(parser: argparse.ArgumentParser) -> None:
-    """`--device` of commands that load a model."""
+def model(parser: argparse.ArgumentParser, *more: str) -> None:
+    """Options of commands that work with finished trials and their model; `more` folders than results and runs."""
+    folders(parser, "results", "runs", *more)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
 
-def trial(parser: argparse.ArgumentParser) -> None:
-    """One finished trial."""
-    parser.add_argument("trial", help="run key or folder")
+def finished(options: argparse.Namespace, names: Sequence[str]) -> tuple[list[Finished], torch.device]:
+    """The trials that a command names, and the device to use."""
+    from repro.inference.restore import find
+    from repro.trials.device import pick_device
+
+    return [find(name, options.results, options.runs) for name in names], pick_device(options.device)
 
 
 def experiments(parser: argparse.ArgumentParser) -> None:

@@ -65,90 +65,68 @@ GLOBAL_OPTIONS = (
     "--config-dir DIR (configs of your own beside conf/), --plugin MODULE_OR_FILE.py (code of your own; repeatable)."
 )
 
-RUN = Command(
-    "run",
-    (
-        ("GROUP=NAME KEY=VALUE ...", "train and score one trial, or return it from the store"),
-        ("-m GROUP=A,B seed=1,2,3", "a sweep (Hydra multirun); experiment=NAME -m runs a file of conf/experiment"),
-        ("--cfg job", "print the config; --help lists groups and keys"),
-        ("--config-dir DIR task=NAME", "a task of your own in DIR/task/NAME.yaml (docs/own-data.md)"),
-    ),
+
+def _command(name: str, *usage: str, module: str = "", intermixed: bool = False, raw: bool = False) -> Command:
+    """A command; `usage` has arguments and summary in turn."""
+    return Command(name, tuple(zip(usage[::2], usage[1::2], strict=True)), module, intermixed, raw)
+
+
+RUN = _command(
+    *("run", "GROUP=NAME KEY=VALUE ...", "train and score one trial, or return it from the store"),
+    *("-m GROUP=A,B seed=1,2,3", "a sweep (Hydra multirun); experiment=NAME -m runs a file of conf/experiment"),
+    *("--cfg job", "print the config; --help lists groups and keys"),
+    *("--config-dir DIR task=NAME", "a task of your own in DIR/task/NAME.yaml (docs/own-data.md)"),
     raw=True,
 )
-
-COMMANDS: tuple[Command, ...] = (
+COMMANDS = (
     RUN,
-    Command("plan", (("PAPER | EXHIBIT", "what that would run: trials, memory, hours, what is missing"),), "", True),
-    Command(
-        "sweep",
-        (
-            ("PAPER | EXHIBIT", "run what is missing of it (--exhibits figure1,table2 --models small,base;"),
-            ("", "--joint auto: trials over one model train jointly)"),
-            ("--launcher slurm EXHIBIT", "submit it to Slurm and return (docs/slurm.md); --resume: what was lost"),
-        ),
+    _command("plan", "PAPER | EXHIBIT", "what that would run: trials, memory, hours, what is missing", intermixed=True),
+    _command(
+        *("sweep", "PAPER | EXHIBIT", "run what is missing of it (--exhibits figure1,table2 --models small,base;"),
+        *("", "--joint auto: trials over one model train jointly)"),
+        *("--launcher slurm EXHIBIT", "submit it to Slurm and return (docs/slurm.md); --resume: what was lost"),
         intermixed=True,
     ),
-    Command("status", (("[experiment=NAME]", "what is queued, running, done, failed; loss, step, time left"),)),
-    Command("watch", (("[experiment=NAME | RUNS]", "the same as a live view, with loss curves (--once: one frame)"),)),
-    Command("run-chunk", ()),
-    Command(
+    _command("status", "[experiment=NAME]", "what is queued, running, done, failed; loss, step, time left"),
+    _command("watch", "[experiment=NAME | RUNS]", "the same as a live view, with loss curves (--once: one frame)"),
+    _command("run-chunk"),
+    _command(
         "report",
-        (("[--results DIR] [--track T]", "REPORT.md, index.html, tables and figures of our results and the papers'"),),
+        "[--results DIR] [--track T]",
+        "REPORT.md, index.html, tables and figures of our results and the papers'",
     ),
-    Command(
-        "mini",
-        (("[--short] [--results DIR]", "the papers in miniature: run, report, claims, comparison, in minutes"),),
+    _command(
+        "mini", "[--short] [--results DIR]", "the papers in miniature: run, report, claims, comparison, in minutes"
     ),
-    Command(
+    _command(
         "check",
-        (("PAPER | mini [--results DIR]", "a paper's claims, on its own numbers and on ours; or those in miniature"),),
+        "PAPER | mini [--results DIR]",
+        "a paper's claims, on its own numbers and on ours; or those in miniature",
     ),
-    Command("versus", (("A B", "do two groups of runs differ: seeds, the test set, and both"),)),
-    Command(
-        "paper",
-        (("PAPER [--exhibit figure1]", "a table or figure as the paper prints it; without --exhibit, their list"),),
+    _command("versus", "A B", "do two groups of runs differ: seeds, the test set, and both"),
+    _command(
+        "paper", "PAPER [--exhibit figure1]", "a table or figure as the paper prints it; without --exhibit, their list"
     ),
-    Command("methods", (("[--write FILE]", "every method: equation, source, switches, parameter counts"),)),
-    Command(
-        "metrics",
-        (
-            (
-                "[NAME | --score KEY]",
-                "every metric, or all about one; a stored trial's missing values",
-            ),
-        ),
+    _command("methods", "[--write FILE]", "every method: equation, source, switches, parameter counts"),
+    _command("metrics", "[NAME | --score KEY]", "every metric, or all about one; a stored trial's missing values"),
+    _command("params", "[--paper P] | OVERRIDES", "parameters trained and stored, beside the papers' counts"),
+    _command("tasks", "[NAME]", "every task, or all about one: papers, formats, splits, metrics, licence, traps"),
+    _command("doctor", "[--require task=NAME ...]", "what is ready, what is missing, and the command that mends it"),
+    _command("predict", "--prompt KEY --inputs FILE", "answer inputs with trained prompts, several tasks in a batch"),
+    _command("ensemble", "KEY KEY ...", "let several prompts of one cell vote"),
+    _command("neighbours", "KEY", "the words nearest to a trained prompt"),
+    _command(
+        *("export", "KEY --format F --out DIR"),
+        "a trained prompt as safetensors or for peft, a tuned model for transformers",
     ),
-    Command("params", (("[--paper P] | OVERRIDES", "parameters trained and stored, beside the papers' counts"),)),
-    Command("tasks", (("[NAME]", "every task, or all about one: papers, formats, splits, metrics, licence, traps"),)),
-    Command(
-        "doctor",
-        (("[--require task=NAME ...]", "what is ready, what is missing, and the command that mends it"),),
+    _command(
+        *("import", "FILE --out FILE", "a numpy or peft prompt as a file for method.start_from"), module="import_prompt"
     ),
-    Command(
-        "predict", (("--prompt KEY --inputs FILE", "answer inputs with trained prompts, several tasks in a batch"),)
+    _command(
+        *("store", "verify", "find damage in records and runs, with the fix for each"),
+        *("merge FOLDER ...", "the records of other machines' results folders into ours"),
     ),
-    Command("ensemble", (("KEY KEY ...", "let several prompts of one cell vote"),)),
-    Command("neighbours", (("KEY", "the words nearest to a trained prompt"),)),
-    Command(
-        "export",
-        (
-            (
-                "KEY --format F --out DIR",
-                "a trained prompt as safetensors or for peft, a tuned model for transformers",
-            ),
-        ),
-    ),
-    Command(
-        "import", (("FILE --out FILE", "a numpy or peft prompt as a file for method.start_from"),), "import_prompt"
-    ),
-    Command(
-        "store",
-        (
-            ("verify", "find damage in records and runs, with the fix for each"),
-            ("merge FOLDER ...", "the records of other machines' results folders into ours"),
-        ),
-    ),
-    Command("completion", (("bash | zsh", 'shell completion: eval "$(repro completion bash)"'),)),
+    _command("completion", "bash | zsh", 'shell completion: eval "$(repro completion bash)"'),
 )
 
 _BY_NAME = {command.name: command for command in COMMANDS}

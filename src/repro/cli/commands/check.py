@@ -10,18 +10,16 @@ MINIATURE = "mini"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which claims, on which records."""
     from repro.papers import registry
 
     parser.add_argument(
         "paper", nargs="?", help=f"one of {', '.join([*registry.PAPERS, MINIATURE])}; without it: all papers"
     )
-    shared.results(parser)
+    shared.folders(parser, "results")
     parser.add_argument("--format", choices=("markdown", "json"), default="markdown")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the claims of one paper, of all, or those in miniature."""
     from repro.report.claims import check
 
     if options.paper == MINIATURE:

@@ -22,12 +22,10 @@ _ZSH = "autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bash
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The shell."""
     parser.add_argument("shell", choices=("bash", "zsh"))
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the script."""
     print((_ZSH if options.shell == "zsh" else "") + script())
     return 0
 

@@ -10,8 +10,7 @@ from repro.cli import options as shared
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What to look at."""
-    shared.data(parser)
+    shared.folders(parser, "data")
     parser.add_argument("names", nargs="*", metavar="task=NAME", help="only these tasks, models and metrics")
     parser.add_argument(
         "--require", nargs="+", default=[], metavar="task=NAME", help="exit with 2 unless these are ready"
@@ -28,11 +27,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the findings.
-
-    Raises:
-        ConfigError: a name that does not exist.
-    """
     from repro.doctor import look
     from repro.doctor.findings import shown
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What to read, and as which method's prompt."""
     parser.add_argument("source", type=Path, help="a .npy file, or a peft checkpoint's folder")
     parser.add_argument("--method", default="prompt_tuning", help="prompt_tuning, prefix_tuning or p_tuning_v2")
     parser.add_argument("--site", choices=("decoder", "encoder"), default="decoder", help="of a prefix")
@@ -15,7 +14,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the file."""
     from repro.inference.import_prompt import import_prompt
 
     for name, shape in import_prompt(options.source, options.method, options.out, options.site).items():

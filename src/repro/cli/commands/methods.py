@@ -8,12 +8,10 @@ from repro.cli import options as shared
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to write."""
     shared.write(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print or write the page."""
     from repro.cli.methods_page import page
 
     shared.print_or_write(page(), options.write)

@@ -8,17 +8,14 @@ from repro.cli import options as shared
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """A metric, or a trial to score."""
     parser.add_argument("name", nargs="?", help="a metric: its whole story; without it, the table of all")
     shared.write(parser)
-    shared.results(parser)
-    shared.runs(parser)
+    shared.folders(parser, "results", "runs")
     parser.add_argument("--score", metavar="KEY", default=None, help="a trial whose predictions are in the runs folder")
     parser.add_argument("--metric", action="append", default=[], metavar="NAME", help="one more metric for --score")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print or write, or score."""
     if options.score is not None:
         from repro.evaluation.rescoring import rescore
 

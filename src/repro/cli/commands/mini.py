@@ -16,7 +16,6 @@ WORKERS = 2
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """How much of it, and where."""
     parser.add_argument("--short", action="store_true", help="one seed of one task of each family, as CI runs it")
     parser.add_argument("--results", type=Path, default=Path(DEFAULT), help=f"folder for the results ({DEFAULT})")
     parser.add_argument("--runs", type=Path, default=None, help="folder for checkpoints (runs/<name of the results>)")
@@ -26,11 +25,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run what is missing, or fill a page.
-
-    Raises:
-        ConfigError: no worker.
-    """
     from repro.sweeps.miniature import command
 
     if options.workers < 1:

@@ -8,7 +8,6 @@ from repro.errors import DataError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The paper, and which of its pages."""
     from repro.papers import registry, rendering
 
     parser.add_argument("paper", help=f"one of {', '.join(registry.PAPERS)}")
@@ -20,11 +19,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the list of exhibits, one exhibit, the checks of the paper's arithmetic, or its misquoted numbers.
-
-    Raises:
-        DataError: no such paper or exhibit, or an edition without an exhibit.
-    """
     from repro.papers import arithmetic, corrections, exhibits, rendering
 
     if options.corrections:

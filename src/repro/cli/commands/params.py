@@ -8,7 +8,6 @@ from repro.errors import ConfigError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """One config, or the papers' tables."""
     from repro.trials.parameter_counts import PAPERS
 
     parser.add_argument("overrides", nargs="*", help="method=NAME model=NAME task=NAME ...: one config's counts")
@@ -18,11 +17,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the counts.
-
-    Raises:
-        ConfigError: options that do not go together.
-    """
     from repro.trials import parameter_counts as counting
 
     if options.overrides and (options.paper or options.csv):

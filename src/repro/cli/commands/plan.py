@@ -9,22 +9,16 @@ from repro.errors import ConfigError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Experiments, and the assumed rate."""
     from repro.sweeps.plan import TERAFLOPS
 
     shared.experiments(parser)
-    shared.results(parser)
+    shared.folders(parser, "results")
     shared.write(parser)
     parser.add_argument("--tflops", type=float, default=TERAFLOPS, help="assumed rate of a GPU in TFLOP/s")
     parser.add_argument("--not-reproducible", action="store_true", help="print what no experiment produces, and why")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the plan.
-
-    Raises:
-        ConfigError: nothing was named, or no such experiment; a rate of 0.
-    """
     from repro.sweeps import plan
 
     if options.not_reproducible:

@@ -9,10 +9,7 @@ from repro.cli import options as shared
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Prompts and inputs."""
-    shared.results(parser)
-    shared.runs(parser)
-    shared.device(parser)
+    shared.model(parser)
     parser.add_argument("--prompt", action="append", default=[], help="run key or folder; once for each task")
     parser.add_argument("--inputs", type=Path, required=True, help='json lines: {"task": "rte", "premise": ...}')
     parser.add_argument("--out", type=Path, default=None, help="json lines (default: print them)")
@@ -20,12 +17,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print or write the predictions."""
     from repro.inference import predict
-    from repro.inference.restore import find
-    from repro.trials.device import pick_device
 
-    trials = [find(name, options.results, options.runs) for name in options.prompt]
-    answers = predict.predict(trials, options.inputs, options.batch_size, pick_device(options.device))
-    print(predict.write(answers, options.out))
+    trials, device = shared.finished(options, options.prompt)
+    print(predict.write(predict.predict(trials, options.inputs, options.batch_size, device), options.out))
     return 0

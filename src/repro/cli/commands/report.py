@@ -11,8 +11,7 @@ from repro.errors import StoreError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Where from, where to, and a tracker."""
-    shared.results(parser)
+    shared.folders(parser, "results")
     parser.add_argument("--out", type=Path, default=None, help="where to write (default: the results folder)")
     parser.add_argument("--track", choices=("wandb", "tensorboard"), help="hand its tables and figures to a tracker")
     for name, default in (("project", "repro"), ("group", None), ("mode", "offline")):
@@ -20,11 +19,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the report.
-
-    Raises:
-        StoreError: there are no records.
-    """
     from repro.report.pages.terminal import print_summary
     from repro.report.pages.write import write_report
     from repro.store.store import Store

@@ -18,12 +18,10 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """None of our own: Hydra reads them all."""
     parser.add_argument("overrides", nargs=argparse.REMAINDER)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run Hydra's application."""
     return run_hydra(options.overrides)
 
 

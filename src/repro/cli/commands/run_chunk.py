@@ -7,13 +7,11 @@ from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The task."""
     parser.add_argument("array", type=Path, help="folder of the array: runs/slurm/...")
     parser.add_argument("task", type=int, help="number of the task, from 0")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run them."""
     from repro.sweeps.executors.slurm.worker import run_task
 
     return run_task(options.array, options.task)

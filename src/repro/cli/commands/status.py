@@ -9,19 +9,12 @@ from repro.errors import ConfigError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which trials."""
     parser.add_argument("what", nargs="*", help="experiment=NAME, and overrides key=value that narrow it")
-    shared.results(parser)
-    shared.runs(parser)
+    shared.folders(parser, "results", "runs")
     parser.add_argument("--all", action="store_true", help="list every trial, however many there are")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the table.
-
-    Raises:
-        ConfigError: more than one experiment, or none of that name.
-    """
     from repro.sweeps import grids, status
 
     words = [word.removeprefix("experiment=") for word in options.what]

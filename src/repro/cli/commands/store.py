@@ -11,19 +11,16 @@ from repro.store.verifying import verify
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Two subcommands."""
     commands = parser.add_subparsers(dest="command", required=True)
     verifying = commands.add_parser("verify", help="find damage, say what mends it; exit code 1 if there is any")
     merging = commands.add_parser("merge", help="put the records of other results folders into one")
     merging.add_argument("sources", nargs="+", type=Path, metavar="FOLDER", help="results folders of other machines")
     merging.add_argument("--conflicts", choices=CHOICES, default="keep", help="which of two different results stays")
-    shared.results(verifying)
-    shared.runs(verifying)
-    shared.results(merging)
+    shared.folders(verifying, "results", "runs")
+    shared.folders(merging, "results")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Verify or merge."""
     if options.command == "verify":
         return _verify(options.results, options.runs)
     return _merge(options.sources, options.results, options.conflicts)

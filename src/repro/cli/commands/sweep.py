@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Experiments, and how their trials run."""
     shared.experiments(parser)
     parser.add_argument("--launcher", choices=("slurm",), help="submit the trials as jobs and return (docs/slurm.md)")
     parser.add_argument(
@@ -29,12 +28,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the trials here, or submit them; then let ensembles vote.
-
-    Raises:
-        ConfigError: nothing was named, or no such experiment.
-        Interrupted: Ctrl-C or SIGTERM, after a checkpoint.
-    """
     from repro.sweeps import plan, sweep
     from repro.sweeps.executors.slurm.settings import PREFIX
 

@@ -8,13 +8,11 @@ from repro.cli import options as shared
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """A task, and where to write."""
     parser.add_argument("name", nargs="?", help="a task: its whole story; without it, the table of all")
     shared.write(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print or write."""
     from repro.cli.tasks_page import page, story
 
     shared.print_or_write(page() if options.name is None else story(options.name), options.write)

@@ -11,15 +11,13 @@ from repro.cli import options as shared
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Two sides."""
     parser.add_argument("a")
     parser.add_argument("b")
     parser.add_argument("--metric", help="a value of the records (default: the metric of selection)")
-    shared.results(parser)
+    shared.folders(parser, "results")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the comparison."""
     from repro.report.compare.versus import versus
 
     print(versus(options.a, options.b, options.results, options.metric), end="")

@@ -8,16 +8,13 @@ from repro.cli import options as shared
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which trials, and how often."""
     parser.add_argument("what", nargs="*", help="experiment=NAME and overrides that narrow it, or a folder of runs")
-    shared.results(parser)
-    shared.runs(parser)
+    shared.folders(parser, "results", "runs")
     parser.add_argument("--once", action="store_true", help="one frame (also where the output is no terminal)")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks (default: 2)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show frames."""
     from repro.sweeps.watch import watch
 
     watch(options.what, options.results, options.runs, None if options.once else options.every)
