@@ -1,4 +1,4 @@
-"""No secret reaches a record, a log, a tracker or the terminal; and nothing else is masked."""
+"""No secret reaches a record, a log, a tracker or the terminal; and nothing else is redacted."""
 
 from __future__ import annotations
 
@@ -100,12 +100,12 @@ def test_nothing_of_ours_is_taken_for_a_secret(monkeypatch):
         assert redacted_values(held) == held, path
 
 
-def test_messages_of_our_errors_are_masked():
+def test_messages_of_our_errors_are_redacted():
     error = ConfigError(f"model.location=https://jo:{PASSWORD}@hub.example/m: no such model")
     assert str(error) == f"model.location=https://{REDACTED}@hub.example/m: no such model"
 
 
-def test_a_log_is_masked_with_its_tracebacks():
+def test_a_log_is_redacted_with_its_tracebacks():
     lines: list[str] = []
 
     class Kept(logging.Handler):
