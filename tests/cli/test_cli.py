@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import repro
 from repro.cli.registry import COMMANDS
 from repro.papers import registry
 
@@ -35,6 +37,7 @@ def test_help_lists_every_command(arguments, cli):
     for text in ("--cfg job", "--plugin", "--config-dir", "Exit codes: 0", "2 ", "130 "):
         assert text in done.out
     assert all(f"\n  repro {command.name} " in done.out for command in COMMANDS if command.usage)
+    assert cli("--version").out == f"{repro.__version__}\n"
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if not command.raw], ids=lambda one: one.name)
@@ -61,12 +64,6 @@ def test_the_shell_completes(typed, completed, cli):
     assert "compinit" in cli("completion", "zsh").out
 
 
-def test_version(cli):
-    from repro import __version__
-
-    assert cli("--version").out == f"{__version__}\n"
-
-
 def test_an_unknown_command_is_refused(cli, tmp_path):
     done = cli("train", "task=rte")
     assert (done.code, done.out) == (2, "")
@@ -80,18 +77,11 @@ def test_cfg_prints_the_config_and_runs_nothing(cli, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_run_is_the_command_where_none_is_given(cli):
-    with_it = cli("run", "method.length=0")
-    without = cli("method.length=0")
+def test_run_is_the_command_where_none_is_given_and_sys_argv_is_as_before(cli, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "y"])
+    with_it, without = cli("run", "method.length=0"), cli("method.length=0")
     assert with_it.code == without.code == 2
     assert with_it.err == without.err and "method.length=0" in without.err
-
-
-def test_sys_argv_is_as_before(cli, monkeypatch):
-    import sys
-
-    monkeypatch.setattr(sys, "argv", ["x", "y"])
-    cli("run", "method.length=0")
     assert sys.argv == ["x", "y"]
 
 

@@ -20,6 +20,7 @@ from repro.doctor.tasks import parts_of
 from repro.errors import ConfigError
 from repro.metrics.meteor import Meteor
 from repro.store.store import Store
+from repro.tasks.registry import task_in_format
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("REPRO_DATA_ROOT", ROOT.parent / "shared" / "data"))
@@ -39,8 +40,12 @@ def test_a_task_is_what_hydra_composes(name, altered):
 
 
 @pytest.mark.parametrize("name", task_names())
-def test_every_task_names_its_data_set(name):
+def test_every_task_names_its_data_set_metrics_and_hashes(name):
+    known = {one.name for one in metrics.metrics()}
     for part in parts_of(typed_task(name, "d")):
+        assert {metric["name"] for metric in [*part.metrics, *part.also_metrics]} <= known
+        assert set(part.sha256) <= set(part.rows)
+        assert all(len(text) == 16 and int(text, 16) >= 0 for text in part.sha256.values())
         assert of_task(part.name), (
             f"no data set of src/repro/doctor/assets.yaml has the task {part.name}: say there where its files come "
             "from, under which licence, and what misleads"
@@ -80,6 +85,12 @@ def test_a_missing_split_is_named_with_its_fix(own_data):
     assert (found.state, found.detail) == (FILES, "conll04/test.txt") and "P-tuning-v2" in found.fix
     found = state("mpt_ner", own_data)
     assert found.state == FILES and "conll04: conll04/test.txt" in found.detail
+    (own_data / "superglue" / "RTE" / "test.jsonl").unlink()  # nobody needs it
+    found = state("rte", own_data)
+    assert found.ready and "test" not in found.splits
+    shutil.rmtree(own_data / "mrqa")  # licensed: the user's business
+    found = state("mrqa_bioasq", own_data)
+    assert found.state == FILES and "mrqa/BioASQ.jsonl.gz" in found.detail and "bioasq.org" in found.fix
 
 
 def test_a_mixture_says_what_mends_all_of_its_parts(tmp_path):
@@ -89,27 +100,6 @@ def test_a_mixture_says_what_mends_all_of_its_parts(tmp_path):
     assert "CoNLL-2005" in found.fix and "CoNLL-2012" in found.fix
     found = state("qqp_to_mrpc", tmp_path)
     assert all(found.fix.count(one.fix) == 1 for one in tasks.tasks(str(tmp_path), names=["qqp", "mrpc"]))
-
-
-def test_that_only_names_were_looked_at_is_said(data_root, capsys):
-    from repro.cli.main import main
-
-    assert main(["doctor", "task=rte", "--data", str(data_root)]) == 0
-    assert "--deep reads the files" in capsys.readouterr().out
-    main(["doctor", "task=rte", "--data", str(data_root), "--deep"])
-    assert "--deep" not in capsys.readouterr().out
-
-
-def test_a_test_split_that_nobody_needs_may_be_missing(own_data):
-    (own_data / "superglue" / "RTE" / "test.jsonl").unlink()
-    found = state("rte", own_data)
-    assert found.ready and "test" not in found.splits
-
-
-def test_a_missing_file_of_a_licensed_set_makes_it_the_users_business(own_data):
-    shutil.rmtree(own_data / "mrqa")
-    found = state("mrqa_bioasq", own_data)
-    assert found.state == FILES and "mrqa/BioASQ.jsonl.gz" in found.detail and "bioasq.org" in found.fix
 
 
 def test_deep_counts_and_compares(own_data):
@@ -155,26 +145,19 @@ def test_hashes_of_the_configs_are_those_of_the_committed_records():
     assert checked or not (ROOT / "results" / "records").is_dir()
 
 
-@pytest.mark.parametrize("name", task_names())
-def test_hashes_are_long_enough_and_of_splits_with_rows(name):
-    for part in parts_of(typed_task(name, "d")):
-        assert set(part.sha256) <= set(part.rows)
-        assert all(len(text) == 16 and int(text, 16) >= 0 for text in part.sha256.values())
-
-
 def test_another_content_is_a_deviation_with_both_hashes(own_data):
-    from repro.tasks.registry import task_in_format
-
     config = replace(typed_task("rte", str(own_data)), rows={"train": 8, "validation": 6, "test": 4})
-    task = task_in_format(config, "pair")
-    task.examples("validation")
-    (said,) = {text for text in task.deviations if "hash" in text and text.startswith("validation")}
-    found = task.fingerprint()["validation"]["sha256"][:16]
+
+    def hash_deviations() -> tuple[str, list[str]]:
+        task = task_in_format(config, "pair")
+        task.examples("validation")
+        said = [text for text in task.deviations if "hash" in text and text.startswith("validation")]
+        return task.fingerprint()["validation"]["sha256"][:16], said
+
+    found, [said] = hash_deviations()
     assert found in said and config.sha256["validation"] in said
     config.sha256 = {"validation": found}
-    task = task_in_format(config, "pair")
-    task.examples("validation")
-    assert not [text for text in task.deviations if "hash" in text]
+    assert hash_deviations() == (found, [])
 
 
 def test_fingerprints_are_lines_for_conf_task(data_root, capsys):
@@ -308,14 +291,6 @@ def test_every_model_has_a_state_and_a_fix(tmp_path, monkeypatch):
 # Metrics -------------------------------------------------------------------------------------------------------------
 
 
-def test_every_metric_of_a_task_is_listed():
-    known = {one.name for one in metrics.metrics()}
-    for name in task_names():
-        for part in parts_of(typed_task(name, "d")):
-            used = {metric["name"] for metric in [*part.metrics, *part.also_metrics]}
-            assert used <= known, (name, used - known)
-
-
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [
@@ -336,6 +311,8 @@ def test_a_metric_says_itself_what_it_lacks(monkeypatch, reason, expected):
 def test_exit_codes_and_json(cli, data_root, own_data):
     done = cli("doctor", "--data", str(data_root))
     assert done.code == 0 and done.out.startswith(f"data root: {data_root}") and "tiny-bert" in done.out
+    assert "--deep reads the files" in done.out
+    assert "--deep" not in cli("doctor", "task=rte", "--data", str(data_root), "--deep").out
     assert (
         cli("doctor", "--data", str(data_root), "--require", "task=rte", "model=tiny-bert", "metric=accuracy").code == 0
     )

@@ -262,10 +262,17 @@ def test_a_process_without_a_gpu_of_its_own_says_so(monkeypatch):
     assert distributed.device_of("cpu") == torch.device("cpu")
 
 
+def here_only(text: str) -> ReproError:
+    error = ReproError(text)
+    error.here_only = True
+    return error
+
+
 @pytest.mark.parametrize(
     ("rank", "error", "waits", "says"),
     [
         (0, ReproError("bad"), False, True),
+        (1, here_only("no GPU"), False, True),  # what one process alone knows
         (0, ToldElsewhere(), False, False),
         (1, ReproError("bad"), True, True),  # still alive after the wait: the first did not fail
         (1, ToldElsewhere(), True, False),
@@ -279,11 +286,3 @@ def test_who_says_what_was_wrong(monkeypatch, capsys, rank, error, waits, says):
     processes.tell(error)
     assert bool(slept) is waits
     assert capsys.readouterr().err == (f"repro: {error}\n" if says else "")
-
-
-def test_what_one_process_alone_knows_it_says_at_once(monkeypatch, capsys):
-    launched(monkeypatch, rank=1)
-    error = ReproError("no GPU")
-    error.here_only = True
-    processes.tell(error)
-    assert capsys.readouterr().err == "repro: no GPU\n"
