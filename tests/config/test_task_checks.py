@@ -81,10 +81,7 @@ REFUSED = [
     (("method=p_tuning", *BERT, "task.verbaliser={entailment: y}"), "no word for the class not_entailment"),
     (("method=p_tuning", "model=tiny-bert", "task=conll04"), "conll04 has no cloze template"),
     (("method=p_tuning_v2", "task.format=cloze", *BERT), "task.format=cloze: p_tuning_v2 would train a linear head"),
-    (
-        ("method=p_tuning_v2", "method.head=verbaliser", "task.format=pair", *BERT),
-        "head=verbaliser: the format is",
-    ),
+    (("method=p_tuning_v2", "method.head=verbaliser", "task.format=pair", *BERT), "head=verbaliser: the format is"),
     (("method=p_tuning_v2", *BERT, "task.sentinel=true"), "task.sentinel=True: only models that generate"),
     (("method=p_tuning_v2", *BERT, "task.task_name_prefix=true"), "task.task_name_prefix=True: only models"),
     (("method=prefix_tuning", "model=tiny-gpt2", "task=rte", "task.sentinel=true"), "tiny-gpt2 has no sentinels"),
