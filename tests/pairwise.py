@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 
 def pairwise(*axes: Sequence[object]) -> list[tuple[object, ...]]:
-    """Tuples of one value an axis, so that any two values of two axes occur together: greedy, always the same."""
-    missing = {pair for i, j in itertools.combinations(range(len(axes)), 2) for pair in _pairs(axes, i, j)}
+    """Tuples of one value an axis, so that any two values of two axes occur together."""
+    return covering(list(itertools.product(*axes)))
+
+
+def covering(rows: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """Some of the rows, with every pair of values that any row has: greedy, always the same."""
+    pairs = {row: frozenset(_pairs_of(row)) for row in rows}
+    missing = set().union(*pairs.values())
     chosen = []
     while missing:
-        best = max(itertools.product(*axes), key=lambda row: len(missing.intersection(_pairs_of(row))))
-        missing.difference_update(_pairs_of(best))
+        best = max(rows, key=lambda row: len(missing & pairs[row]))
+        missing -= pairs[best]
         chosen.append(best)
     return chosen
-
-
-def _pairs(axes: Sequence[Sequence[object]], i: int, j: int) -> Iterator[tuple[int, object, int, object]]:
-    return ((i, a, j, b) for a, b in itertools.product(axes[i], axes[j]))
 
 
 def _pairs_of(row: tuple[object, ...]) -> list[tuple[int, object, int, object]]:

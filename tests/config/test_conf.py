@@ -77,25 +77,6 @@ def command_of(text: str) -> tuple[list[str], str | None]:
     return (found.group(1) or "").split(), found.group(2)
 
 
-@pytest.mark.parametrize(
-    ("line", "overrides", "target"),
-    [
-        ("# X. repro run task=rte seed=1", ["task=rte", "seed=1"], None),
-        ("# X: `repro run tracker=wandb`, or with `tracker.mode=online`", ["tracker=wandb"], None),
-        ("# X. A=/data repro run -m method=a,b seed=1,2.", ["-m", "method=a,b", "seed=1,2"], None),
-        ("# @package _global_\n# X. make repro-offline-a", [], "repro-offline-a"),
-    ],
-)
-def test_commands_are_found(line, overrides, target):
-    assert command_of(line) == (overrides, target)
-
-
-@pytest.mark.parametrize("text", ["task: rte\n", "# @package _global_\ntask: rte\n", "# what it is\n", "# make\n", ""])
-def test_a_file_without_a_command_is_noticed(text):
-    with pytest.raises(AssertionError):
-        command_of(text)
-
-
 ALL = [path.relative_to(CONF).with_suffix("").as_posix() for path in sorted(CONF.rglob("*.yaml"))]
 OTHERS = [file for file in ALL if not file.startswith("recipe/")]
 """Recipes are composed in test_recipes.py."""
@@ -242,15 +223,6 @@ def sweep_of(base: Sequence[str], composed: Callable[..., Any]) -> list[str]:
 
 def is_group(override: str) -> bool:
     return (CONF / override.partition("=")[0]).is_dir()
-
-
-def test_sweeps_are_expanded_as_hydra_does():
-    assert list(expanded(["method=a,b", "seed=range(1,3)", "x=[1,2]"])) == [
-        ["method=a", "seed=1", "x=[1,2]"],
-        ["method=a", "seed=2", "x=[1,2]"],
-        ["method=b", "seed=1", "x=[1,2]"],
-        ["method=b", "seed=2", "x=[1,2]"],
-    ]
 
 
 @each("experiment", "ablation")

@@ -14,20 +14,10 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TINY = {"encoder": "tiny-bert", "decoder": "tiny-gpt2", "encoder_decoder": "tiny-t5"}
 SMALL = [
-    "trainer.epochs=null",
-    "trainer.steps=1",
-    "trainer.evaluate_every=epoch",
-    "trainer.batch_size=2",
-    "trainer.dtype=float32",
-    "trainer.threads=1",
-    "task.check_rows=false",
-    "task.also_metrics=[]",
-    "task.limit.train=4",
-    "task.limit.validation=4",
-    "task.limit.test=4",
-    "task.max_input_length=64",
-    "task.decoding.max_new_tokens=4",
-    "task.decoding.beams=1",
+    *("trainer.epochs=null", "trainer.steps=1", "trainer.evaluate_every=epoch", "trainer.batch_size=2"),
+    *("trainer.dtype=float32", "trainer.threads=1", "task.check_rows=false", "task.also_metrics=[]"),
+    *("task.limit.train=4", "task.limit.validation=4", "task.limit.test=4"),
+    *("task.max_input_length=64", "task.decoding.max_new_tokens=4", "task.decoding.beams=1"),
 ]
 
 

@@ -17,13 +17,13 @@ from repro.config.task_files import task_names, typed_task
 from tests.nested import run
 
 
-def forms_of(name: str) -> list[str]:
+def formats_of(name: str) -> list[str]:
     """The formats that a task's file names, and the cloze where it has a template."""
     config = typed_task(name, "d")
     return [*config.formats, *(["cloze"] if config.cloze and "cloze" not in config.formats else [])]
 
 
-CASES = [(name, format) for name in task_names() for format in forms_of(name)]
+CASES = [(name, format) for name in task_names() for format in formats_of(name)]
 
 
 def test_every_task_is_among_them() -> None:
@@ -33,7 +33,7 @@ def test_every_task_is_among_them() -> None:
 @pytest.mark.smoke
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(("name", "format"), CASES)
-def test_one_step_of_every_task_in_every_form(name: str, format: str, quick: Callable[..., dict[str, Any]]) -> None:
+def test_one_step_of_every_task_in_every_format(name: str, format: str, quick: Callable[..., dict[str, Any]]) -> None:
     model = "tiny-t5" if format == "text_to_text" else "tiny-bert"
     method = {"text_to_text": "prompt_tuning", "cloze": "p_tuning"}.get(format, "p_tuning_v2")
     plain = quick(f"task={name}", f"model={model}", f"method={method}", f"task.format={format}", "trainer.steps=1")

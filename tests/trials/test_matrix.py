@@ -1,4 +1,4 @@
-"""Method x family x format: two steps by the runner move the method's tensors alone; what was written predicts alike.
+"""Methods, families and formats in pairs: two steps move the method's tensors alone; what was written predicts alike.
 
 Generated from conf/method and the tiny models; a combination that is refused must be one of REFUSED, with its reason.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.nested import run
+from tests.pairwise import covering
 
 pytestmark = pytest.mark.smoke
 
@@ -38,7 +39,7 @@ def kind_of(name: str) -> str:
 
 VARIANTS = ("p_tuning+backbone", "p_tuning_v2+mlp", "p_tuning_v2+layers", "prompt_tuning+after")
 """Switches that change which tensors there are, or where they stand."""
-CELLS = [
+EVERY_CELL = [
     (method, name, format, task)
     for method in (*METHODS, *VARIANTS)
     for name in FAMILIES
@@ -46,6 +47,8 @@ CELLS = [
     if not ("+" in method and name not in ("bert", "gpt2", "t5"))
     if not (format == "cloze" and method in ("embedding_only", "infix_tuning", "prompt_design"))  # always refused
 ]
+CELLS = covering(EVERY_CELL)
+"""Every method with every family and every format, and every format with every family that has it."""
 FOLDED = ("p_tuning_v2", "prefix_tuning", "lora_prefix", "embedding_only", "infix_tuning", "p_tuning")
 """Methods whose stored prompt came through an MLP here."""
 OPTIONS = {
