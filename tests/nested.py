@@ -23,6 +23,14 @@ def resolved(composed: DictConfig) -> dict[str, Any]:
     return trial_config(composed).to_dict()
 
 
+def value_at(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key; KeyError if there is none."""
+    node: Any = config
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
 def validate(config: Mapping[str, Any]) -> None:
     """`repro.config.rules.validate`."""
     rules.validate(TrialConfig.from_dict(config))

@@ -20,9 +20,8 @@ from repro.config.recipes import COVERS, Cell, Recipe, recipes, recipes_for
 from repro.config.run_key import run_key
 from repro.errors import ConfigError
 from repro.papers import registry
-from repro.report.compare.groups import lookup
 from repro.sweeps.composing import composed as composed_quickly
-from tests.nested import resolved, validate
+from tests.nested import resolved, validate, value_at
 
 ROOT = conf_dir() / "recipe"
 VALUES: dict[str, list[str]] = json.loads(Path(__file__).with_name("recipe_values.json").read_text(encoding="utf-8"))
@@ -107,11 +106,11 @@ def test_the_first_line_runs_the_recipe_and_every_value_names_its_source(recipe)
     assert used["sources"] and all(text.strip() for text in used["sources"].values())
     for key in used["sources"]:
         parent, _, last = key.rpartition(".")
-        assert last in (lookup(plain, parent) if parent else plain), f"recipe.sources names {key}, which does not exist"
+        assert last in (value_at(plain, parent) if parent else plain), f"recipe.sources names {key}, which does not exist"
     changed = {word.partition("=")[0] for word in command.group(1).split()}
     for key, value in leaves(OmegaConf.to_container(merged(f"{recipe.paper}/{recipe.name}"))):
         if not key.startswith("recipe.") and key not in changed:
-            assert lookup(plain, key) == value, key
+            assert value_at(plain, key) == value, key
 
 
 def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
