@@ -106,7 +106,7 @@ def test_the_first_line_runs_the_recipe_and_every_value_names_its_source(recipe)
     assert used["sources"] and all(text.strip() for text in used["sources"].values())
     for key in used["sources"]:
         parent, _, last = key.rpartition(".")
-        assert last in (value_at(plain, parent) if parent else plain), f"recipe.sources names {key}, which does not exist"
+        assert last in (value_at(plain, parent) if parent else plain), f"recipe.sources names {key}"
     changed = {word.partition("=")[0] for word in command.group(1).split()}
     for key, value in leaves(OmegaConf.to_container(merged(f"{recipe.paper}/{recipe.name}"))):
         if not key.startswith("recipe.") and key not in changed:
