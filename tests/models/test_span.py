@@ -29,10 +29,9 @@ from repro.models.encoding.span_encoding import (
 from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Example, Span, SpanAnswer
 from repro.tasks.question_answering import QuestionAnswering
-from repro.trials import build
 from repro.trials.tensors import build_tensors
 from tests.models.loaded import adapt
-from tests.nested import run
+from tests.nested import build_task, run
 from tests.tasks.making import make
 from tests.training.tiny_training import close, load
 
@@ -313,7 +312,7 @@ def test_two_steps_of_a_trial(quick: Any, method: str, task: str) -> None:
     plain = quick("model=tiny-bert", f"method={method}", f"task={task}", *own.get(method, []))
     record = run(plain).record
     split = plain["task"]["report_split"]
-    names = [name for metric in build.build_task(plain).metrics for name in metric.outputs]
+    names = [name for metric in build_task(plain).metrics for name in metric.outputs]
     assert split == ("test" if task.startswith("mrqa") else "validation")
     assert list(record.metrics[split]) == names and {"f1", "exact_match"} <= set(names)
     assert record.selection["metric"] == "f1" and len(record.statistics[split]) == len(plain["task"]["metrics"])

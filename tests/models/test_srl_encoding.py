@@ -12,8 +12,7 @@ from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Tagged
 from repro.tasks.semantic_roles import SemanticRoles
 from repro.tasks.tagging import Tagging
-from repro.trials import build
-from tests.nested import run
+from tests.nested import build_task, run
 from tests.tasks.making import make
 
 DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
@@ -66,7 +65,7 @@ def test_a_tag_that_the_labels_lack_carries_no_loss_and_is_predicted() -> None:
 def test_two_steps_of_a_trial(quick: Any, task: str) -> None:
     plain = quick("model=tiny-bert", "method=p_tuning_v2", f"task={task}", "method.length=3")
     record = run(plain).record
-    names = [name for metric in build.build_task(plain).metrics for name in metric.outputs]
+    names = [name for metric in build_task(plain).metrics for name in metric.outputs]
     assert list(record.metrics["test"]) == names and record.selection["metric"] == "span_f1"
     classes = {"conll05_wsj": 106, "conll12_srl": 116, "srl_masc": 6, "conll03": 9, "ontonotes": 37}[task]
     width, layers = plain["model"]["width"], plain["model"]["layers"]

@@ -168,8 +168,9 @@ def sample(task: Task, config: TaskConfig) -> Example:
     fields: dict[str, object] = {name: name.upper() for name in task.inputs}
     fields |= {**task.hidden, **task_kind(config.kind).sample_fields}
     reference: object = 0 if task.labels else "TARGET"
-    if task.format == "tagging":
-        reference = ["O"] * len(str(fields["words"]))
+    words = fields.get("words")
+    if task.format == "tagging" and isinstance(words, Sequence):
+        reference = ["O"] * len(words)
     return Example("sample", fields, (reference,))
 
 

@@ -7,12 +7,15 @@ without a recipe (a test compares).
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from repro.config.compose import config_file, options
 from repro.config.conversion import from_plain
 from repro.config.task_schema import TaskConfig
 from repro.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def task_names() -> list[str]:
@@ -32,20 +35,22 @@ def require_task(name: str) -> str:
 
 
 @cache
-def _raw(name: str) -> Any:
+def _raw(name: str) -> DictConfig:
     """The file over the schema, parts of a mixture filled in."""
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
-    own: Any = OmegaConf.load(config_file("task", name))
-    parts: dict[str, Any] = {}
-    for entry in own.pop("defaults", []):
+    own = OmegaConf.load(config_file("task", name))
+    parts: dict[str, object] = {}
+    for entry in own.pop("defaults", []) if isinstance(own, DictConfig) else ():
         if entry == "_self_":
             continue
         ((place, part),) = entry.items()
         if not str(place).startswith("/task@parts."):
             raise ConfigError(f"conf/task/{name}.yaml: defaults of a task may only be its parts, not {place}.")
         parts[str(place).removeprefix("/task@parts.")] = OmegaConf.load(config_file("task", str(part)))
-    return OmegaConf.merge(OmegaConf.structured(TaskConfig), {"parts": parts}, own)
+    merged = OmegaConf.merge(OmegaConf.structured(TaskConfig), {"parts": parts}, own)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def typed_task(name: str, data_root: str) -> TaskConfig:
@@ -57,5 +62,4 @@ def typed_task(name: str, data_root: str) -> TaskConfig:
     from omegaconf import OmegaConf
 
     node = OmegaConf.create({"paths": {"data_root": data_root}, "task": _raw(require_task(name))})
-    plain: Any = OmegaConf.to_container(node, resolve=True)
-    return from_plain(TaskConfig, plain["task"], {}, "task.")
+    return from_plain(TaskConfig, OmegaConf.to_container(node.task, resolve=True), {}, "task.")
