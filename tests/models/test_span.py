@@ -27,7 +27,7 @@ from repro.models.encoding.span_encoding import (
     window_answer,
 )
 from repro.models.untrained.random_model import byte_tokenizer
-from repro.tasks.base import Example, Span, SpanAnswer
+from repro.tasks.base import Example, Span, SpanAnswer, Task
 from repro.tasks.question_answering import QuestionAnswering
 from repro.trials.tensors import build_tensors
 from tests.models.loaded import adapt
@@ -156,10 +156,13 @@ def test_only_options_of_the_form_are_taken_from_a_task() -> None:
     assert SpanOptions.of(None) == SpanOptions(128, 20, 30)
 
 
-class Squad:
+class Squad(Task):
     """Questions that carry their own rendering; the answer is its own prediction."""
 
     format, labels, name, metrics = "span", (), "toy", ()
+
+    def __init__(self) -> None:
+        """No section: everything else has its default."""
 
     def render(self, example: Example) -> Span:
         return example.fields["span"]
