@@ -79,9 +79,4 @@ def file_system(place: Path) -> str:
 
 def as_json(results: Sequence[Result], seed: int, seconds: float) -> dict[str, Any]:
     """What results/faults.json holds."""
-    return {
-        "machine": machine(),
-        "seed": seed,
-        "seconds": round(seconds),
-        "faults": [asdict(one) for one in results],
-    }
+    return {"machine": machine(), "seed": seed, "seconds": round(seconds), "faults": [asdict(one) for one in results]}

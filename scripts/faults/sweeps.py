@@ -88,13 +88,7 @@ def _end(folder: Path) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def under_kills(
-    place: Place,
-    command: str,
-    called: str,
-    most: int,
-    every: tuple[float, float] = (2.0, 16.0),
-) -> Result:
+def under_kills(place: Place, command: str, called: str, most: int, every: tuple[float, float] = (2.0, 16.0)) -> Result:
     """Run a command undisturbed, then under random kills until it ends with 0, and compare both reports.
 
     What a kill leaves running (workers whose parent is dead) is left alone when the command starts again, as in a shell

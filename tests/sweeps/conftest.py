@@ -13,6 +13,10 @@ from repro.config.schema import TrialConfig
 from repro.store.record import Record
 from repro.trials.spec import TrialSpec, trial_spec
 
+Arguments = Callable[..., list[str]]
+Capsys = pytest.CaptureFixture[str]
+Cli = Callable[..., Any]
+Start = Callable[..., Any]
 Spec = Callable[..., TrialSpec]
 Put = Callable[..., None]
 Records = Callable[[Path], dict[str, dict[str, Any]]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from repro.errors import ConfigError
 from repro.store.record import Record
 from repro.sweeps import estimates, experiments, plan
 from repro.sweeps.composing import composed as composed_quickly
+from tests.sweeps.conftest import Cli
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +44,7 @@ def test_the_estimate_of_a_frozen_model_by_hand() -> None:
     ],
 )
 def test_trained_numbers(trial: dict[str, str], numbers: int) -> None:
-    config = of(**trial)
+    config = composed_quickly(trial)
     assert config.method.trained_numbers(config.model) == numbers
 
 
@@ -68,13 +68,13 @@ def test_time_comes_from_records_of_the_same_cell() -> None:
     assert estimates.measured(config, []) is None
 
 
-def test_what_was_run_is_done(cli: Callable[..., Any]) -> None:
+def test_what_was_run_is_done(cli: Cli) -> None:
     done = cli("plan", "experiment=offline/cb", "--results", str(ROOT / "results"))
     assert done.code == 0 and "trials: 9 in all, 9 done, 0 failed, 0 to do" in done.out
     assert "nothing to do" in done.out and "comparison: 0 of 9" in done.out
 
 
-def test_a_plan_says_what_is_needed(cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_plan_says_what_is_needed(cli: Cli, tmp_path: Path) -> None:
     done = cli("plan", "lester2021", "--exhibits", "figure3b,figure1", "--models", "small", "task=rte,cb")
     assert done.code == 0, done.err
     # prompt tuning: 2 tasks x 3 seeds x 3 initialisations (one of them is Figure 1's too); model tuning: 2 x 3 (the
@@ -98,7 +98,7 @@ def test_a_plan_says_what_is_needed(cli: Callable[..., Any], tmp_path: Path) -> 
         (("offline/cb", "method.lenght=3"), "has no such key"),
     ],
 )
-def test_what_cannot_be_planned(arguments: tuple[str, ...], said: str, cli: Callable[..., Any]) -> None:
+def test_what_cannot_be_planned(arguments: tuple[str, ...], said: str, cli: Cli) -> None:
     done = cli("plan", *arguments)
     assert done.code == 2 and said in done.err and "Traceback" not in done.err
 

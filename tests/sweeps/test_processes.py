@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from pytest import MonkeyPatch
 
 from repro.errors import Interrupted, ReproError, StoreError, TrialFailed
 from repro.store.store import Store
@@ -20,13 +21,15 @@ from repro.trials.run import Outcome
 from repro.trials.spec import TrialSpec
 from tests.sweeps.conftest import Spec
 
+Pool = Callable[..., tuple[Processes, list[Result], "Seen"]]
+Act = Callable[[Sequence[Worker]], None]
 LONG = ("trainer.steps=100000", "trainer.evaluate_every=100000")
 
 
 class Seen:
     """A display that remembers, and may act at a step."""
 
-    def __init__(self, at_step: Callable[[Sequence[Worker]], None] | None = None) -> None:
+    def __init__(self, at_step: Act | None = None) -> None:
         self.messages: list[str] = []
         self.share = 0.0
         self._at_step = at_step
@@ -44,14 +47,12 @@ class Seen:
 
 
 @pytest.fixture
-def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Processes, list[Result], Seen]]:
+def pool(tmp_path: Path, monkeypatch: MonkeyPatch) -> Pool:
     """pool(specs, count, at_step) -> the executor after its run, the results in order, and the display."""
     source = str(Path(__file__).resolve().parents[2] / "src")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([source, os.environ.get("PYTHONPATH", "")]))
 
-    def run(
-        specs: Sequence[TrialSpec], count: int, at_step: Callable[[Sequence[Worker]], None] | None = None
-    ) -> tuple[Processes, list[Result], Seen]:
+    def run(specs: Sequence[TrialSpec], count: int, at_step: Act | None = None) -> tuple[Processes, list[Result], Seen]:
         seen, results = Seen(at_step), dict[str, Result]()
         processes = Processes(count, tmp_path / "logs", seen, {spec.key: 1.0 for spec in specs})
         processes.run(specs, lambda spec, result: results.update({spec.key: result}))
@@ -61,9 +62,7 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple
 
 
 @pytest.mark.smoke
-def test_trials_are_shared_and_one_that_fails_does_not_stop_the_others(
-    pool: Callable[..., tuple[Processes, list[Result], Seen]], spec: Spec
-) -> None:
+def test_trials_are_shared_and_one_that_fails_does_not_stop_the_others(pool: Pool, spec: Spec) -> None:
     specs = [spec("seed=1"), spec("seed=3", "model.source=folder", "model.location=nowhere"), spec("seed=2")]
     processes, results, seen = pool(specs, 2)
     assert isinstance(results[1], ReproError) and "nowhere" in str(results[1])
@@ -73,9 +72,7 @@ def test_trials_are_shared_and_one_that_fails_does_not_stop_the_others(
 
 
 @pytest.mark.smoke
-def test_a_worker_that_dies_costs_its_trial_and_another_takes_its_place(
-    pool: Callable[..., tuple[Processes, list[Result], Seen]], spec: Spec
-) -> None:
+def test_a_worker_that_dies_costs_its_trial_and_another_takes_its_place(pool: Pool, spec: Spec) -> None:
     specs = [spec("seed=1", *LONG), spec("seed=2")]
     processes, results, _ = pool(specs, 1, lambda workers: workers[0].process.kill())
     assert isinstance(results[0], TrialFailed) and isinstance(results[1], Outcome)
@@ -83,9 +80,7 @@ def test_a_worker_that_dies_costs_its_trial_and_another_takes_its_place(
 
 
 @pytest.mark.smoke
-def test_a_signal_leaves_a_checkpoint_and_the_same_trials_go_on(
-    pool: Callable[..., tuple[Processes, list[Result], Seen]], spec: Spec, tmp_path: Path
-) -> None:
+def test_a_signal_leaves_a_checkpoint_and_the_same_trials_go_on(pool: Pool, spec: Spec, tmp_path: Path) -> None:
     specs = [spec("seed=1", *LONG), spec("seed=2")]
     workers: list[Worker] = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from repro.cli.commands.sweep import _vote
 from repro.sweeps.executors.serial import Serial
 from repro.sweeps.experiments import Experiment
 from repro.sweeps.sweep import Sweep, ensembles
-from tests.sweeps.conftest import Records
+from tests.sweeps.conftest import Capsys, Cli, Records
 
 pytestmark = pytest.mark.smoke
 
@@ -48,7 +47,7 @@ def sweep(grids: list[Experiment], given: dict[str, str]) -> int:
 
 
 def test_missing_trials_run_and_five_prompts_vote(
-    places: dict[str, str], records: Records, tmp_path: Path, capsys: pytest.CaptureFixture[str], one_thread: None
+    places: dict[str, str], records: Records, tmp_path: Path, capsys: Capsys, one_thread: None
 ) -> None:
     chosen = [experiment(CELL | {"seed": "1,2,3", "ensemble": True}), experiment(CELL | {"seed": "1"})]
 
@@ -70,7 +69,7 @@ def test_missing_trials_run_and_five_prompts_vote(
 
 
 def test_a_failing_trial_stops_no_other_and_shows_in_the_exit_code(
-    places: dict[str, str], records: Records, tmp_path: Path, capsys: pytest.CaptureFixture[str], one_thread: None
+    places: dict[str, str], records: Records, tmp_path: Path, capsys: Capsys, one_thread: None
 ) -> None:
     grid = CELL | {"task": "squadshifts_new_wiki,rte", "task.format": "pair", "seed": "1"}
     assert sweep([experiment(grid)], QUICK | places) == 2
@@ -79,7 +78,7 @@ def test_a_failing_trial_stops_no_other_and_shows_in_the_exit_code(
 
 
 def test_a_model_that_cannot_be_loaded_is_tried_once(
-    places: dict[str, str], records: Records, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    places: dict[str, str], records: Records, tmp_path: Path, capsys: Capsys
 ) -> None:
     gone = {"model.source": "folder", "model.location": str(tmp_path / "gone")}
     assert sweep([experiment(CELL | gone | {"seed": "1,2,3"})], QUICK | places) == 2
@@ -105,7 +104,7 @@ def test_prompts_of_a_mixture_are_trained_first(
 
 
 def test_hydras_multirun_takes_a_union_of_grids(
-    cli: Callable[..., Any], places: dict[str, str], records: Records, tmp_path: Path, one_thread: None
+    cli: Cli, places: dict[str, str], records: Records, tmp_path: Path, one_thread: None
 ) -> None:
     grids = "[{task: rte, seed: '1,2'}, {task: cb, seed: 1, method: fine_tuning}, {task: rte, model: tiny-roberta}]"
     common = [f"{key}={value}" for key, value in (QUICK | places).items()]

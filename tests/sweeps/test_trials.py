@@ -102,3 +102,6 @@ def test_names_and_papers() -> None:
         experiments.chosen(["liu2022"], ["figure9"])
     with pytest.raises(ConfigError, match="no such file"):
         experiments.load("liu2022/figure9")
+    assert "offline/search-cb" not in experiments.names()
+    with pytest.raises(ConfigError, match="repro run -m experiment=offline/search-cb"):
+        experiments.chosen(["offline/search-cb"])

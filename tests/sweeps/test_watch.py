@@ -5,14 +5,12 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from pytest import MonkeyPatch
 from rich.console import Console
 
-from repro.errors import ConfigError
 from repro.store.lock import Lock
 from repro.store.progress import ProgressFile
 from repro.store.record import Record
@@ -22,6 +20,7 @@ from repro.sweeps import watch
 from repro.sweeps.executors.slurm.states import State
 from repro.sweeps.listing import Named
 from repro.sweeps.watch import LEVELS, Line, Watched, frame, of_folder, of_search, sparkline
+from tests.sweeps.conftest import Cli
 
 KEYS = [f"{number:016x}" for number in range(6)]
 CONFIG = {"method": {"name": "m"}, "model": {"name": "n"}, "task": {"name": "cb"}, "seed": 4}
@@ -88,7 +87,7 @@ def test_a_folder_alone_tells_names_too(folders: tuple[Path, Path]) -> None:
 
 
 def test_what_has_ended_is_read_once_and_the_queue_now_and_then(
-    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    folders: tuple[Path, Path], monkeypatch: MonkeyPatch
 ) -> None:
     results, runs = folders
     read: list[str] = []
@@ -125,12 +124,9 @@ def test_more_trials_than_rows_are_counted() -> None:
     lines = [Line(State(key, "missing"), key, (), "", 0.0) for key in KEYS]
     text = shown(lines, rows=2)
     assert "6 missing" in text[0] and text[-1] == "(4 more)" and len(text) == 5
-
-
-def test_text_stays_text() -> None:
     line = Line(State(KEYS[0], "failed", reason="[bold]a reason[/bold] [/nothing]"), "a [red]name[/red]", (), "", 0.0)
-    text = "\n".join(shown([line]))
-    assert "a [red]name[/red]" in text and "[bold]a reason[/bold] [/nothing]" in text
+    plain = "\n".join(shown([line]))
+    assert "a [red]name[/red]" in plain and "[bold]a reason[/bold] [/nothing]" in plain, "text stays text"
 
 
 def test_sparkline() -> None:
@@ -143,7 +139,7 @@ def test_sparkline() -> None:
     assert sparkline([0.0, 1.0], levels=watch.PLAIN_LEVELS) == "_#"
 
 
-def test_a_live_view_ends_with_its_experiment(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_view_ends_with_its_experiment(folders: tuple[Path, Path], monkeypatch: MonkeyPatch) -> None:
     results, runs = folders
     trials = {key: Named(key) for key in (KEYS[2], KEYS[5])}
     console = Console(file=io.StringIO(), force_terminal=True, width=100, height=20)
@@ -163,7 +159,7 @@ def test_a_live_view_ends_with_its_experiment(folders: tuple[Path, Path], monkey
     watch._live(Watched(results, runs, lambda: trials, lambda: None), console, ("x", False, 2.0, LEVELS))
 
 
-def test_the_command(cli: Callable[..., Any], folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(cli: Cli, folders: tuple[Path, Path], monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")  # a narrow terminal has no room for names
     results, runs = folders
     one = cli("watch", "--once", "--results", str(results), "--runs", str(runs))
@@ -176,14 +172,6 @@ def test_the_command(cli: Callable[..., Any], folders: tuple[Path, Path], monkey
     wrong = cli("watch", "experiment=offline/nope")
     assert wrong.code == 2 and "there is no such file" in wrong.err
     assert cli("watch", "seed=1").code == 2 and cli("watch", "a", "b").code == 2
-
-
-def test_a_search_cannot_be_planned() -> None:
-    from repro.sweeps import experiments
-
-    assert "offline/search-cb" not in experiments.names()
-    with pytest.raises(ConfigError, match="repro run -m experiment=offline/search-cb"):
-        experiments.chosen(["offline/search-cb"])
 
 
 def test_nothing_heavy_is_loaded(folders: tuple[Path, Path]) -> None:

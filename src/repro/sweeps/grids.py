@@ -98,6 +98,16 @@ def of_command_line(overrides: Iterable[str]) -> Overrides:
     return result
 
 
+def names_and_overrides(words: Iterable[str]) -> tuple[list[str], Overrides]:
+    """Names of experiments (`experiment=NAME` too), papers or folders, and the overrides that narrow them.
+
+    Raises:
+        ConfigError: as `of_command_line`.
+    """
+    plain = [word.removeprefix("experiment=") for word in words]
+    return [word for word in plain if "=" not in word], of_command_line(word for word in plain if "=" in word)
+
+
 def kept(model: str, words: Sequence[str]) -> bool:
     """Whether one of the words is in a model's name (`small` in t5-small-lm-adapt), or there are no words."""
     return not words or any(word == model or word in model.split("-") for word in words)

@@ -181,10 +181,8 @@ def selected(what: Sequence[str], exhibits: str, models: str) -> tuple[list[Expe
     Raises:
         ConfigError: nothing was named, or a name that does not exist.
     """
-    words = [word.removeprefix("experiment=") for word in what]
-    names = [word for word in words if "=" not in word]
+    names, overrides = grids.names_and_overrides(what)
     if not names:
         raise ConfigError(f"name a paper or an experiment: {', '.join(experiments.names())}.")
-    overrides = grids.of_command_line(word for word in words if "=" in word)
     split = [[part for part in text.split(",") if part] for text in (exhibits, models)]
     return experiments.chosen(names, split[0]), overrides, split[1]

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repro.errors import ConfigError
 from repro.store import progress
 from repro.store.searches import journal
 from repro.sweeps import experiments, grids, status
-from repro.sweeps.executors.slurm.arrays import all_arrays
+from repro.sweeps.executors.slurm.arrays import all_arrays, trial_name
 from repro.sweeps.executors.slurm.queue import Queue, queue
 from repro.sweeps.executors.slurm.states import FINISHED, State, States
 from repro.sweeps.listing import Named
@@ -91,17 +91,13 @@ class Watched:
             record = store.get(key, statistics=False)
             if record is not None:
                 curve = tuple(row["train_loss"] for row in record.curve if row.get("train_loss") is not None)
-                known = _name(record.config) if unnamed else name
+                known = trial_name(record.config) if unnamed else name
                 return Line(state, known, curve, state.score or "", store.path(key).stat().st_mtime)
         if running is None:
             return Line(state, name, (), "", 0.0)
         losses = tuple(value for value in running.losses if value is not None)
         known = (running.name or name) if unnamed else name
         return Line(state, known, losses, running.score or "", running.written)
-
-
-def _name(config: Mapping[str, Any]) -> str:
-    return " ".join([*(config[group]["name"] for group in ("method", "model", "task")), f"seed {config['seed']}"])
 
 
 def sparkline(values: Sequence[float], width: int = CURVE, levels: str = LEVELS) -> str:
@@ -172,9 +168,7 @@ def _chosen(
     Raises:
         ConfigError: words that name neither an experiment nor a folder.
     """
-    words = [word.removeprefix("experiment=") for word in what]
-    names = [word for word in words if "=" not in word]
-    overrides = grids.of_command_line(word for word in words if "=" in word)
+    names, overrides = grids.names_and_overrides(what)
     if len(names) > 1 or (overrides and not names):
         raise ConfigError("name one experiment (`repro watch experiment=offline/cb`), a folder of runs, or nothing.")
     if not names:

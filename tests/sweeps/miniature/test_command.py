@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest import MonkeyPatch
 
 from repro.config.schema import TrialConfig
 from repro.store.store import Store
@@ -15,12 +16,11 @@ from repro.sweeps.expand import Planned
 from repro.sweeps.miniature import command, planning
 from repro.trials.run import run
 from repro.trials.spec import TrialSpec, trial_spec
+from tests.sweeps.conftest import Cli
 
 
 @pytest.fixture
-def done(
-    quick: Callable[..., dict[str, Any]], cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> list[TrialSpec]:
+def done(quick: Callable[..., dict[str, Any]], cli: Cli, monkeypatch: MonkeyPatch, tmp_path: Path) -> list[TrialSpec]:
     """Two trials with records under results/, which the miniature is said to consist of; no reference."""
     plains = [quick(f"seed={seed}") | {"experiment_name": "mini/some"} for seed in (1, 2)]
     specs = [trial_spec(TrialConfig.from_dict(plain)) for plain in plains]
@@ -34,7 +34,7 @@ def done(
 
 @pytest.mark.smoke
 @pytest.mark.usefixtures("one_thread")
-def test_nothing_to_run_still_reports(done: list[TrialSpec], cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_nothing_to_run_still_reports(done: list[TrialSpec], cli: Cli, tmp_path: Path) -> None:
     called = cli("mini", "--results", "results")
     assert called.code == 0, called.err
     assert "2 trials, 2 of them done, 0 to run" in called.out and "there is no reference to compare with" in called.out
@@ -48,7 +48,7 @@ def test_nothing_to_run_still_reports(done: list[TrialSpec], cli: Callable[..., 
 @pytest.mark.smoke
 @pytest.mark.usefixtures("one_thread")
 def test_a_reference_that_agrees_and_one_that_has_more(
-    done: list[TrialSpec], cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: list[TrialSpec], cli: Cli, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     shutil.copytree(tmp_path / "results", tmp_path / "reference")
     called = cli("mini", "--results", "results", "--reference", "reference")
@@ -64,7 +64,7 @@ def test_a_reference_that_agrees_and_one_that_has_more(
 
 @pytest.mark.smoke
 @pytest.mark.usefixtures("one_thread")
-def test_the_tables_of_a_page(done: list[TrialSpec], cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_tables_of_a_page(done: list[TrialSpec], cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("# A\n<!-- from records: some -->\n<!-- end -->\n")
     assert cli("mini", "--results", "results", "--page", "page.md").code == 0
     text = (tmp_path / "page.md").read_text()
@@ -82,6 +82,6 @@ def test_the_tables_of_a_page(done: list[TrialSpec], cli: Callable[..., Any], tm
         (("check", "mini", "--results", "."), "no trial of the miniature"),
     ],
 )
-def test_what_is_refused(words: tuple[str, ...], said: str, cli: Callable[..., Any]) -> None:
+def test_what_is_refused(words: tuple[str, ...], said: str, cli: Cli) -> None:
     called = cli(*words)
     assert called.code == 2 and said in called.err

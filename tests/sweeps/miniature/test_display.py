@@ -6,7 +6,7 @@ import io
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
+from pytest import MonkeyPatch
 
 from repro.errors import TrialFailed
 from repro.store.record import Record
@@ -36,7 +36,7 @@ def done(spec: TrialSpec) -> Outcome:
     return Outcome(record, False, spec.folder)
 
 
-def test_lines_where_there_is_no_terminal(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_where_there_is_no_terminal(spec: Spec, monkeypatch: MonkeyPatch) -> None:
     stream, trials = io.StringIO(), [spec("seed=1"), spec("seed=2")]
     shown = display.display({trial.key: f"{NAME}{index}" for index, trial in enumerate(trials)}, stream)
     assert isinstance(shown, display.Lines)

@@ -20,6 +20,7 @@ from repro.store.store import Store
 from repro.sweeps.composing import spec_of
 from repro.sweeps.search.command_line import SearchSettings, searching
 from repro.trials.spec import TrialSpec
+from tests.sweeps.conftest import Capsys
 
 LR = "trainer.optimiser.learning_rate"
 SPACE = {LR: "tag(log, interval(1e-5,1e-1))", "method.length": "choice(1,4,8,16)"}
@@ -90,6 +91,10 @@ def test_the_budget_is_spent_and_every_trial_is_a_record(tmp_path: Path) -> None
         words = [f"{name}={value}" for name, value in one.values.items()]
         if one.refused is None:
             assert one.keys == [world.compose(words).key], "the key of the trial as a person would run it"
+    tried = search.outcomes(world.store)
+    best = summary.chosen(tried, search.direction)
+    assert best is not None, "the choice is the best on validation"
+    assert tried[best].outcome.value == max(one.outcome.value for one in tried if one.outcome.value is not None)
     assert str(tmp_path) not in (tmp_path / "results/searches" / f"{search.id}.json").read_text()
 
 
@@ -172,15 +177,6 @@ def test_failed_settings_count_and_are_not_repeated(tmp_path: Path) -> None:
     assert len(world.ran) == ran
     told = summary.lines(search, world.store, True)
     assert f"12 settings tried of 12, {sum(one.status == 'failed' for one in outcomes)} failed" in told
-
-
-def test_the_choice_is_the_best_on_validation(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    search = world.search(12)
-    tried = search.outcomes(world.store)
-    best = summary.chosen(tried, search.direction)
-    assert best is not None
-    assert tried[best].outcome.value == max(one.outcome.value for one in tried if one.outcome.value is not None)
 
 
 @pytest.mark.parametrize("test_score", [lambda value: 100 - value, lambda value: float("nan"), lambda value: 0.0])
@@ -282,7 +278,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     world.search(2)
 
 
-def test_a_small_space_ends_the_search(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_small_space_ends_the_search(tmp_path: Path, capsys: Capsys) -> None:
     world = World(tmp_path)
     search = world.search(50, words=[f"{LR}=0.001"])
     assert sorted(one.values["method.length"] for one in search.settings) == ["1", "16", "4", "8"]

@@ -12,6 +12,7 @@ import pytest
 from repro.config.compose import trial_config
 from repro.config.run_key import run_key
 from tests.conftest import QUICK
+from tests.sweeps.conftest import Cli
 
 pytestmark = pytest.mark.smoke
 
@@ -25,7 +26,7 @@ def searches() -> list[dict[str, Any]]:
 
 
 def test_a_search_leaves_ordinary_records(
-    cli: Callable[..., Any], composed: Callable[..., Any], data_root: Path, one_thread: None
+    cli: Cli, composed: Callable[..., Any], data_root: Path, one_thread: None
 ) -> None:
     data = f"paths.data_root={data_root}"
     first = cli("run", *WORDS, *SPACE, data, "hydra.sweeper.n_trials=2")
@@ -59,9 +60,7 @@ def test_a_search_leaves_ordinary_records(
         (["seed=1,2"], "hydra.sweeper.seeds"),
     ],
 )
-def test_what_cannot_be_searched_is_a_sentence(
-    cli: Callable[..., Any], data_root: Path, words: list[str], said: str
-) -> None:
+def test_what_cannot_be_searched_is_a_sentence(cli: Cli, data_root: Path, words: list[str], said: str) -> None:
     done = cli("run", *WORDS, f"paths.data_root={data_root}", *words)
     assert done.code == 2 and said in done.err, done.err
     assert not Path("results").exists()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest import MonkeyPatch
 
+from repro.config import compose
 from repro.store.lock import Lock
 from repro.store.progress import ProgressFile
-from repro.sweeps import listing
 from repro.sweeps.executors.slurm.arrays import SubmittedTrial, all_arrays
 from repro.trials.spec import TrialSpec
+from tests.sweeps.conftest import Arguments, Cli, Put, Start
 
 NO_GPU = ("hydra.launcher.gpus=0", "hydra.launcher.trials_per_job=2")
 
@@ -33,7 +34,7 @@ def config(trial: SubmittedTrial) -> Any:
 
 
 def test_a_multirun_is_submitted_as_the_trials_that_run_would_make(
-    cli: Callable[..., Any], pretended: Any, trial_arguments: Callable[..., list[str]], tmp_path: Path
+    cli: Cli, pretended: Any, trial_arguments: Arguments, tmp_path: Path
 ) -> None:
     site = tmp_path / "config" / "repro" / "slurm.yaml"
     site.parent.mkdir(parents=True)
@@ -61,7 +62,7 @@ def test_a_multirun_is_submitted_as_the_trials_that_run_would_make(
 
 
 def test_a_trial_that_cannot_run_is_said_and_the_others_are_submitted(
-    cli: Callable[..., Any], pretended: Any, trial_arguments: Callable[..., list[str]], tmp_path: Path
+    cli: Cli, pretended: Any, trial_arguments: Arguments, tmp_path: Path
 ) -> None:
     words = [word for word in trial_arguments() if not word.startswith("task=")]
     words = [*words, "task=rte,squadshifts_new_wiki", "task.format=pair"]
@@ -71,16 +72,8 @@ def test_a_trial_that_cannot_run_is_said_and_the_others_are_submitted(
     assert [[config(trial)["task"]["name"] for trial in task] for task in tasks(tmp_path)] == [["rte"]]
 
 
-def test_a_value_of_the_wrong_kind_is_refused_before_anything(
-    cli: Callable[..., Any], pretended: Any, trial_arguments: Callable[..., list[str]]
-) -> None:
-    done = cli("run", "-m", "hydra/launcher=slurm", "hydra.launcher.time=soon", *trial_arguments("seed=1,2"))
-    assert done.code == 2 and "hydra.launcher.time=soon" in done.err
-    assert pretended.calls("sbatch") == []
-
-
 def test_a_second_stage_waits_for_the_first(
-    cli: Callable[..., Any], pretended: Any, trial_arguments: Callable[..., list[str]], tmp_path: Path
+    cli: Cli, pretended: Any, trial_arguments: Arguments, tmp_path: Path
 ) -> None:
     first = "{method: p_tuning_v2, model: tiny-bert, task: cb, seed: 1}"
     grids = f"[{{task: rte, seed: 1, after: {first}}}]"
@@ -96,9 +89,7 @@ def test_a_second_stage_waits_for_the_first(
 CELL = ("offline/cb", "model=tiny-bert", "method=prompt_tuning", "trainer.steps=2", "trainer.epochs=null")
 
 
-def test_an_exhibit_is_submitted_and_what_was_lost_again(
-    cli: Callable[..., Any], pretended: Any, put: Callable[..., None], tmp_path: Path
-) -> None:
+def test_an_exhibit_is_submitted_and_what_was_lost_again(cli: Cli, pretended: Any, put: Put, tmp_path: Path) -> None:
     done = cli("sweep", "--launcher", "slurm", *CELL, *NO_GPU, "hydra.launcher.partition=day")
     assert done.code == 0, done.err
     [first, second] = tasks(tmp_path)
@@ -118,7 +109,7 @@ def test_an_exhibit_is_submitted_and_what_was_lost_again(
 
 
 def test_a_trial_that_cannot_be_used_is_said_and_the_others_are_resumed(
-    cli: Callable[..., Any], pretended: Any, tmp_path: Path
+    cli: Cli, pretended: Any, tmp_path: Path
 ) -> None:
     cli("sweep", "--launcher", "slurm", *CELL, *NO_GPU)
     [array] = all_arrays(tmp_path / "runs")
@@ -129,18 +120,8 @@ def test_a_trial_that_cannot_be_used_is_said_and_the_others_are_resumed(
     assert sorted(config(trial)["seed"] for trial in all_arrays(tmp_path / "runs")[-1].trials()) == [1, 3]
 
 
-def test_there_must_be_something_to_resume(cli: Callable[..., Any], pretended: Any) -> None:
-    done = cli("sweep", "--resume")
-    assert done.code == 2 and "nothing was submitted there" in done.err
-
-
-def test_settings_of_jobs_without_jobs_are_refused(cli: Callable[..., Any]) -> None:
-    done = cli("sweep", *CELL, "hydra.launcher.partition=day")
-    assert done.code == 2 and "go with --launcher slurm" in done.err
-
-
 def test_resuming_here_leaves_out_what_failed(
-    cli: Callable[..., Any], put: Callable[..., None], pretended: Any, tmp_path: Path, data_root: Path
+    cli: Cli, put: Put, pretended: Any, tmp_path: Path, data_root: Path
 ) -> None:
     quick = (
         "task.check_rows=false",
@@ -165,9 +146,7 @@ def test_resuming_here_leaves_out_what_failed(
     assert record["status"] in ("done", "collapsed")
 
 
-def test_status_shows_every_trial(
-    cli: Callable[..., Any], pretended: Any, put: Callable[..., None], tmp_path: Path
-) -> None:
+def test_status_shows_every_trial(cli: Cli, pretended: Any, put: Put, tmp_path: Path) -> None:
     assert "nothing was submitted" in cli("status").out
     cli("sweep", "--launcher", "slurm", *CELL, *NO_GPU, "trainer.optimiser.learning_rate=0.1,0.2")
     trials = trials_of(tmp_path)
@@ -198,9 +177,7 @@ def test_status_shows_every_trial(
             assert "validation accuracy 71.40" in by_status[5][1]
 
 
-def test_status_of_many_trials_counts_what_needs_no_eye(
-    cli: Callable[..., Any], pretended: Any, put: Callable[..., None], tmp_path: Path
-) -> None:
+def test_status_of_many_trials_counts_what_needs_no_eye(cli: Cli, pretended: Any, put: Put, tmp_path: Path) -> None:
     cli("sweep", "--launcher", "slurm", *CELL, *NO_GPU, f"seed=range(1,{62})")
     trial = tasks(tmp_path)[0][0]
     put(TrialSpec.from_dict(trial.data), "failed", reason="the loss became nan.")
@@ -210,9 +187,7 @@ def test_status_of_many_trials_counts_what_needs_no_eye(
     assert cli("status", "--all").out.count("missing") == 61
 
 
-def test_status_works_where_there_is_no_slurm(
-    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_status_works_where_there_is_no_slurm(cli: Cli, monkeypatch: MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     folder = tmp_path / "runs" / "abc"
     with Lock(folder / "lock"):
@@ -224,7 +199,7 @@ def test_status_works_where_there_is_no_slurm(
 
 
 def test_an_experiment_that_nobody_submitted_is_listed_and_remembered(
-    cli: Callable[..., Any], pretended: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, pretended: Any, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     first = cli("status", "experiment=offline/cb", "seed=1,2")
     assert first.code == 0, first.err
@@ -233,43 +208,33 @@ def test_an_experiment_that_nobody_submitted_is_listed_and_remembered(
     def fail(*_: Any) -> None:
         raise AssertionError("composed again")
 
+    def composed_again(*words: str) -> bool:
+        with monkeypatch.context() as patched:
+            patched.setattr("repro.sweeps.experiments.Experiment.planned", fail)
+            try:
+                assert cli("status", "experiment=offline/cb", *words).out == first.out
+            except AssertionError as error:
+                return "composed" in str(error)
+        return False
+
+    assert not composed_again("seed=1,2") and composed_again("seed=1")
+    monkeypatch.setenv("REPRO_DATA_ROOT", "/elsewhere")
+    assert composed_again("seed=1,2")
+    monkeypatch.delenv("REPRO_DATA_ROOT")
+    assert not composed_again("seed=1,2")
+    more = tmp_path / "more" / "task" / "other.yaml"
+    more.parent.mkdir(parents=True)
+    more.write_text("name: other")
+    folders = [*compose.conf_dirs(), tmp_path / "more"]
     with monkeypatch.context() as patched:
-        patched.setattr("repro.sweeps.experiments.Experiment.planned", fail)
-        assert cli("status", "experiment=offline/cb", "seed=1,2").out == first.out
-        with pytest.raises(AssertionError, match="composed again"):
-            cli("status", "experiment=offline/cb", "seed=1")
+        patched.setattr(compose, "conf_dirs", lambda: folders)
+        assert composed_again("seed=1,2"), "a file of conf/ is new"
     [kept] = (tmp_path / "runs" / "cache" / "lists").iterdir()
     kept.write_text("[")
     assert cli("status", "experiment=offline/cb", "seed=1,2").out == first.out
 
 
-def test_what_is_remembered_follows_from_files_and_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import shutil
-
-    from repro.config import compose
-
-    conf = tmp_path / "conf"
-    shutil.copytree(compose.conf_dir() / "experiment", conf / "experiment")
-    monkeypatch.setattr(compose, "conf_dirs", lambda: [conf])
-    identities = [listing._identity("offline/cb", {"seed": "1"}), listing._identity("offline/cb", {"seed": "2"})]
-    monkeypatch.setenv("REPRO_DATA_ROOT", "/elsewhere")
-    identities.append(listing._identity("offline/cb", {"seed": "1"}))
-    path = conf / "experiment" / "offline" / "cb.yaml"
-    path.write_text(path.read_text() + "\n# x")
-    identities.append(listing._identity("offline/cb", {"seed": "1"}))
-    assert len(set(identities)) == 4
-    assert listing._identity("offline/cb", {"seed": "1"}) == identities[-1]
-
-
-@pytest.mark.parametrize(("words", "said"), [(["a/b"], "no such file"), (["seed=1"], "name one experiment")])
-def test_what_cannot_be_asked_for(cli: Callable[..., Any], words: list[str], said: str) -> None:
-    done = cli("status", *words)
-    assert done.code == 2 and said in done.err
-
-
-def test_submitting_and_looking_load_no_torch(
-    python: Callable[..., Any], pretended: Any, trial_arguments: Callable[..., list[str]]
-) -> None:
+def test_submitting_and_looking_load_no_torch(python: Start, pretended: Any, trial_arguments: Arguments) -> None:
     words = [*trial_arguments("seed=1,2"), "hydra/launcher=slurm", *NO_GPU]
     code = f"""
 import sys
@@ -283,3 +248,18 @@ print([name for name in ("torch", "transformers", "datasets") if name in sys.mod
     assert done.code == 0, done.err
     assert done.out.splitlines()[-1] == "[]"
     assert "2 trials: 2 missing" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "-m", "hydra/launcher=slurm", "hydra.launcher.time=soon", "seed=1,2"], "hydra.launcher.time=soon"),
+        (["sweep", "--resume"], "nothing was submitted there"),
+        (["sweep", *CELL, "hydra.launcher.partition=day"], "go with --launcher slurm"),
+        (["status", "a/b"], "no such file"),
+        (["status", "seed=1"], "name one experiment"),
+    ],
+)
+def test_what_is_refused(cli: Cli, pretended: Any, words: list[str], said: str) -> None:
+    done = cli(*words)
+    assert done.code == 2 and said in done.err and pretended.calls("sbatch") == []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest import MonkeyPatch
 
 from repro.errors import ConfigError
 from repro.sweeps.executors.slurm import settings
@@ -14,7 +15,7 @@ from repro.sweeps.executors.slurm.submit import options
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+def site(tmp_path: Path, monkeypatch: MonkeyPatch) -> Callable[[str], Path]:
     """site(text) -> the site file of this user, with that text."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
@@ -31,19 +32,17 @@ def test_every_key_of_the_file_is_a_setting_with_the_same_default(site: Callable
     assert settings.from_words([]) == settings.Settings()
 
 
-def test_the_site_wins_over_the_file_and_the_command_line_over_both(site: Callable[[str], Path]) -> None:
+def test_the_site_wins_over_the_file_and_the_command_line_over_both(
+    site: Callable[[str], Path], tmp_path: Path
+) -> None:
     site("partition: gpu\ntime: 1-00:00:00\ncpus: 8\nextra: {nice: 100, comment: ours}\n")
     made = settings.from_words(["hydra.launcher.cpus=2", "+hydra.launcher.extra.nice=5"])
     assert (made.partition, made.time, made.cpus) == ("gpu", "1-00:00:00", 2)
     assert made.extra == {"nice": 5, "comment": "ours"}
-
-
-def test_another_site_file_can_be_named(site: Callable[[str], Path], tmp_path: Path) -> None:
-    site("partition: gpu\n")
     other = tmp_path / "other.yaml"
     other.write_text("account: us\n")
     made = settings.from_words([f"hydra.launcher.site={other}"])
-    assert (made.partition, made.account) == (None, "us")
+    assert (made.partition, made.account) == (None, "us"), "another site file was named"
 
 
 def test_a_time_is_not_a_number_to_the_base_of_sixty(site: Callable[[str], Path]) -> None:
@@ -104,14 +103,14 @@ def test_a_value_that_cannot_be_is_refused(site: Callable[[str], Path], words: l
         ({"gpus": 0}, {"gres": None}),
         ({"throttle": 3}, {"array_parallelism": 3}),
         ({"cpus": 4}, {"srun_args": ["--cpus-per-task=4"]}),
+        (  # the signal goes to the shell that the command replaces
+            {"srun": False, "signal_seconds": 90, "extra": {"nice": 5}},
+            {"additional_parameters": {"requeue": True, "mem": "16G", "signal": "B:USR2@90", "nice": 5}},
+        ),
     ],
 )
 def test_what_sbatch_is_asked_for(given: dict[str, Any], asked: dict[str, Any]) -> None:
     made = options("repro-1-0", settings.Settings(**given))
     assert {name: made[name] for name in asked} == asked
-    assert made["additional_parameters"]["requeue"] is True
-
-
-def test_without_srun_the_signal_goes_to_the_shell_that_the_command_replaces() -> None:
-    made = options("repro-1-0", settings.Settings(srun=False, signal_seconds=90, extra={"nice": 5}))
-    assert made["additional_parameters"] == {"requeue": True, "mem": "16G", "signal": "B:USR2@90", "nice": 5}
+    more = made["additional_parameters"]
+    assert isinstance(more, dict) and more["requeue"] is True

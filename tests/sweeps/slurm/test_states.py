@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest import MonkeyPatch
 
 from repro.errors import ConfigError, Interrupted, StoreError
 from repro.store.lock import Lock
@@ -15,12 +16,14 @@ from repro.store.progress import ProgressFile
 from repro.sweeps.executors.slurm import failures, states
 from repro.sweeps.executors.slurm.queue import QueuedTask, queue
 from repro.sweeps.executors.slurm.states import States
+from tests.sweeps.conftest import Put, Spec
 
+Look = Callable[..., Any]
 TASK = ("repro-x-0", 3)
 
 
 @pytest.fixture
-def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def look(tmp_path: Path, monkeypatch: MonkeyPatch) -> Callable[..., Any]:
     """look(key, state of its task | None) -> State; the queue does not answer if `answers` is False."""
 
     def of(key: str, state: str | None = None, answers: bool = True, submitted: bool = True) -> Any:
@@ -31,7 +34,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return of
 
 
-def test_a_record_says_all(look: Callable[..., Any], spec: Callable[..., Any], put: Callable[..., None]) -> None:
+def test_a_record_says_all(look: Look, spec: Spec, put: Put) -> None:
     trial = spec()
     curve = [{"step": 2, "train_loss": 0.25}]
     selection = {"split": "validation", "metric": "accuracy", "value": 62.5}
@@ -41,9 +44,7 @@ def test_a_record_says_all(look: Callable[..., Any], spec: Callable[..., Any], p
     assert not state.wanted(True)
 
 
-def test_a_failed_record_repeats_but_may_be_tried_again(
-    look: Callable[..., Any], spec: Callable[..., Any], put: Callable[..., None]
-) -> None:
+def test_a_failed_record_repeats_but_may_be_tried_again(look: Look, spec: Spec, put: Put) -> None:
     trial = spec()
     put(trial, "failed", reason="the loss became nan")
     state = look(trial.key)
@@ -52,7 +53,7 @@ def test_a_failed_record_repeats_but_may_be_tried_again(
     assert look(trial.key, "PENDING").status == "queued"
 
 
-def test_a_trial_that_runs_shows_how_far_it_is(look: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_trial_that_runs_shows_how_far_it_is(look: Look, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "k"
     with Lock(folder / "lock"):
         assert look("k", submitted=False).status == "running"
@@ -73,7 +74,7 @@ def test_a_trial_that_runs_shows_how_far_it_is(look: Callable[..., Any], tmp_pat
     assert look("k", "PENDING").status == "queued" and look("k", "PENDING").step == 5
 
 
-def test_the_lock_of_a_process_that_is_gone_is_no_sign_of_life(look: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_lock_of_a_process_that_is_gone_is_no_sign_of_life(look: Look, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "k"
     child = os.fork()
     if child == 0:
@@ -86,29 +87,23 @@ def test_the_lock_of_a_process_that_is_gone_is_no_sign_of_life(look: Callable[..
 
 
 @pytest.mark.parametrize(
-    ("state", "status"),
+    ("task", "status"),
     [
-        ("PENDING", "queued"),
-        ("RUNNING", "queued"),
-        ("REQUEUED", "queued"),
-        ("COMPLETING", "missing"),
-        (None, "missing"),
+        ({"state": "PENDING"}, "queued"),
+        ({"state": "RUNNING"}, "queued"),
+        ({"state": "REQUEUED"}, "queued"),
+        ({"state": "COMPLETING"}, "missing"),
+        ({"state": None}, "missing"),
+        ({"answers": False}, "submitted"),  # without a queue what was submitted is not called lost
+        ({"answers": False, "submitted": False}, "missing"),
     ],
 )
-def test_a_trial_without_any_file_is_where_its_task_is(look: Callable[..., Any], state: str, status: str) -> None:
-    assert look("k", state).status == status
-    assert look("k", state).wanted(False) == (status == "missing")
+def test_a_trial_without_any_file_is_where_its_task_is(look: Look, task: dict[str, Any], status: str) -> None:
+    state = look("k", **task)
+    assert state.status == status and state.wanted(status == "submitted") == (status == "missing")
 
 
-def test_without_a_queue_what_was_submitted_is_not_called_lost(look: Callable[..., Any]) -> None:
-    assert look("k", answers=False).status == "submitted"
-    assert not look("k", answers=False).wanted(True)
-    assert look("k", answers=False, submitted=False).status == "missing"
-
-
-def test_a_damaged_record_is_said_and_not_overwritten(
-    look: Callable[..., Any], spec: Callable[..., Any], put: Callable[..., None], tmp_path: Path
-) -> None:
+def test_a_damaged_record_is_said_and_not_overwritten(look: Look, spec: Spec, put: Put, tmp_path: Path) -> None:
     trial = spec()
     put(trial)
     (tmp_path / "results" / "records" / trial.key / "record.json").write_text("{")
@@ -142,7 +137,7 @@ class AcceleratorError(RuntimeError):
         (AcceleratorError("CUDA error"), False),
     ],
 )
-def test_what_would_fail_again(look: Callable[..., Any], tmp_path: Path, error: Exception, permanent: bool) -> None:
+def test_what_would_fail_again(look: Look, tmp_path: Path, error: Exception, permanent: bool) -> None:
     failures.note(tmp_path / "runs" / "k", error, "7_3")
     state = look("k")
     assert (state.status, state.permanent, state.job) == ("failed", permanent, "7_3")

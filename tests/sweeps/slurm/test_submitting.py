@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pytest import MonkeyPatch
 
 from repro.errors import ConfigError, StoreError, TrialFailed
 from repro.sweeps.executors.slurm import arrays, failures, queue
@@ -18,7 +19,7 @@ from repro.sweeps.executors.slurm.arrays import JobArray, all_arrays
 from repro.sweeps.executors.slurm.settings import Settings
 from repro.sweeps.executors.slurm.submit import Slurm, tasks_of
 from repro.trials.spec import TrialSpec
-from tests.sweeps.conftest import Put, Spec
+from tests.sweeps.conftest import Capsys, Put, Spec
 
 Submit = Callable[..., list[JobArray]]
 SETTINGS = Settings(gpus=0, cpus=1, trials_per_job=1)
@@ -42,12 +43,7 @@ def keys(made: list[JobArray]) -> list[list[list[str]]]:
 
 
 def test_only_what_nobody_computed_or_is_about_to_is_submitted(
-    pretended: Any,
-    spec: Spec,
-    put: Put,
-    submit: Submit,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    pretended: Any, spec: Spec, put: Put, submit: Submit, monkeypatch: MonkeyPatch, capsys: Capsys
 ) -> None:
     monkeypatch.setattr(queue, "ENDING_SECONDS", 0.2)
     trials = [spec(f"seed={seed}") for seed in range(1, 9)]
@@ -75,7 +71,7 @@ def test_only_what_nobody_computed_or_is_about_to_is_submitted(
 
 @pytest.mark.parametrize(("then", "submitted"), [("PENDING", False), (None, True)])
 def test_a_job_that_is_ending_may_come_back(
-    pretended: Any, spec: Spec, submit: Submit, monkeypatch: pytest.MonkeyPatch, then: str | None, submitted: bool
+    pretended: Any, spec: Spec, submit: Submit, monkeypatch: MonkeyPatch, then: str | None, submitted: bool
 ) -> None:
     """A job that requeues itself is COMPLETING for a second, as one that was cancelled is."""
     [before] = submit([spec()])
@@ -153,15 +149,8 @@ def test_an_array_comes_back_as_it_was_and_a_damaged_one_is_refused(
         arrays.read(tmp_path / "nowhere")
 
 
-def test_a_refusal_leaves_nothing_behind(pretended: Any, spec: Spec, tmp_path: Path) -> None:
-    pretended.set("refuse", "1")
-    with pytest.raises(ConfigError, match=r"invalid partition specified: moon; .*partition moon.*hydra\.launcher\."):
-        Slurm(Settings(partition="moon")).run([spec()])
-    assert not list(tmp_path.glob("runs/*"))
-
-
 def test_what_was_submitted_before_a_refusal_is_known(
-    pretended: Any, spec: Spec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pretended: Any, spec: Spec, tmp_path: Path, capsys: Capsys
 ) -> None:
     pretended.set("refuse", "2")
     trials = [spec(f"seed={seed}") for seed in (1, 2, 3)]
@@ -172,26 +161,8 @@ def test_what_was_submitted_before_a_refusal_is_known(
     assert "1 trials submitted" in capsys.readouterr().out
 
 
-def test_a_queue_that_does_not_answer_is_no_ground_to_submit_twice(pretended: Any, spec: Spec) -> None:
-    pretended.set("silent", "")
-    with pytest.raises(ConfigError, match="squeue does not answer"):
-        Slurm(SETTINGS).run([spec()])
-    assert pretended.calls("sbatch") == []
-
-
-def test_without_slurm_it_says_so(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(ConfigError, match=r"sbatch, squeue, scontrol: not on this machine's PATH"):
-        Slurm(SETTINGS).run([spec()])
-
-
 def test_waiting_ends_when_all_have_ended_and_fails_if_one_has_no_score(
-    pretended: Any,
-    spec: Spec,
-    put: Put,
-    submit: Submit,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    pretended: Any, spec: Spec, put: Put, submit: Submit, monkeypatch: MonkeyPatch, capsys: Capsys
 ) -> None:
     trials = [spec(f"seed={seed}") for seed in (1, 2)]
     put(trials[0])
@@ -208,3 +179,23 @@ def test_waiting_ends_when_all_have_ended_and_fails_if_one_has_no_score(
     assert lines[-2:] == ["1 done, 1 queued", "1 done, 1 missing"] and not waiting.returns_early
     put(trials[1], "collapsed")
     waiting.run(trials)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (("refuse", "1"), r"invalid partition specified: moon; .*partition moon.*hydra\.launcher\."),
+        (("silent", ""), "squeue does not answer"),
+        (None, r"sbatch, squeue, scontrol: not on this machine's PATH"),
+    ],
+)
+def test_a_refusal_leaves_nothing_behind(
+    pretended: Any, spec: Spec, tmp_path: Path, monkeypatch: MonkeyPatch, fault: tuple[str, str] | None, message: str
+) -> None:
+    if fault is None:
+        monkeypatch.setenv("PATH", "/nowhere")
+    else:
+        pretended.set(*fault)
+    with pytest.raises(ConfigError, match=message):
+        Slurm(Settings(partition="moon")).run([spec()])
+    assert not list(tmp_path.glob("runs/*")) and len(pretended.calls("sbatch")) == (fault == ("refuse", "1"))

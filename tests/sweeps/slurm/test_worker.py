@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest import MonkeyPatch
 
 from repro.errors import ConfigError, Interrupted
 from repro.store.progress import ProgressFile
@@ -19,13 +20,13 @@ from repro.sweeps.executors.slurm.settings import Settings
 from repro.sweeps.executors.slurm.states import States
 from repro.sweeps.executors.slurm.worker import Job
 from repro.trials.spec import TrialSpec
-from tests.sweeps.conftest import Put, Spec
+from tests.sweeps.conftest import Capsys, Put, Spec, Start
 
 MakeJob = Callable[..., Job]
 
 
 @pytest.fixture
-def job(tmp_path: Path, pretended: Any, monkeypatch: pytest.MonkeyPatch) -> MakeJob:
+def job(tmp_path: Path, pretended: Any, monkeypatch: MonkeyPatch) -> MakeJob:
     """job(*trials, **settings) -> the job that has them: task 3 of array 7, running."""
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
@@ -69,7 +70,7 @@ def test_a_damaged_record_stops_no_other_trial(job: MakeJob, spec: Spec, put: Pu
 
 @pytest.mark.smoke
 def test_one_that_fails_stops_no_other_and_leaves_a_note(
-    job: MakeJob, spec: Spec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    job: MakeJob, spec: Spec, monkeypatch: MonkeyPatch, capsys: Capsys
 ) -> None:
     """In joint training: one whose loss becomes NaN, one with a bug of the program, which ends it, and two others."""
     from repro.trials.lifecycle import Attempt
@@ -107,9 +108,7 @@ def test_one_that_fails_stops_no_other_and_leaves_a_note(
 
 
 @pytest.mark.smoke
-def test_trials_over_one_backbone_train_together_and_others_alone(
-    job: MakeJob, spec: Spec, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_trials_over_one_backbone_train_together_and_others_alone(job: MakeJob, spec: Spec, capsys: Capsys) -> None:
     together = [spec("seed=1"), spec("seed=2", "method.length=3")]
     alone = [
         spec("seed=3", "trainer.joint_trials=1"),
@@ -122,9 +121,9 @@ def test_trials_over_one_backbone_train_together_and_others_alone(
     assert made.missing() == [] and "the trials that are left" not in capsys.readouterr().err
 
 
-def test_a_job_goes_back_while_it_gets_further(job: MakeJob, spec: Spec, pretended: Any) -> None:
+def test_a_job_goes_back_while_it_gets_further(job: MakeJob, spec: Spec, put: Put, pretended: Any) -> None:
     trial = spec()
-    made = job(trial)
+    made = job(trial, spec("seed=2"))
     assert made.requeue(signal.SIGUSR2) == "SIGUSR2: job 7_3 is requeued"
     file = ProgressFile(trial.folder, 10, iter(range(0, 1000, 100)).__next__)
     trial.folder.mkdir(parents=True)
@@ -135,18 +134,10 @@ def test_a_job_goes_back_while_it_gets_further(job: MakeJob, spec: Spec, pretend
     assert pretended.calls("scontrol").count("requeue 7_3") == 2
     file.trained(5, 0.5)
     assert "is requeued" in made.requeue(signal.SIGUSR2)
-    assert events(made) == ["requeued", "requeued", "stuck", "requeued"]
-
-
-def test_a_trial_that_ends_is_progress_though_its_steps_are_gone(job: MakeJob, spec: Spec, put: Put) -> None:
-    trials = [spec("seed=1"), spec("seed=2")]
-    made = job(*trials)
-    trials[0].folder.mkdir(parents=True)
-    ProgressFile(trials[0].folder, 10).trained(9, 0.5)
-    assert "is requeued" in made.requeue(signal.SIGUSR2)
-    (trials[0].folder / "progress.json").unlink()
-    put(trials[0])
-    assert "is requeued" in made.requeue(signal.SIGUSR2)
+    (trial.folder / "progress.json").unlink()
+    put(trial)
+    assert "is requeued" in made.requeue(signal.SIGUSR2), "its end is progress, though its steps are gone"
+    assert events(made) == ["requeued", "requeued", "stuck", "requeued", "requeued"]
 
 
 @pytest.mark.parametrize(
@@ -170,14 +161,14 @@ def test_a_preempted_job_goes_back_and_a_cancelled_one_does_not(
     assert ("does not requeue itself" in said) != back
 
 
-def test_a_job_goes_back_so_often_only(job: MakeJob, spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_goes_back_so_often_only(job: MakeJob, spec: Spec, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
     assert "was requeued 2 times already" in job(spec(), max_requeues=2).requeue(signal.SIGTERM)
     assert "is requeued" in job(spec(), max_requeues=3).requeue(signal.SIGTERM)
 
 
 def test_outside_of_slurm_nothing_is_put_back(
-    job: MakeJob, spec: Spec, pretended: Any, monkeypatch: pytest.MonkeyPatch
+    job: MakeJob, spec: Spec, pretended: Any, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SLURM_ARRAY_JOB_ID")
     assert "no Slurm job" in job(spec()).requeue(signal.SIGUSR2)
@@ -216,7 +207,7 @@ with SignalWatch(overdue, 0.2) as watch:
     ],
 )
 def test_signals_stop_at_once_or_after_some_patience(
-    python: Callable[..., Any], name: str, handler: str, linger: bool, printed: str
+    python: Start, name: str, handler: str, linger: bool, printed: str
 ) -> None:
     done = python("-c", WATCH.format(signal=name, handler=handler, linger=linger))
     assert (done.out, done.code) == (printed, 3 if "overdue" in printed else 0), done.err
@@ -245,13 +236,7 @@ def record_and_prompt(folder: Path, key: str) -> tuple[dict[str, Any], bytes]:
 @pytest.mark.smoke
 @pytest.mark.parametrize(("joint", "name"), [("1", "SIGUSR2"), ("auto", "SIGTERM")])
 def test_a_warned_job_saves_goes_back_and_ends_as_if_nothing_had_been(
-    job: MakeJob,
-    spec: Spec,
-    start: Callable[..., Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    joint: str,
-    name: str,
+    job: MakeJob, spec: Spec, start: Start, tmp_path: Path, monkeypatch: MonkeyPatch, joint: str, name: str
 ) -> None:
     """The real signal in a real process; the scheduler's part is played by hand. One trial after another ends bit for
     bit as an undisturbed one; joint training to the tolerance of docs/joint.md, since its sums have another order."""
@@ -296,9 +281,7 @@ def test_a_warned_job_saves_goes_back_and_ends_as_if_nothing_had_been(
             assert ours["curve"] == whole["curve"] and prompt == expected
 
 
-def test_what_a_node_cannot_run_is_said(
-    job: MakeJob, spec: Spec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_node_cannot_run_is_said(job: MakeJob, spec: Spec, tmp_path: Path, capsys: Capsys) -> None:
     from repro.cli.main import main
 
     folder = job(spec()).folder

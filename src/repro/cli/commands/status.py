@@ -17,11 +17,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from repro.sweeps import grids, status
 
-    words = [word.removeprefix("experiment=") for word in options.what]
-    experiments = [word for word in words if "=" not in word]
-    if len(experiments) > 1 or (words and not experiments):
+    experiments, overrides = grids.names_and_overrides(options.what)
+    if len(experiments) > 1 or (overrides and not experiments):
         raise ConfigError("name one experiment, as in `repro status experiment=offline/cb seed=1`, or nothing for all.")
-    overrides = grids.of_command_line(word for word in words if "=" in word)
     trials = status.trials(options.runs, experiments[0] if experiments else None, overrides)
     if not trials:
         print(f"nothing was submitted or runs beside {options.runs}")

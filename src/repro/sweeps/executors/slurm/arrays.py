@@ -110,11 +110,14 @@ def read(folder: Path) -> JobArray:
         raise StoreError(f"{path} is damaged ({error}). Delete its folder: it holds no results.") from error
 
 
+def trial_name(config: Mapping[str, Any]) -> str:
+    """Method, model, task and seed."""
+    return " ".join([*(config[group]["name"] for group in ("method", "model", "task")), f"seed {config['seed']}"])
+
+
 def _trial(data: Mapping[str, Any]) -> SubmittedTrial:
-    config = data["config"]
-    name = " ".join(config[group]["name"] for group in ("method", "model", "task"))
-    words = tuple(data["command"][2:])
-    return SubmittedTrial(data["key"], f"{name} seed {config['seed']}", words, config.get("experiment_name"), data)
+    config, words = data["config"], tuple(data["command"][2:])
+    return SubmittedTrial(data["key"], trial_name(config), words, config.get("experiment_name"), data)
 
 
 _READ: dict[Path, tuple[int, JobArray]] = {}

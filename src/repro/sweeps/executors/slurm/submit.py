@@ -59,11 +59,12 @@ class Slurm:
         self._submit(specs)
         states = self._wait(specs) if self.settings.wait else self._look(specs)
         for spec in specs:
-            if states[spec.key].status in FINISHED:
+            state = states[spec.key]
+            if state.status in FINISHED:
                 on_result(spec, Outcome(spec.store.get(spec.key), True, spec.folder))
-            elif states[spec.key].status == "failed":
-                on_result(spec, TrialFailed(f"{spec.name}: {states[spec.key].reason}"))
-        unfinished = [states[spec.key] for spec in specs if states[spec.key].status not in FINISHED]
+            elif state.status == "failed":
+                on_result(spec, TrialFailed(f"{spec.name}: {state.reason}"))
+        unfinished = [state for state in states.values() if state.status not in FINISHED]
         if self.settings.wait and unfinished:
             shown = [f"{one.key} {one.status}: {(one.reason or 'no reason known').rstrip('.')}" for one in unfinished]
             more = [f"and {len(shown) - 5} more"] if len(shown) > 5 else []
@@ -78,20 +79,16 @@ class Slurm:
         todo = [spec for spec in specs if states[spec.key].wanted(self.retry_failed or spec.config.rerun)]
         keys = {spec.key for spec in todo}
         others = Counter(states[spec.key].status for spec in specs if spec.key not in keys)
-        pieces = tasks_of(
-            [spec.again() if states[spec.key].status == "failed" else spec for spec in todo],
-            self.settings.trials_per_job,
-        )
+        again = [spec.again() if states[spec.key].status == "failed" else spec for spec in todo]
+        pieces = tasks_of(again, self.settings.trials_per_job)
         limit = min(self.settings.array_limit, largest_array() or self.settings.array_limit)
         sent: list[JobArray] = []
         try:
             for start in range(0, len(pieces), limit):
                 sent.append(send(new_array(pieces[start : start + limit], self.settings.to_dict()), self.settings))
-        except ReproError:
-            if sent:
+        finally:
+            if sent or not todo:
                 print_line(_table(sent, others))
-            raise
-        print_line(_table(sent, others))
 
     def _look(self, specs: Sequence[TrialSpec]) -> dict[str, State]:
         """How each trial does, once no job is just ending.
@@ -195,19 +192,15 @@ def send(array: JobArray, settings: Settings) -> JobArray:
 
 def options(name: str, settings: Settings) -> dict[str, object]:
     """The settings as submitit's parameters."""
-    gpus = f"gpu:{settings.gpu_type}:{settings.gpus}" if settings.gpu_type else f"gpu:{settings.gpus}"
+    gpus = ":".join(filter(None, ["gpu", settings.gpu_type, str(settings.gpus)]))
     more: dict[str, object] = {"requeue": True}  # after a node's failure Slurm itself requeues the job
     if settings.mem is not None:
         more["mem"] = settings.mem
     if not settings.srun:  # the shell is replaced by the command, which then gets the shell's signal
         more["signal"] = f"B:USR2@{settings.signal_seconds}"
-    parameters: dict[str, object] = {
+    same = ("partition", "account", "qos", "constraint", "time")
+    parameters: dict[str, object] = {key: value for key, value in settings.to_dict().items() if key in same} | {
         "job_name": name,
-        "partition": settings.partition,
-        "account": settings.account,
-        "qos": settings.qos,
-        "constraint": settings.constraint,
-        "time": settings.time,
         "gres": gpus if settings.gpus else None,
         "cpus_per_task": settings.cpus,
         "signal_delay_s": settings.signal_seconds,
