@@ -124,6 +124,10 @@ class Bench:
         """The process that runs a trial, by its lock."""
         return int(json.loads((self.run_folder(key) / "lock").read_text())["pid"])
 
+    def steps(self) -> list[Path]:
+        """The sockets of Slurm's processes that watch over a job, those of jobs that are being ended included."""
+        return list((self.folder / "state" / "spool").glob("*_[0-9]*.[0-9]*"))
+
     def attempts(self) -> list[dict[str, Any]]:
         """What jobs noted of themselves."""
         files = sorted(self.folder.glob("cluster/runs/slurm/*/*.attempts.jsonl"))

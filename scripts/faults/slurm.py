@@ -191,13 +191,12 @@ def _at_their_moments(bench: Bench, timed: tuple[str, int], preempted: tuple[str
     node = bench.slurm("sinfo", "--noheader", "--format=%n").split()[0]
     bench.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     bench.wait_for(lambda: not {"RUNNING", "COMPLETING"} & set(bench.states().values()))
+    bench.wait_for(lambda: not bench.steps())  # else Slurm finds the jobs running twice, and drains the node
 
     def back() -> bool:
-        if "down" not in bench.slurm("sinfo", "--noheader", "--format=%T"):  # it may have come back by itself
-            return True
         with contextlib.suppress(subprocess.CalledProcessError):  # not while it still ends its jobs
             bench.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
-        return False
+        return "down" not in bench.slurm("sinfo", "--noheader", "--format=%T")
 
     bench.wait_for(back)
 

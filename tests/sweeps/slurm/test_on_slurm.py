@@ -69,8 +69,12 @@ def test_whatever_happens_to_jobs_their_trials_end_as_undisturbed_ones(bench: Be
     found, hit = slurm.measured(bench, slurm.EVERYTHING)
     once = ("job killed", "time limit", "SIGTERM", "node failure")
     assert found == [*(Result(f"Slurm: {name}", 1, 1, 0) for name in once), Result("Slurm: half cancelled", 2, 2, 0)]
-    events = [line["event"] for line in bench.attempts()]
-    assert events.count("requeued") == 2 and events.count("done") == 4, "one job timed out, one preempted; 1 + 3 ended"
+    jobs = {
+        event: [line["job"] for line in bench.attempts() if line["event"] == event] for event in ("requeued", "done")
+    }
+    assert len(jobs["requeued"]) == 2, "one job timed out, one preempted"
+    # The node may fail when a job has just noted its end: that job starts again, and finds nothing to do.
+    assert len(set(jobs["done"])) == 4, "1 + 3 ended"
     check_what_is_left(bench)
     check_went_on(bench, hit["job killed"][0][0], 240)
 
