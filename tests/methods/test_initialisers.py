@@ -8,7 +8,7 @@ from torch import Tensor
 
 from repro.methods.base import Context, ModelSpec
 from repro.methods.parts.backbone_weights import FineTuning
-from repro.methods.parts.initialisers import class_labels, normal, sampled_vocabulary, stack, uniform
+from repro.methods.parts.initialisers import class_labels, sampled_vocabulary
 from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.registry import build as build_method
 
@@ -42,14 +42,6 @@ def test_uniform_fills_its_range(low, high):
     assert high - 0.001 < prompt.max() < high
     assert abs(prompt.mean() - (low + high) / 2) < 0.005
     assert abs(prompt.std() - (high - low) / math.sqrt(12)) < 0.002
-
-
-def test_normal_and_uniform_without_a_method():
-    assert abs(normal(generator(), 40_000, std=0.02).std() - 0.02) < 2e-4
-    assert normal(generator(), 3, 4).shape == (3, 4)
-    drawn = uniform(generator(), 40_000, low=2.0, high=3.0)
-    assert 2.0 <= drawn.min() < 2.01
-    assert 2.99 < drawn.max() < 3.0
 
 
 def test_sampled_vocabulary_takes_distinct_rows_of_the_first_so_many():
@@ -211,11 +203,3 @@ def test_three_trials_are_three_separate_builds(make):
             assert torch.equal(tensor[0], together.parameters[name][trial])
     assert torch.equal(torch.get_rng_state(), before)
     assert any(not torch.equal(tensor[0], tensor[1]) for tensor in together.parameters.values())
-
-
-def test_stack_gives_each_trial_its_own_generator():
-    made = stack(lambda g: torch.rand(3, generator=g), [generator(0), generator(1), generator(0)])
-    assert torch.equal(made[0], made[2])
-    assert not torch.equal(made[0], made[1])
-    assert made.is_leaf
-    assert made.requires_grad

@@ -1,23 +1,18 @@
 """Numbers of parameters that the papers print or imply, from conf/model alone: no weights."""
 
-from pathlib import Path
-
 import pytest
 import torch
-import yaml
 
 from repro.methods.base import Context
 from repro.methods.parts.backbone_weights import FineTuning
 from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.registry import build as build_method
-from tests.models.loaded import spec_of
-
-CONF = Path(__file__).parents[2] / "conf" / "model"
+from tests.models.loaded import CONF, facts, spec_of
 
 
 def counts(model: str, method, outputs: int | None = None) -> dict[str, int]:
     """Built on the meta device, and checked against the tensors that are there."""
-    spec = spec_of(yaml.safe_load((CONF / f"{model}.yaml").read_text()))
+    spec = spec_of(facts(model))
     labels, trials = ("true", "false"), [torch.Generator(), torch.Generator()]
     with torch.device("meta"):
         table = torch.empty(spec.vocabulary, spec.width)
@@ -60,16 +55,18 @@ def test_prefix_tuning_of_bart_large(length, trained):
     assert said["stored"] == 73_728 * length
 
 
-@pytest.mark.parametrize("length", [8, 128, 224])
-def test_p_tuning_v2_of_bert_large(length):
-    """psl x 49,152, and a linear head (Liu et al., the 0.1 to 3 % of table 1)."""
-    said = counts("bert-large-cased", build_method("p_tuning_v2", length=length), outputs=2)
-    assert said == {
-        "trained": length * 49_152 + 2_050,
-        "stored": length * 49_152 + 2_050,
-        "prompt": length * 49_152,
-        "head": 2_050,
-    }
+@pytest.mark.parametrize(
+    ("model", "length", "layers", "numbers"),
+    [
+        *(("bert-large-cased", length, "all", length * 49_152) for length in (8, 128, 224)),
+        ("bert-large-cased", 8, "last:1", 8 * 2 * 1024),
+        ("deberta-xlarge", 8, "all", 8 * 2 * 48 * 1024),
+    ],
+)
+def test_p_tuning_v2_with_a_linear_head(model, length, layers, numbers):
+    """psl x 49,152 of BERT-large (Liu et al., the 0.1 to 3 % of table 1)."""
+    said = counts(model, build_method("p_tuning_v2", length=length, layers=layers), outputs=2)
+    assert said == {"trained": numbers + 2_050, "stored": numbers + 2_050, "prompt": numbers, "head": 2_050}
 
 
 def test_p_tuning_v2_with_its_mlp():
@@ -101,10 +98,10 @@ def test_specs_of_every_model():
     paths = sorted(CONF.glob("*.yaml"))
     assert len(paths) >= 39
     for path in paths:
-        facts = yaml.safe_load(path.read_text())
-        spec = spec_of(facts)
+        model = facts(path.stem)
+        spec = spec_of(model)
         wanted = {"encoder": ["encoder"], "decoder": ["decoder"], "encoder_decoder": ["encoder", "decoder", "cross"]}
         assert list(spec.sites) == wanted[spec.kind]
         assert all(layers >= 2 for layers in spec.sites.values())
-        assert facts["heads"] % spec.heads == 0
-        assert spec.kv_width(next(iter(spec.sites))) == 2 * facts["layers"] * spec.heads * facts["head_dim"]
+        assert model["heads"] % spec.heads == 0
+        assert spec.kv_width(next(iter(spec.sites))) == 2 * model["layers"] * spec.heads * model["head_dim"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+import yaml
 
 from repro.config.schema import ModelConfig
 from repro.methods.base import ModelSpec
@@ -17,6 +21,19 @@ from repro.models.interface import ModelAdapter
 from repro.models.untrained import random_model as untrained
 
 Facts = Mapping[str, Any]
+CONF = Path(__file__).parents[2] / "conf" / "model"
+CPU = torch.device("cpu")
+DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
+
+
+def facts(name: str, **changes: Any) -> dict[str, Any]:
+    """`conf/model/<name>.yaml`"""
+    return yaml.safe_load((CONF / f"{name}.yaml").read_text()) | changes
+
+
+def tiny(name: str, format: str = "text_to_text", dtype: str = "float64", attention: str = "sdpa", **more: Any) -> Any:
+    """`conf/model/tiny-<name>.yaml` on the CPU, without dropout unless `more` of a trainer's settings says so."""
+    return load_backbone(facts(f"tiny-{name}"), {"dtype": dtype, "attention": attention, **more}, CPU, format)[0]
 
 
 def options(trainer: Facts) -> loading.LoadOptions:
@@ -60,3 +77,17 @@ def random_model(model: Facts, kind: Family, *rest: Any, **more: Any) -> Any:
 def transformers_config(model: Facts, kind: Family, dropouts: Mapping[str, float]) -> Any:
     """As `repro.models.untrained.random_model.transformers_config`."""
     return untrained.transformers_config(ModelConfig(**model), kind, dropouts)
+
+
+def real_tokenizer(name: str) -> Any:
+    """The official vocabulary of a BERT or of RoBERTa; skips the test without it."""
+    from transformers import BertTokenizer, RobertaTokenizer
+
+    folder = DATA / "tokenizers" / name
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} does not exist (set REPRO_DATA_ROOT)")
+    if name == "roberta":
+        return RobertaTokenizer(
+            vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), add_prefix_space=True
+        )
+    return BertTokenizer(vocab=str(folder / "vocab.txt"))

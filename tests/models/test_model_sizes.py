@@ -1,19 +1,13 @@
 """`parameters` of every conf/model file equals the model built at those shapes, on the meta device."""
 
-from pathlib import Path
-
 import pytest
 import torch
-import yaml
 
 from repro.models.families.family import family
-from tests.models.loaded import build, transformers_config
+from tests.models.loaded import CONF, build, facts, transformers_config
 
-FACTS = {
-    path.stem: yaml.safe_load(path.read_text())
-    for path in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml")
-}
-COUNTED = sorted(name for name, facts in FACTS.items() if facts["parameters"])
+FACTS = {path.stem: facts(path.stem) for path in CONF.glob("*.yaml")}
+COUNTED = sorted(name for name, model in FACTS.items() if model["parameters"])
 QWEN = {"qwen2": "Qwen2Config", "qwen3": "Qwen3Config"}
 """Llama-type, with biases on q, k, v (2) or norms on q and k (3): the random models of tests have neither."""
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor
 from transformers import activations
 from transformers.models.llama import modeling_llama
@@ -20,14 +18,7 @@ from repro.models.attention.packing import Packed, by_length, spread, take
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import IGNORE, Encoded, collate
 from repro.models.packed_batch import packs
-from tests.models.loaded import adapt, load_backbone
-
-CONF = Path(__file__).parents[2] / "conf" / "model"
-
-
-def tiny(name: str, dtype: str = "float64", format: str = "text_to_text", **trainer: Any) -> Backbone:
-    facts = yaml.safe_load((CONF / f"tiny-{name}.yaml").read_text())
-    return load_backbone(facts, {"dtype": dtype, "attention": "sdpa", **trainer}, torch.device("cpu"), format)[0]
+from tests.models.loaded import adapt, tiny
 
 
 def rows(lengths: tuple[int, ...], total: int) -> Tensor:
@@ -230,7 +221,7 @@ def test_packed_bfloat16_is_near_float32(name):
     """Of one prompt, through the whole model; the padded bfloat16 model is about as far away."""
     found = {}
     for dtype in ("float32", "bfloat16"):
-        bone = tiny(name, dtype)
+        bone = tiny(name, dtype=dtype)
         prompt = torch.randn(1, 4, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
         targets = {"target_ids": (8, 9, 1)} if bone.spec.kind == "encoder_decoder" else {}
         made = []

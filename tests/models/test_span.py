@@ -1,7 +1,6 @@
 """Windows, answer labels, loss and n-best decoding of the span format, against the rules written out."""
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,11 @@ from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Example, Span, SpanAnswer, Task
 from repro.tasks.question_answering import QuestionAnswering
 from repro.trials.tensors import build_tensors
-from tests.models.loaded import adapt
+from tests.models.loaded import DATA, adapt, real_tokenizer
 from tests.nested import build_task, run
 from tests.tasks.making import make
 from tests.training.tiny_training import close, load
 
-DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
 CLS, SEP = 4, 5
 TASK = {"max_input_length": 40, "max_target_length": 4, "options": {"stride": 8, "n_best": 5, "max_answer_tokens": 6}}
 CONTEXT = "ann lee ran home and bob won the cup twice in a row"
@@ -353,19 +351,6 @@ def test_training_finds_the_answer(quick: Any) -> None:
 
 
 # Real data -----------------------------------------------------------------------------------------------------------
-
-
-def real_tokenizer(name: str) -> Any:
-    from transformers import BertTokenizer, RobertaTokenizer
-
-    folder = DATA / "tokenizers" / name
-    if not folder.is_dir():
-        pytest.skip(f"no real data: {folder} does not exist (set REPRO_DATA_ROOT)")
-    if name == "roberta":
-        return RobertaTokenizer(
-            vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), add_prefix_space=True
-        )
-    return BertTokenizer(vocab=str(folder / "vocab.txt"))
 
 
 @pytest.mark.real

@@ -1,6 +1,5 @@
 """The words behind a tagged sentence, against the official alignment written out, also on real vocabularies."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Tagged
 from repro.tasks.semantic_roles import SemanticRoles
 from repro.tasks.tagging import Tagging
+from tests.models.loaded import DATA, real_tokenizer
 from tests.nested import build_task, run
 from tests.tasks.making import make
 
-DATA = Path(os.environ.get("REPRO_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
 WORDS, TAGS = ("The", "cat", "sat"), (1, 4, 3)
 
 
@@ -89,19 +88,6 @@ def test_the_second_test_set_is_scored_with_the_first_ones_prompt(quick: Any) ->
 
 
 # Real data -----------------------------------------------------------------------------------------------------------
-
-
-def real_tokenizer(name: str) -> Any:
-    from transformers import BertTokenizer, RobertaTokenizer
-
-    folder = DATA / "tokenizers" / name
-    if not folder.is_dir():
-        pytest.skip(f"no real data: {folder} does not exist (set REPRO_DATA_ROOT)")
-    if name == "roberta":
-        return RobertaTokenizer(
-            vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), add_prefix_space=True
-        )
-    return BertTokenizer(vocab=str(folder / "vocab.txt"))
 
 
 def real_roles(split: str) -> tuple[Any, Any]:

@@ -16,10 +16,10 @@ from torch import Tensor
 from repro.methods.base import Head, Injection, KeyValue
 from repro.models.attention import varlen_kernel
 from repro.models.encoding.batch import Encoded, collate
-from repro.training.passes import ready
-from tests.models.loaded import adapt, load_backbone
+from repro.training.fixed_shapes import lay_out_fixed
+from repro.training.passes import lay_out
+from tests.models.loaded import CPU, adapt, tiny
 
-CPU = torch.device("cpu")
 LIMITS = {"max_input_length": 32, "max_target_length": 16}
 P = 3
 
@@ -59,15 +59,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield seen
 
 
-def facts(name: str) -> dict[str, Any]:
-    from pathlib import Path
-
-    import yaml
-
-    found: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / f"{name}.yaml").read_text())
-    return found
-
-
 def examples(kind: str) -> list[Encoded]:
     lengths = (9, 4, 7, 4)
     if kind == "encoder":
@@ -103,26 +94,25 @@ def gradients(value: Tensor, injection: Injection) -> list[Tensor]:
 
 @pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize("prefix", [True, False])
-@pytest.mark.parametrize("name", ["tiny-bert", "tiny-roberta", "tiny-gpt2", "tiny-llama", "tiny-bart", "tiny-t5"])
+@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "llama", "bart", "t5"])
 def test_losses_and_gradients_are_those_of_padded_attention(
     name: str, prefix: bool, fixed: bool, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = facts(name)
-    format = "pair" if model["kind"] == "encoder" else "text_to_text"
-    bone, _ = load_backbone(model, {"dtype": "float64", "attention": "sdpa", "packing": True}, CPU, format)
+    format = "pair" if name in ("bert", "roberta") else "text_to_text"
+    bone = tiny(name, format, packing=True)
     adapter: Any = adapt(bone, format, LIMITS)
-    batch = collate(examples(model["kind"]), 0, rows=[0, 1, 1, 0])
+    batch = collate(examples(bone.spec.kind), 0, rows=[0, 1, 1, 0])
     injection = injection_for(bone, prefix, (P, P))
 
     def computed() -> tuple[Tensor, list[Tensor]]:
-        one = ready(adapter, batch, injection, CPU, [injection.prompt_length] * 2, fixed)
+        one = (lay_out_fixed if fixed else lay_out)(adapter, batch, injection, [injection.prompt_length] * 2)
         assert one.fixed == fixed
         total = adapter.losses(one.reading.batch, injection, reading=one.reading).total[:4]
         return total, gradients(total, injection)
 
     ours, own = computed()
     # T5's stacks have a bias, and its cross-attention reads short targets without keys and values: all are padded.
-    assert bool(calls) is (name != "tiny-t5")
+    assert bool(calls) is (name != "t5")
     calls.clear()
     monkeypatch.setattr(varlen_kernel, "right", lambda *facts: False)
     theirs, other = computed()
@@ -133,7 +123,7 @@ def test_losses_and_gradients_are_those_of_padded_attention(
 
 
 def test_prefixes_of_unlike_lengths_are_padded(calls: list[int]) -> None:
-    bone, _ = load_backbone(facts("tiny-bert"), {"dtype": "float64", "attention": "sdpa", "packing": True}, CPU, "pair")
+    bone = tiny("bert", "pair", packing=True)
     adapter: Any = adapt(bone, "pair", LIMITS)
     injection = injection_for(bone, True, (P, 2))
     adapter.losses(collate(examples("encoder"), 0, rows=[0, 1, 1, 0]), injection)

@@ -20,32 +20,19 @@ from tests.parity.tiny_models import (
     DECODERS,
     ENCODER_DECODERS,
     IMPLEMENTATIONS,
+    OWN,
     backbone,
     close,
     items,
-    random_embeds,
-    random_kv,
+    prompts,
 )
 
 pytestmark = pytest.mark.parity
 P, LENGTHS, LABELS = 4, (9, 3, 17, 7, 7), ("True", "False", "a", "not_entailment")
-OWN = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 1]]).bool()
 
 
 def scorer(bone: Backbone, **task: Any) -> Any:
     return adapt(bone, "text_to_text", {"max_input_length": 64, "max_target_length": 20, "labels": LABELS, **task})
-
-
-def prompts(spec: Any, trials: int) -> dict[str, Injection]:
-    mask = OWN if trials == 3 else None
-    shift: Any = P if trials == 1 else torch.tensor([4, 2, 3])
-    kv = {site: replace(one, mask=mask) for site, one in random_kv(spec, P, trials).items()}
-    return {
-        "none": Injection(),
-        "kv": Injection(kv=kv, position_shift=shift),
-        "before": Injection(random_embeds(spec, P, trials), "before", mask),
-        "after": Injection(random_embeds(spec, P, trials), "after", mask),
-    }
 
 
 def naive(adapted: Any, examples: list[Encoded], rows: list[int], injection: Injection) -> Tensor:
@@ -73,7 +60,7 @@ def naive(adapted: Any, examples: list[Encoded], rows: list[int], injection: Inj
 )
 def test_scores_are_summed_log_probabilities(name, attention, prompt, trials):
     bone = backbone(name, attention)
-    adapted, injection = scorer(bone), prompts(bone.spec, trials)[prompt]
+    adapted, injection = scorer(bone), prompts(bone.spec, trials, OWN if trials == 3 else None)[prompt]
     rows = [0] * 5 if trials == 1 else [2, 0, 1, 0, 2]
     examples = items(bone.spec.kind, LENGTHS, training=False)
     batch = collate(examples, 0, rows=rows, left=adapted.pad_left)

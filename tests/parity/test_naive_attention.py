@@ -16,6 +16,7 @@ from repro.models.families.family import family
 from tests.models.loaded import spec_of
 from tests.parity import naive
 from tests.parity.tiny_models import (
+    DECODERS,
     FAMILIES,
     IMPLEMENTATIONS,
     adapter,
@@ -162,24 +163,19 @@ def test_every_site_of_every_family(name, sites, attention):
     assert not torch.allclose(ours[-1], last_hidden(bone.model, batch)[-1], atol=1e-3)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_without_padding_where_the_library_skips_the_mask(name):
+@pytest.mark.parametrize(
+    ("name", "lengths", "training"),
+    [*((name, (9, 9, 9), True) for name in FAMILIES), *((name, LENGTHS, False) for name in DECODERS)],
+)
+def test_without_padding_where_the_library_skips_the_mask_and_padded_on_the_left(name, lengths, training):
     bone = backbone(name)
-    batch, kv = make_batch(bone, (9, 9, 9)), random_kv(bone.spec, 4)
+    batch, kv = make_batch(bone, lengths, training), random_kv(bone.spec, 4)
+    assert training or batch.mask[1, 0] == 0
     bone.inject(Injection(kv=kv), None)
     ours, theirs = last_hidden(bone.model, batch), last_hidden(written_out_model(name, batch, kv), batch)
+    ours, theirs = ([states[batch.mask.bool()] for states in each] if not training else each for each in (ours, theirs))
     close_all(ours, theirs)
     close_all(gradients(ours, leaves(kv)), gradients(theirs, leaves(kv)))
-
-
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_left_padding_of_decoders(name):
-    bone = backbone(name)
-    batch, kv = make_batch(bone, LENGTHS, training=False), random_kv(bone.spec, 4)
-    assert batch.mask[1, 0] == 0
-    bone.inject(Injection(kv=kv), None)
-    ours, theirs = last_hidden(bone.model, batch), last_hidden(written_out_model(name, batch, kv), batch)
-    close_all([x[batch.mask.bool()] for x in ours], [x[batch.mask.bool()] for x in theirs])
 
 
 # Relatives of Llama that have biases on q, k, v (Qwen2) or norms on q and k (Qwen3).

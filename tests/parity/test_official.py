@@ -21,6 +21,7 @@ from repro.models.encoding.batch import IGNORE, Batch, collate
 from tests.pairwise import pairwise
 from tests.parity import naive
 from tests.parity.test_naive_attention import written_out_model
+from tests.parity.test_prompt_variants import torchs_lstm
 from tests.parity.tiny_models import adapter, backbone, build_double, close, items, make_batch, plain
 
 pytestmark = pytest.mark.parity
@@ -275,15 +276,7 @@ def test_p_tuning(encoder: str) -> None:
     ours = adapter(bone).losses(batch, method.injection(True)).total
     prompt = given.get("prompt", given.get("encoder.embedding"))[0]
     if encoder == "lstm":
-        names = {"weight_ih": "wi", "weight_hh": "wh", "bias_ih": "bi", "bias_hh": "bh"}
-        weights = {
-            f"{theirs}_l{layer}{mark}": given[f"lstm.{layer}.{way}.{part}"][0]
-            for layer in (0, 1)
-            for way, mark in (("forward", ""), ("backward", "_reverse"))
-            for theirs, part in names.items()
-        }
-        lstm = nn.LSTM(width, width, 2, bidirectional=True, batch_first=True).double()
-        prompt = torch.func.functional_call(lstm, weights, (prompt[None],))[0][0]
+        prompt = torchs_lstm(prompt[None], given, width, (0, 1))[0]
     if encoder != "embedding":
         prompt = F.relu(F.linear(prompt, given["encoder.w1"][0], given["encoder.b1"][0]))
         prompt = F.linear(prompt, given["encoder.w2"][0], given["encoder.b2"][0])

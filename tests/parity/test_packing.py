@@ -21,6 +21,7 @@ from tests.parity.tiny_models import (
     ENCODERS,
     FAMILIES,
     IMPLEMENTATIONS,
+    OWN,
     adapter,
     backbone,
     close,
@@ -28,6 +29,7 @@ from tests.parity.tiny_models import (
     fresh_backbone,
     leaves,
     make_batch,
+    prompts,
     random_embeds,
     random_head,
     random_kv,
@@ -35,8 +37,6 @@ from tests.parity.tiny_models import (
 
 pytestmark = pytest.mark.parity
 P, LENGTHS, ROWS = 4, (9, 3, 17, 7, 7, 4, 12), [2, 0, 1, 0, 2, 2, 1]
-OWN = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 1]]).bool()
-"""Which prompt rows are whose, where three trials have unlike lengths."""
 
 
 @contextmanager
@@ -76,21 +76,6 @@ def both(bone: Backbone, compute: Callable[[], Tensor], wanted: list[Tensor]) ->
         close(got, gradient)
 
 
-def prompts(spec: Any, trials: int) -> dict[str, Injection]:
-    """Every place a prompt can have; three trials have prompts of unlike lengths."""
-    mask = OWN if trials == 3 else None
-    shift: Any = P if trials == 1 else torch.tensor([4, 2, 3])
-    head = random_head(spec, 3, trials)
-    made = {place: Injection(random_embeds(spec, P, trials), place, mask, head=head) for place in PLACEMENTS} | {
-        "none": Injection(head=head)
-    }
-    for site in spec.sites:
-        kv = {name: replace(one, mask=mask) for name, one in random_kv(spec, P, trials, (site,)).items()}
-        made[f"kv at {site}"] = Injection(kv=kv, position_shift=shift, head=head)
-    kv = {name: replace(one, mask=mask) for name, one in random_kv(spec, P, trials).items()}
-    return made | {"kv at all": Injection(kv=kv, position_shift=shift, head=head)}
-
-
 def tensors(injection: Injection) -> list[Tensor]:
     """What is trained."""
     found = leaves(injection.kv)
@@ -102,7 +87,7 @@ def prompts_of(name: str) -> list[str]:
     """Those that the family has a site for, and something to train."""
     kinds = {"encoder": ("none", "kv at encoder"), "decoder": ("kv at decoder",)}
     three = ("kv at encoder", "kv at decoder", "kv at cross")
-    return [*PLACEMENTS, *kinds.get(facts(name)["kind"], three), "kv at all"]
+    return [*PLACEMENTS, *kinds.get(facts(name)["kind"], three), "kv"]
 
 
 CASES = [(name, *row) for name in FAMILIES for row in pairwise(IMPLEMENTATIONS, prompts_of(name), (1, 3))]
@@ -111,7 +96,7 @@ CASES = [(name, *row) for name in FAMILIES for row in pairwise(IMPLEMENTATIONS, 
 @pytest.mark.parametrize(("name", "attention", "prompt", "trials"), CASES)
 def test_losses_and_gradients(name, attention, prompt, trials):
     bone = backbone(name, attention)
-    injection = prompts(bone.spec, trials)[prompt]
+    injection = prompts(bone.spec, trials, OWN if trials == 3 else None)[prompt]
     batch = make_batch(bone, LENGTHS, rows=[0] * len(ROWS) if trials == 1 else ROWS)
     both(bone, lambda: adapter(bone).losses(batch, injection).total, tensors(injection))
 
@@ -275,7 +260,7 @@ def test_the_number_of_calls_changes_nothing(name, call, monkeypatch):
     """Each sequence by itself, some together, all in one."""
     bone = backbone(name)
     monkeypatch.setattr("repro.models.packed_batch.CALL", call)
-    injection = prompts(bone.spec, 3)["kv at all"]
+    injection = prompts(bone.spec, 3, OWN)["kv"]
     calls = []
     monkeypatch.setattr("repro.models.attention.packing.runs", lambda *given: calls.append(runs(*given)) or calls[-1])
     both(bone, lambda: adapter(bone).losses(make_batch(bone, LENGTHS, rows=ROWS), injection).total, tensors(injection))
@@ -286,7 +271,7 @@ def test_the_number_of_calls_changes_nothing(name, call, monkeypatch):
 
 def test_every_prompts_dropout_is_drawn_where_sequences_are_packed():
     bone = backbone("bert")
-    injection = replace(prompts(bone.spec, 3)["kv at all"], kv_dropout=0.5)
+    injection = replace(prompts(bone.spec, 3, OWN)["kv"], kv_dropout=0.5)
     batch = make_batch(bone, LENGTHS, rows=ROWS)
     drawn = []
     with packing(bone, True):

@@ -4,18 +4,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from repro.methods.base import Injection
 from repro.methods.parts.encoded_prompt import PTuning, bi_lstm
 from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.parts.keyed_dropout import dropped, mixed, site_number
 from repro.methods.parts.reparameterisation import layer_indices
-from repro.methods.registry import build as build_method
-from repro.models.attention.attached import attached
 from tests.parity.tiny_models import (
     ENCODERS,
-    FAMILIES,
     adapter,
     backbone,
     build_double,
@@ -29,6 +26,19 @@ pytestmark = pytest.mark.parity
 P = 4
 
 
+def torchs_lstm(states: Tensor, tensors: Any, units: int, layers: tuple[int, ...], trial: int = 0) -> Tensor:
+    """Some layers of `nn.LSTM` with one trial's tensors."""
+    names = {"weight_ih": "wi", "weight_hh": "wh", "bias_ih": "bi", "bias_hh": "bh"}
+    weights = {
+        f"{name}_l{number}{mark}": tensors[f"lstm.{layer}.{way}.{part}"][trial]
+        for number, layer in enumerate(layers)
+        for mark, way in (("", "forward"), ("_reverse", "backward"))
+        for name, part in names.items()
+    }
+    lstm = nn.LSTM(states.shape[2], units, len(layers), bidirectional=True, batch_first=True).double()
+    return torch.func.functional_call(lstm, weights, (states,))[0]
+
+
 @pytest.mark.parametrize("hidden", [None, 6])
 def test_the_lstm_is_torchs(hidden: int | None) -> None:
     """Two trials through their own weights equal `nn.LSTM(bidirectional, two layers)`, forward and gradient."""
@@ -37,16 +47,8 @@ def test_the_lstm_is_torchs(hidden: int | None) -> None:
     tensors, units = method.parameters, hidden or bone.spec.width
     ours = bi_lstm(tensors["encoder.embedding"], tensors)
     for trial in (0, 1):
-        lstm = nn.LSTM(bone.spec.width, units, 2, bidirectional=True, batch_first=True).double()
-        names = {"wi": "weight_ih", "wh": "weight_hh", "bi": "bias_ih", "bh": "bias_hh"}
-        with torch.no_grad():
-            for layer in (0, 1):
-                for direction, mark in (("forward", ""), ("backward", "_reverse")):
-                    for part, theirs in names.items():
-                        target = getattr(lstm, f"{theirs}_l{layer}{mark}")
-                        target.copy_(tensors[f"lstm.{layer}.{direction}.{part}"][trial])
         given = tensors["encoder.embedding"][trial : trial + 1].detach().requires_grad_()
-        wanted, _ = lstm(given)
+        wanted = torchs_lstm(given, tensors, units, (0, 1), trial)
         close(ours[trial], wanted[0])
         got = torch.autograd.grad(ours[trial].square().sum(), tensors["encoder.embedding"], retain_graph=True)[0]
         close(got[trial], torch.autograd.grad(wanted.square().sum(), given)[0][0])
@@ -66,11 +68,7 @@ def test_dropout_between_the_lstms_layers() -> None:
             kept = ~dropped(places, states.shape[2], 0.5)
             assert 0.3 < kept.double().mean() < 0.7
             states = states * kept / 0.5
-        lstm = nn.LSTM(states.shape[2], 6, bidirectional=True, batch_first=True).double()
-        names = {"weight_ih_l0": "wi", "weight_hh_l0": "wh", "bias_ih_l0": "bi", "bias_hh_l0": "bh"}
-        ways = (("", "forward"), ("_reverse", "backward"))
-        weights = {f"{n}{mark}": tensors[f"lstm.{layer}.{way}.{p}"][0] for n, p in names.items() for mark, way in ways}
-        states = torch.func.functional_call(lstm, weights, (states,))[0]
+        states = torchs_lstm(states, tensors, 6, (layer,))
     close(ours, states)
     drawn = [method.injection(True, torch.tensor([key])).embeds for key in (1, 2)]
     assert not torch.allclose(*drawn)
@@ -78,27 +76,6 @@ def test_dropout_between_the_lstms_layers() -> None:
         method.injection(False).embeds,
         build_double(PTuning(P, "lstm", 6, placement="before"), bone).injection(True).embeds,
     )
-
-
-@pytest.mark.parametrize("encoder", ["lstm", "mlp", "embedding"])
-def test_p_tunings_prompt_and_its_export(encoder: str) -> None:
-    """[LSTM ->] Linear - ReLU - Linear over the embeddings; folded away on export; counted."""
-    bone = backbone("bert")
-    method = build_double(PTuning(P, encoder, placement="before"), bone)
-    t, width = method.parameters, bone.spec.width
-    if encoder == "embedding":
-        wanted = t["prompt"][0]
-    else:
-        states = bi_lstm(t["encoder.embedding"], t)[0] if encoder == "lstm" else t["encoder.embedding"][0]
-        inner = (states @ t["encoder.w1"][0].T + t["encoder.b1"][0]).clamp(min=0)
-        wanted = inner @ t["encoder.w2"][0].T + t["encoder.b2"][0]
-    injection = method.injection(True)
-    close(injection.embeds[0], wanted)
-    fresh = build_double(PTuning(P, encoder, placement="before"), bone)
-    fresh.restore(method.export())
-    close(fresh.injection(False).embeds, injection.embeds)
-    counts = method.parameter_counts()
-    assert counts["prompt"] == P * width and counts["stored"] == P * width + counts["head"]
 
 
 def test_prompts_in_a_template_stand_in_their_places() -> None:
@@ -117,55 +94,9 @@ def test_prompts_in_a_template_stand_in_their_places() -> None:
     close(got, wanted)
 
 
-@pytest.mark.parametrize(("reparameterisation", "layers"), [("mlp", 2), ("deep", 3)])
-def test_prefixes_through_linear_layers_and_tanh(reparameterisation: str, layers: int) -> None:
-    """Linear - tanh - Linear, and one more of each with `deep`, by torch's modules."""
-    bone = backbone("gpt2")
-    method = build_double(
-        build_method("prefix_tuning", length=P, reparameterisation=reparameterisation, hidden=7), bone, trials=2
-    )
-    t = method.parameters
-    assert sum(name.startswith("decoder.w") for name in t) == layers
-    for trial in (0, 1):
-        parts: list[nn.Module] = []
-        for number in range(1, layers + 1):
-            weight, bias = t[f"decoder.w{number}"][trial], t[f"decoder.b{number}"][trial]
-            linear = nn.Linear(weight.shape[1], weight.shape[0]).double()
-            linear.weight.data, linear.bias.data = weight.detach(), bias.detach()
-            parts += [linear, nn.Tanh()]
-        flat = nn.Sequential(*parts[:-1])(t["decoder.embedding"][trial].detach())
-        spec = bone.spec
-        wanted = flat.view(P, spec.sites["decoder"], 2, spec.heads, spec.head_dim).permute(2, 1, 3, 0, 4)
-        found = method.injection(True).kv["decoder"]
-        close(found.keys[trial], wanted[0])
-        close(found.values[trial], wanted[1])
-
-
 @pytest.mark.parametrize(("layers", "wanted"), [("all", (0, 1, 2, 3)), ("first:3", (0, 1, 2)), ("last:1", (3,))])
 def test_layer_names(layers: str, wanted: tuple[int, ...]) -> None:
     assert layer_indices(layers, 4) == wanted
-
-
-@pytest.mark.parametrize("which", ["first:1", "last:1"])
-@pytest.mark.parametrize("name", FAMILIES)
-def test_layers_without_a_prefix_are_as_if_they_had_none(name: str, which: str) -> None:
-    """A prefix in one of two layers: the other layer attends to the text alone, and all of the loss moves."""
-    bone = backbone(name)
-    method = build_double(
-        build_method("p_tuning_v2", length=P, layers=which, prefix_dropout=0.0, shift_positions=False), bone
-    )
-    injection = method.injection(True)
-    kept = 0 if which == "first:1" else 1
-    assert {kv.layers for kv in injection.kv.values()} == {(kept,)}
-    batch = make_batch(bone, (9, 3, 6))
-    ours = adapter(bone).losses(batch, injection).total
-    bare = adapter(bone).losses(batch, Injection(head=injection.head)).total
-    assert (ours - bare).abs().min() > 1e-9
-    bone.inject(injection, None)
-    slots = {s: [attached(m) for m in modules] for s, modules in bone.attention.items()}
-    assert all(found[1 - kept] is None and found[kept] is not None for found in slots.values())
-    counted = sum(P * 2 * bone.spec.heads * bone.spec.head_dim for _ in bone.spec.sites)
-    assert method.parameter_counts()["prompt"] == counted
 
 
 @pytest.mark.parametrize("pooled_at_prompt", [False, True])

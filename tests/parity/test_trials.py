@@ -1,12 +1,11 @@
 """The K axis: rows of several trials in one batch give what each trial's rows give on their own."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 
-from repro.methods.base import PLACEMENTS, Injection
+from repro.methods.base import Injection
 from repro.methods.parts.joining import joined
 from repro.models.encoding.batch import IGNORE, collate
 from tests.pairwise import pairwise
@@ -14,6 +13,7 @@ from tests.parity.tiny_models import (
     DECODERS,
     ENCODER_DECODERS,
     FAMILIES,
+    PROMPTS,
     adapter,
     backbone,
     close,
@@ -22,6 +22,7 @@ from tests.parity.tiny_models import (
     leaves,
     make_batch,
     pick,
+    prompts,
     random_embeds,
     random_head,
     random_kv,
@@ -32,22 +33,11 @@ pytestmark = pytest.mark.parity
 K, P, LENGTHS, ROWS = 3, 4, (9, 3, 6, 7, 5, 4), [2, 0, 1, 0, 2, 2]
 
 
-def prompts(spec: Any) -> dict[str, Injection]:
-    head = random_head(spec, 3, trials=K)
-    made = {
-        place: Injection(embeds=random_embeds(spec, P, trials=K), placement=place, head=head) for place in PLACEMENTS
-    }
-    return made | {"kv": Injection(kv=random_kv(spec, P, trials=K), position_shift=P, head=head)}
-
-
-PROMPTS = ("kv", *PLACEMENTS)
-
-
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_losses_and_gradients(name, prompt):
     bone = backbone(name)
-    injection, batch = prompts(bone.spec)[prompt], make_batch(bone, LENGTHS, rows=ROWS)
+    injection, batch = prompts(bone.spec, K)[prompt], make_batch(bone, LENGTHS, rows=ROWS)
     tensors = [*leaves(injection.kv), *([injection.embeds] if injection.embeds is not None else [])]
     tensors += [injection.head.weight, injection.head.bias] if injection.head else []
     together = adapter(bone).losses(batch, injection)
@@ -70,7 +60,7 @@ def test_losses_and_gradients(name, prompt):
 @pytest.mark.parametrize(("name", "prompt", "beams"), pairwise(DECODERS + ENCODER_DECODERS, PROMPTS, [1, 3]))
 def test_generation(name, prompt, beams):
     bone = backbone(name)
-    injection, kind, left = prompts(bone.spec)[prompt], bone.spec.kind, name in DECODERS
+    injection, kind, left = prompts(bone.spec, K)[prompt], bone.spec.kind, name in DECODERS
     examples = items(kind, LENGTHS, training=False)
     together = generated_ids(adapter(bone), collate(examples, 0, rows=ROWS, left=left), injection, beams=beams)
     assert len({tuple(row) for row in together}) > 3
@@ -89,7 +79,7 @@ def test_generation(name, prompt, beams):
 )
 def test_encoder_predictions(name, format, prompt):
     bone = backbone(name)
-    injection, choices = prompts(bone.spec)[prompt], 2 if format == "choice" else 1
+    injection, choices = prompts(bone.spec, K)[prompt], 2 if format == "choice" else 1
     if format == "choice":
         one = random_head(bone.spec, 1, trials=K)
         injection = replace(injection, head=one)
@@ -123,10 +113,10 @@ def test_a_long_prompt_beside_a_long_input_leaves_no_position_table(name: str, p
     """Each fits by itself (P + T is 512); in one batch the first row's padding would stand behind the last position."""
     bone, kind = backbone(name), backbone(name).spec.kind
     target = {"decoder": 5}.get(kind, 0)  # the longest of the two
-    prompts, lengths = (440, 3), (512 - 440 - target, 512 - 3 - target)
+    sizes, lengths = (440, 3), (512 - 440 - target, 512 - 3 - target)
     head = random_head(bone.spec, 3) if kind == "encoder" else None
     made = []
-    for seed, length in enumerate(prompts):
+    for seed, length in enumerate(sizes):
         if prompt == "kv":
             kv = random_kv(bone.spec, length, seed=seed)
             made.append(Injection(kv=kv, position_shift=length, head=head))

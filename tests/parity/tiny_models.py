@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from repro.methods.base import Context, Head, Injection, KeyValue, ModelSpec
+from repro.methods.base import PLACEMENTS, Context, Head, Injection, KeyValue, ModelSpec
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import IGNORE, Batch, Encoded, collate
 from repro.models.families.family import family
@@ -172,6 +172,25 @@ def random_embeds(spec: ModelSpec, length: int, trials: int = 1, seed: int = 9) 
     """N(0, 1) input-level prompt [K, P, D]."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(trials, length, spec.width, generator=generator, dtype=torch.float64).requires_grad_()
+
+
+OWN = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 1]]).bool()
+"""Which of four prompt rows are whose, where three trials have prompts of unlike lengths."""
+PROMPTS = ("kv", *PLACEMENTS)
+
+
+def prompts(spec: ModelSpec, trials: int = 1, own: Tensor | None = None, length: int = 4) -> dict[str, Injection]:
+    """Every place a prompt can have: PROMPTS, `none`, and `kv at <site>`; encoders have a head of three outputs.
+
+    Args:
+        own: as `OWN`; None: all rows are.
+    """
+    head, shift = random_head(spec, 3, trials), length if own is None else own.sum(1)
+    made = {place: Injection(random_embeds(spec, length, trials), place, own, head=head) for place in PLACEMENTS}
+    for name, sites in {"kv": (), **{f"kv at {site}": (site,) for site in spec.sites}}.items():
+        kv = {site: replace(one, mask=own) for site, one in random_kv(spec, length, trials, sites).items()}
+        made[name] = Injection(kv=kv, position_shift=shift, head=head)
+    return made | {"none": Injection(head=head)}
 
 
 def trial_of(injection: Injection, trial: int) -> Injection:

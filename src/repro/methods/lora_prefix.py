@@ -43,7 +43,9 @@ class LoraPrefixConfig(MethodConfig):
         """Prefix-tuning in a model whose matrices have low-rank layers."""
         from repro.methods.parts.composition import Composition
 
-        prefix = PrefixTuningConfig(self.length, self.reparameterisation, self.hidden, name="prefix_tuning")
+        prefix = PrefixTuningConfig(
+            name="prefix_tuning", length=self.length, reparameterisation=self.reparameterisation, hidden=self.hidden
+        )
         lora = LoraConfig(self.rank, self.alpha, self.dropout, self.targets, name="lora")
         return Composition(self.name, {"prefix": prefix.build(), "lora": lora.build()})
 

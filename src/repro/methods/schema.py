@@ -11,7 +11,7 @@ from typing import ClassVar, NoReturn
 
 from repro.errors import ConfigError
 from repro.methods.base import Injection, Method
-from repro.methods.facts import FamilyFacts, ModelFacts, sites_of
+from repro.methods.facts import FamilyFacts, ModelFacts, prefix_numbers, sites_of
 from repro.methods.fields import facts_of, setting
 
 
@@ -164,39 +164,61 @@ def refuse(key: str, value: object, allowed: str, fix: str) -> NoReturn:
     raise ConfigError(f"method.{key}={value}: {allowed}. {fix}")
 
 
-def check_sites(sites: Sequence[str], model: ModelFacts) -> None:
-    """Attention sites must be the model's own.
+@dataclass
+class PrefixConfig(MethodConfig):
+    """Settings of methods that put keys and values in front of the real ones at the layers of the model."""
 
-    Raises:
-        ConfigError: another one.
-    """
-    known = list(sites_of(model))
-    for site in sites:
-        if site not in known:
-            allowed = f"{model.name} has {', '.join(known)}"
-            refuse("sites", list(sites), allowed, f"Set method.sites=[{known[0]}] or [] for all.")
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        enters=(Entry.KEYS_VALUES,), size="length", peft_type="PREFIX_TUNING", imports="PREFIX_TUNING"
+    )
 
+    length: int = setting(20, at_least=1)
+    hidden: int = setting(512, at_least=1)
+    """Width of the MLP's hidden layers; Li and Liang's k (`mid_dim`)."""
+    layers: str = setting("all", shared_jointly=True)
+    """all | first:k | last:k of each site's layers (Liu et al. Figure 3)"""
+    prefix_dropout: float = setting(0.0, at_least=0, below=1)
+    sites: list[str] = setting(factory=list, shared_jointly=True)
+    """encoder, decoder, cross; empty means every site the model has."""
+    shift_positions: bool = True
+    """Real tokens start at position `length`: Li and Liang's code for GPT-2. In their BART they start at 0: false."""
+    head: str = setting("linear", allowed=("linear", "verbaliser"))
+    """linear | verbaliser (Liu et al. Table 4)"""
 
-def check_layers(layers: str, model: ModelFacts) -> None:
-    """`layers` is all, first:k or last:k with 1 <= k <= the layers of every site.
+    def positions_taken(self, site: str, kind: str) -> int:
+        """The prefix's length at its sites, where it shifts the real tokens."""
+        return self.length if self.shift_positions and site in (self.sites or (site,)) else 0
 
-    Raises:
-        ConfigError: anything else.
-    """
-    most = min(sites_of(model).values())
-    match = re.fullmatch(r"(?:first|last):(\d+)", layers)
-    if layers != "all" and not (match and 1 <= int(match.group(1)) <= most):
-        allowed = f"must be all, first:k or last:k with k from 1 to {most} ({model.name})"
-        refuse("layers", layers, allowed, f"Set method.layers=last:{most}, say.")
+    def hidden_layers(self) -> tuple[int, ...]:
+        """Widths of the hidden layers of the MLP that makes the prefix; empty: the prefix itself is trained."""
+        raise NotImplementedError
 
+    def trained_numbers(self, model: ModelFacts) -> float:
+        """The MLP's weights, or the prefix itself."""
+        return prefix_numbers(model, self.length, model.width, self.hidden_layers(), self.sites, self.layers)
 
-def prefix_beyond_peft(kind: str, layers: str, shift_positions: bool) -> str | None:
-    """Why peft has no such prefix of keys and values; None where it has."""
-    if kind == "encoder_decoder":
-        return "its prefix on an encoder-decoder reaches the decoder's self-attention only, not encoder and cross"
-    if layers != "all":
-        return "its prefixes are in every layer"
-    return None if shift_positions else "its prefixes shift the position ids"
+    def beyond_peft(self, kind: str) -> str | None:
+        """Prefixes of encoder-decoders, of some layers, or without shifted positions."""
+        if reason := super().beyond_peft(kind):
+            return reason
+        if kind == "encoder_decoder":
+            return "its prefix on an encoder-decoder reaches the decoder's self-attention only, not encoder and cross"
+        if self.layers != "all":
+            return "its prefixes are in every layer"
+        return None if self.shift_positions else "its prefixes shift the position ids"
+
+    def check(self, model: ModelFacts, family: FamilyFacts, task_format: str) -> None:
+        """Sites must be the model's own; `layers` is all, first:k or last:k with 1 <= k <= the layers of every site."""
+        super().check(model, family, task_format)
+        sites = sites_of(model)
+        if not set(self.sites) <= set(sites):
+            fix = f"Set method.sites=[{next(iter(sites))}] or [] for all."
+            refuse("sites", list(self.sites), f"{model.name} has {', '.join(sites)}", fix)
+        most = min(sites.values())
+        match = re.fullmatch(r"(?:first|last):(\d+)", self.layers)
+        if self.layers != "all" and not (match and 1 <= int(match.group(1)) <= most):
+            allowed = f"must be all, first:k or last:k with k from 1 to {most} ({model.name})"
+            refuse("layers", self.layers, allowed, f"Set method.layers=last:{most}, say.")
 
 
 def check_placement(placement: str, task_format: str) -> None:

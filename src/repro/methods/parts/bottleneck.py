@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from repro.methods.base import Adapter, Context, Injection, ModelSpec, no_start
-from repro.methods.parts.heads import build_head, head_of, per_trial
+from repro.methods.base import Adapter, Context, Injection, ModelSpec
+from repro.methods.parts.heads import build_head, head_of
 from repro.methods.parts.initialisers import normal
+from repro.methods.parts.tensor_method import TensorMethod
 
 PARTS = ("scale", "shift", "down", "down_bias", "up", "up_bias")
 
 
-class AdapterTuning:
+class AdapterTuning(TensorMethod):
     """x + W_up relu(W_down LN(x)) behind every block, with biases: L x (2 D R + R + 3 D) numbers a stack.
 
     Args:
@@ -23,7 +22,6 @@ class AdapterTuning:
     """
 
     name = "adapter"
-    tuning = None
 
     def __init__(self, bottleneck: int = 6, init_std: float = 0.02):
         self.bottleneck, self.init_std = bottleneck, init_std
@@ -61,24 +59,3 @@ class AdapterTuning:
             },
             head=head_of(self.parameters),
         )
-
-    def export(self) -> dict[str, Tensor]:
-        """Every tensor."""
-        return {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
-
-    def restore(self, exported: Mapping[str, Tensor]) -> None:
-        """Takes what `export` gave."""
-        self.parameters = {name: tensor.detach().clone().requires_grad_() for name, tensor in exported.items()}
-
-    def start(self, exported: Mapping[str, Tensor]) -> None:
-        """There is no prompt to start.
-
-        Raises:
-            ValueError: always.
-        """
-        raise no_start(self.name)
-
-    def parameter_counts(self) -> dict[str, int]:
-        """Trained is what is stored."""
-        every, head = per_trial(self.parameters), per_trial(self.parameters, "head.")
-        return {"trained": every, "stored": every, "prompt": every - head, "head": head}

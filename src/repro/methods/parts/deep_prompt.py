@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from repro.errors import ConfigError
 from repro.methods.base import Context, Injection, ModelSpec
-from repro.methods.parts.heads import build_head, head_of, per_trial
+from repro.methods.parts.heads import build_head, head_of
 from repro.methods.parts.reparameterisation import (
     Starts,
     build_direct,
@@ -17,11 +17,11 @@ from repro.methods.parts.reparameterisation import (
     layer_indices,
     prefix_of,
     split_layers,
-    started,
 )
+from repro.methods.parts.tensor_method import TensorMethod
 
 
-class DeepPrompt:
+class DeepPrompt(TensorMethod):
     """P positions of trainable keys and values in front of the real ones, at every layer or some of them.
 
     Args:
@@ -39,8 +39,6 @@ class DeepPrompt:
         embedding_width: columns of the embedding that the MLP reads; None is D.
         direct: the value of `reparameterisation` that trains the prefix itself, for messages.
     """
-
-    tuning = None
 
     def __init__(
         self,
@@ -60,7 +58,7 @@ class DeepPrompt:
         self.name, self.length, self.widths = name, length, tuple(widths)
         self.starts, self.dropout, self.sites, self.shift_positions = starts, dropout, tuple(sites), shift_positions
         self.layers, self.init_text, self.init_steps = layers, init_text, init_steps
-        self.embedding_width, self.direct = embedding_width, direct
+        self.embedding_width, self.trains_prompt_with = embedding_width, f"reparameterisation={direct}"
         self.parameters: dict[str, Tensor] = {}
         self._spec: ModelSpec | None = None
 
@@ -124,26 +122,6 @@ class DeepPrompt:
             head=head_of(self.parameters),
         )
 
-    def export(self) -> dict[str, Tensor]:
-        """`<site>.prefix` [K, P, 2 x L x H x Dh] whether it came through an MLP or not, and the head."""
-        head = {name: t.detach().clone() for name, t in self.parameters.items() if name.startswith("head.")}
-        return {f"{site}.prefix": flat.detach().clone() for site, flat in self._prefixes().items()} | head
-
-    def restore(self, exported: Mapping[str, Tensor]) -> None:
-        """Takes what `export` gave; the MLP, if there was one, is gone and the prefix itself becomes the parameter."""
-        self.parameters = {name: tensor.detach().clone().requires_grad_() for name, tensor in exported.items()}
-
-    def start(self, exported: Mapping[str, Tensor]) -> None:
-        """Begin training from an exported prefix.
-
-        Raises:
-            ValueError: it does not fit.
-        """
-        self.parameters = started(self.parameters, exported, f"reparameterisation={self.direct}")
-
-    def parameter_counts(self) -> dict[str, int]:
-        """`prompt` is P x 2 x L x H x Dh over all sites; an MLP trains more than is stored (Li and Liang, issue 17)."""
-        assert self._spec is not None, "build() comes first"
-        prompt = sum(self.length * self._spec.kv_width(site, len(self._layers(site))) for site in self._sites())
-        head = per_trial(self.parameters, "head.")
-        return {"trained": per_trial(self.parameters), "stored": prompt + head, "prompt": prompt, "head": head}
+    def folded(self) -> dict[str, Tensor]:
+        """`<site>.prefix` [K, P, 2 x L x H x Dh] whether it comes through an MLP or not, and the head."""
+        return {f"{site}.prefix": flat for site, flat in self._prefixes().items()} | self.head_tensors()

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from repro.methods.base import Context, Injection, Tuning
-from repro.methods.parts.heads import build_head, head_of, per_trial
+from repro.methods.parts.heads import build_head, head_of
 from repro.methods.parts.initialisers import linear_default, normal, uniform
 from repro.methods.parts.keyed_dropout import keyed_dropout, mixed, site_number
-from repro.methods.parts.reparameterisation import started
+from repro.methods.parts.tensor_method import TensorMethod
 
 LAYERS = 2
 """Of the LSTM, as released."""
@@ -65,7 +65,7 @@ def _lstm(states: Tensor, part: Mapping[str, Tensor]) -> Tensor:
     return torch.stack(out, 1)
 
 
-class PTuning:
+class PTuning(TensorMethod):
     """Prompt rows [K, P, D] from an encoder over trained embeddings; the encoder is folded away on export.
 
     Args:
@@ -78,6 +78,7 @@ class PTuning:
     """
 
     name = "p_tuning"
+    trains_prompt_with = "encoder=embedding"
 
     def __init__(
         self,
@@ -135,25 +136,6 @@ class PTuning:
         """The prompt in the places of the template."""
         return Injection(self._prompt(training, keys), placement=self.placement, head=head_of(self.parameters))
 
-    def export(self) -> dict[str, Tensor]:
-        """`prompt` [K, P, D] and the head, if there is one."""
-        head = {name: t.detach().clone() for name, t in self.parameters.items() if name.startswith("head.")}
-        return {"prompt": self._prompt().detach().clone()} | head
-
-    def restore(self, exported: Mapping[str, Tensor]) -> None:
-        """Takes what `export` gave; the encoder is gone."""
-        self.parameters = {name: tensor.detach().clone().requires_grad_() for name, tensor in exported.items()}
-
-    def start(self, exported: Mapping[str, Tensor]) -> None:
-        """Begin training from an exported prompt.
-
-        Raises:
-            ValueError: it does not fit.
-        """
-        self.parameters = started(self.parameters, exported, "encoder=embedding")
-
-    def parameter_counts(self) -> dict[str, int]:
-        """P x D are stored, and the head; the runner adds a tuned backbone."""
-        head = per_trial(self.parameters, "head.")
-        prompt = self._prompt()[0].numel()
-        return {"trained": per_trial(self.parameters), "stored": prompt + head, "prompt": prompt, "head": head}
+    def folded(self) -> dict[str, Tensor]:
+        """`prompt` [K, P, D] and the head."""
+        return {"prompt": self._prompt()} | self.head_tensors()

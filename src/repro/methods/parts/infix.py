@@ -6,25 +6,16 @@ is added to the keys and values that it computed at these p places; then it read
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
 from repro.methods.base import Context, Injection, ModelSpec
-from repro.methods.parts.heads import per_trial
-from repro.methods.parts.reparameterisation import (
-    TorchDefaults,
-    build_direct,
-    build_mlp,
-    prefix_of,
-    split_layers,
-    started,
-)
+from repro.methods.parts.reparameterisation import TorchDefaults, build_direct, build_mlp, prefix_of, split_layers
+from repro.methods.parts.tensor_method import TensorMethod
 
 _SITE = "decoder"
 
 
-class InfixTuning:
+class InfixTuning(TensorMethod):
     """Trainable `prompt` [K, P, D] behind the source, and what is added to its keys and values.
 
     Args:
@@ -34,7 +25,7 @@ class InfixTuning:
     """
 
     name = "infix_tuning"
-    tuning = None
+    trains_prompt_with = "reparameterisation=none"
 
     def __init__(self, length: int, reparameterisation: str = "mlp", hidden: int = 512):
         self.length, self.reparameterisation, self.hidden = length, reparameterisation, hidden
@@ -57,25 +48,6 @@ class InfixTuning:
         added = split_layers(prefix_of(self.parameters, _SITE), self._spec, _SITE)
         return Injection(self.parameters["prompt"], placement="infix", infix=added)
 
-    def export(self) -> dict[str, Tensor]:
+    def folded(self) -> dict[str, Tensor]:
         """`prompt` [K, P, D] and `decoder.prefix` [K, P, 2 x L x H x Dh], the addition."""
-        added = prefix_of(self.parameters, _SITE).detach().clone()
-        return {"prompt": self.parameters["prompt"].detach().clone(), f"{_SITE}.prefix": added}
-
-    def restore(self, exported: Mapping[str, Tensor]) -> None:
-        """Takes what `export` gave; the MLP is gone."""
-        self.parameters = {name: tensor.detach().clone().requires_grad_() for name, tensor in exported.items()}
-
-    def start(self, exported: Mapping[str, Tensor]) -> None:
-        """Begin training from an exported infix.
-
-        Raises:
-            ValueError: it does not fit.
-        """
-        self.parameters = started(self.parameters, exported, "reparameterisation=none")
-
-    def parameter_counts(self) -> dict[str, int]:
-        """P x D and P x 2 x L x H x Dh are stored."""
-        assert self._spec is not None, "build() comes first"
-        stored = self.length * (self._spec.width + self._spec.kv_width(_SITE))
-        return {"trained": per_trial(self.parameters), "stored": stored, "prompt": stored, "head": 0}
+        return {"prompt": self.parameters["prompt"], f"{_SITE}.prefix": prefix_of(self.parameters, _SITE)}

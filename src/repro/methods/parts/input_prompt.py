@@ -6,18 +6,18 @@ encoder's. On encoder models this is the "PT" baseline of P-Tuning v2 with its l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from repro.methods.base import Context, Injection
-from repro.methods.parts.heads import build_head, head_of, per_trial
+from repro.methods.parts.heads import build_head, head_of
 from repro.methods.parts.initialisers import class_labels, sampled_vocabulary, stack, uniform
-from repro.methods.parts.reparameterisation import started
+from repro.methods.parts.tensor_method import TensorMethod
 
 
-class PromptTuning:
+class PromptTuning(TensorMethod):
     """Trainable `prompt` [K, P, D].
 
     Args:
@@ -31,7 +31,7 @@ class PromptTuning:
     """
 
     name = "prompt_tuning"
-    tuning = None
+    trains_prompt_with = "initialisation=uniform"
 
     def __init__(
         self,
@@ -75,24 +75,3 @@ class PromptTuning:
             pooled_at_prompt=self.pooled_at_prompt,
             head=head_of(self.parameters),
         )
-
-    def export(self) -> dict[str, Tensor]:
-        """`prompt` [K, P, D] and the head."""
-        return {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
-
-    def restore(self, exported: Mapping[str, Tensor]) -> None:
-        """Takes what `export` gave."""
-        self.parameters = {name: tensor.detach().clone().requires_grad_() for name, tensor in exported.items()}
-
-    def start(self, exported: Mapping[str, Tensor]) -> None:
-        """Begin training from an exported prompt.
-
-        Raises:
-            ValueError: it does not fit.
-        """
-        self.parameters = started(self.parameters, exported, "initialisation=uniform")
-
-    def parameter_counts(self) -> dict[str, int]:
-        """P x D, and the head."""
-        prompt, head = per_trial(self.parameters, "prompt"), per_trial(self.parameters, "head.")
-        return {"trained": prompt + head, "stored": prompt + head, "prompt": prompt, "head": head}

@@ -6,16 +6,14 @@ is a prompt in front of the input: nothing behind it can change what the model c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
 from repro.methods.base import Context, Injection
-from repro.methods.parts.heads import per_trial
-from repro.methods.parts.reparameterisation import TorchDefaults, build_direct, build_mlp, mlp, started
+from repro.methods.parts.reparameterisation import TorchDefaults, build_direct, build_mlp, mlp
+from repro.methods.parts.tensor_method import TensorMethod
 
 
-class EmbeddingOnly:
+class EmbeddingOnly(TensorMethod):
     """Trainable `prompt` [K, P, D], or an MLP that makes it.
 
     Args:
@@ -25,7 +23,7 @@ class EmbeddingOnly:
     """
 
     name = "embedding_only"
-    tuning = None
+    trains_prompt_with = "reparameterisation=none"
 
     def __init__(self, length: int, reparameterisation: str = "mlp", hidden: int = 512):
         self.length, self.reparameterisation, self.hidden = length, reparameterisation, hidden
@@ -46,23 +44,6 @@ class EmbeddingOnly:
         """The prompt in front of everything."""
         return Injection(self._prompt())
 
-    def export(self) -> dict[str, Tensor]:
+    def folded(self) -> dict[str, Tensor]:
         """`prompt` [K, P, D]"""
-        return {"prompt": self._prompt().detach().clone()}
-
-    def restore(self, exported: Mapping[str, Tensor]) -> None:
-        """Takes what `export` gave; the MLP is gone."""
-        self.parameters = {"prompt": exported["prompt"].detach().clone().requires_grad_()}
-
-    def start(self, exported: Mapping[str, Tensor]) -> None:
-        """Begin training from an exported prompt.
-
-        Raises:
-            ValueError: it does not fit.
-        """
-        self.parameters = started(self.parameters, exported, "reparameterisation=none")
-
-    def parameter_counts(self) -> dict[str, int]:
-        """P x D are stored."""
-        prompt = self._prompt()[0].numel()
-        return {"trained": per_trial(self.parameters), "stored": prompt, "prompt": prompt, "head": 0}
+        return {"prompt": self._prompt()}
