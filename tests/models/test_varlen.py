@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from repro.methods.base import Head, Injection, KeyValue
 from repro.models.attention import varlen_kernel
 from repro.models.encoding.batch import Encoded, collate
 from repro.training.fixed_shapes import lay_out_fixed
 from repro.training.passes import lay_out
 from tests.models.loaded import CPU, adapt, tiny
+from tests.parity.tiny_models import prompts, trained_of
 
 LIMITS = {"max_input_length": 32, "max_target_length": 16}
 P = 3
@@ -68,47 +68,23 @@ def examples(kind: str) -> list[Encoded]:
     return [Encoded(tuple(range(5, 8 + n)), n, token_labels=(-100,) * n + tuple(range(5 + n, 8 + n))) for n in lengths]
 
 
-def injection_for(bone: Any, prefix: bool, lengths: tuple[int, ...]) -> Injection:
-    """Of two trials: other keys and values, or none."""
-    generator = torch.Generator().manual_seed(1)
-
-    def drawn(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
-
-    spec = bone.spec
-    mask = None if len(set(lengths)) == 1 else torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
-    kv = {
-        site: KeyValue(*(drawn(2, layers, spec.heads, max(lengths), spec.head_dim) for _ in range(2)), mask=mask)
-        for site, layers in (spec.sites.items() if prefix else ())
-    }
-    head = Head(drawn(2, 2, spec.width), drawn(2, 2)) if spec.kind == "encoder" else None
-    embeds = None if prefix or spec.kind == "encoder" else drawn(2, P, spec.width)
-    return Injection(embeds=embeds, kv=kv, head=head)
-
-
-def gradients(value: Tensor, injection: Injection) -> list[Tensor]:
-    leaves = [one for kv in injection.kv.values() for one in (kv.keys, kv.values)]
-    leaves += [one for one in (injection.embeds, injection.head and injection.head.weight) if one is not None]
-    return list(torch.autograd.grad(value.sum(), leaves))
-
-
 @pytest.mark.parametrize("fixed", [False, True])
-@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize("prompt", ["kv", "before"])
 @pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "llama", "bart", "t5"])
 def test_losses_and_gradients_are_those_of_padded_attention(
-    name: str, prefix: bool, fixed: bool, calls: list[int], monkeypatch: pytest.MonkeyPatch
+    name: str, prompt: str, fixed: bool, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     format = "pair" if name in ("bert", "roberta") else "text_to_text"
     bone = tiny(name, format, packing=True)
     adapter: Any = adapt(bone, format, LIMITS)
     batch = collate(examples(bone.spec.kind), 0, rows=[0, 1, 1, 0])
-    injection = injection_for(bone, prefix, (P, P))
+    injection = prompts(bone.spec, 2, length=P)[prompt]
 
     def computed() -> tuple[Tensor, list[Tensor]]:
         one = (lay_out_fixed if fixed else lay_out)(adapter, batch, injection, [injection.prompt_length] * 2)
         assert one.fixed == fixed
         total = adapter.losses(one.reading.batch, injection, reading=one.reading).total[:4]
-        return total, gradients(total, injection)
+        return total, list(torch.autograd.grad(total.sum(), trained_of(injection)))
 
     ours, own = computed()
     # T5's stacks have a bias, and its cross-attention reads short targets without keys and values: all are padded.
@@ -125,7 +101,7 @@ def test_losses_and_gradients_are_those_of_padded_attention(
 def test_prefixes_of_unlike_lengths_are_padded(calls: list[int]) -> None:
     bone = tiny("bert", "pair", packing=True)
     adapter: Any = adapt(bone, "pair", LIMITS)
-    injection = injection_for(bone, True, (P, 2))
+    injection = prompts(bone.spec, 2, torch.tensor([[1, 1, 1], [1, 1, 0]]).bool(), P)["kv"]
     adapter.losses(collate(examples("encoder"), 0, rows=[0, 1, 1, 0]), injection)
     assert not calls
 

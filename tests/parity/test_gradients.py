@@ -90,11 +90,14 @@ def injections(spec: Any) -> dict[str, Injection]:
     }
 
 
+@pytest.mark.parametrize("packing", [False, True])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_gradient_checkpointing_changes_nothing(name):
+def test_gradient_checkpointing_changes_nothing(name, packing, monkeypatch):
     usual, thrifty = backbone(name), fresh_backbone(name)
+    for bone in (usual, thrifty):
+        monkeypatch.setattr(bone, "packing", packing)
     thrifty.model.train()  # transformers checkpoints in train mode only; every dropout is 0
-    thrifty.model.gradient_checkpointing_enable()
+    thrifty.model.gradient_checkpointing_enable({"use_reentrant": False})
     calls = [0]
     module = next(iter(thrifty.attention.values()))[0]
     module.register_forward_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))

@@ -27,12 +27,12 @@ from tests.parity.tiny_models import (
     close,
     facts,
     fresh_backbone,
-    leaves,
     make_batch,
     prompts,
     random_embeds,
     random_head,
     random_kv,
+    trained_of,
 )
 
 pytestmark = pytest.mark.parity
@@ -76,13 +76,6 @@ def both(bone: Backbone, compute: Callable[[], Tensor], wanted: list[Tensor]) ->
         close(got, gradient)
 
 
-def tensors(injection: Injection) -> list[Tensor]:
-    """What is trained."""
-    found = leaves(injection.kv)
-    found += [injection.embeds] if injection.embeds is not None else []
-    return found + ([injection.head.weight, injection.head.bias] if injection.head else [])
-
-
 def prompts_of(name: str) -> list[str]:
     """Those that the family has a site for, and something to train."""
     kinds = {"encoder": ("none", "kv at encoder"), "decoder": ("kv at decoder",)}
@@ -98,7 +91,7 @@ def test_losses_and_gradients(name, attention, prompt, trials):
     bone = backbone(name, attention)
     injection = prompts(bone.spec, trials, OWN if trials == 3 else None)[prompt]
     batch = make_batch(bone, LENGTHS, rows=[0] * len(ROWS) if trials == 1 else ROWS)
-    both(bone, lambda: adapter(bone).losses(batch, injection).total, tensors(injection))
+    both(bone, lambda: adapter(bone).losses(batch, injection).total, trained_of(injection))
 
 
 FORMATS = ("pair", "choice", "ranking", "tagging", "span", "cloze", "open cloze")
@@ -158,7 +151,7 @@ def test_every_format_of_an_encoder(name, format, prompt, trials):
         injection = Injection(random_embeds(bone.spec, P, trials), head=head, **both_switches)
     else:
         injection = Injection(random_embeds(bone.spec, P, trials), prompt, head=head)
-    trained = tensors(injection)
+    trained = trained_of(injection)
     if format in ("choice", "span"):  # one bias for all that a softmax runs over: its gradient is 0
         trained = trained[:-1]
     both(bone, lambda: adapted.losses(batch, injection).total, trained)
@@ -199,27 +192,6 @@ def test_a_gradient_of_a_tuned_backbone(name):
 def used(name: str) -> bool:
     """Whether the loss depends on a weight of this name: RoBERTa's and BERT's do on all."""
     return "final_logits_bias" not in name
-
-
-@pytest.mark.parametrize("prompt", ["kv", "embeds"])
-@pytest.mark.parametrize("name", FAMILIES)
-def test_gradient_checkpointing(name, prompt):
-    usual, thrifty = backbone(name), fresh_backbone(name)
-    thrifty.model.train()
-    thrifty.model.gradient_checkpointing_enable({"use_reentrant": False})
-    seen = []
-    for bone in (usual, thrifty):
-        head = random_head(bone.spec, 3)
-        kv, embeds = random_kv(bone.spec, P), random_embeds(bone.spec, P)
-        injection = (
-            Injection(kv=kv, position_shift=P, head=head) if prompt == "kv" else Injection(embeds=embeds, head=head)
-        )
-        with packing(bone, True) as packed:
-            losses = adapter(bone).losses(make_batch(bone, LENGTHS), injection).total
-            seen.append([losses, *torch.autograd.grad(losses.sum(), tensors(injection))])
-            assert packed
-    for got, wanted in zip(seen[1], seen[0], strict=True):
-        close(got, wanted, 1e-12)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -263,7 +235,9 @@ def test_the_number_of_calls_changes_nothing(name, call, monkeypatch):
     injection = prompts(bone.spec, 3, OWN)["kv"]
     calls = []
     monkeypatch.setattr("repro.models.attention.packing.runs", lambda *given: calls.append(runs(*given)) or calls[-1])
-    both(bone, lambda: adapter(bone).losses(make_batch(bone, LENGTHS, rows=ROWS), injection).total, tensors(injection))
+    both(
+        bone, lambda: adapter(bone).losses(make_batch(bone, LENGTHS, rows=ROWS), injection).total, trained_of(injection)
+    )
     wanted = {0.0: 6, 300.0: None, 1e9: 1}[call]  # two sequences of 7
     if wanted is not None and name != "gpt2":  # whose targets make all lengths unlike
         assert len(calls[0]) == wanted

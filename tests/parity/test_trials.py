@@ -19,13 +19,13 @@ from tests.parity.tiny_models import (
     close,
     generated_ids,
     items,
-    leaves,
     make_batch,
     pick,
     prompts,
     random_embeds,
     random_head,
     random_kv,
+    trained_of,
     trial_of,
 )
 
@@ -38,8 +38,7 @@ K, P, LENGTHS, ROWS = 3, 4, (9, 3, 6, 7, 5, 4), [2, 0, 1, 0, 2, 2]
 def test_losses_and_gradients(name, prompt):
     bone = backbone(name)
     injection, batch = prompts(bone.spec, K)[prompt], make_batch(bone, LENGTHS, rows=ROWS)
-    tensors = [*leaves(injection.kv), *([injection.embeds] if injection.embeds is not None else [])]
-    tensors += [injection.head.weight, injection.head.bias] if injection.head else []
+    tensors = trained_of(injection)
     together = adapter(bone).losses(batch, injection)
     gradients = torch.autograd.grad(together.total.sum(), tensors)
     summed = [torch.zeros_like(tensor) for tensor in tensors]

@@ -193,6 +193,12 @@ def prompts(spec: ModelSpec, trials: int = 1, own: Tensor | None = None, length:
     return made | {"none": Injection(head=head)}
 
 
+def trained_of(injection: Injection) -> list[Tensor]:
+    """What is trained of an injection."""
+    embeds = [] if injection.embeds is None else [injection.embeds]
+    return [*leaves(injection.kv), *embeds, *([injection.head.weight, injection.head.bias] if injection.head else [])]
+
+
 def trial_of(injection: Injection, trial: int) -> Injection:
     """One trial's share of an injection, with K = 1."""
     one = slice(trial, trial + 1)
