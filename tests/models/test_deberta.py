@@ -1,16 +1,18 @@
 """DeBERTa v1 and v2: our attention with a prefix against the library's own with the same words in front."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from repro.methods.base import Head, Injection, KeyValue
+from repro.methods.base import Injection, KeyValue
 from repro.models.attention.attached import Prefix, attach
 from repro.models.backbone import Backbone
 from repro.models.encoding.batch import Encoded, collate
 from tests.models.loaded import CPU, adapt, facts, load_backbone
+from tests.parity.tiny_models import close, random_embeds, random_head, random_kv, trial_of
 
 NAMES = ("deberta", "deberta-v2")
 TASK = {"max_input_length": 64, "max_target_length": 8, "labels": ["a", "b"]}
@@ -35,13 +37,6 @@ def stock_of(bone: Backbone) -> Any:
     return stock
 
 
-def kv_of(bone: Backbone, length: int = 3, trials: int = 1, seed: int = 0) -> KeyValue:
-    generator = torch.Generator().manual_seed(seed)
-    shape = (trials, bone.spec.sites["encoder"], bone.spec.heads, length, bone.spec.head_dim)
-    keys, values = (torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
-    return KeyValue(keys, values)
-
-
 def batch_of(lengths: tuple[int, ...], rows: list[int] | None = None) -> Any:
     generator = torch.Generator().manual_seed(3)
     drawn = [tuple(torch.randint(6, 262, (n,), generator=generator).tolist()) for n in lengths]
@@ -52,18 +47,12 @@ def hidden(bone: Backbone, batch: Any, injection: Injection) -> torch.Tensor:
     return adapt(bone, "tagging", TASK).hidden(batch, injection)
 
 
-def head_of(bone: Backbone, trials: int = 1) -> Head:
-    generator = torch.Generator().manual_seed(8)
-    weight = torch.randn(1, 2, bone.spec.width, generator=generator, dtype=torch.float64)
-    return Head(weight.expand(trials, -1, -1), torch.zeros(trials, 2, dtype=torch.float64))
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_forward_and_gradient_from_the_scores(name: str) -> None:
     """softmax over [q k_prefix' ; content + the library's relative terms] of a module, written out head by head."""
     bone = tiny(name)
     module: Any = bone.attention["encoder"][0]
-    kv, size, heads = kv_of(bone), 5, bone.spec.heads
+    kv, size, heads = random_kv(bone.spec, 3)["encoder"], 5, bone.spec.heads
     states = torch.randn(
         2, size, bone.spec.width, generator=torch.Generator().manual_seed(4), dtype=torch.float64
     ).requires_grad_()
@@ -102,13 +91,12 @@ def test_forward_and_gradient_from_the_scores(name: str) -> None:
             out.append(shares @ torch.cat([kv.values[0, 0, head], value[row, head, seen]]))
         rows.append(torch.cat(out, 1))
     theirs = torch.stack(rows)
-    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    close(ours, theirs)
     weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(5), dtype=ours.dtype)
     leaves = [kv.keys, kv.values, states]
     got, wanted = (torch.autograd.grad((each * weights).sum(), leaves) for each in (ours, theirs))
     for a, b in zip(got, wanted, strict=True):
-        assert b.abs().max() > 1e-6
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+        close(a, b)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,38 +114,35 @@ def test_a_prompt_in_front_is_inputs_embeds_of_the_library(name: str) -> None:
     """Row by row, [P; X] through the stock model: forward and gradient."""
     bone = tiny(name)
     stock = stock_of(bone)
-    draw = torch.Generator().manual_seed(6)
-    prompt = torch.randn(1, 3, bone.spec.width, generator=draw, dtype=torch.float64).requires_grad_()
+    prompt = random_embeds(bone.spec, 3)
     batch = batch_of((9, 4))
     ours = hidden(bone, batch, Injection(prompt))
     total: Any = 0
     for row, length in enumerate((9, 4)):
         text = stock.get_input_embeddings()(batch.ids[row : row + 1, :length])
         theirs = stock(inputs_embeds=torch.cat([prompt, text], 1)).last_hidden_state[0, 3:]
-        torch.testing.assert_close(ours[row, :length], theirs, rtol=1e-10, atol=1e-10)
+        close(ours[row, :length], theirs)
         total = total + theirs.square().sum()
     got = torch.autograd.grad(ours[batch.mask.bool()].square().sum(), prompt)[0]
-    torch.testing.assert_close(got, torch.autograd.grad(total, prompt)[0], rtol=1e-9, atol=1e-10)
+    close(got, torch.autograd.grad(total, prompt)[0], 1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_trials_layers_and_masks(name: str) -> None:
     """Rows alone, trials alone, a shorter prefix alone, and some layers only: all equal what they are part of."""
-    bone, two = tiny(name), kv_of(tiny(name), trials=2)
-    head = head_of(bone, 2)
-    adapter = adapt(bone, "pair", TASK)
-    mixed = adapter.losses(batch_of((9, 4, 6), rows=[0, 1, 1]), Injection(kv={"encoder": two}, head=head)).total
+    bone = tiny(name)
+    two, adapter = (
+        Injection(kv=random_kv(bone.spec, 3, 2), head=random_head(bone.spec, 2, 2)),
+        adapt(bone, "pair", TASK),
+    )
+    kv, first, batch = two.kv["encoder"], trial_of(two, 0), batch_of((9, 4, 6))
+    mixed = adapter.losses(batch_of((9, 4, 6), rows=[0, 1, 1]), two).total
     for trial, rows in ((0, [0]), (1, [1, 2])):
-        one = slice(trial, trial + 1)
-        alone = Injection(kv={"encoder": KeyValue(two.keys[one], two.values[one])}, head=head_of(bone))
-        whole = batch_of((9, 4, 6))
-        torch.testing.assert_close(mixed[rows], adapter.losses(whole, alone).total[rows], rtol=1e-10, atol=1e-10)
-    mask = torch.tensor([[True, True, False], [True, True, True]])
-    cut = Injection(kv={"encoder": KeyValue(two.keys, two.values, mask=mask)}, head=head)
-    short = Injection(kv={"encoder": KeyValue(two.keys[:1, :, :, :2], two.values[:1, :, :, :2])}, head=head_of(bone))
+        close(mixed[rows], adapter.losses(batch, trial_of(two, trial)).total[rows])
+    cut = replace(two, kv={"encoder": replace(kv, mask=torch.tensor([[True, True, False], [True, True, True]]))})
+    short = replace(first, kv={"encoder": KeyValue(kv.keys[:1, :, :, :2], kv.values[:1, :, :, :2])})
     padded = adapter.losses(batch_of((7,), rows=[0]), cut).total
-    torch.testing.assert_close(padded, adapter.losses(batch_of((7,)), short).total, rtol=1e-10, atol=1e-10)
-    some = Injection(kv={"encoder": KeyValue(two.keys[:1, 1:], two.values[:1, 1:], layers=(1,))}, head=head_of(bone))
-    changed = adapter.losses(batch_of((7,)), some).total
-    changed.sum().backward()
-    assert two.keys.grad is not None and two.keys.grad[0, 1].any() and not two.keys.grad[0, 0].any()
+    close(padded, adapter.losses(batch_of((7,)), short).total)
+    some = replace(first, kv={"encoder": KeyValue(kv.keys[:1, 1:], kv.values[:1, 1:], layers=(1,))})
+    adapter.losses(batch_of((7,)), some).total.sum().backward()
+    assert kv.keys.grad is not None and kv.keys.grad[0, 1].any() and not kv.keys.grad[0, 0].any()

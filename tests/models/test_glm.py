@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from repro.methods.base import Injection, KeyValue
+from repro.methods.base import KeyValue
 from repro.models.encoding.batch import Encoded, collate
 from repro.models.families.family import family
 from tests.models import loaded
 from tests.models.loaded import CPU, adapt, build, facts, load_backbone
+from tests.parity.tiny_models import close, prompts, trained_of
 
 TASK = {"max_input_length": 64, "max_target_length": 8, "labels": ["a", "b"]}
 
@@ -102,20 +104,10 @@ def test_context_and_answer_written_out(attention: str) -> None:
 def test_a_prompt_written_out(prompt: str, attention: str) -> None:
     """A prefix shifts the positions; [P; X] has the positions 0, 1, ... of one sequence, in a padded batch too."""
     bone = tiny(attention)
-    generator = torch.Generator().manual_seed(3)
-
-    def drawn(*shape: int) -> Tensor:
-        return torch.randn(1, *shape, generator=generator, dtype=torch.float64).requires_grad_()
-
     rows = [[9, 30, 31, 8, 40], [7, 20, 21]]
     batch = collate([Encoded(tuple(row), len(row)) for row in rows], 0)
-    if prompt == "kv":
-        shape = (bone.spec.sites["encoder"], bone.spec.heads, 3, bone.spec.head_dim)
-        leaves = [drawn(*shape), drawn(*shape)]
-        injection = Injection(kv={"encoder": KeyValue(*leaves)}, position_shift=3)
-    else:
-        leaves = [drawn(3, bone.spec.width)]
-        injection = Injection(leaves[0])
+    injection = replace(prompts(bone.spec, length=3)[prompt], head=None)
+    leaves = trained_of(injection)
     ours = adapt(bone, "tagging", TASK).hidden(batch, injection)
     w = dict(bone.model.named_parameters())
     total: Any = 0
@@ -123,16 +115,16 @@ def test_a_prompt_written_out(prompt: str, attention: str) -> None:
         size = len(row)
         if prompt == "kv":
             places = [list(range(3, 3 + size)), [0] * size]
-            theirs = naive(w, row, size, places, bone.spec.heads, KeyValue(*leaves))
+            theirs = naive(w, row, size, places, bone.spec.heads, injection.kv["encoder"])
         else:
             places = [list(range(3 + size)), [0] * (3 + size)]
             theirs = naive(w, row, 3 + size, places, bone.spec.heads, front=leaves[0][0])[3:]
-        torch.testing.assert_close(ours[i, :size], theirs, rtol=1e-10, atol=1e-10)
+        close(ours[i, :size], theirs)
         total = total + theirs.square().sum()
     wanted = torch.autograd.grad(total, leaves)
     got = torch.autograd.grad(ours[batch.mask.bool()].square().sum(), leaves)
     for a, b in zip(got, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+        close(a, b, 1e-9)
 
 
 def test_logits_are_the_token_table() -> None:
