@@ -350,7 +350,7 @@ def _rank(cell: Reported, group: Group, context: bool = False) -> tuple[object, 
     return (
         not here,
         COMPARABLE_KINDS.index(cell.kind),
-        group.paper is not None and cell.paper != group.paper,
+        group.names.paper is not None and cell.paper != group.names.paper,
         (registry.PRECISIONS.index(cell.precision), checked)
         if context
         else (-checked, registry.PRECISIONS.index(cell.precision)),

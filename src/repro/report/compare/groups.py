@@ -28,6 +28,8 @@ class Names:
     """The papers' key of the task; None: no paper reports it."""
     model_name: str
     task_name: str
+    paper: str | None
+    """The paper that the recipe or the experiment names, or None."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class Group:
         """What was trained."""
         model, task = self.trial.model, self.trial.task
         method = paper_method(self.trial)
-        return Names(method, model.paper_name, task.paper_name, str(model.name), str(task.name))
+        paper = self.trial.recipe.paper or self.exhibit[0]
+        known = paper if paper in PAPERS else None
+        return Names(method, model.paper_name, task.paper_name, str(model.name), str(task.name), known)
 
     @cached_property
     def fields(self) -> dict[str, object]:
@@ -66,12 +70,6 @@ class Group:
     def scored(self) -> tuple[Record, ...]:
         """Records with a score: done and collapsed. A collapsed run is a result, a failed one is none."""
         return tuple(record for record in self.records if record.status in ("done", "collapsed"))
-
-    @cached_property
-    def paper(self) -> str | None:
-        """The paper that the recipe or the experiment names, or None."""
-        named = self.trial.recipe.paper or self.exhibit[0]
-        return named if named in PAPERS else None
 
     @cached_property
     def exhibit(self) -> tuple[str, str]:

@@ -207,7 +207,7 @@ def rank(group: Group, paper: str, n: int) -> tuple[bool, bool, int, float, str]
         paper: the cell's.
         n: how many of the runs have the cell's score.
     """
-    here = group.trial.recipe.paper != paper, group.paper != paper
+    here = group.trial.recipe.paper != paper, group.names.paper != paper
     return *here, -n, -_selected(group), group.key
 
 

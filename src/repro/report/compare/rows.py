@@ -166,7 +166,7 @@ def _row(score: Score, method: str) -> Row:
     near = comparison.nearest[0].paper if comparison.nearest else MISSING
     trained = sorted({record.parameters["trained"] for record in group.scored if "trained" in record.parameters})
     return Row(
-        paper=reported.paper if reported else group.paper or near,
+        paper=reported.paper if reported else group.names.paper or near,
         task=group.names.task_name,
         model=group.names.model_name,
         method=method,
