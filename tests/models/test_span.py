@@ -157,7 +157,7 @@ def test_only_options_of_the_form_are_taken_from_a_task() -> None:
 class Squad(Task):
     """Questions that carry their own rendering; the answer is its own prediction."""
 
-    format, labels, name, metrics = "span", (), "toy", ()
+    format, labels, name, metrics, parts = "span", (), "toy", (), ()
 
     def __init__(self) -> None:
         """No section: everything else has its default."""
