@@ -41,7 +41,7 @@ TUNED_LETTERS = {
 _COMMON = {field.name for field in fields(MethodConfig)}
 """Settings of every method, which are no switches."""
 
-PLACES = (
+KINDS = (
     (
         "encoder",
         "tiny-bert",
@@ -91,9 +91,9 @@ def settings(name: str) -> MethodConfig:
 
 
 def _overview() -> str:
-    lines = ["| method | source | " + " | ".join(kind for kind, _, _ in PLACES) + " |", "| --- " * 5 + "|"]
+    lines = ["| method | source | " + " | ".join(kind for kind, _, _ in KINDS) + " |", "| --- " * 5 + "|"]
     for name in options("method"):
-        cells = [_where(name, model, formats) for _, model, formats in PLACES]
+        cells = [_where(name, model, formats) for _, model, formats in KINDS]
         lines.append(f"| [{name}](#{name}) | {settings(name).paper_section} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -140,7 +140,7 @@ def section(name: str) -> str:
     parts = [f"## {name}", f"`{config.equation}`" if config.equation else "", counts]
     parts += [f"Switches: {switches}." if switches else ""]
     parts += [f"Deviation: {text}." for text in config.deviations]
-    for kind, model, formats in PLACES:
+    for kind, model, formats in KINDS:
         reasons = [refusal(name, model, task, format) for format, task in formats]
         if all(reasons):
             parts.append(f"Not on {kind} models: {reasons[0]}")

@@ -81,13 +81,10 @@ def title(name: str) -> str:
 
 def tables_of(paper_name: str | None) -> dict[str, list[str]]:
     """{paper: tables and figures} that print a result of a task."""
-    found: dict[str, list[str]] = {}
+    exhibits: dict[str, set[str]] = {}
     for cell in registry.cells(task=paper_name, kind="result") if paper_name else ():
-        places = found.setdefault(cell.paper, [])
-        place = cell.at.partition(" = ")[0]
-        if place not in places:
-            places.append(place)
-    return {paper: sorted(places) for paper, places in found.items()}
+        exhibits.setdefault(cell.paper, set()).add(cell.at.partition(" = ")[0])
+    return {paper: sorted(names) for paper, names in exhibits.items()}
 
 
 def _source(config: TaskConfig) -> list[str]:
@@ -184,10 +181,10 @@ def _splits(config: TaskConfig) -> list[str]:
         rows = config.rows.get(split)
         if split == "test" and config.rows and rows is None and config.report_split != "test":
             continue  # there is none
-        places = [path.removeprefix(f"{ROOT}/") for path in task.needed.get(split, ())]
+        files = [path.removeprefix(f"{ROOT}/") for path in task.needed.get(split, ())]
         digits = config.sha256.get(split)
         cells = [split, f"{rows:,}" if rows else "any", f"`{digits}`" if digits else "not stated"]
-        lines.append("| " + " | ".join([*cells, ", ".join(_code(place) for place in places)]) + " |")
+        lines.append("| " + " | ".join([*cells, ", ".join(_code(file) for file in files)]) + " |")
     return lines
 
 

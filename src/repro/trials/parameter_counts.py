@@ -6,7 +6,6 @@ storage.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
@@ -15,6 +14,7 @@ from importlib.resources import files
 from repro.config.schema import TrialConfig
 from repro.errors import ConfigError
 from repro.methods import registry
+from repro.papers import arithmetic
 from repro.papers.registry import Reported
 
 PAPERS = ("lester2021", "liliang2021", "liu2022")
@@ -103,6 +103,8 @@ def matched(overrides: Sequence[str], budget: int) -> tuple[str, TrialConfig, di
 
 def lester_rows(cells: Sequence[Reported]) -> list[Row]:
     """Table 4: trainable and total parameters and their share, for every size and length."""
+    found = arithmetic.findings("lester2021")
+    errata = {finding.cell.id: str(finding.arithmetic) for finding in found if finding.kind == "erratum"}
     rows, seen = [], {}
     for cell in cells:
         length = cell.vars["prompt_length"]
@@ -110,24 +112,23 @@ def lester_rows(cells: Sequence[Reported]) -> list[Row]:
         if key not in seen:
             fixed = ["task=rte", "method=prompt_tuning", "method.initialisation=sampled_vocabulary"]
             seen[key] = of([*fixed, f"model={cell.model}", f"method.length={length}"])[1]
-        found = seen[key]
-        total = found["frozen"] + found["stored"]
-        share = 100 * found["trained"] / total
-        ours = {"trainable_parameters": found["trained"], "total_parameters": total, "percent_trainable": share}[
+        counts = seen[key]
+        total = counts["frozen"] + counts["stored"]
+        share = 100 * counts["trained"] / total
+        ours = {"trainable_parameters": counts["trained"], "total_parameters": total, "percent_trainable": share}[
             cell.metric
         ]
-        erratum = re.search(r"arithmetic value\s+([\d.]+)", cell.caveat or "")
         what = f"{cell.model} P={length}"
-        rows.append(_row("lester2021", what, cell.metric, ours, cell.value, erratum and erratum.group(1), "Table 4"))
+        rows.append(_row("lester2021", what, cell.metric, ours, cell.value, errata.get(cell.id), "Table 4"))
     return rows
 
 
 def _row(
-    paper: str, what: str, quantity: str, ours: float, printed: float | str, arithmetic: str | None, source: str
+    paper: str, what: str, quantity: str, ours: float, printed: float | str, erratum: str | None, source: str
 ) -> Row:
     verdict = "equal" if _agree(ours, str(printed)) else "differs"
-    if verdict == "differs" and arithmetic is not None and _agree(ours, arithmetic):
-        verdict = f"erratum: the paper's own arithmetic gives {arithmetic}"
+    if verdict == "differs" and erratum is not None and _agree(ours, erratum):
+        verdict = f"erratum: the paper's own arithmetic gives {erratum}"
     return Row(paper, what, quantity, ours, float(printed), verdict, source)
 
 
