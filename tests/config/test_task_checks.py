@@ -35,8 +35,10 @@ def finished(plain: dict[str, Any]) -> Any:
 
 
 def refusal(plain: dict[str, Any]) -> str:
+    """By the rules of configs, or by the task's own kind."""
     with pytest.raises(ConfigError) as error:
         validate(plain)
+        build_task(plain)
     return str(error.value)
 
 
