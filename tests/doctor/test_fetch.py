@@ -280,7 +280,7 @@ def test_an_archive_that_would_fill_the_disk_leaves_no_file(body, said, tmp_path
     path = tmp_path / "a.part"
     path.write_bytes(body)
     monkeypatch.setattr("repro.doctor.archives.ALWAYS_UNPACKED", 1_000_000)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=said or None):
         unpacked(path, {"big": "set/big"}, tmp_path / "in")
     assert not [found for found in (tmp_path / "in").rglob("*") if found.is_file()]
 
