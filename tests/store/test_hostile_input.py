@@ -66,7 +66,12 @@ def offences(text: str, where: str = "file") -> Iterator[str]:
             yield at
         second = node.args[1] if len(node.args) > 1 else ast.Constant(None)
         loader = ast.unparse(given.get("Loader", second))
-        if called == "yaml.load" and "Safe" not in loader and not _is_safe_loader(text, loader):
+        if (
+            called == "yaml.load"
+            and "Safe" not in loader
+            and loader != "yaml.BaseLoader"
+            and not _is_safe_loader(text, loader)
+        ):
             yield f"{at} with {loader}"
         if "shell" in given and not (isinstance(given["shell"], ast.Constant) and given["shell"].value is False):
             yield f"{at} with a shell"

@@ -72,7 +72,7 @@ def _kept(schema: type, plain: Plain) -> dict[str, object]:
     for name, value in plain.items():
         if name in known and not known[name].changes_result:
             continue
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             kept[name] = value
         elif schema is TaskConfig and name == "parts":
             kept[name] = {part: _part(task) for part, task in value.items()}

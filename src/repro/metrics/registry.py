@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from typing import TypeVar
 
 from repro.errors import ConfigError
@@ -79,9 +80,8 @@ def check_options(owner: str, make: Callable[..., object], options: Collection[s
     Raises:
         ConfigError: with the options that are allowed.
     """
-    parameters = [one for one in inspect.signature(make).parameters.values() if one.kind is not one.VAR_KEYWORD][given:]
-    needed = [one.name for one in parameters if one.default is one.empty and one.name not in options]
-    allowed = [one.name for one in parameters]
+    allowed, required = _options(make, given)
+    needed = [name for name in required if name not in options]
     unknown = [name for name in options if name not in allowed]
     if unknown or needed:
         raise ConfigError(
@@ -90,3 +90,11 @@ def check_options(owner: str, make: Callable[..., object], options: Collection[s
             + (f"; missing: {', '.join(needed)}" if needed else "")
             + "."
         )
+
+
+@cache
+def _options(make: Callable[..., object], given: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the options that `make` takes, and of those that it needs: a report asks for the same few very often."""
+    parameters = inspect.signature(make).parameters.values()
+    taken = [one for one in parameters if one.kind is not one.VAR_KEYWORD][given:]
+    return tuple(one.name for one in taken), tuple(one.name for one in taken if one.default is one.empty)

@@ -129,16 +129,23 @@ def _pretrained(
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     at = Location.of(model)
     kind.configuration()  # a family of our own is known to the Auto classes once its module is there
-    shared: dict[str, str | bool] = {"trust_remote_code": False, **at.options}
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(at.place, **kind.tokenizer_options, **shared)
-        config = transformers.AutoConfig.from_pretrained(at.place, **shared)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            at.place, trust_remote_code=False, **kind.tokenizer_options, **at.options
+        )
+        config = transformers.AutoConfig.from_pretrained(at.place, trust_remote_code=False, **at.options)
         for name, value in options.dropouts(kind).items():
             setattr(config, name, value)
         auto = getattr(transformers, auto_class)
         safe = {} if "gguf_file" in at.options else {"use_safetensors": True}  # never a pickle; GGUF is none
         loaded, info = auto.from_pretrained(
-            at.place, config=config, dtype=DTYPES[options.dtype], output_loading_info=True, **safe, **shared
+            at.place,
+            config=config,
+            dtype=DTYPES[options.dtype],
+            output_loading_info=True,
+            trust_remote_code=False,
+            **safe,
+            **at.options,
         )
     except (OSError, ImportError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsUnavailable(_explain(model, error)) from error

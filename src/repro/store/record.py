@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from repro.errors import StoreError
 from repro.store.files import json_text
-from repro.store.trial_facts import TrialFacts, trial_facts
+from repro.store.trial_facts import TrialFacts
 
 SCHEMA_VERSION = 2
 """1: no `files`, no `checksum` in the file. 2: both."""
@@ -128,7 +128,7 @@ class Record:
     @cached_property
     def trial(self) -> TrialFacts:
         """What the config says, typed. Read once: a config does not change after the trial."""
-        return trial_facts(self.config)
+        return TrialFacts(self.config)
 
     @property
     def scores(self) -> set[tuple[str, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 Plain = Mapping[str, object]
 
@@ -70,17 +71,44 @@ class RecipeFacts:
     """{override: values} of the authors' search."""
 
 
-@dataclass(frozen=True)
 class TrialFacts:
-    """A trial, as its record's config describes it."""
+    """A trial, as its record's config describes it; whatever that lacks is None, empty or the schema's default.
 
-    method: MethodFacts
-    model: ModelFacts
-    task: TaskFacts
-    recipe: RecipeFacts
-    experiment: str | None
-    steps: int | None
-    """`trainer.steps`"""
+    A large store has thousands of records, of most of which only a section is asked for: each is read once, on demand.
+    """
+
+    def __init__(self, config: Plain):
+        self._config = config
+
+    @cached_property
+    def method(self) -> MethodFacts:
+        """Of the section `method`."""
+        return _method_facts(group_of(self._config.get("method")))
+
+    @cached_property
+    def model(self) -> ModelFacts:
+        """Of the section `model`."""
+        return _model_facts(group_of(self._config.get("model")))
+
+    @cached_property
+    def task(self) -> TaskFacts:
+        """Of the section `task`."""
+        return _task_facts(group_of(self._config.get("task")))
+
+    @cached_property
+    def recipe(self) -> RecipeFacts:
+        """Of the section `recipe`."""
+        return _recipe_facts(group_of(self._config.get("recipe")))
+
+    @property
+    def experiment(self) -> str | None:
+        """`experiment_name`"""
+        return _text(self._config.get("experiment_name"))
+
+    @property
+    def steps(self) -> int | None:
+        """`trainer.steps`"""
+        return _whole(group_of(self._config.get("trainer")).get("steps"))
 
 
 def value_at(config: Plain, path: str) -> object:
@@ -92,53 +120,48 @@ def value_at(config: Plain, path: str) -> object:
     return node
 
 
-def trial_facts(config: Plain) -> TrialFacts:
-    """The facts of a resolved config; whatever it lacks is None, empty or the schema's default."""
-    method, model, task = (_group(config.get(name)) for name in ("method", "model", "task"))
-    return TrialFacts(
-        MethodFacts(
-            name=_text(method.get("name")),
-            head=_text(method.get("head")),
-            layers=str(method.get("layers") or "all"),
-            blocks=_whole(method.get("blocks")),
-            tunes_backbone=bool(method.get("tune_backbone")),
-            init_text=_text(method.get("init_text")),
-            start_from=_text(method.get("start_from")),
-            start_task=_text(method.get("start_task")),
-        ),
-        ModelFacts(
-            name=_text(model.get("name")),
-            paper_name=_text(model.get("paper_name")),
-            layers=_whole(model.get("layers")),
-            parameters=_whole(model.get("parameters")),
-        ),
-        _task_facts(task),
-        _recipe_facts(_group(config.get("recipe"))),
-        experiment=_text(config.get("experiment_name")),
-        steps=_whole(_group(config.get("trainer")).get("steps")),
+def _method_facts(method: Plain) -> MethodFacts:
+    return MethodFacts(
+        name=_text(method.get("name")),
+        head=_text(method.get("head")),
+        layers=str(method.get("layers") or "all"),
+        blocks=_whole(method.get("blocks")),
+        tunes_backbone=bool(method.get("tune_backbone")),
+        init_text=_text(method.get("init_text")),
+        start_from=_text(method.get("start_from")),
+        start_task=_text(method.get("start_task")),
+    )
+
+
+def _model_facts(model: Plain) -> ModelFacts:
+    return ModelFacts(
+        name=_text(model.get("name")),
+        paper_name=_text(model.get("paper_name")),
+        layers=_whole(model.get("layers")),
+        parameters=_whole(model.get("parameters")),
     )
 
 
 def _task_facts(task: Plain) -> TaskFacts:
-    limit, parts = _group(task.get("limit")), _group(task.get("parts"))
+    limit, parts = group_of(task.get("limit")), group_of(task.get("parts"))
     rows = {
         f"{name}/{split}": count
         for name, part in parts.items()
-        for split, count in _group(_group(part).get("rows")).items()
+        for split, count in group_of(group_of(part).get("rows")).items()
     }
     return TaskFacts(
         name=_text(task.get("name")),
         paper_name=_text(task.get("paper_name")),
         report_split=_text(task.get("report_split")),
         limit={split: limit[split] for split in ("train", "validation", "test") if limit.get(split) is not None},
-        low_data=_group(task.get("low_data")),
-        rows=rows | _group(task.get("rows")),
+        low_data=group_of(task.get("low_data")),
+        rows=rows | group_of(task.get("rows")),
         checks_rows=task.get("check_rows") is not False,
         is_mixture=bool(parts),
-        metrics=tuple(_group(metric) for key in ("metrics", "also_metrics") for metric in _items(task.get(key))),
+        metrics=tuple(group_of(metric) for key in ("metrics", "also_metrics") for metric in _items(task.get(key))),
         has_own_metrics=bool(task.get("metrics")),
         sentinel=bool(task.get("sentinel")),
-        train_task=_text(_group(task.get("options")).get("train_task")),
+        train_task=_text(group_of(task.get("options")).get("train_task")),
     )
 
 
@@ -147,11 +170,12 @@ def _recipe_facts(recipe: Plain) -> RecipeFacts:
         name=_text(recipe.get("name")),
         paper=_text(recipe.get("paper")),
         unknown=tuple(map(str, _items(recipe.get("unknown")))),
-        search={path: _items(values) for path, values in _group(recipe.get("search")).items()},
+        search={path: _items(values) for path, values in group_of(recipe.get("search")).items()},
     )
 
 
-def _group(value: object) -> dict[str, object]:
+def group_of(value: object) -> dict[str, object]:
+    """A group of a config; empty where there is none."""
     return value if isinstance(value, dict) else {}
 
 

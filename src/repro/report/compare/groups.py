@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import defaultdict
@@ -13,7 +12,7 @@ from functools import cached_property
 from repro.config.run_key import flat, result_fields, run_key
 from repro.papers.registry import PAPERS
 from repro.store.record import Record
-from repro.store.trial_facts import TrialFacts, value_at
+from repro.store.trial_facts import TrialFacts, group_of, value_at
 
 
 @dataclass(frozen=True)
@@ -119,18 +118,25 @@ def paper_method(trial: TrialFacts) -> str | None:
 
 
 def _group_key(record: Record, known: dict[str, str]) -> str:
-    config, task = record.config, record.trial.task
-    shared = {name: value for name, value in config.items() if name != "seed"}
-    if not task.limit:
-        shared["task"] = {name: value for name, value in config.get("task", {}).items() if name != "limit"}
-    if task.low_data:
-        shared["task"] = shared["task"] | {"low_data": {**task.low_data, "subset": 0}}
-    # Most records share their config but for the seed, and a run key takes long to compute.
-    text = json.dumps(shared, sort_keys=True)
+    """The key of a record's settings; `known` holds those of configs without their seed, as most share one."""
+    settings = {name: value for name, value in record.config.items() if name != "seed"}
+    text = repr(settings)
     if text not in known:
-        known[text] = run_key(shared)
-    # The run key leaves the papers' names out: a record that claims another name must not share a row.
-    return ":".join([known[text], str(record.trial.model.paper_name), str(task.paper_name)])
+        known[text] = _settings_key(settings, record.trial)
+    return known[text]
+
+
+def _settings_key(settings: dict[str, object], trial: TrialFacts) -> str:
+    """The run key of settings whatever draw of a low-data set they saw, and the papers' names.
+
+    The run key leaves those names out: a record that claims another name must not share a row.
+    """
+    task = group_of(settings.get("task"))
+    if not trial.task.limit:
+        task = {name: value for name, value in task.items() if name != "limit"}
+    if trial.task.low_data:
+        task = task | {"low_data": {**trial.task.low_data, "subset": 0}}
+    return ":".join([run_key(settings | {"task": task}), str(trial.model.paper_name), str(trial.task.paper_name)])
 
 
 def plain_text(text: str) -> str:

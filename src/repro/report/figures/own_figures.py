@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from repro.report.compare.groups import Group
 from repro.report.compare.rows import Row, natural
@@ -47,8 +47,13 @@ def _ablation(
     if path is None or not 2 <= len(members) <= _MOST_POINTS:
         return None
     # The same trial in two experiments runs once: the setting all ablations share is found in one of them only.
+    about = {path, *varying}
+    others = {key: {name: v for name, v in fields[key].items() if name not in about and v is not None} for key in rows}
     neighbours = [
-        key for key in rows if key not in members and any(_near(path, varying, fields[key], fields[m]) for m in members)
+        key
+        for key in rows
+        if key not in members
+        and any(fields[key].get(path) != fields[m].get(path) and others[key] == others[m] for m in members)
     ]
     keys = sorted([*members, *neighbours], key=lambda key: natural(_value(key, path, varying, fields)))
     first = rows[members[0]]
@@ -63,12 +68,6 @@ def _ablation(
     log = numeric and min(numbers) > 0 and max(numbers) / min(numbers) >= _LOGARITHMIC
     note = _note([rows[key] for key in keys])
     return Panel(title, name, f"{first.metric} ({first.split})", series, log, () if numeric else labels, note)
-
-
-def _near(path: str, varying: Iterable[str], one: dict[str, object], other: dict[str, object]) -> bool:
-    """Whether two settings differ in a field, and in no other but those that the experiment varies with it."""
-    differing = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
-    return path in differing and differing <= {path, *varying}
 
 
 def _value(key: str, path: str, varying: dict[str, list[str]], fields: dict[str, dict[str, object]]) -> str:
