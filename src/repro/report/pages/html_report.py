@@ -25,20 +25,19 @@ from repro.report.claims.sections import (
     correction_lines,
     finding_lines,
 )
-from repro.report.compare.rows import MISSING, Row
+from repro.report.compare.rows import Row
 from repro.report.figures import plotting
 from repro.report.figures.panels import Figure
 from repro.report.markdown import interval, number
 from repro.report.pages.contents import Contents
 from repro.report.pages.html_data import PageData
-from repro.report.pages.markdown_report import coverage, status_line, title
+from repro.report.pages.markdown_report import COVERAGE_HEAD, coverage, status_line, title
 from repro.report.pages.searches import SearchSummary, facts, head, settings
 from repro.report.tables.exhibits import NO_CELL, NOT_RUN, Filled, TableCell
-from repro.report.tables.own_tables import OwnTable
+from repro.report.tables.own_tables import OwnTable, trained
 
 _FOLDER = Path(__file__).with_name("assets")
 _FILTERS = ("paper", "method", "model", "task", "verdict")
-_PARTS = " / "
 
 
 def page(contents: Contents, drawings: Mapping[str, str]) -> str:
@@ -87,6 +86,9 @@ def _sections(contents: Contents, data: PageData, drawings: Mapping[str, str]) -
     check = ("checklist", "Reproducibility checklist", _checklist(contents))
     if not contents.papers:
         return [*small, figures, ("own", "Our own runs", _own(contents.own, data)), check]
+    covered = _escaped_table(COVERAGE_HEAD, coverage(contents.scores, contents.cells), "Coverage")
+    corrections = _escaped_table(CORRECTIONS_HEAD, correction_lines(), "Corrections")
+    findings = _paragraph(FINDINGS_NOTE) + _escaped_table(FINDINGS_HEAD, finding_lines(), "Contradictions")
     return [
         *small,
         ("claims", "Claims", _claims(contents)),
@@ -95,9 +97,9 @@ def _sections(contents: Contents, data: PageData, drawings: Mapping[str, str]) -
         ("own", "Our own runs", _own(contents.own, data)),
         ("searches", "Searches", _searches(contents.searches)),
         figures,
-        ("coverage", "Coverage", _coverage(contents)),
-        ("corrections", "Corrections to widely quoted numbers", _corrections()),
-        ("contradictions", "Numbers that contradict their own paper", _findings()),
+        ("coverage", "Coverage", covered),
+        ("corrections", "Corrections to widely quoted numbers", corrections),
+        ("contradictions", "Numbers that contradict their own paper", findings),
     ]
 
 
@@ -112,12 +114,24 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]], label: str) -> s
     return _scroll(f'<table class="prose"><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table>', label)
 
 
+def _escaped_table(head: Sequence[str], lines: Iterable[Sequence[str]], label: str) -> str:
+    return _table([escape(text) for text in head], ([escape(text) for text in line] for line in lines), label)
+
+
+def _folded(name: str, title: str, count: str, inner: str, unfolded: bool) -> str:
+    """A part of the page that opens and closes below its title."""
+    return (
+        f'<details class="exhibit" id="{escape(name)}"{" open" if unfolded else ""}><summary><h3>{escape(title)}</h3> '
+        f'<span class="count">{count}</span></summary>{inner}</details>'
+    )
+
+
 def _scroll(inner: str, label: str) -> str:
     """A wide thing scrolls inside its box, by keyboard too; the page does not."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{inner}</div>'
 
 
-# ---- claims, checklist, coverage, contradictions
+# ---- claims and checklist
 
 
 def _miniature(rows: Sequence[miniature.ClaimRow]) -> str:
@@ -139,16 +153,6 @@ def _claims(contents: Contents) -> str:
     return _paragraph(claims_line(contents.claims)) + _table(CLAIMS_HEAD, lines, "Claims")
 
 
-def _corrections() -> str:
-    lines = [[escape(text) for text in line] for line in correction_lines()]
-    return _table(CORRECTIONS_HEAD, lines, "Corrections")
-
-
-def _findings() -> str:
-    lines = [[escape(text) for text in line] for line in finding_lines()]
-    return _paragraph(FINDINGS_NOTE) + _table(FINDINGS_HEAD, lines, "Contradictions")
-
-
 def _checklist(contents: Contents) -> str:
     lines = []
     for item in contents.checklist:
@@ -156,11 +160,6 @@ def _checklist(contents: Contents) -> str:
         text = answers[0] if len(answers) == 1 else f"<ul>{''.join(f'<li>{answer}</li>' for answer in answers)}</ul>"
         lines.append(f"<dt>{escape(item.name)}</dt><dd>{text}</dd>")
     return f'<dl class="check">\n{chr(10).join(lines)}\n</dl>'
-
-
-def _coverage(contents: Contents) -> str:
-    lines = [[escape(text) for text in line] for line in coverage(contents.scores, contents.cells)]
-    return _table(["paper", "printed results", "with a comparable run", "not run"], lines, "Coverage")
 
 
 # ---- exhibits
@@ -194,30 +193,25 @@ def _exhibit(exhibit: Filled, data: PageData) -> str:
         )
         lines.append(f'<tr><th scope="row">{escape(row)}</th>{cells}</tr>')
     body = chr(10).join(lines)
-    head = _head(layout.row_fields, layout.columns)
-    grid = f'<table class="grid"><thead>{head}</thead><tbody>\n{body}\n</tbody></table>'
+    grid = f'<table class="grid"><thead>{_head(exhibit)}</thead><tbody>\n{body}\n</tbody></table>'
     unprinted = f" The paper prints no numbers here. {layout.unprinted}" if layout.unprinted else ""
-    return (
-        f'<details class="exhibit" id="{escape(exhibit.name)}"{" open" if exhibit.ran else ""}>'
-        f'<summary><h3>{escape(layout.title + edition)}</h3> <span class="count">{count}</span></summary>'
-        f"<p>{escape(layout.caption + unprinted)}</p>\n{_scroll(grid, layout.title)}</details>"
-    )
+    inner = f"<p>{escape(layout.caption + unprinted)}</p>\n{_scroll(grid, layout.title)}"
+    return _folded(exhibit.name, layout.title + edition, count, inner, exhibit.ran > 0)
 
 
-def _head(row_fields: Sequence[str], columns: Sequence[str]) -> str:
+def _head(exhibit: Filled) -> str:
     """One line a part of the column labels; equal neighbours share a head."""
-    split = [column.split(_PARTS) for column in columns]
-    depth = max((len(parts) for parts in split), default=1)
-    padded = [[*parts, *[""] * (depth - len(parts))] for parts in split]
-    corner = escape(", ".join(row_fields).replace("_", " "))
+    levels = exhibit.column_heads()
+    corner = escape(", ".join(exhibit.layout.row_fields).replace("_", " "))
+    first = f'<td rowspan="{len(levels)}">{corner}</td>'
     lines = []
-    for level in range(depth):
-        first = f'<td rowspan="{depth}">{corner}</td>' if level == 0 else ""
-        heads = []
-        for (*_, text), neighbours in groupby(padded, key=lambda parts: parts[: level + 1]):
-            width = len(list(neighbours))
-            heads.append(f'<th scope="col{"group" if width > 1 else ""}" colspan="{width}">{escape(text)}</th>')
-        lines.append(f"<tr>{first}{''.join(heads)}</tr>")
+    for heads in levels:
+        shown = "".join(
+            f'<th scope="col{"group" if width > 1 else ""}" colspan="{width}">{escape(text)}</th>'
+            for text, width in heads
+        )
+        lines.append(f"<tr>{first}{shown}</tr>")
+        first = ""
     return "".join(lines)
 
 
@@ -252,8 +246,7 @@ def _own(tables: Sequence[OwnTable], data: PageData) -> str:
 
 
 def _own_table(table: OwnTable, data: PageData) -> str:
-    heads = ["task", "model", "method", *(f"{metric} ({split})" for metric, split in table.columns)]
-    heads += ["trained", "runs", "records"]
+    heads = [*table.head, "trained", "runs", "records"]
     lines = []
     for line in table.lines:
         first = line[0]
@@ -261,17 +254,14 @@ def _own_table(table: OwnTable, data: PageData) -> str:
             f"<td>{escape(text)}</td>" for text in (first.task, first.model, first.method.replace("_", " "))
         )
         cells = "".join(_own_cell(table, table.at(line, column), data) for column in table.columns)
-        trained = MISSING if first.trained is None else f"{first.trained:,}"
         keys = f"<td>{escape(' '.join(first.keys))}</td>"
         bad = ' class="collapsed"' if "collapsed" in first.status or "failed" in first.status else ""
-        lines.append(f"<tr>{names}{cells}<td>{trained}</td><td{bad}>{escape(first.status)}</td>{keys}</tr>")
+        lines.append(f"<tr>{names}{cells}<td>{trained(first)}</td><td{bad}>{escape(first.status)}</td>{keys}</tr>")
     top = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     body = chr(10).join(lines)
     grid = f'<table class="grid own"><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table>'
-    return (
-        f'<details class="exhibit" id="{escape(table.name)}" open><summary><h3>{escape(table.experiment)}</h3> '
-        f'<span class="count">{len(table.lines)} settings</span></summary>{_scroll(grid, table.experiment)}</details>'
-    )
+    inner = _scroll(grid, table.experiment)
+    return _folded(table.name, table.experiment, f"{len(table.lines)} settings", inner, True)
 
 
 def _own_cell(table: OwnTable, row: Row | None, data: PageData) -> str:
@@ -294,13 +284,8 @@ def _searches(searches: Sequence[SearchSummary]) -> str:
 
 def _search(search: SearchSummary) -> str:
     terms = "".join(f"<dt>{escape(what)}</dt><dd>{escape(text)}</dd>" for what, text in facts(search))
-    lines = ([escape(text) for text in line] for line in settings(search))
-    count = f"{len(search.tried)} settings"
-    return (
-        f'<details class="exhibit" id="{escape(search.name)}"><summary><h3>{escape(search.title)}</h3> '
-        f'<span class="count">{count}</span></summary><dl class="check">{terms}</dl>'
-        f"{_table([escape(text) for text in head(search)], lines, search.title)}</details>"
-    )
+    inner = f'<dl class="check">{terms}</dl>{_escaped_table(head(search), settings(search), search.title)}'
+    return _folded(search.name, search.title, f"{len(search.tried)} settings", inner, False)
 
 
 # ---- figures

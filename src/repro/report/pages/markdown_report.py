@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from repro.papers import registry
 from repro.papers.registry import Reported
 from repro.report.claims import miniature
-from repro.report.claims.claims import ClaimRow
 from repro.report.claims.sections import (
     CLAIMS_HEAD,
     CORRECTIONS_HEAD,
@@ -30,6 +29,7 @@ from repro.report.tables.checklist import Item
 from repro.report.tables.exhibits import Filled
 from repro.store.record import STATUSES, Record
 
+COVERAGE_HEAD = ("paper", "printed results", "with a comparable run", "not run")
 _FAILURES_HEAD = ("run", "task", "model", "method", "seed", "status", "reason")
 _HOW_TO_READ = """\
 Values are in percent (NIST and CIDEr as printed). `n` is the number of runs with a score; they differ in the seed only,
@@ -49,7 +49,8 @@ def document(contents: Contents) -> str:
     if contents.miniature:
         parts.append(_miniature(contents.miniature))
     if contents.papers:
-        parts.append(f"## Claims\n\n{claims_line(contents.claims)}\n\n{_claims(contents.claims)}")
+        claims = escaped_table(CLAIMS_HEAD, map(claim_texts, contents.claims))
+        parts.append(f"## Claims\n\n{claims_line(contents.claims)}\n\n{claims}")
     parts.append(f"## Reproducibility checklist\n\n{_checklist(contents.checklist)}")
     if contents.papers:
         parts.append(f"## Exhibits\n\n{_exhibits(contents.exhibits)}")
@@ -58,9 +59,11 @@ def document(contents: Contents) -> str:
     parts.append(searches.section(contents.searches))
     parts.append(_figures(contents))
     if contents.papers:
-        head = ["paper", "printed results", "with a comparable run", "not run"]
-        parts.append("## Coverage\n\n" + table_text(head, coverage(contents.scores, contents.cells)))
-        parts += [_corrections(), _findings()]
+        parts.append("## Coverage\n\n" + table_text(COVERAGE_HEAD, coverage(contents.scores, contents.cells)))
+        corrections = escaped_table(CORRECTIONS_HEAD, correction_lines())
+        parts.append(f"## Corrections to widely quoted numbers\n\n{corrections}")
+        findings = escaped_table(FINDINGS_HEAD, finding_lines())
+        parts.append(f"## Numbers that contradict their own paper\n\n{FINDINGS_NOTE}\n\n{findings}")
     pages = sorted(groups, key=lambda g: _page_order(g, contents.names))
     parts += ["## Runs\n", *(_group_page(group, contents.names[group.key]) for group in pages)]
     parts.append(_failures(groups))
@@ -88,17 +91,8 @@ def status_line(groups: Sequence[Group]) -> str:
     return f"{sum(counts.values())} records ({each}) in {len(groups)} groups."
 
 
-def _claims(rows: Sequence[ClaimRow]) -> str:
-    return escaped_table(CLAIMS_HEAD, map(claim_texts, rows))
-
-
-def _corrections() -> str:
-    return f"## Corrections to widely quoted numbers\n\n{escaped_table(CORRECTIONS_HEAD, correction_lines())}"
-
-
-def _findings() -> str:
-    table = escaped_table(FINDINGS_HEAD, finding_lines())
-    return f"## Numbers that contradict their own paper\n\n{FINDINGS_NOTE}\n\n{table}"
+def _links(name: str) -> str:
+    return ", ".join(f"[{kind}](tables/{name}.{kind})" for kind in ("md", "tex", "csv"))
 
 
 def _checklist(items: Sequence[Item]) -> str:
@@ -116,10 +110,9 @@ def _exhibits(exhibits: Sequence[Filled]) -> str:
     lines = []
     for exhibit in exhibits:
         printed = sum(cell.printed for cell in exhibit.cells.values())
-        links = ", ".join(f"[{kind}](tables/{exhibit.name}.{kind})" for kind in ("md", "tex", "csv"))
         edition = exhibit.layout.edition or ""
         texts = [exhibit.layout.paper, exhibit.layout.title, edition, str(printed), str(exhibit.ran)]
-        lines.append([*(escape(text) for text in texts), links])
+        lines.append([*(escape(text) for text in texts), _links(exhibit.name)])
     head = ["paper", "exhibit", "edition", "numbers printed", "places with a run of ours", "table"]
     grids = [
         f"\n### {escape(f'{exhibit.layout.paper}, {exhibit.layout.title}')}\n\n{exhibit_tables.markdown_table(exhibit)}"
@@ -136,8 +129,7 @@ def _own(contents: Contents) -> str:
     if not contents.own:
         return parts[0] + ("\nThere are no records yet.\n" if not contents.groups else "\nThere are none.\n")
     for table in contents.own:
-        links = ", ".join(f"[{kind}](tables/{table.name}.{kind})" for kind in ("md", "tex", "csv"))
-        parts.append(f"### {escape(table.experiment)}\n\n{own_tables.markdown(table)}\n{links}\n")
+        parts.append(f"### {escape(table.experiment)}\n\n{own_tables.markdown(table)}\n{_links(table.name)}\n")
     parts.append(f"### Why these stand beside no number of a paper\n\n{comparison_table.reasons(contents.rows)}")
     return "\n".join(parts)
 

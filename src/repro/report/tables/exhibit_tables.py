@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 from repro.report.markdown import csv_text, escape, table_text
 from repro.report.tables.exhibits import NO_CELL, NOT_RUN, Filled, TableCell, answering
 
-_PARTS = " / "
 _NOTE = (
     "Each place: the paper's number; ours (mean, 95 % interval of the mean over seeds, runs n); the difference. "
     "`not run`: no run of ours agrees with the cell in model, method, task, split, metric and every variable. "
@@ -98,8 +96,8 @@ def latex(exhibit: Filled) -> str:
         r"95\,\% intervals of the mean over $n$ seeds; grey: one run; $^{c}$: collapsed runs included; "
         r"$^{\dagger}$: contradicts the paper's own arithmetic, or no run can give it."
     )
-    columns, head = f"ll{'r' * len(layout.columns)}", _latex_head(layout.row_fields, layout.columns)
-    return latex_table(columns, head, body[:-1], f"{caption} {note}", exhibit.name.replace("_", "-"))
+    columns = f"ll{'r' * len(layout.columns)}"
+    return latex_table(columns, _latex_head(exhibit), body[:-1], f"{caption} {note}", exhibit.name.replace("_", "-"))
 
 
 def latex_table(columns: str, head: Sequence[str], body: Sequence[str], caption: str, label: str) -> str:
@@ -123,23 +121,19 @@ def latex_table(columns: str, head: Sequence[str], body: Sequence[str], caption:
     return "\n".join(lines) + "\n"
 
 
-def _latex_head(row_fields: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """One line a part of the column labels; equal neighbours share a \\multicolumn and a \\cmidrule."""
-    split = [column.split(_PARTS) for column in columns]
-    depth = max((len(parts) for parts in split), default=1)
-    padded = [[*parts, *[""] * (depth - len(parts))] for parts in split]
+def _latex_head(exhibit: Filled) -> list[str]:
+    """One line a part of the column labels; a head over several columns is a \\multicolumn with a \\cmidrule."""
+    levels = exhibit.column_heads()
     lines = []
-    for level in range(depth):
+    for level, heads in enumerate(levels, 1):
         texts, rules, at = [], [], 3
-        # Columns are neighbours under one head only if all heads above are equal too.
-        for (*_, text), neighbours in groupby(padded, key=lambda parts: parts[: level + 1]):
-            width = len(list(neighbours))
+        for text, width in heads:
             shown = latex_escape(text)
             texts.append(shown if width == 1 else rf"\multicolumn{{{width}}}{{c}}{{{shown}}}")
             if width > 1:
                 rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
             at += width
-        first = latex_escape(", ".join(row_fields)) if level == depth - 1 else ""
+        first = latex_escape(", ".join(exhibit.layout.row_fields)) if level == len(levels) else ""
         lines.append(" & ".join([first, "", *texts]) + r" \\" + "".join(rules))
     return lines
 
@@ -199,15 +193,16 @@ def _csv_row(exhibit: Filled, row: str, column: str, cell: TableCell) -> dict[st
     def scaled(value: float | None) -> float | None:
         return None if value is None else round(value / reported.scale, 6)
 
-    values: dict[str, object] = {"paper": layout.paper, "exhibit": layout.key, "edition": layout.edition, "row": row}
-    values |= {"column": column, "cell": reported.id, "model": reported.model, "method": reported.method}
-    values |= {"task": reported.task, "split": reported.split, "metric": reported.metric}
-    values |= {"paper_value": reported.value if cell.printed else None, "paper_std": reported.std}
-    values |= {"paper_n": reported.n_runs, "precision": reported.precision, "n": cell.n}
+    values: dict[str, object] = {
+        **{"paper": layout.paper, "exhibit": layout.key, "edition": layout.edition, "row": row, "column": column},
+        **{name: vars(reported)[name] for name in ("model", "method", "task", "split", "metric", "precision")},
+        **{"cell": reported.id, "paper_std": reported.std, "paper_n": reported.n_runs, "caveat": reported.caveat},
+        **{"paper_value": reported.value if cell.printed else None, "n": cell.n, "verdict": cell.verdict},
+        **{"collapsed": cell.collapsed, "settings": cell.settings if cell.scores else 0},
+        "runs": " ".join(record.key for record in answering(cell)),
+    }
     if comparison is not None and (summary := comparison.summary) is not None:
-        values |= {"ours": scaled(summary.mean), "std": scaled(summary.std), "low": scaled(summary.low)}
-        values |= {"high": scaled(summary.high), "difference": scaled(comparison.difference)}
+        values |= {name: scaled(vars(summary)[name]) for name in ("std", "low", "high")}
+        values |= {"ours": scaled(summary.mean), "difference": scaled(comparison.difference)}
         values |= {"band": scaled(comparison.tolerance)}
-    values |= {"verdict": cell.verdict, "collapsed": cell.collapsed, "caveat": reported.caveat}
-    values |= {"settings": cell.settings if cell.scores else 0}
-    return values | {"runs": " ".join(record.key for record in answering(cell))}
+    return values

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 
 from repro.papers import arithmetic, exhibits, registry
 from repro.papers.exhibits import UNPRINTED, Exhibit
@@ -129,6 +130,17 @@ class Filled:
     def ran(self) -> int:
         """In how many cells there is a score of ours."""
         return sum(bool(cell.scores) for cell in self.cells.values())
+
+    def column_heads(self) -> list[list[tuple[str, int]]]:
+        """(text, width) of each head, a line a part of the column labels; equal neighbours share a head."""
+        split = [column.split(" / ") for column in self.layout.columns]
+        depth = max((len(parts) for parts in split), default=1)
+        padded = [[*parts, *[""] * (depth - len(parts))] for parts in split]
+        # Columns are neighbours under one head only if all heads above are equal too.
+        return [
+            [(above[-1], len(list(neighbours))) for above, neighbours in groupby(padded, key=lambda p: p[: level + 1])]
+            for level in range(depth)
+        ]
 
     def row(self, label: str) -> list[TableCell | None]:
         """The cells of a row, in the order of the columns; None where the paper has none."""

@@ -32,6 +32,11 @@ class OwnTable:
         plain = re.sub(r"[^a-z0-9]+", "-", self.experiment.rpartition("/")[2].lower()).strip("-")
         return f"ours-{plain[:100] or 'other'}"
 
+    @property
+    def head(self) -> list[str]:
+        """Heads of the names of a line and of its scores."""
+        return ["task", "model", "method", *(f"{metric} ({split})" for metric, split in self.columns)]
+
     def at(self, line: Sequence[Row], column: tuple[str, str]) -> Row | None:
         """The row of a line at a column."""
         return next((row for row in line if (row.metric, row.split) == column), None)
@@ -69,17 +74,17 @@ def files(table: OwnTable) -> dict[str, str]:
 
 def markdown(table: OwnTable) -> str:
     """One line a setting; each score with interval and n."""
-    head = ["task", "model", "method", *(f"{metric} ({split})" for metric, split in table.columns)]
     lines = []
     for line in table.lines:
         texts = [line[0].task, line[0].model, line[0].method]
         cells = [_cell(table.at(line, column)) for column in table.columns]
-        last = [_trained(line[0]), escape(line[0].status), escape(", ".join(line[0].keys))]
+        last = [trained(line[0]), escape(line[0].status), escape(", ".join(line[0].keys))]
         lines.append([*(escape(text) for text in texts), *cells, *last])
-    return table_text([*(escape(text) for text in head), "trained parameters", "runs", "records"], lines)
+    return table_text([*(escape(text) for text in table.head), "trained parameters", "runs", "records"], lines)
 
 
-def _trained(row: Row) -> str:
+def trained(row: Row) -> str:
+    """How many parameters a run trained."""
     return MISSING if row.trained is None else f"{row.trained:,}"
 
 
@@ -92,15 +97,14 @@ def _cell(row: Row | None) -> str:
 
 def latex(table: OwnTable) -> str:
     """A `table` environment for booktabs and xcolor; a single run is grey."""
-    heads = ["task", "model", "method", *(f"{metric} ({split})" for metric, split in table.columns), "trained", "runs"]
     body = []
     for line in table.lines:
         first = [latex_escape(text) for text in (line[0].task, line[0].model, line[0].method)]
         cells = [_latex_cell(table.at(line, column)) for column in table.columns]
         body.append(f"% records: {' '.join(line[0].keys)}")
-        body.append(" & ".join([*first, *cells, _trained(line[0]), latex_escape(line[0].status)]) + r" \\")
+        body.append(" & ".join([*first, *cells, trained(line[0]), latex_escape(line[0].status)]) + r" \\")
     caption = f"Our own runs ({table.experiment}): not a setting of any paper, so no paper's number stands here."
-    head = [" & ".join(latex_escape(text) for text in heads) + r" \\"]
+    head = [" & ".join(latex_escape(text) for text in [*table.head, "trained", "runs"]) + r" \\"]
     return latex_table(f"lll{'r' * (len(table.columns) + 1)}l", head, body, latex_escape(caption), table.name)
 
 
