@@ -78,3 +78,36 @@ def make() -> Callable[..., Record]:
         return Record(key=run_key(config), status=status, config=config, seed=seed, **(defaults | fields))
 
     return build
+
+
+@pytest.fixture(scope="session")
+def telling(make: Callable[..., Record]) -> Callable[..., list[Record]]:
+    """telling(text, split=): seeds 1 to 3 of one setting (done, collapsed, failed) with the text in every field that a
+    person or a data set can write.
+    """
+
+    def build(text: str, split: str = "validation") -> list[Record]:
+        change = {"task.name": text, "task.paper_name": None, "model.name": text, "model.paper_name": None}
+        change |= {"experiment_name": f"offline/{text}", "recipe.name": text, "recipe.unknown": [text]}
+        change |= {"task.labels": [text, "no"], "method.note_": text}
+        fields: dict[str, Any] = {
+            "change": change,
+            "metric": text,
+            "split": split,
+            "deviations": [text],
+            "selection": {"rule": text, "split": text, "metric": text, "value": 1.0, "step": 1, "epoch": 1},
+            "provenance": {
+                "command": ["repro", text],
+                "device": text,
+                "packages": {text: text},
+                "git": {"commit": text},
+            },
+            "curve": [{"step": 1, "epoch": 1.0, "train_loss": 0.1, text: {text: 1.0}}],
+        }
+        statuses = {2: "collapsed", 3: "failed"}
+        return [
+            make(seed, 50.0 + seed, status=statuses.get(seed, "done"), reason=text if seed > 1 else None, **fields)
+            for seed in (1, 2, 3)
+        ]
+
+    return build

@@ -9,8 +9,6 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 
-import pytest
-
 from repro.papers import registry
 from repro.report.pages.contents import Contents, contents
 from repro.report.pages.html_report import page
@@ -62,19 +60,6 @@ def data_of(text: str) -> dict:
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
-@pytest.fixture
-def evil(make: Make) -> list[Record]:
-    """Records with HTML in every text that a person or a data set can put there."""
-    change = {"task.name": f"t{EVIL}", "task.paper_name": None, "model.name": f"m{EVIL}", "model.paper_name": None}
-    change |= {"experiment_name": f"e/{EVIL}", "recipe.name": EVIL, "recipe.unknown": [EVIL], "method.note_": EVIL}
-    selection = {"rule": EVIL, "split": "validation", "metric": EVIL, "value": 1.0, "step": 1, "epoch": 1}
-    provenance = {"command": ["repro", EVIL], "device": EVIL, "packages": {EVIL: EVIL}, "git": {"commit": EVIL}}
-    common = {"change": change, "deviations": [EVIL], "provenance": provenance, "selection": selection}
-    failed = make(3, status="failed", reason=EVIL, change=change)
-    curve = [{"step": 1, "epoch": 1.0, "train_loss": 0.1, EVIL: {EVIL: 1.0}}]
-    return [make(1, 50.0, curve=curve, **common), make(2, 60.0, status="collapsed", reason=EVIL, **common), failed]
-
-
 def test_the_page_is_one_well_formed_file_that_loads_nothing(make: Make) -> None:
     _, text = made(make(1), make(2, 90.0), make(change={"model.name": "minilm", "model.paper_name": None}))
     found = Page(text)
@@ -106,8 +91,8 @@ def test_the_policy_allows_just_the_pages_own_script_and_style(make: Make) -> No
     assert rules["style-src"] == hashed(style) and rules["script-src"] == hashed(script)
 
 
-def test_html_in_a_record_stays_text(evil: list[Record]) -> None:
-    _, text = made(*evil)
+def test_html_in_a_record_stays_text(telling: Callable[..., list[Record]]) -> None:
+    _, text = made(*telling(EVIL))
     found = Page(text)
     assert found.open == []
     # No element is there that is not there without these records, and no script but ours.

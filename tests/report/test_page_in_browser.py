@@ -44,20 +44,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def written(make: Callable[..., Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(
+    make: Callable[..., Record], telling: Callable[..., list[Record]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The page of three settings: one of a paper, one of our own, one that is full of HTML."""
     folder = tmp_path_factory.mktemp("report")
     own = {"model.name": "minilm", "model.paper_name": None, "experiment_name": "offline/rte"}
-    evil = {"task.name": EVIL, "task.paper_name": None, "experiment_name": f"offline/{EVIL}", "recipe.name": EVIL}
     records = [make(seed, 89.0 + seed, deviations=["The batch is 16."]) for seed in (1, 2)]
-    evil |= {"model.name": EVIL, "model.paper_name": None, "task.labels": [EVIL], "recipe.unknown": [EVIL]}
-    told = {"command": ["repro", EVIL], "device": EVIL, "packages": {EVIL: EVIL}, "git": {"commit": EVIL}}
-    curve = [{"step": 1, "epoch": 1.0, "train_loss": 0.1, EVIL: {EVIL: 1.0}}]
-    chosen = {"rule": EVIL, "split": EVIL, "metric": EVIL, "value": 1.0, "step": 1, "epoch": 1}
-    said = {"deviations": [EVIL], "reason": EVIL, "provenance": told, "curve": curve, "selection": chosen}
-    records += [make(1, 55.0, change=own), make(1, 50.0, change=evil, metric=EVIL, split=EVIL, **said)]
-    records.append(make(2, 51.0, change=evil, status="collapsed", **said))
-    records.append(make(3, status="failed", change=evil, **said))
+    records += [make(1, 55.0, change=own), *telling(EVIL, split=EVIL)]
     store = Store(folder / "records")
     for record in records:
         store.put(record)
