@@ -35,7 +35,7 @@ def loaded(workload: Workload, dtype: str, packing: bool | str, device: torch.de
 def made(workload: Workload, adapter: ModelAdapter, rate: float) -> tuple[TrainableTrial, list[list[Encoded]]]:
     """A trial of the workload at a learning rate, and the batches that it goes round."""
     method, backbone = workload.method(), adapter.backbone
-    task: Any = SimpleNamespace(format=workload.format, labels=("no", "yes"))
+    task: Any = SimpleNamespace(format=workload.format, labels=("no", "yes"), parts={})
     build_tensors(method, backbone, task, [workload.seed])
     size, examples = workload.batch_size, workload.examples()
     batches = [examples[start : start + size] for start in range(0, len(examples), size)]
