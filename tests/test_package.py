@@ -39,8 +39,8 @@ def test_the_mini_models_are_in_the_wheel_and_small(wheel):
     assert len(models) >= 10
     for name in models:
         for file in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "training.json"):
-            ours = ROOT / "src" / "repro" / "mini" / name / file
-            assert packed[f"repro/mini/{name}/{file}"].file_size == ours.stat().st_size
+            ours = ROOT / "src" / "repro" / "models" / "mini_weights" / name / file
+            assert packed[f"repro/models/mini_weights/{name}/{file}"].file_size == ours.stat().st_size
     assert wheel.stat().st_size < 40e6
 
 
