@@ -180,7 +180,9 @@ def test_a_trial_and_its_report_hold_no_planted_secret(cli, trial_arguments, mon
     assert done.code == 0, done.err
     failing = cli("run", *arguments, "trainer.optimiser.learning_rate=1e30", f"model.note='{WANDB_NEW}'")
     assert failing.code == 2
-    refused = cli("run", *arguments, "model.source=folder", f"model.location='https://jo:{PASSWORD}@example.org/m'")
+    refused = cli(
+        "run", *arguments, "seed=2", "model.source=folder", f"model.location='https://jo:{PASSWORD}@example.org/m'"
+    )
     assert refused.code == 2 and f"https:/{REDACTED}@example.org/m" in refused.err
     report = cli("report")
     assert report.code == 0, report.err
