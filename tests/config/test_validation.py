@@ -105,7 +105,8 @@ def refusal(plain: dict[str, Any]) -> str:
 def test_a_name_outside_the_list_is_refused_and_each_in_it_is_known(key, bases):
     base = bases["prompt"]
     said = refusal(with_value(base, key, "nonsense"))
-    assert said.startswith(f"{key}=nonsense: must be one of {', '.join(CHOICES[key])}. ")
+    listed = said.removeprefix(f"{key}=nonsense: must be one of ").partition(". ")[0].split(", ")
+    assert set(listed) >= set(CHOICES[key])  # a family that another test registered may stand there too
     assert f"Set {key} to one of these" in said
     for value in CHOICES[key]:
         try:
