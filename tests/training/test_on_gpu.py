@@ -32,7 +32,7 @@ pytestmark = [
 DEVICE = torch.device("cuda")
 WIDER = {"width": 128, "heads": 2, "head_dim": 64, "feed_forward": 256, "max_positions": 256}
 KINDS = {
-    one.name: replace(one, model={**one.model, **WIDER}, batch_size=4, batches=4, lengths=Lengths(20, 0.5, 6, 60))
+    one.name: replace(one, model=replace(one.model, **WIDER), batch_size=4, batches=4, lengths=Lengths(20, 0.5, 6, 60))
     for one in TINY
 }
 """Prompt tuning of T5, prefix-tuning of GPT-2, P-Tuning v2 of BERT, with heads as wide as real ones."""

@@ -82,7 +82,7 @@ class Nist(Metric[str, str | None]):
         """NIST from statistics [N, 11]."""
         sums = column_sums(statistics, 2 * _ORDER + 1)
         gained, totals, reference = sums[:_ORDER], sums[_ORDER : 2 * _ORDER], sums[-1]
-        value = float((gained / np.where(totals == 0, 1.0, totals)).sum())
+        value = float(np.divide(gained, totals, out=np.zeros(_ORDER), where=totals != 0).sum())
         ratio = min(1.0, totals[0] / reference) if reference else 1.0
         penalty = math.exp(-_BETA * math.log(ratio) ** 2) if ratio > 0 else 0.0
         return {"nist": value * penalty}
