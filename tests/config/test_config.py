@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from repro.config.compose import chosen, compose, trial_config
-from repro.config.run_key import run_key
-from repro.config.schema import TrialConfig
+from repro.config.compose import chosen, compose, options, trial_config
+from repro.config.conversion import types_of
+from repro.config.run_key import defaults_of, facts, run_key
+from repro.config.schema import (
+    DecodingConfig,
+    LowData,
+    MethodConfig,
+    ModelConfig,
+    OptimiserConfig,
+    ScheduleConfig,
+    SelectionConfig,
+    SplitLimits,
+    TaskConfig,
+    TrainerConfig,
+    TrialConfig,
+    method_schema,
+)
 from repro.errors import ConfigError
+from repro.methods.registry import method
 from tests.nested import resolved
 
+DEFAULTS = Path(__file__).parents[1] / "golden" / "defaults.json"
 TRIALS = {
     "fine_tuning": ("method=fine_tuning", "model=tiny-bert", "task=rte"),
     "prompt_tuning": ("method=prompt_tuning", "model=tiny-t5", "task=cb"),
@@ -107,6 +125,40 @@ def test_every_value_but_the_named_ones_changes_the_key(method, composed):
     assert not wrong
     assert seen >= NO_RESULT, "a key that is no longer in the schema"
     assert len(seen) > 80
+
+
+@pytest.mark.parametrize("method", TRIALS)
+def test_a_field_added_with_a_default_leaves_older_keys(method, composed):
+    """A record of before the field has no value for it, as here those that have their defaults are left out."""
+    plain = resolved(composed(*TRIALS[method]))
+    older = without_defaults(TrialConfig, plain)
+    assert older != plain and run_key(older) == run_key(plain)
+
+
+def without_defaults(schema: type, plain: dict[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for name, value in plain.items():
+        kind = types_of(schema)[name]
+        if kind is MethodConfig:
+            kind = method_schema(value)
+        if isinstance(value, dict) and isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            value = without_defaults(kind, value)
+        if value != defaults_of(schema).get(name, ...):
+            kept[name] = value
+    return kept
+
+
+def test_defaults_are_those_that_the_keys_rest_on():
+    """A default that changes is another trial under the same key: bump KEY_VERSION with it. New fields are added."""
+    schemas = [ModelConfig, OptimiserConfig, ScheduleConfig, SelectionConfig, TrainerConfig, TrialConfig, TaskConfig]
+    schemas += [DecodingConfig, SplitLimits, LowData, *(method(name).schema for name in options("method"))]
+    today = {
+        schema.__name__: {
+            name: value for name, value in sorted(defaults_of(schema).items()) if facts(schema)[name].changes_result
+        }
+        for schema in schemas
+    }
+    assert today == json.loads(DEFAULTS.read_text(encoding="utf-8"))
 
 
 def test_two_different_changes_give_two_different_keys(composed):

@@ -29,7 +29,8 @@ def types_of(schema: type) -> Mapping[str, object]:
     return _TYPES[schema]
 
 
-def _required(schema: type) -> tuple[str, ...]:
+def required(schema: type) -> tuple[str, ...]:
+    """The fields of a schema that have no default."""
     if schema not in _REQUIRED:
         _REQUIRED[schema] = tuple(
             field.name
@@ -60,7 +61,7 @@ def from_plain(schema: type[T], data: object, variants: Variants, path: str = ""
                 f"{path}{key}={value}: {schema.__name__} has no such key, only {', '.join(kinds)}. "
                 "Correct its name, or leave it out."
             )
-    for key in _required(schema):
+    for key in required(schema):
         if key not in data:
             raise ConfigError(f"{path}{key}: this key is missing; {schema.__name__} needs it. Do not remove it.")
     return schema(**{key: _value(kinds[key], value, variants, path + key) for key, value in data.items()})
@@ -103,17 +104,18 @@ def _copied(value: object) -> object:
 
 def to_plain(value: object) -> dict[str, object]:
     """A dataclass as plain JSON values."""
-    plain = _plain(value)
+    plain = plain_value(value)
     assert isinstance(plain, dict)
     return plain
 
 
-def _plain(value: object) -> object:
+def plain_value(value: object) -> object:
+    """A dataclass, or what stands in one, as plain JSON values."""
     if dataclasses.is_dataclass(value):
-        return {name: _plain(getattr(value, name)) for name in types_of(type(value))}
+        return {name: plain_value(getattr(value, name)) for name in types_of(type(value))}
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+        return {key: plain_value(item) for key, item in value.items()}
+    return [plain_value(item) for item in value] if isinstance(value, list) else value
 
 
 def replaced(node: T, path: Sequence[str], value: object, variants: Variants, where: str = "") -> T:
@@ -142,7 +144,7 @@ def replaced(node: T, path: Sequence[str], value: object, variants: Variants, wh
 
 def _with(group: dict[str, object], path: Sequence[str], value: object) -> object:
     """A copy of plain values with another one at a path."""
-    group = {key: _plain(item) for key, item in group.items()}
+    group = {key: plain_value(item) for key, item in group.items()}
     inner = group.get(path[0])
     group[path[0]] = _with(inner if isinstance(inner, dict) else {}, path[1:], value) if path[1:] else value
     return group

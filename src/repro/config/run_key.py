@@ -1,4 +1,8 @@
-"""The run key: a hash of what determines a trial's result, made of names and contents, never of places."""
+"""The run key: a hash of what determines a trial's result, made of names and contents, never of places.
+
+A field at its default is no part of the key. A field that is added later, with the behaviour of before as its default,
+therefore leaves the key of every older trial as it is; nobody keeps a list of such fields.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,17 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import MISSING
 
-from repro.config.conversion import types_of
+from repro.config.conversion import plain_value, required, types_of
 from repro.config.schema import TaskConfig, TrialConfig
 from repro.errors import ConfigError
 from repro.methods.fields import Facts, facts_of
 from repro.methods.registry import method
 from repro.methods.schema import MethodConfig
 
-KEY_VERSION = 2
-"""Part of every run key. Bump when the meaning of a config field changes."""
+KEY_VERSION = 3
+"""Part of every run key. Bump when the meaning or the default of a config field changes."""
 
 Plain = Mapping[str, object]
 
@@ -26,22 +31,27 @@ def run_key(config: TrialConfig | Plain) -> str:
     Args:
         config: a trial's config, or what a record keeps of one.
     """
-    content = {"key_version": KEY_VERSION, **result_fields(config)}
+    content = {"key_version": KEY_VERSION, **_fields(config, defaults=False)}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def result_fields(config: TrialConfig | Plain) -> dict[str, object]:
-    """The fields of a config that can change a result, nested as in the config.
+    """The fields of a config that can change a result, nested as in the config, those at their defaults included.
 
     A method that is not registered here (of a record that somebody else made) keeps every field of its own.
     """
+    return _fields(config, defaults=True)
+
+
+def _fields(config: TrialConfig | Plain, defaults: bool) -> dict[str, object]:
+    """The same, with or without the fields that have their default."""
     plain = config.to_dict() if isinstance(config, TrialConfig) else config
-    kept = _kept(TrialConfig, plain)
-    method_fields, model, task = (_group(kept, name) for name in ("method", "model", "task"))
+    kept = _kept(TrialConfig, plain, defaults)
+    model, task = _group(kept, "model"), _group(kept, "task")
     if "model" in kept and not _stated(model, "weights"):  # then only name and revision say which weights they are
         model["revision"] = _group(plain, "model").get("revision")
-    if method_fields.get("head") != "verbaliser":  # nobody else reads these
+    if not _fills_gaps(plain):  # nobody else reads these
         task.pop("cloze", None)
         task.pop("verbaliser", None)
     return kept
@@ -57,6 +67,7 @@ def flat(fields: Plain, path: str = "") -> Iterator[tuple[str, object]]:
 
 
 _FACTS: dict[type, Mapping[str, Facts]] = {}
+_DEFAULTS: dict[type, Plain] = {}
 
 
 def facts(schema: type) -> Mapping[str, Facts]:
@@ -66,18 +77,32 @@ def facts(schema: type) -> Mapping[str, Facts]:
     return _FACTS[schema]
 
 
-def _kept(schema: type, plain: Plain) -> dict[str, object]:
-    """The fields that can change a result, those of groups inside too."""
+def defaults_of(schema: type) -> Plain:
+    """{field: its default} of the fields that have one, as plain values."""
+    if schema not in _DEFAULTS:
+        optional = [field for field in dataclasses.fields(schema) if field.name not in required(schema)]
+        _DEFAULTS[schema] = {
+            field.name: plain_value(field.default if field.default_factory is MISSING else field.default_factory())
+            for field in optional
+        }
+    return _DEFAULTS[schema]
+
+
+def _kept(schema: type, plain: Plain, defaults: bool) -> dict[str, object]:
+    """The fields that can change a result, those of groups inside too, with or without those at their defaults."""
     known, kept = facts(schema), dict[str, object]()
     for name, value in plain.items():
         if name in known and not known[name].changes_result:
             continue
+        if not defaults and name in defaults_of(schema) and defaults_of(schema)[name] == value:
+            continue
         if not isinstance(value, dict):
             kept[name] = value
         elif schema is TaskConfig and name == "parts":
-            kept[name] = {part: _part(task) for part, task in value.items()}
+            kept[name] = {part: _part(task, defaults) for part, task in value.items()}
         elif inner := _schema_below(schema, name, value):
-            kept[name] = _kept(inner, value)
+            if group := _kept(inner, value, defaults):
+                kept[name] = group
         else:
             kept[name] = value
     return kept
@@ -94,13 +119,20 @@ def _schema_below(schema: type, name: str, value: Plain) -> type | None:
     return kind if isinstance(kind, type) and dataclasses.is_dataclass(kind) else None
 
 
-def _part(task: object) -> object:
+def _part(task: object, defaults: bool) -> object:
     """A mixture's task: without what the mixture sets for all of its parts, and without words of the cloze format."""
     if not isinstance(task, Mapping):
         return task
     known = facts(TaskConfig)
     dropped = {"cloze", "verbaliser", *(name for name, fact in known.items() if fact.set_by_mixture)}
-    return {name: value for name, value in _kept(TaskConfig, task).items() if name not in dropped}
+    return {name: value for name, value in _kept(TaskConfig, task, defaults).items() if name not in dropped}
+
+
+def _fills_gaps(plain: Plain) -> bool:
+    """Whether a trial's head is the language model's own."""
+    fields = _group(plain, "method")
+    schema = _schema_below(TrialConfig, "method", fields) or MethodConfig
+    return bool(fields.get("head", defaults_of(schema).get("head")) == "verbaliser")
 
 
 def _group(fields: Plain, name: str) -> dict[str, object]:

@@ -115,7 +115,7 @@ def _altered(data: Json, record: Record) -> str | None:
         return f"its config is damaged ({type(error).__name__}: {error})"
     # A redacted secret may have been part of what gave the key.
     if key != record.key and REDACTED not in json.dumps(record.config):
-        return f"its config belongs to the key {key}: it was edited"
+        return f"its config belongs to the key {key}: it was edited, or its writer made keys in another way"
     return None
 
 
