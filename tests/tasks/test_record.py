@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Ranking, TextToText
-from repro.tasks.record import ORDER_DEVIATION, Record, with_sentences
+from repro.tasks.record import Record, with_sentences
 from tests.tasks.making import make
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=80)
@@ -19,7 +19,7 @@ SPANS = [{"start": 9, "end": 11}, {"start": 0, "end": 2}, {"start": 16, "end": 1
 QUERY = {"query": "In Rome, @placeholder ran; @placeholder won.", "idx": 8}
 ANSWERS = [{"start": 0, "end": 2, "text": "Ann"}, {"start": 9, "end": 11, "text": "Lee"}, {"text": "Ann"}]
 ROW = {"source": "made", "idx": 3, "passage": {"text": TEXT, "entities": SPANS}, "qas": [QUERY | {"answers": ANSWERS}]}
-SHOWN = f"query: {QUERY['query']} entities: Lee, Ann, Rome passage: Ann beat Lee in Rome. Lee fell. Ann won"
+SHOWN = f"query: {QUERY['query']} entities: Ann, Lee, Rome passage: Ann beat Lee in Rome. Lee fell. Ann won"
 
 
 def write(folder: Path, name: str, *rows: object) -> None:
@@ -38,7 +38,7 @@ def test_as_lester_trains_on_it(tmp_path):
     assert [task.render(example) for example in examples] == [TextToText(SHOWN, "Ann"), TextToText(SHOWN, "Lee")]
     assert [example.id for example in examples] == ["train-3-8-0", "train-3-8-1"]
     assert task.fingerprint()["train"]["rows"] == 1, "a row is a query"
-    assert task.deviations == (ORDER_DEVIATION,)
+    assert task.deviations == ()
 
 
 def test_as_lester_scores_it(tmp_path):
@@ -57,7 +57,7 @@ def test_as_p_tuning_v2_shows_it(tmp_path):
     task = record(tmp_path, "ranking")
     (example,) = task.examples("train")
     first = "Ann beat Lee in Rome.\n- Lee fell\n- Ann won"
-    seconds = [f"In Rome, {name} ran; {name} won." for name in ("Lee", "Ann", "Rome")]
+    seconds = [f"In Rome, {name} ran; {name} won." for name in ("Ann", "Lee", "Rome")]
     assert task.render(example) == Ranking(tuple((first, second) for second in seconds), (1, 1, 0))
     assert task.deviations == ()
 
@@ -66,9 +66,9 @@ def test_the_highest_score_is_the_answer(tmp_path):
     write(tmp_path, "train.jsonl", ROW)
     task = record(tmp_path, "ranking")
     (example,) = task.examples("train")
-    assert task.parse([-0.5, -0.25, -3.0], example) == "Ann"
+    assert task.parse([-0.25, -0.5, -3.0], example) == "Ann"
     # The official code sorts (score, entity) downwards.
-    assert task.parse([0.5, -0.25, 0.5], example) == sorted([(0.5, "Lee"), (-0.25, "Ann"), (0.5, "Rome")])[-1][1]
+    assert task.parse([-0.25, 0.5, 0.5], example) == sorted([(-0.25, "Ann"), (0.5, "Lee"), (0.5, "Rome")])[-1][1]
 
 
 @pytest.mark.parametrize(

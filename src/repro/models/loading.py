@@ -120,7 +120,7 @@ class Location:
 
 
 def _pretrained(
-    model: ModelConfig, kind: Family, options: LoadOptions, auto_class: str
+    model: ModelConfig, kind: Family, options: LoadOptions, auto_class: str, format: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
     """Model, tokenizer, and the names of weights that the checkpoint lacks."""
     transformers.logging.set_verbosity_error()  # what a checkpoint lacks goes into the record's deviations instead
@@ -128,10 +128,12 @@ def _pretrained(
     # Else transformers asks a bot on the hub, from a thread of its own, to convert a checkpoint that is a pickle.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     at = Location.of(model)
+    # P-Tuning v2's code asks for the space in tagging alone (tasks/{ner,srl}/get_trainer.py).
+    words = kind.word_tokenizer_options if format == "tagging" else {}
     kind.configuration()  # a family of our own is known to the Auto classes once its module is there
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
-            at.place, trust_remote_code=False, **kind.tokenizer_options, **at.options
+            at.place, trust_remote_code=False, **words, **at.options
         )
         config = transformers.AutoConfig.from_pretrained(at.place, trust_remote_code=False, **at.options)
         for name, value in options.dropouts(kind).items():
@@ -225,7 +227,8 @@ def load_backbone(
     """The frozen backbone on its device, and the deviations that loading causes.
 
     Args:
-        format: `cloze` keeps an encoder's language-model head, which the other formats do without.
+        format: `cloze` keeps an encoder's language-model head, which the other formats do without; `tagging` reads
+            words one by one.
 
     Raises:
         ModelError: weights that cannot be had or do not match the config; the sentence says what to do.
@@ -240,7 +243,7 @@ def load_backbone(
     if model.source == "random":
         whole, tokenizer = random_model(model, kind, dtype, options.dropouts(kind), auto_class, device)
     else:
-        whole, tokenizer, missing = _pretrained(model, kind, options, auto_class)
+        whole, tokenizer, missing = _pretrained(model, kind, options, auto_class, format)
     if cloze:
         _refuse_missing_head(model, whole, missing)
     loaded = cast(PreTrainedModel, whole.base_model) if cloze else whole

@@ -24,10 +24,6 @@ from repro.tasks.superglue_files import FILES, OBTAIN
 
 GAP = "@placeholder"
 _SENTENCE_END = re.compile(r"([.?!\"'])\n@highlight\n")
-ORDER_DEVIATION = (
-    "the entities are listed in the passage's order (local files) or as the hub has them; the official loader makes a "
-    "set of them, whose order is not known."
-)
 
 
 @dataclass(frozen=True)
@@ -37,9 +33,9 @@ class Query:
     passage: str
     query: str
     entities: tuple[str, ...]
-    """Each once."""
+    """Each once, sorted."""
     answers: tuple[str, ...]
-    """Each once; empty where they are not public."""
+    """Each once, sorted; empty where they are not public."""
     idx: tuple[int, int]
     """Numbers of passage and query within the split."""
 
@@ -119,9 +115,6 @@ class Record(FileTask):
             return str(output)
         return max(zip(output, _listed(example.fields["entities"]), strict=True))[1]
 
-    def _own_deviations(self) -> tuple[str, ...]:
-        return (ORDER_DEVIATION,) if self.format == "text_to_text" else ()
-
 
 def with_sentences(passage: str) -> str:
     """The breaks before highlights as ends of sentences: a space after a mark that ends one, else a full stop (T5)."""
@@ -185,7 +178,8 @@ def _query(
         raise DataError(f"{where}: the passage has no entities, so the query has no possible answer.")
     if required and not answers:
         raise DataError(f"{where} has no answer.")
-    return Query(passage, query, tuple(dict.fromkeys(entities)), tuple(dict.fromkeys(answers)), idx)
+    # Sorted, as in version 1.0.2 of the official loader, which T5 and prompt tuning name.
+    return Query(passage, query, tuple(sorted(set(entities))), tuple(sorted(set(answers))), idx)
 
 
 def _example(query: Query, split: str) -> Example:

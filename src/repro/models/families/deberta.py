@@ -45,5 +45,6 @@ DEBERTA = Family(
     shared_dropout=True,
     packs=False,
     prepare=prepare,
+    word_tokenizer_options={"add_prefix_space": True},
 )
 register(DEBERTA, __name__)

@@ -107,8 +107,8 @@ class Family:
     """Whether a cross-attention module reads packed targets and sources without keys and values."""
     lm_head: Callable[[PreTrainedModel], Callable[[Tensor], Tensor]] | None = None
     """Encoders: `AutoModelForMaskedLM` instance to its head, hidden states [..., D] to logits [..., V]."""
-    tokenizer_options: Mapping[str, bool] = field(default_factory=dict)
-    """Keywords for loading a tokenizer."""
+    word_tokenizer_options: Mapping[str, bool] = field(default_factory=dict)
+    """Keywords for loading a tokenizer that is given words one by one (tagging): byte-level BPE would glue them."""
     token_types: bool = False
     """Its tokenizer tells the first text from the second."""
     biases: bool = True

@@ -41,7 +41,7 @@ register(
         positions=positions,
         prepare=prepare,
         lm_head=lambda whole: whole.get_submodule("lm_head"),
-        tokenizer_options={"add_prefix_space": True},
+        word_tokenizer_options={"add_prefix_space": True},
         token_types=False,
     ),
     __name__,
