@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -247,6 +248,23 @@ def test_prompt_input_and_target_fit_into_the_position_table(trial, prompt, sour
         for key in ("task.max_target_length", "task.decoding.max_new_tokens"):
             said = refusal(with_value(full, key, max(target, new) + 1))
             assert f"{key}={max(target, new) + 1} makes 513 positions" in said
+
+
+@pytest.mark.parametrize(
+    ("trial", "change", "said"),
+    [
+        ((P2, *BERT), "task.max_evaluation_input_length=0", "is an encoder"),
+        ((FT, *GPT2), "task.max_evaluation_input_length=0", "may have to be cut"),
+        ((FT, *GPT2), "task.max_evaluation_input_length=600", "positions"),
+        ((FT, *GPT2), "task.decoding.length_rule=longest_target", "targets of their own length"),
+        ((FT, *T5), "task.decoding.length_counts=all", "no part|not part"),
+        ((FT, *T5, "task.decoding.beams=4"), "task.decoding.search=t5x", "one beam"),
+    ],
+)
+def test_decoding_of_the_official_codes_is_refused_where_it_has_no_meaning(trial, change, said, altered):
+    validate(altered(*trial))
+    found = refusal(altered(*trial, change))
+    assert change.split("=")[0] in found and re.search(said, found)
 
 
 def test_a_prefix_that_shifts_nothing_takes_no_positions(altered):

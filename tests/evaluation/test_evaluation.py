@@ -12,7 +12,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 import torch.nn.functional as F
 
-from repro.evaluation.decoding import mean_loss, predict
+from repro.config.schema import DecodingConfig
+from repro.evaluation.decoding import decoding_settings, mean_loss, predict
 from repro.evaluation.scoring import degenerate_output, score, score_subset, subsets
 from repro.methods.base import Injection
 from repro.metrics.accuracy import Accuracy
@@ -355,3 +356,13 @@ def test_batches_side_by_side_say_the_same(model: str, method: str, format: str)
     assert found[0][0] == found[1][0] == found[2][0] and found[0][2] == found[1][2]
     if format != "ranking":
         assert found[0][1] == pytest.approx(found[1][1], rel=1e-12) and found[1][1] == found[2][1]
+
+
+def test_the_longest_target_of_a_split_bounds_what_is_generated():
+    """As T5X evaluates: the target's tokens with its end. Where there is no such rule, the setting stays."""
+    adapter, task, _ = ready("tiny-t5", "prompt_tuning", "text_to_text")
+    examples = toy_examples("text_to_text", 6)
+    longest = max(len(adapter.backbone.tokenizer(text_target=task.render(one).target)["input_ids"]) for one in examples)
+    by_rule = DecodingConfig(max_new_tokens=4, length_rule="longest_target")
+    assert decoding_settings(by_rule, adapter, task, examples)["max_new_tokens"] == longest != 4
+    assert decoding_settings(DecodingConfig(max_new_tokens=4), adapter, task, examples)["max_new_tokens"] == 4

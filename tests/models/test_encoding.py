@@ -259,3 +259,19 @@ def test_a_batch_moves_whole():
         assert getattr(moved, name).is_meta
         assert getattr(moved, name).shape == getattr(made, name).shape
     assert moved.token_labels is None
+
+
+@pytest.mark.parametrize("make", [encoder_decoder_encoding, decoder_encoding])
+def test_evaluation_can_read_more_than_training(make):
+    """T5X's demos cut training inputs at 512 tokens and evaluation inputs nowhere."""
+    tokenizer = byte_tokenizer("encoder_decoder" if make is encoder_decoder_encoding else "decoder")
+    rendered = TextToText("x" * 30, "t")
+    lengths = {
+        (limit, training): make(tokenizer, 8, 4, limit)(rendered, training)[0].source_length
+        for limit in (None, 0, 20)
+        for training in (True, False)
+    }
+    whole = make(tokenizer, 64, 4)(rendered, False)[0].source_length
+    assert {n for (_, training), n in lengths.items() if training} == {8}
+    assert [lengths[limit, False] for limit in (None, 20, 0)] == [8, 20, whole]
+    assert [make(tokenizer, 8, 4, limit)(rendered, False)[0].truncated for limit in (None, 0)] == [True, False]

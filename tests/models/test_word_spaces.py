@@ -1,4 +1,4 @@
-"""A space before every word where a tokenizer is given words, and none elsewhere (P-Tuning v2, tasks/*/get_trainer.py)."""
+"""A space before every word where a tokenizer is given words, and none elsewhere (P-Tuning v2's get_trainer.py)."""
 
 from __future__ import annotations
 

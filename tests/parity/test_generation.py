@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from repro.methods.base import PLACEMENTS, Injection
-from repro.models import decoder, encoder_decoder
+from repro.models import generation
 from repro.models.encoding.batch import IGNORE, Encoded, collate
 from tests.pairwise import pairwise
 from tests.parity.tiny_models import (
@@ -53,15 +53,14 @@ def test_cache_equals_no_cache(name, prompt, beams, monkeypatch):
     )
     cached = decode(bone, LENGTHS, injection, beams=beams)
     assert widths[1:] == [1] * (len(widths) - 1)  # one new token a step
-    for part in (decoder, encoder_decoder):
-        made = part.generation_config
+    made = generation.generation_config
 
-        def uncached(*args: Any, made: Any = made) -> Any:
-            config = made(*args)
-            config.use_cache = False
-            return config
+    def uncached(*args: Any) -> Any:
+        config = made(*args)
+        config.use_cache = False
+        return config
 
-        monkeypatch.setattr(part, "generation_config", uncached)
+    monkeypatch.setattr(generation, "generation_config", uncached)
     widths.clear()
     plain = decode(bone, LENGTHS, injection, beams=beams)
     hook.remove()

@@ -76,11 +76,15 @@ def _check_positions(config: TrialConfig) -> None:
         )
 
     name = "task.max_target_length" if target == task.max_target_length else "task.decoding.max_new_tokens"
-    source = {"task.max_input_length": task.max_input_length}
+    scored = task.max_evaluation_input_length
+    source_name, longest = "task.max_input_length", task.max_input_length
+    if scored is not None and scored > longest:
+        source_name, longest = "task.max_evaluation_input_length", scored
+    source = {source_name: longest}
     if kind == "decoder":
-        check(method.positions_taken("decoder", kind), source | {name: target}, "task.max_input_length")
+        check(method.positions_taken("decoder", kind), source | {name: target}, source_name)
     else:
-        check(method.positions_taken("encoder", kind), source, "task.max_input_length")
+        check(method.positions_taken("encoder", kind), source, source_name)
     if kind == "encoder_decoder":
         check(method.positions_taken("decoder", kind), {name: target}, name)
 

@@ -100,6 +100,8 @@ class SelectionConfig:
     split: str = setting("validation", allowed=("validation", "test"))
     metric: str | None = None
     """null: the task's first metric; `loss` is the mean validation loss (lower is better)."""
+    examples: int | None = setting(None, at_least=1)
+    """Checkpoints are compared on the first so many examples of the split; null: on all, as the result is."""
 
 
 @dataclass(kw_only=True)

@@ -121,10 +121,32 @@ def _check_label_scoring(config: TrialConfig) -> None:
         refuse("task.decoding.labels", "score", why, "Set task.decoding.labels=generate.")
 
 
+def _check_decoding(config: TrialConfig) -> None:
+    """Settings of the official codes that only some models can follow."""
+    task, model = config.task, config.model
+    scored, decoding = task.max_evaluation_input_length, task.decoding
+    if scored is not None and model.kind == "encoder":
+        why = f"{model.name} is an encoder, whose inputs have one length in training and evaluation"
+        refuse("task.max_evaluation_input_length", scored, why, "Set it to null.")
+    if scored == 0 and model.max_positions is not None:
+        why = f"{model.name} has {model.max_positions} positions, so an input may have to be cut"
+        refuse("task.max_evaluation_input_length", 0, why, "Give a number of tokens, or null.")
+    if decoding.length_rule == "longest_target" and model.kind != "encoder_decoder":
+        why = "only encoder-decoders have targets of their own length"
+        refuse("task.decoding.length_rule", "longest_target", why, "Set task.decoding.length_rule=max_new_tokens.")
+    if decoding.search == "t5x" and decoding.beams > 1:
+        why = "T5X's search is built for one beam"
+        refuse("task.decoding.search", "t5x", why, "Set task.decoding.beams=1, or task.decoding.search=library.")
+    if decoding.length_counts == "all" and model.kind != "decoder":
+        why = f"the input of {model.name} is not part of what its decoder writes"
+        refuse("task.decoding.length_counts", "all", why, "Set task.decoding.length_counts=generated.")
+
+
 def check_words(config: TrialConfig, family: FamilyFacts) -> None:
-    """Switches that put words around a text, how a label is decoded, and what a task without metrics is chosen by."""
+    """Switches that put words around a text, how it is decoded, and what a task without metrics is chosen by."""
     task, trainer = config.task, config.trainer
     _check_label_scoring(config)
+    _check_decoding(config)
     for switch, is_on in {"sentinel": task.sentinel, "task_name_prefix": task.task_name_prefix}.items():
         if is_on and format_of(config) != "text_to_text":
             refuse(f"task.{switch}", True, "only models that generate read and write it", f"Set task.{switch}=false.")

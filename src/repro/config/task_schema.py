@@ -26,7 +26,23 @@ class DecodingConfig:
     beams: int = setting(1, at_least=1)
     max_new_tokens: int = setting(16, at_least=1)
     min_new_tokens: int = setting(0, at_least=0)
+    length_rule: str = setting("max_new_tokens", allowed=("max_new_tokens", "longest_target"))
+    """How long a generated text may be in an evaluation: max_new_tokens | longest_target (as the longest target of the
+    split, end included: what T5X evaluates with; `repro predict`, where there are no targets, keeps max_new_tokens)."""
+    search: str = setting("library", allowed=("library", "t5x"))
+    """library (greedy, or beams) | t5x (T5X's search with one beam, which keeps an end that comes second)"""
     length_penalty: float = 1.0
+    length_counts: str = setting("generated", allowed=("generated", "all"))
+    """The length in a beam's score: generated (end included) | all (input and generated tokens, without the end: what
+    transformers 3.2 did in a decoder, and so prefix-tuning's code)."""
+    no_repeat_ngram: int = setting(0, at_least=0)
+    """No n-gram of this size twice in a generated text; 0: no such rule."""
+    early_stopping: bool = False
+    """A beam search ends with as many finished texts as beams, whatever could still come."""
+    forced_end: bool = False
+    """The last token that may be generated is the end."""
+    clean_up_spaces: bool = False
+    """Spaces before punctuation and contractions go (transformers' clean_up_tokenization_spaces)."""
     bad_words: list[str] = setting(factory=list)
     """Strings that must not be generated (prefix-tuning's code forbids newlines)."""
     labels: str = setting("generate", allowed=("generate", "score"))
@@ -86,6 +102,8 @@ class TaskConfig:
     report_split: str = setting("validation", changes_tokens=False, allowed=("validation", "test"))
     """The split whose score is the result (test, where its labels are public and the paper used it)."""
     max_input_length: int = setting(128, at_least=4)
+    max_evaluation_input_length: int | None = setting(None, at_least=0)
+    """The same in evaluations and predictions: null: as in training; 0: inputs are not cut."""
     max_target_length: int = setting(16, at_least=2)
     limit: SplitLimits = setting(factory=SplitLimits)
     low_data: LowData = setting(factory=LowData)

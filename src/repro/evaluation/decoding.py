@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from repro.config.conversion import to_plain
+from repro.config.schema import DecodingConfig
 from repro.methods.base import Injection
 from repro.models.encoding.batch import Encoded, collate
 from repro.models.encoding.span_encoding import best_answer, separated
 from repro.models.interface import ModelAdapter
 from repro.models.threads import side_by_side
-from repro.tasks.base import Example, Task
+from repro.tasks.base import Example, Task, TextToText
 
 EncodeAll = Callable[[Sequence[Example], bool], list[list[Encoded]]]
 """(examples, training?) -> the sequences of each."""
@@ -23,6 +25,20 @@ EncodeAll = Callable[[Sequence[Example], bool], list[list[Encoded]]]
 def encoded_by(adapter: ModelAdapter, task: Task) -> EncodeAll:
     """Renders and tokenises, keeping nothing."""
     return lambda examples, training: [adapter.encode(task.render(example), training) for example in examples]
+
+
+def decoding_settings(
+    decoding: DecodingConfig, adapter: ModelAdapter, task: Task, examples: Sequence[Example]
+) -> dict[str, object]:
+    """Settings for `ModelAdapter.predict` in an evaluation: `length_rule` applied to the split's targets."""
+    settings = to_plain(decoding)
+    if decoding.length_rule == "longest_target" and task.format == "text_to_text":
+        rendered = [task.render(example) for example in examples]
+        targets = {one.target for one in rendered if isinstance(one, TextToText)}
+        settings["max_new_tokens"] = max(
+            len(ids) for ids in adapter.backbone.tokenizer(text_target=sorted(targets))["input_ids"]
+        )
+    return settings
 
 
 def predict(

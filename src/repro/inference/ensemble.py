@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +70,7 @@ def _answers(
     trials: Sequence[Finished], task: Task, examples: Sequence[Example], batch_size: int, device: torch.device
 ) -> list[list[object]]:
     """Parsed answers [member][example]: every example stands in the batch once for each member."""
-    from repro.evaluation.decoding import decoded
+    from repro.evaluation.decoding import decoded, decoding_settings
     from repro.methods.parts.joining import joined
 
     backbone = backbone_of(trials[0], device)
@@ -82,7 +82,7 @@ def _answers(
     adapter = adapter_of(trials[0], backbone, task)
     encoded = [items for example in examples for items in [adapter.encode(task.render(example), False)] * count]
     rows = list(range(count)) * len(examples)
-    decoding = asdict(trials[0].config.task.decoding)
+    decoding = decoding_settings(trials[0].config.task.decoding, adapter, task, examples)
     outputs = decoded(adapter, encoded, task.format, injection, decoding, batch_size, rows)
     return [
         [task.parse(output, example) for output, example in zip(outputs[member::count], examples, strict=True)]

@@ -13,7 +13,7 @@ from repro.methods.base import Injection
 from repro.models.backbone import Backbone, rows_or_none
 from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.encoding.encoding import Encode
-from repro.models.generation import generate, generation_config, label_losses, label_positions, packed_label_losses
+from repro.models.generation import generated, label_losses, label_positions, packed_label_losses, spaces_cleaned
 from repro.models.interface import Reading, RowLoss
 from repro.models.label_scoring import answer_ids, decoder_scores
 from repro.models.packed_batch import inputs_of, packs, sites_of
@@ -89,13 +89,13 @@ class DecoderAdapter:
         if decoding.get("labels") == "score":
             return [self.labels[index] for index in self.label_scores(batch, injection).argmax(1).tolist()]
         rows = rows_or_none(injection, batch)
-        config = generation_config(backbone.model, backbone.tokenizer, decoding)
         if injection.embeds is None:
             backbone.inject(injection, rows)
-            out = generate(backbone.model, {"input_ids": batch.ids, "attention_mask": batch.mask}, config)
-            out = out[:, batch.ids.shape[1] :]
+            inputs = {"input_ids": batch.ids, "attention_mask": batch.mask}
         else:
             placed = place(backbone.embed(batch.ids), batch, injection)
             backbone.inject(injection, rows, placed.prompt_at)
-            out = generate(backbone.model, {"inputs_embeds": placed.embeds, "attention_mask": placed.mask}, config)
-        return [text.strip() for text in backbone.tokenizer.batch_decode(out, skip_special_tokens=True)]
+            inputs = {"inputs_embeds": placed.embeds, "attention_mask": placed.mask}
+        out = generated(backbone.model, backbone.tokenizer, inputs, decoding, counted=batch.mask.sum(1))
+        texts: list[str] = backbone.tokenizer.batch_decode(out, skip_special_tokens=True)
+        return [text.strip() for text in spaces_cleaned(texts, backbone.tokenizer, decoding)]

@@ -14,7 +14,7 @@ from repro.methods.base import Injection
 from repro.models.backbone import Backbone, rows_or_none
 from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.encoding.encoding import Encode
-from repro.models.generation import generate, generation_config, label_losses, label_positions, packed_label_losses
+from repro.models.generation import generated, label_losses, label_positions, packed_label_losses, spaces_cleaned
 from repro.models.interface import Reading, RowLoss
 from repro.models.label_scoring import answer_ids, encoder_decoder_scores
 from repro.models.packed_batch import packs, read_packed, sites_of
@@ -108,21 +108,40 @@ class EncoderDecoderAdapter:
             best = self.label_scores(batch, injection).argmax(1).tolist()
             return [self.labels[index] for index in best]
         backbone.inject(injection, rows_or_none(injection, batch))
-        config = generation_config(backbone.model, backbone.tokenizer, decoding)
-        out = generate(backbone.model, self._encoder_inputs(batch, injection), config)
-        return texts(backbone.tokenizer, out)
+        out = generated(backbone.model, backbone.tokenizer, self._encoder_inputs(batch, injection), decoding)
+        return spaces_cleaned(texts(backbone.tokenizer, out), backbone.tokenizer, decoding)
+
+
+UNKNOWN = " \u2047 "
+"""What sentencepiece writes for an unknown piece."""
 
 
 def texts(tokenizer: PreTrainedTokenizerBase, out: Tensor) -> list[str]:
-    """Generated ids [N, U] as text, without special tokens other than T5's sentinels.
+    """Generated ids [N, U] as text, without special tokens other than T5's sentinels and unknown pieces.
 
     Sentinels stay, as in the official decoding: `<extra_id_0> True` names no class, which is how span-corruption
-    checkpoints come to score 0 (Lester et al., Figure 3c). A task that asks for a sentinel takes it off itself.
+    checkpoints come to score 0 (Lester et al., Figure 3c). A task that asks for a sentinel takes it off itself. An
+    unknown piece is written as sentencepiece does, so `<unk> True` is no class either.
     """
     special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
     sentinels = {id for id, token in special.items() if token.startswith("<extra_id_")}
+    kept = sentinels | {tokenizer.unk_token_id} if sentinels else sentinels
     found: list[str] = tokenizer.batch_decode(out, skip_special_tokens=True)
     for row, ids in enumerate(out.tolist()):
-        if sentinels.intersection(ids):
-            found[row] = str(tokenizer.decode([id for id in ids if id in sentinels or id not in special]))
+        if kept.intersection(ids):
+            found[row] = _with_unknown(tokenizer, [id for id in ids if id in kept or id not in special])
     return found
+
+
+def _with_unknown(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    segments: list[list[int]] = [[]]
+    for id in ids:
+        if id == tokenizer.unk_token_id:
+            segments.append([])
+        else:
+            segments[-1].append(id)
+    written = [str(tokenizer.decode(segment)) if segment else "" for segment in segments]
+    for number, segment in enumerate(segments[1:], start=1):  # decoding takes the space off the first piece of a text
+        if segment and str(tokenizer.convert_ids_to_tokens(segment[0])).startswith("\u2581"):
+            written[number] = " " + written[number]
+    return UNKNOWN.join(written)

@@ -8,11 +8,23 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import GenerationConfig, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    ForcedEOSTokenLogitsProcessor,
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    MinNewTokensLengthLogitsProcessor,
+    NoBadWordsLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteriaList,
+)
 
 from repro.models.attention.packing import Packed
 from repro.models.encoding.batch import IGNORE
 from repro.models.interface import LabelPositions, RowLoss
+from repro.models.search import OneBeam, WhenDone, input_counting_beams
 
 
 def label_losses(hidden: Tensor, labels: Tensor, to_logits: Callable[[Tensor], Tensor], z_loss: float = 0.0) -> RowLoss:
@@ -59,27 +71,92 @@ def token_losses(logits: Tensor, labels: Tensor, z_loss: float) -> Tensor:
     return each + z_loss * logits.logsumexp(-1).square() if z_loss else each
 
 
+def generated(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    inputs: Mapping[str, Tensor],
+    decoding: Mapping[str, Any],
+    counted: Tensor | None = None,
+) -> Tensor:
+    """Token ids [N, U] that the model writes behind its inputs.
+
+    Args:
+        decoding: as `DecodingConfig`.
+        counted: tokens of each input [N] of a decoder, for `length_counts: all`.
+    """
+    if decoding.get("length_counts") == "all" and decoding["beams"] > 1 and counted is not None:
+        return input_counting_beams(
+            model,
+            inputs,
+            counted,
+            _processors(tokenizer, decoding, inputs["attention_mask"].device),
+            beams=decoding["beams"],
+            longest=decoding["max_new_tokens"],
+            penalty=decoding["length_penalty"],
+            early=decoding["early_stopping"],
+            end=tokenizer.eos_token_id,
+            padding=tokenizer.pad_token_id,
+        )
+    config, generator = generation_config(model, tokenizer, decoding), cast(GenerationMixin, model)
+    before = inputs["input_ids"].shape[1] if "input_ids" in inputs and not model.config.is_encoder_decoder else 0
+    if decoding.get("search") != "t5x":
+        ids: Tensor = generator.generate(**inputs, generation_config=config)
+        return ids[:, before:]
+    search = OneBeam(tokenizer.eos_token_id, decoding["max_new_tokens"])
+    ids = generator.generate(
+        **inputs,
+        generation_config=config,
+        logits_processor=LogitsProcessorList([search]),
+        stopping_criteria=StoppingCriteriaList([WhenDone(search)]),
+    )
+    return search.answers(ids[:, max(before, int(model.config.is_encoder_decoder)) :], tokenizer.pad_token_id)
+
+
+def _bad_words(tokenizer: PreTrainedTokenizerBase, decoding: Mapping[str, Any]) -> list[list[int]]:
+    words = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in decoding.get("bad_words", [])]
+    return [ids for ids in words if ids]
+
+
+def _processors(
+    tokenizer: PreTrainedTokenizerBase, decoding: Mapping[str, Any], device: torch.device
+) -> LogitsProcessorList:
+    """The rules of `generation_config`, for a search of our own, whose ids are the generated ones."""
+    end, rules = tokenizer.eos_token_id, LogitsProcessorList()
+    if words := _bad_words(tokenizer, decoding):
+        rules.append(NoBadWordsLogitsProcessor(words, end))
+    if least := decoding.get("min_new_tokens"):
+        rules.append(MinNewTokensLengthLogitsProcessor(0, least, end, device=str(device)))
+    if size := decoding.get("no_repeat_ngram"):
+        rules.append(NoRepeatNGramLogitsProcessor(size))
+    if decoding.get("forced_end"):
+        rules.append(ForcedEOSTokenLogitsProcessor(decoding["max_new_tokens"], end, device=str(device)))
+    return rules
+
+
 def generation_config(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, decoding: Mapping[str, Any]
 ) -> GenerationConfig:
     """Our settings alone: a checkpoint's own generation defaults (n-gram blocks, beams) must not leak into a result."""
-    words = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in decoding.get("bad_words", [])]
-    start = getattr(model.config, "decoder_start_token_id", None)
+    beams = decoding["beams"]
     return GenerationConfig(
         do_sample=False,
-        num_beams=decoding["beams"],
+        num_beams=beams,
         max_new_tokens=decoding["max_new_tokens"],
         min_new_tokens=decoding.get("min_new_tokens") or None,
-        length_penalty=decoding.get("length_penalty", 1.0) if decoding["beams"] > 1 else None,
-        bad_words_ids=[ids for ids in words if ids] or None,
+        length_penalty=decoding.get("length_penalty", 1.0) if beams > 1 else None,
+        early_stopping=(decoding.get("early_stopping") or None) if beams > 1 else None,
+        no_repeat_ngram_size=decoding.get("no_repeat_ngram") or None,
+        forced_eos_token_id=tokenizer.eos_token_id if decoding.get("forced_end") else None,
+        bad_words_ids=_bad_words(tokenizer, decoding) or None,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        decoder_start_token_id=start,
+        decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None),
     )
 
 
-def generate(model: PreTrainedModel, inputs: Mapping[str, Tensor], config: GenerationConfig) -> Tensor:
-    """Token ids [N, U] that the model writes behind its inputs; without ids among these, the new ones alone."""
-    ids: Tensor = cast(GenerationMixin, model).generate(**inputs, generation_config=config)
-    return ids
+def spaces_cleaned(texts: list[str], tokenizer: PreTrainedTokenizerBase, decoding: Mapping[str, Any]) -> list[str]:
+    """`clean_up_spaces`, where it is asked for."""
+    if not decoding.get("clean_up_spaces"):
+        return texts
+    return [str(tokenizer.clean_up_tokenization(text)) for text in texts]

@@ -132,9 +132,7 @@ def _pretrained(
     words = kind.word_tokenizer_options if format == "tagging" else {}
     kind.configuration()  # a family of our own is known to the Auto classes once its module is there
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            at.place, trust_remote_code=False, **words, **at.options
-        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(at.place, trust_remote_code=False, **words, **at.options)
         config = transformers.AutoConfig.from_pretrained(at.place, trust_remote_code=False, **at.options)
         for name, value in options.dropouts(kind).items():
             setattr(config, name, value)
@@ -330,6 +328,7 @@ def adapt(
     *,
     max_input_length: int,
     max_target_length: int,
+    max_evaluation_input_length: int | None = None,
     labels: Sequence[str] = (),
     verbaliser: Mapping[str, str] | None = None,
     sentinel: bool = False,
@@ -340,6 +339,7 @@ def adapt(
     """The backbone in the role its kind has for this format.
 
     Args:
+        max_evaluation_input_length: as in `TaskConfig`.
         labels: class names.
         verbaliser: {class: its word}, of a cloze.
         sentinel: targets begin with T5's first sentinel.
@@ -352,7 +352,8 @@ def adapt(
         encode = encoder_encoding(tokenizer, max_input_length, spans)
         return EncoderAdapter(backbone, encode, format, head_dropout, ids, spans, token_ids(tokenizer, vocabulary))
     targets = [f"{SENTINEL} {label}" if sentinel else label for label in labels]
+    lengths = max_input_length, max_target_length, max_evaluation_input_length
     if backbone.spec.kind == "decoder":
-        return DecoderAdapter(backbone, decoder_encoding(tokenizer, max_input_length, max_target_length), targets)
-    encode = encoder_decoder_encoding(tokenizer, max_input_length, max_target_length)
+        return DecoderAdapter(backbone, decoder_encoding(tokenizer, *lengths), targets)
+    encode = encoder_decoder_encoding(tokenizer, *lengths)
     return EncoderDecoderAdapter(backbone, encode, targets)

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repro.config.conversion import to_plain
 from repro.config.schema import TaskConfig, TrialConfig
 from repro.errors import TrialFailed
-from repro.evaluation.decoding import encoded_by, mean_loss, predict, write_predictions
+from repro.evaluation.decoding import decoding_settings, encoded_by, mean_loss, predict, write_predictions
 from repro.evaluation.scoring import Evaluation, higher_is_better, score, score_subset, subsets
 from repro.methods.base import Method
 from repro.models.backbone import Backbone
@@ -57,6 +56,7 @@ def adapted(backbone: Backbone, task: Task, config: TaskConfig, head_dropout: fl
         task.format,
         max_input_length=config.max_input_length,
         max_target_length=config.max_target_length,
+        max_evaluation_input_length=config.max_evaluation_input_length,
         labels=config.labels,
         verbaliser=config.verbaliser,
         sentinel=config.sentinel,
@@ -204,12 +204,13 @@ class Trial:
         decoding = self.config.task.decoding
         size = decoding.batch_size if self.task.format == "text_to_text" else self.trainer.evaluation_batch_size
         examples, injection = self.examples[split], self.method.injection(training=False)
+        if selection is not None:
+            examples = examples[: self.trainer.selection.examples]
         if not every_metric(self.task):  # language modelling: there is nothing to decode
             loss = self._mean_loss(examples, injection, size, console)
             return Evaluation({"loss": loss, "perplexity": math.exp(loss)}, {}, [], None, 0)
-        outputs = predict(
-            self.adapter, self.task, examples, injection, to_plain(decoding), size, console.between, self.encode
-        )
+        settings = decoding_settings(decoding, self.adapter, self.task, examples)
+        outputs = predict(self.adapter, self.task, examples, injection, settings, size, console.between, self.encode)
         if self.together is None:
             return score(self.task, examples, outputs, selection)
         found = self.together.processes.of_first(lambda: asdict(score(self.task, examples, outputs, selection)))
@@ -225,7 +226,7 @@ class Trial:
         split, size = self.trainer.selection.split, self.trainer.evaluation_batch_size
         if self.selection == "loss":
             injection = self.method.injection(training=False)
-            examples = self.examples[split]
+            examples = self.examples[split][: self.trainer.selection.examples]
             loss = self._mean_loss(examples, injection, size, console)
             return self.sign * loss, {split: {"loss": loss}}
         evaluation = self._score(split, console, self.selection)

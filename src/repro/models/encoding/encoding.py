@@ -138,28 +138,40 @@ def encoder_encoding(tokenizer: PreTrainedTokenizerBase, max_input: int, spans: 
     return encode
 
 
-def encoder_decoder_encoding(tokenizer: PreTrainedTokenizerBase, max_input: int, max_target: int) -> Encode:
-    """Source and target apart, each closed by an end of sequence after truncation (papers/lester2021 section (c))."""
+def encoder_decoder_encoding(
+    tokenizer: PreTrainedTokenizerBase, max_input: int, max_target: int, evaluation_input: int | None = None
+) -> Encode:
+    """Source and target apart, each closed by an end of sequence after truncation (papers/lester2021 section (c)).
+
+    Args:
+        evaluation_input: tokens of an input when nothing is trained; None: as many, 0: all.
+    """
 
     def encode(rendered: Rendered, training: bool) -> list[Encoded]:
         assert isinstance(rendered, TextToText)
-        if rendered.asked:
-            whole = tokenizer(rendered.source)["input_ids"]
-            source, cut = whole[-max_input:], len(whole) > max_input
-        else:
-            source = tokenizer(rendered.source, truncation=True, max_length=max_input)["input_ids"]
-            cut = len(source) >= max_input and len(tokenizer(rendered.source)["input_ids"]) > max_input
+        room = max_input if training or evaluation_input is None else evaluation_input
+        source = tokenizer(rendered.source)["input_ids"]
+        cut = bool(room) and len(source) > room
+        if cut and rendered.asked:
+            source = source[-room:]
+        elif cut:
+            source = tokenizer(rendered.source, truncation=True, max_length=room)["input_ids"]
         target = tokenizer(text_target=rendered.target, truncation=True, max_length=max_target)["input_ids"]
         return [Encoded(tuple(source), len(source), target_ids=tuple(target), truncated=cut)]
 
     return encode
 
 
-def decoder_encoding(tokenizer: PreTrainedTokenizerBase, max_input: int, max_target: int) -> Encode:
+def decoder_encoding(
+    tokenizer: PreTrainedTokenizerBase, max_input: int, max_target: int, evaluation_input: int | None = None
+) -> Encode:
     """`' {source} {separator}'` and, in training, `' {target} {end}'` after it (liliang2021 section (c)).
 
     The separator is the tokenizer's end-of-sequence token, as in GPT-2, whose beginning and end are one token. A text
     prompt has none: the model goes on where the text ends.
+
+    Args:
+        evaluation_input: as in `encoder_decoder_encoding`.
     """
     separator = tokenizer.eos_token
 
@@ -167,10 +179,12 @@ def decoder_encoding(tokenizer: PreTrainedTokenizerBase, max_input: int, max_tar
         assert isinstance(rendered, TextToText)
         separated = not rendered.asked
         text = f" {rendered.source} " if separated else rendered.source
-        room = max_input - separated
         whole = tokenizer(text, add_special_tokens=False)["input_ids"]
-        source = whole[:room] + [tokenizer.eos_token_id] if separated else whole[-room:]
-        truncated = len(whole) > room
+        room = (max_input if training or evaluation_input is None else evaluation_input) - separated
+        truncated = 0 < room < len(whole)
+        if truncated:
+            whole = whole[:room] if separated else whole[-room:]
+        source = whole + [tokenizer.eos_token_id] * separated
         if not training:
             return [Encoded(tuple(source), len(source), truncated=truncated, separated=separated)]
         target = tokenizer(f" {rendered.target} ", add_special_tokens=False)["input_ids"][: max_target - 1]
