@@ -181,6 +181,8 @@ class RecipeConfig:
 
     name: str | None = None
     paper: str | None = None
+    exhibit: str | None = None
+    """The paper's table or figure, such as `table2`: the first that a run of this recipe is compared with."""
     sources: dict[str, str] = setting(factory=dict)
     """One line a hyperparameter: the paper's section or the official file that states it."""
     unknown: list[str] = setting(factory=list)

@@ -66,6 +66,7 @@ class RecipeFacts:
 
     name: str | None
     paper: str | None
+    exhibit: str | None
     unknown: tuple[str, ...]
     search: Mapping[str, list[object]]
     """{override: values} of the authors' search."""
@@ -169,6 +170,7 @@ def _recipe_facts(recipe: Plain) -> RecipeFacts:
     return RecipeFacts(
         name=_text(recipe.get("name")),
         paper=_text(recipe.get("paper")),
+        exhibit=_text(recipe.get("exhibit")),
         unknown=tuple(map(str, _items(recipe.get("unknown")))),
         search={path: _items(values) for path, values in group_of(recipe.get("search")).items()},
     )

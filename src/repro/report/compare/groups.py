@@ -72,8 +72,10 @@ class Group:
 
     @cached_property
     def exhibit(self) -> tuple[str, str]:
-        """Paper and exhibit of the experiment, e.g. ("liu2022", "figure4"); empty texts if there is none."""
-        paper, _, exhibit = (self.trial.experiment or "").partition("/")
+        """Paper and exhibit of the experiment, else of the recipe, e.g. ("liu2022", "figure4"); else empty texts."""
+        recipe = self.trial.recipe
+        stated = self.trial.experiment or (f"{recipe.paper}/{recipe.exhibit}" if recipe.exhibit else "")
+        paper, _, exhibit = stated.partition("/")
         return paper, plain_text(exhibit)
 
     def values(self, split: str, metric: str) -> list[float]:
