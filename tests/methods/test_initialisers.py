@@ -44,6 +44,14 @@ def test_uniform_fills_its_range(low, high):
     assert abs(prompt.std() - (high - low) / math.sqrt(12)) < 0.002
 
 
+def test_normal_has_its_deviation():
+    """P-Tuning v2's PT baseline starts at N(0, 0.02^2), whatever the embeddings are."""
+    method = PromptTuning(500, initialisation="normal")
+    method.build(context())
+    prompt = method.parameters["prompt"]
+    assert abs(float(prompt.detach().std()) - 0.02) < 1e-3 and abs(float(prompt.detach().mean())) < 1e-3
+
+
 def test_sampled_vocabulary_takes_distinct_rows_of_the_first_so_many():
     for seed in range(20):
         rows = sampled_vocabulary(generator(seed), 40, TABLE, population=50)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from repro.methods.base import Context, Injection
 from repro.methods.parts.heads import build_head, head_of
-from repro.methods.parts.initialisers import class_labels, sampled_vocabulary, stack, uniform
+from repro.methods.parts.initialisers import class_labels, normal, sampled_vocabulary, stack, uniform
 from repro.methods.parts.tensor_method import TensorMethod
 
 
@@ -22,8 +22,9 @@ class PromptTuning(TensorMethod):
 
     Args:
         length: P.
-        initialisation: uniform (range below), sampled_vocabulary, or class_label (section 3.2).
+        initialisation: uniform (range below), normal (deviation below), sampled_vocabulary, or class_label (section 3.2).
         uniform_low, uniform_high: the paper says [-0.5, 0.5]; the official configuration samples [0, 0.5).
+        normal_std: 0.02 in the PT baseline of P-Tuning v2.
         vocabulary_size: how many rows of the table, from id 0, are candidates for sampling.
         init_words: for class_label where labels are free text; empty means the task's label names.
         placement: before the input (the paper), after its first token, or after the input.
@@ -39,6 +40,7 @@ class PromptTuning(TensorMethod):
         initialisation: str = "class_label",
         uniform_low: float = -0.5,
         uniform_high: float = 0.5,
+        normal_std: float = 0.02,
         vocabulary_size: int = 5000,
         init_words: Sequence[str] = (),
         placement: str = "before",
@@ -47,7 +49,7 @@ class PromptTuning(TensorMethod):
     ):
         self.length, self.initialisation, self.placement = length, initialisation, placement
         self.embedded_twice, self.pooled_at_prompt = embedded_twice, pooled_at_prompt
-        self.uniform_low, self.uniform_high = uniform_low, uniform_high
+        self.uniform_low, self.uniform_high, self.normal_std = uniform_low, uniform_high, normal_std
         self.vocabulary_size, self.init_words = vocabulary_size, tuple(init_words)
         self.parameters: dict[str, Tensor] = {}
 
@@ -60,6 +62,8 @@ class PromptTuning(TensorMethod):
             if self.initialisation == "uniform":
                 width = context.spec.width
                 return uniform(generator, self.length, width, low=self.uniform_low, high=self.uniform_high)
+            if self.initialisation == "normal":
+                return normal(generator, self.length, context.spec.width, std=self.normal_std)
             if self.initialisation == "sampled_vocabulary":
                 return sampled_vocabulary(generator, self.length, context.embeddings, self.vocabulary_size)
             return class_labels(generator, self.length, context.embeddings, label_ids, self.vocabulary_size)
