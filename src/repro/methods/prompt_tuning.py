@@ -27,7 +27,7 @@ class PromptTuningConfig(MethodConfig):
     uniform_high: float = 0.5
     """The paper says [-0.5, 0.5]; the official configuration samples [0, 0.5)."""
     normal_std: float = setting(0.02, above=0)
-    """`normal`: N(0, normal_std^2), as the library starts every module that a checkpoint lacks, and so P-Tuning v2's PT."""
+    """`normal`: N(0, normal_std^2), as the library starts modules that a checkpoint lacks, and so P-Tuning v2's PT."""
     vocabulary_size: int = setting(5000, at_least=1)
     """Rows of the embedding table, from id 0, among which `sampled_vocabulary` draws without replacement."""
     init_words: list[str] = setting(factory=list)

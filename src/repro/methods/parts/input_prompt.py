@@ -22,7 +22,7 @@ class PromptTuning(TensorMethod):
 
     Args:
         length: P.
-        initialisation: uniform (range below), normal (deviation below), sampled_vocabulary, or class_label (section 3.2).
+        initialisation: uniform or normal (see below), sampled_vocabulary, or class_label (section 3.2).
         uniform_low, uniform_high: the paper says [-0.5, 0.5]; the official configuration samples [0, 0.5).
         normal_std: 0.02 in the PT baseline of P-Tuning v2.
         vocabulary_size: how many rows of the table, from id 0, are candidates for sampling.
