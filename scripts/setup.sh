@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 : "${PYTHON:=python3}" "${VENV:=.venv}"
 # pip before 23.1 (Debian 12's, say) builds seqeval and antlr4 with the venv's old setuptools, which fails by now.
 export PIP_USE_PEP517=1
-EXTRAS=dev,offline-models,generation-metrics,neural-metrics,slurm,tensorboard,search
+EXTRAS=dev,offline-models,generation-metrics,neural-metrics,tensorboard,search
 command -v "$PYTHON" >/dev/null 2>&1 || PYTHON=python3
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     echo "repro needs Python 3.11 or newer; $PYTHON is $("$PYTHON" --version). Set PYTHON=python3.12, say." >&2

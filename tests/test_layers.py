@@ -46,7 +46,6 @@ ONLY_IN: dict[str, set[str]] = {
     "wandb": {"tracking"},
     "tensorboard": {"tracking"},
     "optuna": {"sweeps", "store"},
-    "submitit": {"sweeps"},
 }
 
 MOST_LINES_OF_A_FUNCTION = 80

@@ -25,10 +25,6 @@ def unavailable() -> str | None:
     missing = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
     if missing:
         return f"{', '.join(missing)}: not installed (apt-get install slurmctld slurmd slurm-client munge)"
-    try:
-        import submitit  # noqa: F401
-    except ImportError:
-        return "submitit is not installed"
     return None
 
 
@@ -59,7 +55,7 @@ class Bench:
     """
 
     def __init__(self, folder: Path, slurm: dict[str, str]):
-        self.folder = folder
+        self.folder, self.spool = folder, Path(slurm["SLURM_CONF"]).parent / "spool"
         path = os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
         own = {"PYTHONPATH": path, "XDG_CONFIG_HOME": str(folder / "config")}  # no site file of whoever runs this
         kept = {name: value for name, value in environment(**own).items() if not name.startswith(("SLURM_", "PYTEST_"))}
@@ -126,7 +122,7 @@ class Bench:
 
     def steps(self) -> list[Path]:
         """The sockets of Slurm's processes that watch over a job, those of jobs that are being ended included."""
-        return list((self.folder / "state" / "spool").glob("*_[0-9]*.[0-9]*"))
+        return list((self.spool).glob("*_[0-9]*.[0-9]*"))
 
     def attempts(self) -> list[dict[str, Any]]:
         """What jobs noted of themselves."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from repro.errors import ReproError
 from repro.store import progress
 from repro.sweeps import listing
 from repro.sweeps.executors.slurm.arrays import all_arrays
@@ -29,15 +30,23 @@ class Shown:
     state: State
 
 
-def trials(runs: Path, experiment: str | None, given: Mapping[str, str]) -> dict[str, Named]:
+OnDamage = Callable[[Path, ReproError], object]
+
+
+def trials(
+    runs: Path, experiment: str | None, given: Mapping[str, str], on_damage: OnDamage | None = None
+) -> dict[str, Named]:
     """{run key: trial} of an experiment, or, without a name, of all that was submitted or runs here.
+
+    Args:
+        on_damage: see `all_arrays`.
 
     Raises:
         ConfigError: there is no such experiment.
     """
     submitted = {
-        trial.key: Named(trial.name, trial.words)
-        for array in all_arrays(runs)
+        trial.key: Named(trial.name, tuple(trial.command[2:]))
+        for array in all_arrays(runs, on_damage)
         for trial in array.trials()
         if experiment in (None, trial.experiment)
     }
@@ -52,7 +61,7 @@ def trials(runs: Path, experiment: str | None, given: Mapping[str, str]) -> dict
 def look(keys: Sequence[str], results: Path, runs: Path) -> tuple[list[State], bool]:
     """The states of trials, and whether the queue answered."""
     tasks = queue()
-    states = States(results, runs, tasks, all_arrays(runs))
+    states = States(results, runs, tasks, all_arrays(runs, lambda folder, error: None))
     return [states.of(key) for key in keys], tasks is not None
 
 

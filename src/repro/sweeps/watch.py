@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repro.errors import ConfigError
+from repro.errors import ConfigError, ReproError
 from repro.store import progress
 from repro.store.searches import journal
 from repro.sweeps import experiments, grids, status
@@ -33,8 +33,15 @@ ROWS = 40
 QUEUE_SECONDS = 30.0
 """The queue is asked at most so often: a scheduler is not there to be looked at."""
 _KEY = re.compile(r"[0-9a-f]{16}")
-_STYLES = {"running": "bold", "failed": "red", "collapsed": "yellow", "done": "green", "interrupted": "yellow"}
-_ORDER = ("running", "failed", "interrupted", "queued", "submitted", "missing", "collapsed", "done")
+_STYLES = {
+    "running": "bold",
+    "failed": "red",
+    "damaged": "red",
+    "collapsed": "yellow",
+    "done": "green",
+    "interrupted": "yellow",
+}
+_ORDER = ("damaged", "running", "failed", "interrupted", "queued", "submitted", "missing", "collapsed", "done")
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class Watched:
         self._ended: dict[str, Line] = {}
         self._queue: Queue | None = None
         self._asked: float | None = None
+        self.unread = 0
+        """Files of job arrays that cannot be read."""
 
     def look(self) -> list[Line]:
         """Every trial as it is now, running ones first, then by when they were last heard of."""
@@ -78,10 +87,18 @@ class Watched:
         names = status.names(trials)
         if self._asked is None or self._clock() - self._asked >= QUEUE_SECONDS:
             self._queue, self._asked = self._ask(), self._clock()
-        states = States(self._results, self._runs, self._queue, all_arrays(self._runs))
+        self.unread = 0
+        states = States(self._results, self._runs, self._queue, all_arrays(self._runs, self._count_unread))
         lines = {key: self._ended.get(key) or self._line(states, key, names[key]) for key in trials}
         self._ended |= {key: line for key, line in lines.items() if line.state.status in FINISHED}
         return sorted(lines.values(), key=lambda line: (_ORDER.index(line.state.status), -line.written, line.name))
+
+    def _count_unread(self, folder: Path, error: ReproError) -> None:
+        self.unread += 1
+
+    def title(self, about: str) -> str:
+        """What is looked at, and how many files of jobs are left out."""
+        return about + (f" ({self.unread} files of jobs cannot be read: see `repro status`)" if self.unread else "")
 
     def _line(self, states: States, key: str, name: str) -> Line:
         state, running = states.of(key), progress.read(self._runs / key)
@@ -126,7 +143,7 @@ def frame(lines: Sequence[Line], title: str, rows: int, levels: str = LEVELS) ->
         table.add_column(name, no_wrap=name != "trial", overflow="fold" if name == "trial" else "ellipsis")
     for line in lines[:rows]:
         state = line.state
-        remark = state.reason if state.status in ("failed", "interrupted", "queued") else line.score
+        remark = state.reason if state.status in ("damaged", "failed", "interrupted", "queued") else line.score
         curve = sparkline(line.losses, levels=levels)
         cells = [line.name, *status.numbers(state), curve, remark or "", status.duration(state.left)]
         table.add_row(Text(state.status, style=_STYLES.get(state.status, "dim")), *map(Text, cells))
@@ -139,7 +156,9 @@ def frame(lines: Sequence[Line], title: str, rows: int, levels: str = LEVELS) ->
 
 def of_folder(runs: Path) -> dict[str, Named]:
     """The trials of a folder of runs: what was submitted, and its newest run folders."""
-    trials = {key: trial for key, trial in status.trials(runs, None, {}).items() if trial.words}
+    trials = {
+        key: trial for key, trial in status.trials(runs, None, {}, lambda folder, error: None).items() if trial.words
+    }
     try:
         with os.scandir(runs) as entries:
             folders = [(entry.stat().st_mtime, entry.name) for entry in entries if _KEY.fullmatch(entry.name)]
@@ -200,7 +219,8 @@ def watch(what: Sequence[str], results: Path, runs: Path, every: float | None) -
     console = Console(width=None if terminal else int(os.environ.get("COLUMNS", "140")))
     levels = LEVELS if (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN_LEVELS
     if every is None or not terminal:
-        console.print(frame(watched.look(), about, ROWS, levels))
+        lines = watched.look()
+        console.print(frame(lines, watched.title(about), ROWS, levels))
         return
     _live(watched, console, (about, complete, max(every, 0.2), levels))
 
@@ -214,8 +234,8 @@ def _live(watched: Watched, console: Console, how: tuple[str, bool, float, str])
         try:
             while True:
                 lines = watched.look()
-                live.update(frame(lines, about, max(console.height - 5, 3), levels), refresh=True)
-                if complete and all(line.state.status in (*FINISHED, "failed") for line in lines):
+                live.update(frame(lines, watched.title(about), max(console.height - 5, 3), levels), refresh=True)
+                if complete and all(line.state.status in (*FINISHED, "failed", "damaged") for line in lines):
                     return
                 time.sleep(every)
         except KeyboardInterrupt:

@@ -62,7 +62,6 @@ class Pretended:
 @pytest.fixture
 def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretended:
     """Its commands come first on PATH; there is no site file but the test's own."""
-    pytest.importorskip("submitit")
     folder = tmp_path / "pretended"
     programs = folder / "bin"
     programs.mkdir(parents=True)

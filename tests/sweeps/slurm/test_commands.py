@@ -14,7 +14,6 @@ from repro.config import compose
 from repro.store.lock import Lock
 from repro.store.progress import ProgressFile
 from repro.sweeps.executors.slurm.arrays import SubmittedTrial, all_arrays
-from repro.trials.spec import TrialSpec
 from tests.sweeps.conftest import Arguments, Cli, Put, Start
 
 NO_GPU = ("hydra.launcher.gpus=0", "hydra.launcher.trials_per_job=2")
@@ -27,10 +26,6 @@ def tasks(folder: Path) -> list[list[SubmittedTrial]]:
 
 def trials_of(folder: Path) -> list[SubmittedTrial]:
     return [trial for task in tasks(folder) for trial in task]
-
-
-def config(trial: SubmittedTrial) -> Any:
-    return trial.data["config"]
 
 
 def test_a_multirun_is_submitted_as_the_trials_that_run_would_make(
@@ -51,10 +46,8 @@ def test_a_multirun_is_submitted_as_the_trials_that_run_would_make(
     [path] = tmp_path.glob("results/records/*/record.json")
     record = json.loads(path.read_text())
     assert record["key"] == trials[1].key
-    assert record["choices"] == trials[1].data["choices"]
-    assert [word.lower() for word in record["provenance"]["command"]] == [
-        word.lower() for word in trials[1].data["command"]
-    ]
+    assert record["choices"] == trials[1].choices
+    assert [word.lower() for word in record["provenance"]["command"]] == [word.lower() for word in trials[1].command]
     again = cli("run", "-m", "hydra/launcher=slurm", *NO_GPU, *words)
     assert re.search("found 1 (done|collapsed)", again.out) and "2 trials submitted" in again.out, (
         "the queue is empty: they were lost"
@@ -69,7 +62,7 @@ def test_a_trial_that_cannot_run_is_said_and_the_others_are_submitted(
     done = cli("run", "-m", "hydra/launcher=slurm", *NO_GPU, *words)
     assert done.code == 2
     assert "1 trials submitted" in done.out and "squadshifts_new_wiki can be rendered as" in done.err
-    assert [[config(trial)["task"]["name"] for trial in task] for task in tasks(tmp_path)] == [["rte"]]
+    assert [[trial.config["task"]["name"] for trial in task] for task in tasks(tmp_path)] == [["rte"]]
 
 
 def test_a_second_stage_waits_for_the_first(
@@ -83,7 +76,7 @@ def test_a_second_stage_waits_for_the_first(
     )
     assert done.code == 0, done.err
     assert "the same command, when the others are done" in done.out
-    assert [[config(trial)["task"]["name"] for trial in task] for task in tasks(tmp_path)] == [["cb"]]
+    assert [[trial.config["task"]["name"] for trial in task] for task in tasks(tmp_path)] == [["cb"]]
 
 
 CELL = ("offline/cb", "model=tiny-bert", "method=prompt_tuning", "trainer.steps=2", "trainer.epochs=null")
@@ -94,10 +87,10 @@ def test_an_exhibit_is_submitted_and_what_was_lost_again(cli: Cli, pretended: An
     assert done.code == 0, done.err
     [first, second] = tasks(tmp_path)
     trials = first + second
-    assert [config(trial)["seed"] for trial in trials] == [1, 2, 3]
+    assert [trial.config["seed"] for trial in trials] == [1, 2, 3]
     assert {trial.experiment for trial in trials} == {"offline/cb"}
-    put(TrialSpec.from_dict(trials[0].data))
-    put(TrialSpec.from_dict(trials[1].data), "failed", reason="the loss became nan")
+    put(trials[0].spec())
+    put(trials[1].spec(), "failed", reason="the loss became nan")
     done = cli("sweep", "--resume", "hydra.launcher.trials_per_job=1")
     assert done.code == 0, done.err
     assert "1 trials submitted; found 1 done, 1 failed" in done.out
@@ -117,7 +110,13 @@ def test_a_trial_that_cannot_be_used_is_said_and_the_others_are_resumed(
     file.write_text(file.read_text().replace('"seed": 2', '"seed": 7', 1))
     done = cli("sweep", "--resume")
     assert done.code == 0 and "2 trials submitted" in done.out and "has the key" in done.err
-    assert sorted(config(trial)["seed"] for trial in all_arrays(tmp_path / "runs")[-1].trials()) == [1, 3]
+    assert sorted(trial.config["seed"] for trial in all_arrays(tmp_path / "runs")[-1].trials()) == [1, 3]
+    file.write_text('{"version": 2, "tasks": 5}')
+    shown = cli("status")
+    lines = shown.out.splitlines()
+    assert (
+        shown.code == 1 and lines[0].startswith(f"damaged: {file.relative_to(tmp_path)}") and "2 missing" in shown.out
+    )
 
 
 def test_resuming_here_leaves_out_what_failed(
@@ -134,7 +133,7 @@ def test_resuming_here_leaves_out_what_failed(
     trials = trials_of(tmp_path)
     for array in all_arrays(tmp_path / "runs"):
         (array.folder / "array.json").unlink()
-    put(TrialSpec.from_dict(trials[0].data), "failed", reason="the loss became nan.")
+    put(trials[0].spec(), "failed", reason="the loss became nan.")
     done = cli("sweep", "--resume", *cell)
     assert done.code == 0, done.err
     assert "failed before, left out; --retry-failed runs it again" in done.out
@@ -153,7 +152,7 @@ def test_status_shows_every_trial(cli: Cli, pretended: Any, put: Put, tmp_path: 
     [array] = all_arrays(tmp_path / "runs")
     name = array.name
     pretended.queue((name, 1, "RUNNING"), (name, 2, "PENDING"))
-    specs = [TrialSpec.from_dict(trial.data) for trial in trials]
+    specs = [trial.spec() for trial in trials]
     put(specs[0], selection={"split": "validation", "metric": "accuracy", "value": 71.4}, cost={"steps": 2.0})
     put(specs[1], "failed", reason="the loss became nan.")
     folder = tmp_path / "runs" / trials[2].key
@@ -180,7 +179,7 @@ def test_status_shows_every_trial(cli: Cli, pretended: Any, put: Put, tmp_path: 
 def test_status_of_many_trials_counts_what_needs_no_eye(cli: Cli, pretended: Any, put: Put, tmp_path: Path) -> None:
     cli("sweep", "--launcher", "slurm", *CELL, *NO_GPU, f"seed=range(1,{62})")
     trial = tasks(tmp_path)[0][0]
-    put(TrialSpec.from_dict(trial.data), "failed", reason="the loss became nan.")
+    put(trial.spec(), "failed", reason="the loss became nan.")
     done = cli("status")
     assert done.out.startswith("61 trials: 60 missing, 1 failed")
     assert [line.split()[0] for line in done.out.splitlines()[4:]] == ["failed"]

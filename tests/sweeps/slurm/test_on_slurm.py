@@ -31,7 +31,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     if WHY is not None:
         pytest.skip(WHY)
     with cluster(tmp_path / "state", SLURM_GPUS="1") as commands:
-        yield Bench(tmp_path, commands)
+        folder = tmp_path / "50%a of it"  # Slurm's file names have % too
+        folder.mkdir()
+        yield Bench(folder, commands)
 
 
 def check_what_is_left(bench: Bench) -> None:

@@ -11,7 +11,8 @@ from pytest import MonkeyPatch
 
 from repro.errors import ConfigError
 from repro.sweeps.executors.slurm import settings
-from repro.sweeps.executors.slurm.submit import options
+from repro.sweeps.executors.slurm.arrays import JobArray
+from repro.sweeps.executors.slurm.submit import script
 
 
 @pytest.fixture
@@ -96,21 +97,22 @@ def test_a_value_that_cannot_be_is_refused(site: Callable[[str], Path], words: l
 
 
 @pytest.mark.parametrize(
-    ("given", "asked"),
+    ("given", "asked", "start"),
     [
-        ({"gpus": 2, "gpu_type": "a100"}, {"gres": "gpu:a100:2"}),
-        ({"gpus": 1}, {"gres": "gpu:1"}),
-        ({"gpus": 0}, {"gres": None}),
-        ({"throttle": 3}, {"array_parallelism": 3}),
-        ({"cpus": 4}, {"srun_args": ["--cpus-per-task=4"]}),
-        (  # the signal goes to the shell that the command replaces
-            {"srun": False, "signal_seconds": 90, "extra": {"nice": 5}},
-            {"additional_parameters": {"requeue": True, "mem": "16G", "signal": "B:USR2@90", "nice": 5}},
-        ),
+        ({"gpus": 2, "gpu_type": "a100"}, {"gres=gpu:a100:2"}, "srun"),
+        ({"gpus": 1, "cpus": 4}, {"gres=gpu:1", "cpus-per-task=4"}, "srun --unbuffered --cpus-per-task=4"),
+        ({"throttle": 3}, {"array=0-1%3"}, "srun"),
+        ({"mem": None, "extra": {"nice": 5, "exclusive": True, "comment": "a b"}},
+         {"nice=5", "exclusive", "comment='a b'"}, "srun"),
+        # The signal goes to the shell, which the command replaces.
+        ({"srun": False, "signal_seconds": 90}, {"requeue", "mem=16G", "signal=B:USR2@90"}, "exec"),
     ],
-)
-def test_what_sbatch_is_asked_for(given: dict[str, Any], asked: dict[str, Any]) -> None:
-    made = options("repro-1-0", settings.Settings(**given))
-    assert {name: made[name] for name in asked} == asked
-    more = made["additional_parameters"]
-    assert isinstance(more, dict) and more["requeue"] is True
+)  # fmt: skip
+def test_what_sbatch_is_asked_for(given: dict[str, Any], asked: set[str], start: str) -> None:
+    array = JobArray(Path("/shared/50% of it/slurm/1"), "", "", "", {}, [[], []])
+    text = script(array, settings.Settings(**given))
+    options = {line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH")}
+    assert asked <= options and "output='/shared/50%% of it/slurm/1/%A_%a_log.out'" in options, "%% is a % there"
+    assert any(option.startswith("gres") for option in options) == (given.get("gpus", 1) > 0)
+    assert any(option.startswith("mem") for option in options) == ("mem" not in given)
+    assert text.splitlines()[-1].startswith(start) and "run-chunk '/shared/50% of it/slurm/1'" in text

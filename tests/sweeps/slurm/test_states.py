@@ -108,7 +108,7 @@ def test_a_damaged_record_is_said_and_not_overwritten(look: Look, spec: Spec, pu
     put(trial)
     (tmp_path / "results" / "records" / trial.key / "record.json").write_text("{")
     state = look(trial.key)
-    assert state.status == "failed" and "damaged" in state.reason and not state.wanted(False)
+    assert state.status == "damaged" and "damaged" in state.reason and not state.wanted(True)
 
 
 def caused(error: Exception, number: int) -> Exception:

@@ -65,8 +65,8 @@ def test_only_what_nobody_computed_or_is_about_to_is_submitted(
     pretended.queue()
     again = submit(trials, SETTINGS, True)
     assert keys(again) == [[[trial.key] for trial in trials[2:]]]
-    first = again[0].tasks[0][0].data
-    assert first["config"]["rerun"] is True, "its record says failed: without rerun the job would only say so"
+    first = again[0].tasks[0][0]
+    assert first.config["rerun"] is True, "its record says failed: without rerun the job would only say so"
 
 
 @pytest.mark.parametrize(("then", "submitted"), [("PENDING", False), (None, True)])
@@ -122,9 +122,8 @@ def test_the_batch_script_has_the_settings_and_nothing_is_pickled(pretended: Any
     expected |= {"--time=1-00:00:00", "--signal=USR2@90", "--nice=7", "--requeue", "--open-mode=append"}
     assert {f"#SBATCH {option}" for option in expected} <= set(lines)
     assert lines.index("module load cuda") < next(i for i, line in enumerate(lines) if line.startswith("srun "))
-    assert not any("wckey" in line for line in lines), "submitit's own name would be refused where wckeys are enforced"
     files = [path for path in array.folder.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".json", ".sh"} and "submitit.core" not in pretended.script(1)
+    assert {path.suffix for path in files} == {".json", ".sh"}
     json.loads((array.folder / "array.json").read_text())
 
 
@@ -132,19 +131,34 @@ def test_an_array_comes_back_as_it_was_and_a_damaged_one_is_refused(
     pretended: Any, spec: Spec, submit: Submit, tmp_path: Path
 ) -> None:
     [array] = submit([spec("seed=1"), spec("seed=2", "method=prompt_tuning")])
+
+    def submit_others() -> list[JobArray]:
+        Slurm(SETTINGS).run([spec("seed=3")])
+        arrays = all_arrays(tmp_path / "runs", lambda folder, error: None)
+        for made in arrays:
+            (made.folder / "array.json").unlink()
+        return arrays
+
     assert arrays.read(array.folder) == array
-    assert [TrialSpec.from_dict(trial.data) for trial in array.trials()] == [
+    assert [trial.spec() for trial in array.trials()] == [
         spec("seed=1"),
         spec("seed=2", "method=prompt_tuning"),
     ]
     for text, error, message in (
         ('{"version": 2, "tasks": []}', StoreError, "is damaged"),
         ("[]", StoreError, "is damaged"),
+        ("[" * 100_000, StoreError, "is damaged"),
+        ('{"version": 2, "tasks": [[{"key": 7}]]}', StoreError, "is damaged"),
         ('{"version": 1, "tasks": []}', ConfigError, "another version"),
     ):
         (array.folder / "array.json").write_text(text)
         with pytest.raises(error, match=message):
             all_arrays(tmp_path / "runs")
+        pretended.queue((array.name, 0, "PENDING"))
+        with pytest.raises(error, match=message):  # its trials wait, and nobody knows which they are
+            submit_others()
+        pretended.queue()
+        assert len(submit_others()) == 1
     with pytest.raises(ConfigError, match="no such file"):
         arrays.read(tmp_path / "nowhere")
 
@@ -185,8 +199,8 @@ def test_waiting_ends_when_all_have_ended_and_fails_if_one_has_no_score(
     ("fault", "message"),
     [
         (("refuse", "1"), r"invalid partition specified: moon; .*partition moon.*hydra\.launcher\."),
-        (("silent", ""), "squeue does not answer"),
-        (None, r"sbatch, squeue, scontrol: not on this machine's PATH"),
+        (("silent", ""), "no Slurm on this machine.*Unable to contact slurm controller"),
+        (None, r"no Slurm on this machine.*sbatch, squeue, scontrol: not on its PATH.*leave the launcher out"),
     ],
 )
 def test_a_refusal_leaves_nothing_behind(

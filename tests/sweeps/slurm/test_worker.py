@@ -42,7 +42,7 @@ def job(tmp_path: Path, pretended: Any, monkeypatch: MonkeyPatch) -> MakeJob:
 
 
 def events(made: Job) -> list[str]:
-    return [line["event"] for line in made.events()]
+    return [line.event for line in made.events()]
 
 
 def test_trials_with_a_score_are_left_out_and_others_are_tried(job: MakeJob, spec: Spec, put: Put) -> None:
@@ -129,6 +129,10 @@ def test_a_job_goes_back_while_it_gets_further(job: MakeJob, spec: Spec, put: Pu
     trial.folder.mkdir(parents=True)
     file.trained(4, 0.5)
     assert "is requeued" in made.requeue(signal.SIGUSR2)
+    with (made.folder / "0.attempts.jsonl").open("a") as log:
+        log.write(
+            '{"event": "requeued", "reached": "far"}\n[[[\n5\n\ud800\n'.encode(errors="surrogatepass").decode("latin-1")
+        )
     said = made.requeue(signal.SIGUSR2)
     assert "not requeued: since its last start it got no further" in said and "hydra.launcher.time" in said
     assert pretended.calls("scontrol").count("requeue 7_3") == 2
@@ -177,18 +181,18 @@ def test_outside_of_slurm_nothing_is_put_back(
 
 WATCH = """
 import os, signal, sys, time
-from repro.sweeps.executors.slurm.worker import SignalWatch
+from repro.sweeps.executors.slurm.worker import scheduler_signals
 def overdue(number):
     print("overdue", number, flush=True)
     os._exit(3)
-with SignalWatch(overdue, 0.2) as watch:
+with scheduler_signals(overdue, 0.2) as first:
     {handler}
     try:
         os.kill(os.getpid(), signal.{signal})
         for _ in range(1000):
             time.sleep(0.01)
     except KeyboardInterrupt:
-        print("stopped", watch.received(), flush=True)
+        print("stopped", first(), flush=True)
         for _ in range(1000 if {linger} else 0):
             time.sleep(0.01)
 """
@@ -254,7 +258,7 @@ def test_a_warned_job_saves_goes_back_and_ends_as_if_nothing_had_been(
         if step is not None:
             held = json.loads((tmp_path / "runs" / trial.key / "checkpoint" / "state.json").read_text())
             assert held["progress"]["step"] == step and not (tmp_path / "runs" / trial.key / "lock").exists()
-    assert made.events()[-1]["reached"] == [0, sum(step or 0 for step in steps)]
+    assert made.events()[-1].reached == [0, sum(step or 0 for step in steps)]
 
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     again = start(str(made.folder), code=disturbed).end()

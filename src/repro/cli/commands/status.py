@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from repro.cli import options as shared
-from repro.errors import ConfigError
+from repro.errors import ConfigError, ReproError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,13 +20,17 @@ def run(options: argparse.Namespace) -> int:
     experiments, overrides = grids.names_and_overrides(options.what)
     if len(experiments) > 1 or (overrides and not experiments):
         raise ConfigError("name one experiment, as in `repro status experiment=offline/cb seed=1`, or nothing for all.")
-    trials = status.trials(options.runs, experiments[0] if experiments else None, overrides)
+    damaged: list[ReproError] = []
+    name = experiments[0] if experiments else None
+    trials = status.trials(options.runs, name, overrides, lambda folder, error: damaged.append(error))
+    for error in damaged:
+        print(f"damaged: {error}")
     if not trials:
         print(f"nothing was submitted or runs beside {options.runs}")
-        return 0
+        return int(bool(damaged))
     states, answered = status.look(list(trials), options.results, options.runs)
     names = status.names(trials)
     print("\n".join(status.table([status.Shown(names[state.key], state) for state in states], options.all)))
     if not answered:
         print("(no queue: squeue is not here or does not answer; what waits or runs elsewhere is told by its files)")
-    return 0
+    return int(bool(damaged) or any(state.status == "damaged" for state in states))

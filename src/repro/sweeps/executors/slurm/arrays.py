@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro.errors import ConfigError, StoreError
+from repro.config.conversion import from_plain
+from repro.errors import ConfigError, ReproError, StoreError
 from repro.store.files import read_json, write_json_atomic
 
 if TYPE_CHECKING:
@@ -25,19 +26,35 @@ Task = tuple[str, int]
 
 @dataclass(frozen=True)
 class SubmittedTrial:
-    """A trial of a job, as far as `repro status` needs it."""
+    """A trial of a job: `TrialSpec.to_dict`, whose config is not checked before somebody wants to run it."""
 
     key: str
-    name: str
-    """Method, model, task and seed."""
-    words: tuple[str, ...]
-    """Overrides."""
-    experiment: str | None
-    data: Mapping[str, Any]
-    """The whole trial (`TrialSpec.to_dict`)."""
+    config: dict[str, Any]
+    choices: dict[str, str]
+    command: list[str]
+
+    @property
+    def name(self) -> str:
+        """Method, model, task and seed."""
+        return trial_name(self.config)
+
+    @property
+    def experiment(self) -> str | None:
+        """The exhibit that it was submitted for."""
+        return self.config.get("experiment_name")
+
+    def spec(self) -> TrialSpec:
+        """The trial.
+
+        Raises:
+            ConfigError: it was edited, or repro was updated since.
+        """
+        from repro.trials.spec import TrialSpec
+
+        return TrialSpec.from_dict(vars(self))
 
 
-@dataclass(frozen=True)
+@dataclass
 class JobArray:
     """One job array."""
 
@@ -47,15 +64,15 @@ class JobArray:
     """Where the trials were asked for: their paths may be relative to it."""
     results: str
     """Absolute."""
-    settings: Mapping[str, object]
-    tasks: tuple[tuple[SubmittedTrial, ...], ...]
+    settings: dict[str, object]
+    tasks: list[list[SubmittedTrial]]
     job: str | None = None
     """Slurm's id; None if it was not submitted (or we were killed in between)."""
 
     @property
     def name(self) -> str:
         """The jobs' name, by which the queue is searched: it is known before Slurm gives an id."""
-        return f"repro-{self.folder.name}"
+        return name_of(self.folder)
 
     def trials(self) -> Iterator[SubmittedTrial]:
         """Of all tasks."""
@@ -68,25 +85,23 @@ class JobArray:
         Raises:
             StoreError: it cannot be written.
         """
-        tasks = [[trial.data for trial in task] for task in self.tasks]
-        data = {"version": VERSION, "created": self.created, "job": self.job, "directory": self.directory}
-        data |= {"results": self.results, "settings": self.settings, "tasks": tasks}
-        write_json_atomic(self.folder / FILE, data)
+        data = {key: value for key, value in vars(self).items() if key != "folder"}
+        tasks = [[vars(trial) for trial in task] for task in self.tasks]
+        write_json_atomic(self.folder / FILE, data | {"version": VERSION, "tasks": tasks})
 
-    def submitted_as(self, job: str) -> JobArray:
-        """The same array with Slurm's id, written."""
-        array = replace(self, job=job)
-        array.write()
-        return array
+
+def name_of(folder: Path) -> str:
+    """The name of the jobs of an array's folder."""
+    return f"repro-{folder.name}"
 
 
 def new_array(tasks: Sequence[Sequence[TrialSpec]], settings: Mapping[str, object]) -> JobArray:
     """An array whose tasks run these trials; nothing is on disk yet."""
     paths, now = tasks[0][0].config.paths, datetime.now(UTC)
     folder = Path(paths.runs_root).absolute() / FOLDER / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    rows = tuple(tuple(_trial(spec.to_dict()) for spec in task) for task in tasks)
+    trials = [[from_plain(SubmittedTrial, spec.to_dict(), {}) for spec in task] for task in tasks]
     results = str(Path(paths.results_root).absolute())
-    return JobArray(folder, now.isoformat(), str(Path.cwd()), results, settings, rows)
+    return JobArray(folder, now.isoformat(), str(Path.cwd()), results, dict(settings), trials)
 
 
 def read(folder: Path) -> JobArray:
@@ -101,13 +116,14 @@ def read(folder: Path) -> JobArray:
         data = read_json(path)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such file; it is written when trials are submitted.") from error
+    if isinstance(data, dict) and data.pop("version", None) != VERSION:
+        raise ConfigError(f"{path} is of another version of repro. Delete {folder}, and submit its trials again.")
     try:
-        if data.pop("version") != VERSION:
-            raise ConfigError(f"{path} is of another version of repro. Delete {folder}, and submit its trials again.")
-        tasks = tuple(tuple(map(_trial, task)) for task in data.pop("tasks"))
-        return JobArray(folder=folder, tasks=tasks, **data)
-    except (TypeError, KeyError, AttributeError) as error:
+        array = from_plain(JobArray, data if not isinstance(data, dict) else {**data, "folder": folder}, {})
+        [trial.name for trial in array.trials()]
+    except (ConfigError, TypeError, KeyError) as error:
         raise StoreError(f"{path} is damaged ({error}). Delete its folder: it holds no results.") from error
+    return array
 
 
 def trial_name(config: Mapping[str, Any]) -> str:
@@ -115,30 +131,34 @@ def trial_name(config: Mapping[str, Any]) -> str:
     return " ".join([*(config[group]["name"] for group in ("method", "model", "task")), f"seed {config['seed']}"])
 
 
-def _trial(data: Mapping[str, Any]) -> SubmittedTrial:
-    config, words = data["config"], tuple(data["command"][2:])
-    return SubmittedTrial(data["key"], trial_name(config), words, config.get("experiment_name"), data)
-
-
 _READ: dict[Path, tuple[int, JobArray]] = {}
 """Arrays by their folder, with the time of their file: `repro watch` looks at them again and again."""
 
 
-def all_arrays(runs: Path) -> list[JobArray]:
+def all_arrays(runs: Path, on_damage: Callable[[Path, ReproError], object] | None = None) -> list[JobArray]:
     """Every array beside these run folders, oldest first.
+
+    Args:
+        on_damage: called with the folder of each array that cannot be used; None: its error is raised.
 
     Raises:
         ConfigError, StoreError: as `read`.
     """
     arrays = []
     for path in (runs / FOLDER).glob(f"*/{FILE}"):
+        folder = path.parent
         try:
             changed = path.stat().st_mtime_ns
+            if folder not in _READ or _READ[folder][0] != changed:
+                _READ[folder] = (changed, read(folder))
         except FileNotFoundError:  # removed since
             continue
-        if path.parent not in _READ or _READ[path.parent][0] != changed:
-            _READ[path.parent] = (changed, read(path.parent))
-        arrays.append(_READ[path.parent][1])
+        except ReproError as error:
+            if on_damage is None:
+                raise
+            on_damage(folder, error)
+            continue
+        arrays.append(_READ[folder][1])
     return sorted(arrays, key=lambda array: (array.created, array.name))
 
 

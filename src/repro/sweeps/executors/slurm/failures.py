@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from repro.errors import Interrupted, StoreError
-from repro.store.files import write_json_atomic
+from repro.config.conversion import from_plain
+from repro.errors import Interrupted, ReproError, StoreError
+from repro.store.files import read_json, write_json_atomic
 
 FILE = "failure.json"
 _DEVICE_ERRORS = ("AcceleratorError",)
@@ -37,20 +37,18 @@ def note(folder: Path, error: BaseException, job: str | None) -> None:
 
 def transient(error: BaseException) -> bool:
     """Whether an error is one of the machine and the moment: a full disk, a lost server, a broken device."""
-    if isinstance(error, Interrupted):
-        return True
     if isinstance(error, StoreError):  # a damaged file and a missing permission stay as they are
         return isinstance(error.__cause__, OSError) and transient(error.__cause__)
     if isinstance(error, OSError):
         return error.errno in _TRANSIENT
-    return type(error).__name__ in _DEVICE_ERRORS
+    return isinstance(error, Interrupted) or type(error).__name__ in _DEVICE_ERRORS
 
 
 def read(folder: Path) -> Failure | None:
     """The note in a run folder, None if there is none that can be read."""
     try:
-        return Failure(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return from_plain(Failure, read_json(folder / FILE), {})
+    except (FileNotFoundError, ReproError):
         return None
 
 

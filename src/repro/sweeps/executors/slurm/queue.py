@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 SECONDS = 30.0
@@ -16,6 +15,7 @@ ENDING_SECONDS = 10.0
 """How long to wait for jobs that are ending: a second or two as a rule. One that hangs counts as gone."""
 NAME = "repro-"
 """How our jobs' names begin."""
+_PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "SPECIAL_EXIT")
 _ENDING = ("COMPLETING", "CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY")
 
 
@@ -32,7 +32,7 @@ class QueuedTask:
     @property
     def pending(self) -> bool:
         """Whether it waits to be started."""
-        return self.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "SPECIAL_EXIT")
+        return self.state in _PENDING
 
     @property
     def ending(self) -> bool:
@@ -44,9 +44,14 @@ Queue = dict[tuple[str, int], QueuedTask]
 """{(name of the array, number of the task): its entry}"""
 
 
+def missing_commands() -> list[str]:
+    """Slurm's commands that are not on this machine; empty where there is a Slurm."""
+    return [name for name in ("sbatch", "squeue", "scontrol") if shutil.which(name) is None]
+
+
 def queue() -> Queue | None:
     """Our tasks that wait or run; None where squeue is missing or does not answer."""
-    output = _ask(["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%j|%K|%F|%T|%r"])
+    output, _ = ask("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%j|%K|%F|%T|%r")
     if output is None:
         return None
     tasks: Queue = {}
@@ -67,7 +72,7 @@ def settled_queue() -> Queue | None:
 
 def largest_array() -> int | None:
     """Tasks that the cluster allows in one array; None where it does not say."""
-    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]) or "", re.MULTILINE)
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config")[0] or "", re.MULTILINE)
     return int(match.group(1)) if match else None
 
 
@@ -83,26 +88,15 @@ def being_ended(job: str) -> bool:
     A preempted job still runs at that moment, and one at its time limit says so. A cancelled job could be requeued too,
     but whoever cancelled it does not want that.
     """
-    output = _ask(["scontrol", "--oneliner", "show", "job", job])
+    output, _ = ask("scontrol", "--oneliner", "show", "job", job)
     state = dict(re.findall(r"(JobState|Reason)=(\S+)", output or ""))
     return state.get("JobState") != "RUNNING" and state.get("Reason") not in ("TimeLimit", "Preempted")
 
 
-def requeue(job: str) -> str | None:
-    """Requeue a job; None, or why that could not be done."""
-    try:
-        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return None if done.returncode == 0 else done.stderr.strip()
-
-
-def _ask(command: Sequence[str]) -> str | None:
-    """What a program prints; None where it is missing, fails or does not end."""
-    if shutil.which(command[0]) is None:
-        return None
+def ask(*command: str) -> tuple[str | None, str]:
+    """What a program prints, and why it failed; the first is None where it is missing, fails or does not end."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, str(error)
+    return (done.stdout if done.returncode == 0 else None), done.stderr.strip()

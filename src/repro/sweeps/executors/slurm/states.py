@@ -14,7 +14,7 @@ from repro.sweeps.executors.slurm import failures
 from repro.sweeps.executors.slurm.arrays import JobArray, Task, tasks_by_key
 from repro.sweeps.executors.slurm.queue import Queue, QueuedTask
 
-STATUSES = ("running", "queued", "submitted", "interrupted", "missing", "failed", "collapsed", "done")
+STATUSES = ("damaged", "running", "queued", "submitted", "interrupted", "missing", "failed", "collapsed", "done")
 """In the order in which they are listed. `submitted`: the queue does not answer, so it may wait or be lost."""
 FINISHED = ("done", "collapsed")
 
@@ -42,14 +42,14 @@ class State:
         return self.status in ("running", "queued", "submitted")
 
     def wanted(self, retry_failed: bool) -> bool:
-        """Whether the trial is to be submitted: nothing of it is queued, running or done.
+        """Whether the trial is to be submitted: nothing of it is queued, running, done or damaged.
 
         Args:
             retry_failed: also what failed and would fail again.
         """
-        if self.status == "failed":
-            return retry_failed or not self.permanent
-        return self.status in ("missing", "interrupted")
+        return self.status in ("missing", "interrupted") or (
+            self.status == "failed" and (retry_failed or not self.permanent)
+        )
 
 
 class States:
@@ -76,7 +76,7 @@ class States:
         try:
             record = self.store(key).get(key, statistics=False)
         except StoreError as error:
-            return State(key, "failed", reason=str(error), permanent=True)
+            return State(key, "damaged", reason=str(error))
         task, folder = self._task(key), self._runs / key
         owner = None if record is not None and record.status in FINISHED else lock.holder(folder / "lock")
         tried_again = owner is not None or (task is not None and task.pending)
@@ -113,13 +113,5 @@ def _recorded(record: Record) -> State:
     value = record.selection.get("value")
     score = None if value is None else f"{record.selection['split']} {record.selection['metric']} {value:.2f}"
     steps = int(record.cost["steps"]) if "steps" in record.cost else None
-    return State(
-        record.key,
-        record.status,
-        step=steps,
-        steps=steps,
-        loss=last.get("train_loss"),
-        score=score,
-        reason=record.reason,
-        permanent=record.status == "failed",
-    )
+    loss, failed = last.get("train_loss"), record.status == "failed"
+    return State(record.key, record.status, None, steps, steps, loss, None, score, record.reason, failed)

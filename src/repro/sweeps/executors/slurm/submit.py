@@ -1,28 +1,27 @@
 """Trials as job arrays: only those that nobody has computed and nobody is about to compute.
 
-submitit writes the batch scripts and hands them to sbatch; its own way to run Python (a pickled function, a pickled
-result) is not used. A task runs `python -m repro run-chunk FOLDER NUMBER`, and what it leaves is records.
+A task runs `python -m repro run-chunk FOLDER NUMBER`; what it leaves is records.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 import shlex
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from repro.config.joint import joint_key
-from repro.errors import ConfigError, ReproError, StoreError, TrialFailed, print_line
+from repro.errors import ConfigError, ReproError, TrialFailed, explained, print_line
+from repro.store.files import write_atomic
 from repro.sweeps.executors.base import OnResult
-from repro.sweeps.executors.slurm.arrays import JobArray, all_arrays, new_array
-from repro.sweeps.executors.slurm.queue import largest_array, settled_queue
+from repro.sweeps.executors.slurm.arrays import JobArray, SubmittedTrial, all_arrays, name_of, new_array
+from repro.sweeps.executors.slurm.queue import ask, largest_array, missing_commands, settled_queue
 from repro.sweeps.executors.slurm.settings import PREFIX, Settings, from_words
 from repro.sweeps.executors.slurm.states import FINISHED, State, States
 from repro.trials.run import Outcome
@@ -50,14 +49,14 @@ class Slurm:
 
         Raises:
             ConfigError: no Slurm here, or sbatch refuses what is asked for.
-            StoreError: the files of the jobs cannot be written.
+            StoreError: the files of the jobs cannot be written, or an array that is in the queue cannot be read.
             TrialFailed: with `wait`, trials that have no score in the end.
         """
         if not specs:
             print_line("no trial to submit")
             return
         self._submit(specs)
-        states = self._wait(specs) if self.settings.wait else self._look(specs)
+        states = self._wait(specs) if self.settings.wait else _look(specs)
         for spec in specs:
             state = states[spec.key]
             if state.status in FINISHED:
@@ -66,7 +65,9 @@ class Slurm:
                 on_result(spec, TrialFailed(f"{spec.name}: {state.reason}"))
         unfinished = [state for state in states.values() if state.status not in FINISHED]
         if self.settings.wait and unfinished:
-            shown = [f"{one.key} {one.status}: {(one.reason or 'no reason known').rstrip('.')}" for one in unfinished]
+            shown = [
+                f"{each.key} {each.status}: {(each.reason or 'no reason known').rstrip('.')}" for each in unfinished
+            ]
             more = [f"and {len(shown) - 5} more"] if len(shown) > 5 else []
             raise TrialFailed(
                 f"{len(unfinished)} of {len(specs)} trials have no score: {'; '.join([*shown[:5], *more])}. "
@@ -74,8 +75,9 @@ class Slurm:
             )
 
     def _submit(self, specs: Sequence[TrialSpec]) -> None:
-        _require_slurm()
-        states = self._look(specs)
+        if missing := missing_commands():
+            raise _no_slurm(f"{', '.join(missing)}: not on its PATH")
+        states = _look(specs)
         todo = [spec for spec in specs if states[spec.key].wanted(self.retry_failed or spec.config.rerun)]
         keys = {spec.key for spec in todo}
         others = Counter(states[spec.key].status for spec in specs if spec.key not in keys)
@@ -90,31 +92,45 @@ class Slurm:
             if sent or not todo:
                 print_line(_table(sent, others))
 
-    def _look(self, specs: Sequence[TrialSpec]) -> dict[str, State]:
-        """How each trial does, once no job is just ending.
-
-        Raises:
-            ConfigError: the queue does not answer.
-        """
-        queue, paths = settled_queue(), specs[0].config.paths
-        if queue is None:
-            raise ConfigError("squeue does not answer, so what is queued already is not known. Try again when it does.")
-        runs = Path(paths.runs_root)
-        states = States(Path(paths.results_root), runs, queue, all_arrays(runs))
-        return {spec.key: states.of(spec.key) for spec in specs}
-
     def _wait(self, specs: Sequence[TrialSpec]) -> dict[str, State]:
         """Stay until every trial has ended."""
         line = ""
         while True:
-            states = self._look(specs)
-            counts = Counter(state.status for state in states.values())
-            before, line = line, _counted(counts)
+            states = _look(specs)
+            before, line = line, _counted(Counter(state.status for state in states.values()))
             if line != before:
                 print_line(line)
             if not any(state.alive for state in states.values()):
                 return states
             time.sleep(self.settings.poll_seconds)
+
+
+def _look(specs: Sequence[TrialSpec]) -> dict[str, State]:
+    """How each trial does, once no job is just ending.
+
+    Raises:
+        ConfigError: the queue does not answer.
+        StoreError: an array that is in the queue cannot be read, so which trials wait there is not known.
+    """
+    queue, paths = settled_queue(), specs[0].config.paths
+    if queue is None:
+        raise _no_slurm((ask("squeue")[1].splitlines() or ["squeue does not answer"])[-1])
+    alive = {name for name, _ in queue}
+
+    def on_damage(folder: Path, error: ReproError) -> None:
+        if name_of(folder) in alive:
+            raise error
+
+    runs = Path(paths.runs_root)
+    states = States(Path(paths.results_root), runs, queue, all_arrays(runs, on_damage))
+    return {spec.key: states.of(spec.key) for spec in specs}
+
+
+def _no_slurm(why: str) -> ConfigError:
+    return ConfigError(
+        f"there is no Slurm on this machine that answers ({why}), so nothing can be submitted. Log in where Slurm "
+        "runs, or leave the launcher out to run the trials here."
+    )
 
 
 def tasks_of(specs: Sequence[TrialSpec], size: int) -> list[list[TrialSpec]]:
@@ -144,75 +160,65 @@ def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
 
 
-def _require_slurm() -> None:
-    missing = [name for name in ("sbatch", "squeue", "scontrol") if shutil.which(name) is None]
-    if missing:
-        raise ConfigError(
-            f"{', '.join(missing)}: not on this machine's PATH, so nothing can be submitted. Log in where Slurm's "
-            "commands are, or leave the launcher out to run the trials here."
-        )
-
-
 def send(array: JobArray, settings: Settings) -> JobArray:
-    """Hand an array to sbatch.
+    """Hand an array to sbatch; the array with its id.
 
     Raises:
         ConfigError: sbatch refuses; nothing of the array is left.
         StoreError: a file cannot be written.
     """
-    try:
-        from submitit.core.utils import FailedJobError, FailedSubmissionError
-        from submitit.slurm.slurm import SlurmExecutor
-    except ImportError as error:
-        raise ConfigError("submitit is not installed: pip install 'repro[slurm]'.") from error
-
     array.write()
-    python = settings.python or shlex.quote(sys.executable)
-    command = f'{python} -u -m repro run-chunk {shlex.quote(str(array.folder))} "$SLURM_ARRAY_TASK_ID"'
-    try:
-        executor = SlurmExecutor(array.folder)
-        executor.update_parameters(**options(array.name, settings))
-        executor.parameters["map_count"] = len(array.tasks)
-        with contextlib.redirect_stderr(io.StringIO()):  # it repeats there what its error says
-            # Its public way to run a command would pickle it, and the job would unpickle it.
-            job = executor._submit_command(command if settings.srun else f"exec {command}")
-    except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
+    path = array.folder / "submission.sh"
+    write_atomic(path, script(array, settings))
+    output, refusal = ask("sbatch", str(path))
+    number = re.search(r"Submitted batch job (\d+)", output or "")
+    if number is None:
         shutil.rmtree(array.folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # other arrays are there
             array.folder.parent.rmdir()
-        output = re.findall(r"sbatch: error: (.+?)\.?$", str(error), re.MULTILINE) or [str(error)]
+        reasons = re.findall(r"sbatch: error: (.+?)\.?$", refusal, re.MULTILINE) or [refusal or str(output)]
         raise ConfigError(
-            f"sbatch refuses the jobs: {'; '.join(dict.fromkeys(output))}. Asked for were {settings.summary()}: "
+            f"sbatch refuses the jobs: {'; '.join(dict.fromkeys(reasons))}. Asked for were {settings.summary()}: "
             f"correct that in your site file, or give {PREFIX}partition=... and so on."
-        ) from error
-    except OSError as error:
-        raise StoreError(f"cannot write the batch script in {array.folder}: {error}") from error
-    return array.submitted_as(str(job.job_id))
+        )
+    array.job = number.group(1)
+    array.write()
+    return array
 
 
-def options(name: str, settings: Settings) -> dict[str, object]:
-    """The settings as submitit's parameters."""
-    gpus = ":".join(filter(None, ["gpu", settings.gpu_type, str(settings.gpus)]))
-    more: dict[str, object] = {"requeue": True}  # after a node's failure Slurm itself requeues the job
-    if settings.mem is not None:
-        more["mem"] = settings.mem
-    if not settings.srun:  # the shell is replaced by the command, which then gets the shell's signal
-        more["signal"] = f"B:USR2@{settings.signal_seconds}"
-    same = ("partition", "account", "qos", "constraint", "time")
-    parameters: dict[str, object] = {key: value for key, value in settings.to_dict().items() if key in same} | {
-        "job_name": name,
-        "gres": gpus if settings.gpus else None,
-        "cpus_per_task": settings.cpus,
-        "signal_delay_s": settings.signal_seconds,
-        "array_parallelism": settings.throttle or 1_000_000,
-        "setup": settings.setup or None,
-        "use_srun": settings.srun,
-        "wckey": None,
-        "additional_parameters": more | settings.extra,
+def script(array: JobArray, settings: Settings) -> str:
+    """The batch script of an array. Jobs add to their logs, so that a requeued one keeps what it printed before."""
+    log = f"{array.folder}/".replace("%", "%%") + "%A_%a_log"
+    options: dict[str, object] = {
+        "job-name": array.name,
+        "array": f"0-{len(array.tasks) - 1}" + (f"%{settings.throttle}" if settings.throttle else ""),
+        "output": f"{log}.out",
+        "error": f"{log}.err",
+        "open-mode": "append",
+        "nodes": 1,
+        "ntasks-per-node": 1,
+        "cpus-per-task": settings.cpus,
+        "gres": ":".join(filter(None, ["gpu", settings.gpu_type, str(settings.gpus)])) if settings.gpus else None,
+        "requeue": True,  # after a node's failure Slurm itself requeues the job
+        "signal": f"{'' if settings.srun else 'B:'}USR2@{settings.signal_seconds}",
+        "time": settings.time,
+        "mem": settings.mem,
+        **{"partition": settings.partition, "account": settings.account, "qos": settings.qos},
+        "constraint": settings.constraint,
     }
-    if settings.srun and settings.cpus > 1:  # since 22.05 a step does not inherit this from the job
-        parameters["srun_args"] = [f"--cpus-per-task={settings.cpus}"]
-    return parameters
+    lines = [
+        f"#SBATCH --{name}{_value(value)}" for name, value in (options | settings.extra).items() if value is not None
+    ]
+    python = settings.python or shlex.quote(sys.executable)
+    command = f'{python} -u -m repro run-chunk {shlex.quote(str(array.folder))} "$SLURM_ARRAY_TASK_ID"'
+    # Since 22.05 a step does not inherit the cores from the job. Without srun the command replaces the shell, and so
+    # gets the shell's signal.
+    start = f"srun --unbuffered --cpus-per-task={settings.cpus}" if settings.srun else "exec"
+    return "\n".join(["#!/bin/bash", *lines, "", *settings.setup, f"{start} {command}", ""])
+
+
+def _value(value: object) -> str:
+    return "" if value is True else f"={shlex.quote(str(value))}"
 
 
 def resume(words: Sequence[str], retry_failed: bool, experiments: Sequence[str], runs: Path) -> bool:
@@ -225,19 +231,24 @@ def resume(words: Sequence[str], retry_failed: bool, experiments: Sequence[str],
     Returns:
         Whether any trial of these was ever submitted.
     """
-    newest = {trial.key: (array, trial) for array in all_arrays(runs) for trial in array.trials()}
     groups: dict[tuple[str, str, str], tuple[JobArray, list[TrialSpec]]] = {}
-    for array, trial in newest.values():
+    for array, trial in _newest(runs):
         if experiments and trial.experiment not in experiments:
             continue
         try:
-            spec = TrialSpec.from_dict(trial.data)
+            spec = trial.spec()
         except ReproError as error:  # of an older repro, say: the others are resumed
             print_line(f"repro: {error}", sys.stderr)
             continue
         asked = array.directory, array.results, repr(sorted(array.settings.items()))
         groups.setdefault(asked, (array, []))[1].append(spec)
     for array, specs in groups.values():
-        with contextlib.chdir(array.directory):
+        with explained(array.directory, "enter"), contextlib.chdir(array.directory):
             Slurm(from_words(words, array.settings), retry_failed).run(specs)
     return bool(groups)
+
+
+def _newest(runs: Path) -> Iterable[tuple[JobArray, SubmittedTrial]]:
+    """Every trial that was submitted, with its last array; arrays that cannot be read are named and left out."""
+    arrays = all_arrays(runs, lambda folder, error: print_line(f"repro: {error}", sys.stderr))
+    return {trial.key: (array, trial) for array in arrays for trial in array.trials()}.values()
