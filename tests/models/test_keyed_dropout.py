@@ -78,6 +78,25 @@ def test_packed_rows_draw_what_padded_rows_draw() -> None:
     assert torch.equal(keys.states(padded[:, :9], 0.4, site=11, stack="decoder"), expected), "the other stack is padded"
 
 
+def test_masks_of_whole_sequences_are_those_of_flaxformer() -> None:
+    """One mask a row and site over all positions, padded or packed; in attention one for all queries of a head."""
+    keys, lengths = DropoutKeys(), (5, 9, 2)
+    keys.whole_sequence = True
+    keys.fill(mixed(torch.arange(3), 1))
+    padded = keys.states(torch.ones(3, 9, D), 0.4, site=11, stack="encoder")
+    assert torch.equal(padded, padded[:, :1].expand_as(padded))
+    assert len({tuple(row.tolist()) for row in padded[:, 0]}) == 3, "every row has its own"
+    other = keys.states(torch.ones(3, 9, D), 0.4, site=12, stack="encoder")
+    assert not torch.equal(other, padded), "every site has its own"
+    shares = keys.attention(torch.ones(3, 2, 4, 6), 0.4, site=5, prefix=0)
+    assert torch.equal(shares, shares[:, :, :1].expand_as(shares))
+    assert not torch.equal(shares[:, 0], shares[:, 1]), "every head has its own"
+    row = torch.repeat_interleave(torch.arange(3), torch.tensor(lengths))
+    keys.pack("encoder", row, torch.cat([torch.arange(length) for length in lengths]))
+    packed = keys.states(torch.ones(1, sum(lengths), D), 0.4, site=11, stack="encoder")[0]
+    assert torch.equal(packed, padded[row, 0])
+
+
 def test_a_longer_prefix_of_a_neighbour_moves_no_mask() -> None:
     keys = DropoutKeys()
     keys.fill(mixed(torch.arange(2), 1))

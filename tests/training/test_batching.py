@@ -27,6 +27,20 @@ def test_every_example_once_an_epoch_and_a_smaller_last_batch(examples: int, bat
         assert len(batches[-1]) == examples - batch_size * (len(batches) - 1) > 0
 
 
+def test_filled_batches_are_cut_from_a_repeated_stream() -> None:
+    order = DataOrder(10, 4, seed=11, filled=True)
+    straight = [order.indices(step) for step in range(10)]
+    assert all(len(batch) == 4 for batch in straight)
+    stream = list(itertools.chain(*straight))
+    epochs = [stream[start : start + 10] for start in range(0, 40, 10)]
+    assert all(sorted(one) == list(range(10)) for one in epochs), "every example once an epoch"
+    assert len({tuple(one) for one in epochs}) == 4
+    backwards = DataOrder(10, 4, seed=11, filled=True)
+    assert [backwards.indices(step) for step in reversed(range(10))] == straight[::-1], "a step stands for itself"
+    small = DataOrder(3, 8, seed=1, filled=True)
+    assert [sorted(small.indices(0)).count(example) for example in range(3)] in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
+
+
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     orders = [
         tuple(itertools.chain(*epoch(DataOrder(20, 6, seed), number))) for seed in (1, 2, 3) for number in (0, 1, 2)

@@ -84,6 +84,18 @@ def test_the_two_reductions_differ_by_the_labels_an_example_has(model: str, meth
         close(grad * labels / 6, example[name], 1e-12)
 
 
+def test_the_sum_is_the_mean_times_the_labels() -> None:
+    """T5X's loss is not normalised: each token is equally important, in whatever batch."""
+    mean, mean_loss = step_gradients(make_trial("tiny-t5", "prompt_tuning", "text_to_text", count=6, batch_size=6))
+    run = make_trial("tiny-t5", "prompt_tuning", "text_to_text", count=6, batch_size=6, microbatches=2)
+    run.summed = True
+    total, total_loss = step_gradients(run)
+    labels = sum(int(batch.label_counts().sum()) for batch in batches(run, 0))
+    assert float(total_loss) == pytest.approx(float(mean_loss) * labels, rel=1e-6)
+    for name, grad in mean.items():
+        close(grad * labels, total[name], 1e-10)
+
+
 @pytest.mark.parametrize(("model", "method"), [("tiny-t5", "prompt_tuning"), ("tiny-gpt2", "prefix_mlp")])
 def test_a_step_adds_the_z_loss_and_evaluation_does_not(model: str, method: str) -> None:
     """A step's loss with c is linear in c, micro-batches or not; the adapter's formula has a test of its own."""

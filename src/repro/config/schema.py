@@ -115,14 +115,20 @@ class TrainerConfig:
     optimiser: OptimiserConfig = setting()
     schedule: ScheduleConfig = setting(factory=ScheduleConfig)
     clip_norm: float | None = setting(1.0, above=0)
-    loss_reduction: str = setting("token_mean", allowed=("token_mean", "example_sum"))
-    """token_mean (over all target tokens of the batch) | example_sum (tokens summed, mean over examples)"""
+    loss_reduction: str = setting("token_mean", allowed=("token_mean", "example_sum", "sum"))
+    """token_mean (over all target tokens of the batch) | example_sum (tokens summed, mean over examples) | sum (T5X)"""
+    last_batch: str = setting("smaller", allowed=("smaller", "filled"))
+    """When fewer examples than a batch are left of an epoch: a smaller batch | filled up from the next epoch (T5X's batches
+    are cut from a repeated stream)"""
     z_loss: float = setting(0.0, shared_jointly=True, at_least=0)
     """c of the term c x log(Z)^2 at every target token while training, Z the sum of exp(logits) (T5X; not on heads)."""
     backbone_dropout: float | None = setting(None, shared_jointly=True, at_least=0, below=1)
     """null: the frozen backbone is in eval mode; a number: train mode with this rate in its hidden layers."""
     attention_dropout: float | None = setting(None, shared_jointly=True, at_least=0, below=1)
     """As above, in its attention probabilities; null follows backbone_dropout."""
+    dropout_masks: str = setting("each_position", shared_jointly=True, allowed=("each_position", "whole_sequence"))
+    """The backbone's dropout masks: each_position | whole_sequence (one for all positions of a sequence, in attention
+    for all queries: Flaxformer's broadcast_dims)"""
     evaluate_every: str = "epoch"
     """`epoch`, or a number of steps."""
     selection: SelectionConfig = setting(factory=SelectionConfig)

@@ -66,11 +66,13 @@ class LoadOptions:
     """None: the hidden layers have none."""
     attention_dropout: float | None = None
     """None: as `backbone_dropout`."""
+    dropout_masks: str = "each_position"
+    """each_position | whole_sequence"""
 
     @classmethod
     def of(cls, trainer: TrainerConfig) -> LoadOptions:
         """The trainer's."""
-        dropouts = trainer.backbone_dropout, trainer.attention_dropout
+        dropouts = trainer.backbone_dropout, trainer.attention_dropout, trainer.dropout_masks
         return cls(trainer.dtype, trainer.attention, trainer.packing, *dropouts)
 
     def dropouts(self, kind: Family) -> dict[str, float]:
@@ -266,6 +268,7 @@ def load_backbone(
     module.to(device)
     backbone = Backbone(loaded, tokenizer, kind, spec_of(model), whole if cloze else None)
     backbone.packing = PACKING[options.packing.lower()]
+    backbone.dropout.whole_sequence = options.dropout_masks == "whole_sequence"
     return backbone, drawn + prepared
 
 

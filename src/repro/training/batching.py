@@ -35,23 +35,39 @@ class DataOrder:
     """A fresh permutation every epoch, cut into batches; the last batch of an epoch may be smaller.
 
     Args:
+        filled: no batch is smaller: batches are cut from the epochs' permutations behind each other, and
+            `steps_per_epoch` is rounded up.
         groups: the group of each example, where a batch may hold one group only (P-Tuning v2's multi-task training).
             Then every group is cut by itself, its last batch may be smaller, and the batches of all are shuffled.
     """
 
-    def __init__(self, examples: int, batch_size: int, seed: int, groups: Sequence[int] | None = None):
+    def __init__(
+        self, examples: int, batch_size: int, seed: int, groups: Sequence[int] | None = None, filled: bool = False
+    ):
+        self.filled = filled
         self.examples, self.batch_size, self.seed, self.groups = examples, batch_size, seed, groups
         counts = [examples] if groups is None else list(Counter(groups).values())
         self.steps_per_epoch = sum(math.ceil(count / batch_size) for count in counts)
+        self._permutations: dict[int, list[int]] = {}
         self._cached: tuple[int, list[list[int]]] = (-1, [])
 
     def indices(self, step: int) -> list[int]:
         """Examples of step 0, 1, ..."""
+        if self.filled:
+            places = range(step * self.batch_size, (step + 1) * self.batch_size)
+            return [self._permutation(place // self.examples)[place % self.examples] for place in places]
         epoch, within = divmod(step, self.steps_per_epoch)
         if self._cached[0] != epoch:
             generator = torch.Generator().manual_seed(mixed_seed(self.seed, _ORDER, epoch))
             self._cached = (epoch, self._batches(generator))
         return self._cached[1][within]
+
+    def _permutation(self, epoch: int) -> list[int]:
+        if epoch not in self._permutations:
+            self._permutations = {number: order for number, order in self._permutations.items() if number == epoch - 1}
+            generator = torch.Generator().manual_seed(mixed_seed(self.seed, _ORDER, epoch))
+            self._permutations[epoch] = torch.randperm(self.examples, generator=generator).tolist()
+        return self._permutations[epoch]
 
     def _batches(self, generator: torch.Generator) -> list[list[int]]:
         """One epoch's batches."""

@@ -149,13 +149,13 @@ def pass_count(trials: Sequence[TrainableTrial], shares: Sequence[Share]) -> int
 
 
 def denominators(trials: Sequence[TrainableTrial], batches: Sequence[Batch]) -> Tensor:
-    """What each trial's summed loss over a step is divided by [K]: its labels, or its examples."""
+    """What each trial's summed loss over a step is divided by [K]: its labels, its examples, or 1."""
     by_example = torch.tensor([trial.example_sum for trial in trials])
     totals = torch.zeros(len(trials), dtype=torch.long)
     for batch in batches:
         counts, owner = batch.label_counts().cpu(), owners(batch).cpu()
         totals.index_add_(0, owner, torch.where(by_example[owner], torch.ones_like(counts), counts))
-    return totals
+    return totals.masked_fill(torch.tensor([trial.summed for trial in trials]), 1)
 
 
 class StepWork:

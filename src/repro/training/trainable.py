@@ -75,6 +75,8 @@ class TrainableTrial:
     pad_id: int
     microbatches: int = 1
     """Passes that a step of this trial alone is cut into."""
+    summed: bool = False
+    """Neither: the sum over all labels of a step."""
     z_loss: float = 0.0
     """c of c x log(Z)^2, added at every target token while training (T5X); 0: none."""
     tuned: Mapping[str, Tensor] = field(default_factory=dict)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from repro.config.schema import TaskConfig, TrialConfig
-from repro.errors import TrialFailed
+from repro.errors import ConfigError, TrialFailed
 from repro.evaluation.decoding import decoding_settings, encoded_by, mean_loss, predict, write_predictions
 from repro.evaluation.scoring import Evaluation, higher_is_better, score, score_subset, subsets
 from repro.methods.base import Method
@@ -149,7 +149,13 @@ class Trial:
         if kinds is not None:  # of each window, in the span format
             pairs = zip(kinds, encoded, strict=True)
             kinds = [kind for kind, items in pairs for _ in separated([items], self.task.format)]
-        order = DataOrder(len(self.encoded), self.trainer.batch_size, self.config.seed, kinds)
+        filled = self.trainer.last_batch == "filled"
+        if filled and kinds is not None:
+            raise ConfigError(
+                "trainer.last_batch=filled: the batches of a mixture hold one data set each, and the last of each is "
+                "smaller. Set trainer.last_batch=smaller."
+            )
+        order = DataOrder(len(self.encoded), self.trainer.batch_size, self.config.seed, kinds, filled)
         self.order, per_epoch = order, order.steps_per_epoch
         steps = self.trainer.steps  # 0: nothing is trained, the starting values are scored
         self.steps = (self.trainer.epochs or 0) * per_epoch if steps is None else steps
@@ -184,6 +190,7 @@ class Trial:
             keep_best=trainer.selection.rule == "best",
             clip_norm=trainer.clip_norm,
             example_sum=trainer.loss_reduction == "example_sum",
+            summed=trainer.loss_reduction == "sum",
             pad_id=pad,
             microbatches=trainer.microbatches,
             z_loss=trainer.z_loss,

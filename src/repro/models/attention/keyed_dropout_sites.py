@@ -43,6 +43,8 @@ class DropoutKeys:
 
     def __init__(self) -> None:
         self._now = Own(_Pass)
+        self.whole_sequence = False
+        """One mask for all positions of a sequence, in attention for all queries (Flaxformer's `broadcast_dims`)."""
 
     def fill(self, rows: Tensor | None, step: int | None = None) -> None:
         """Before a pass: the rows' keys [N]; an earlier pass's layouts are forgotten.
@@ -81,7 +83,9 @@ class DropoutKeys:
         if name not in now.tokens:
             if name[0]:
                 row, position = now.layouts[stack]
-                now.tokens[name] = mixed(rows[row], position)[None]
+                now.tokens[name] = (rows[row] if self.whole_sequence else mixed(rows[row], position))[None]
+            elif self.whole_sequence:
+                now.tokens[name] = rows[:, None].expand(-1, states.shape[1])
             else:
                 now.tokens[name] = mixed(rows[:, None], torch.arange(states.shape[1], device=rows.device))
         return now.tokens[name]
@@ -103,7 +107,9 @@ class DropoutKeys:
         """
         columns = torch.arange(shares.shape[-1], device=shares.device)
         columns = torch.where(columns < prefix, -1 - columns, columns - prefix)
-        return keyed_dropout(shares, rate, self.of_heads(shares.shape[1], shares.shape[2], site, chosen), columns)
+        queries = 1 if self.whole_sequence else shares.shape[2]
+        keys = self.of_heads(shares.shape[1], queries, site, chosen).expand(-1, -1, shares.shape[2])
+        return keyed_dropout(shares, rate, keys, columns)
 
     def table(self, table: Tensor, rate: float, site: int) -> Tensor:
         """A table [R, D] that all rows share (DeBERTa's relative positions): drawn once a step, so such a model trains
