@@ -118,8 +118,8 @@ class TrainerConfig:
     loss_reduction: str = setting("token_mean", allowed=("token_mean", "example_sum", "sum"))
     """token_mean (over all target tokens of the batch) | example_sum (tokens summed, mean over examples) | sum (T5X)"""
     last_batch: str = setting("smaller", allowed=("smaller", "filled"))
-    """When fewer examples than a batch are left of an epoch: a smaller batch | filled up from the next epoch (T5X's batches
-    are cut from a repeated stream)"""
+    """When fewer examples than a batch are left of an epoch: a smaller batch | filled up from the next epoch (as T5X,
+    whose batches are cut from a repeated stream)"""
     z_loss: float = setting(0.0, shared_jointly=True, at_least=0)
     """c of the term c x log(Z)^2 at every target token while training, Z the sum of exp(logits) (T5X; not on heads)."""
     backbone_dropout: float | None = setting(None, shared_jointly=True, at_least=0, below=1)
