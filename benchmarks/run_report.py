@@ -33,6 +33,7 @@ from repro.report.pages.contents import contents
 from repro.report.pages.html_report import page
 from repro.report.pages.write import texts, write_report
 from repro.store.files import json_text
+from repro.store.record import with_checksum
 from repro.store.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -66,7 +67,7 @@ def synthetic(count: int, folder: Path) -> None:
         record |= {"key": run_key(config), "statistics": per_example}
         path = folder / record["key"] / "record.json"
         path.parent.mkdir()
-        path.write_text(json_text(record))
+        path.write_text(json_text(with_checksum(record)))
 
 
 def stored_trial(rounds: int = 5) -> list[float]:

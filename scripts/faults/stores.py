@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import StoreError
-from repro.store.files import read_json, write_atomic, write_json_atomic
+from repro.store.damage import read_json
+from repro.store.files import write_atomic, write_json_atomic
 from repro.store.lock import Lock, Owner
 from repro.store.record import Record
 from repro.store.store import Store

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.models import mini_weights
-from repro.store.files import read_json
+from repro.store.damage import read_json
 from scripts.pretraining.settings import facts_of
 
 SHIPPED = Path(mini_weights.__file__).parent

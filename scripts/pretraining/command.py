@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from repro.errors import ConfigError
-from repro.store.files import read_json, sha256_file, write_json_atomic
+from repro.store.damage import read_json
+from repro.store.files import sha256_file, write_json_atomic
 from repro.training.checkpoint import Progress
 from scripts.pretraining.byte_pair import family_tokenizer, learnt_pairs
 from scripts.pretraining.from_scratch import Pretrained, new_model, write_checkpoint

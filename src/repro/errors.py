@@ -194,6 +194,12 @@ _FIXES = {
 }
 
 
+def os_fault(error: OSError) -> tuple[str, str]:
+    """What happened, and the fix."""
+    reason = error.strerror or str(error)
+    return _FIXES.get(error.errno or 0, (reason, "mend that, then run the same command again"))
+
+
 @contextlib.contextmanager
 def explained(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
     """Turn an OSError of the body into a StoreError with the path, what happened, and the fix.
@@ -205,8 +211,7 @@ def explained(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        what, fix = _FIXES.get(error.errno or 0, (reason, "mend that, then run the same command again"))
+        what, fix = os_fault(error)
         raise StoreError(f"cannot {doing} {os.fspath(path)}: {what}. To fix it, {fix}.") from error
 
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 import repro
 from repro.errors import StoreError
 from repro.store import files
-from repro.store.files import append_line, json_text, read_json, sha256_file, write_atomic, write_json_atomic
+from repro.store.damage import read_json
+from repro.store.files import append_line, json_text, sha256_file, write_atomic, write_json_atomic
 from repro.store.processes import short_table
 
 SOURCE = str(Path(repro.__file__).parents[1])
@@ -139,7 +140,7 @@ def test_a_file_that_is_replaced_on_the_server_while_it_is_opened_is_read_again(
     assert read_json(path) == {} and len(calls) == 3
     monkeypatch.setattr(files, "_TRIES", 1)
     calls.clear()
-    with pytest.raises(StoreError, match="cannot read"):
+    with pytest.raises(StoreError, match="cannot be read"):
         read_json(path)
 
 
@@ -324,7 +325,7 @@ def test_what_json_cannot_hold_is_refused_before_writing(tmp_path, value, place)
 
 def test_read_json_says_which_file_is_damaged(tmp_path):
     (tmp_path / "file").write_text('{"a": 1')
-    with pytest.raises(StoreError, match=rf"{tmp_path}/file is damaged.*run the trial again"):
+    with pytest.raises(StoreError, match=rf"{tmp_path}/file: is damaged.*run the trial again"):
         read_json(tmp_path / "file")
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "missing")

@@ -14,10 +14,10 @@ import pytest
 
 from repro.config.run_key import run_key
 from repro.store.checkpoints import state_text
-from repro.store.files import sha256_file, write_atomic
+from repro.store.files import sha256_file, write_atomic, write_json_atomic
 from repro.store.lock import Lock, Owner
 from repro.store.processes import short_table
-from repro.store.record import Record
+from repro.store.record import Record, with_checksum
 from repro.store.store import Store
 from repro.store.verifying import Problem, verify
 
@@ -72,6 +72,11 @@ def change(path: Path, **fields: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
+def rewrite(path: Path, **fields: Any) -> None:
+    """As if the program had written it."""
+    write_json_atomic(path, with_checksum(json.loads(path.read_text()) | fields))
+
+
 def forged(path: Path, age: float = 0.0, **other: Any) -> None:
     path.write_text(json.dumps(asdict(replace(Owner.here(), **other))))
     os.utime(path, (time.time() - age,) * 2)
@@ -102,10 +107,10 @@ def both_states(place: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str, str]] = {
-    "torn": (lambda p: record(p).write_text(record(p).read_text()[:-9]), "is torn: it is not JSON", "git checkout"),
-    "empty": (lambda p: record(p).write_text(""), "is torn: it is not JSON", "run the trial again"),
+    "torn": (lambda p: record(p).write_text(record(p).read_text()[:-9]), "is damaged: it is not JSON", "git checkout"),
+    "empty": (lambda p: record(p).write_text(""), "is damaged: it is not JSON", "run the trial again"),
     "no record": (lambda p: record(p).write_text("[]"), "it holds a list, not a record", "git checkout"),
-    "wrong key": (lambda p: change(record(p), key="0" * 16), "holds the record of 0000000000000000", "git checkout"),
+    "wrong key": (lambda p: rewrite(record(p), key="0" * 16), "holds the record of 0000000000000000", "git checkout"),
     "edited": (
         lambda p: change(record(p), metrics={"validation": {"accuracy": 99.0}}), "checksum does not match", "checkout",
     ),
@@ -120,7 +125,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         "its config belongs to the key", "git checkout",
     ),
     "unknown version": (lambda p: change(record(p), schema_version=99), "has schema version 99", "update repro"),
-    "status": (lambda p: change(record(p), status="fine"), "status 'fine'", "git checkout"),
+    "status": (lambda p: change(record(p), status="fine"), "status is 'fine'", "git checkout"),
     "missing record": (lambda p: record(p).unlink(), "is missing", "rmdir"),
     "missing file": (
         lambda p: (run_of(p) / "prompt.safetensors").unlink(), "is missing, and the record names it", "bring prompt",

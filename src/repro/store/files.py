@@ -14,11 +14,9 @@ import numbers
 import os
 import re
 import secrets
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from repro.errors import StoreError, explained
+from repro.errors import explained
 from repro.store.processes import is_alive, short_table
 
 ABANDONED_SECONDS = 3600.0
@@ -41,13 +39,13 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
 
     Args:
         path: the file to write.
-        data: its content; text is written as UTF-8 with its line ends as they are.
+        data: its content; text is written as UTF-8 with its line ends as they are, halves of characters escaped.
 
     Raises:
         StoreError: the file cannot be written; `path` is as it was and no temporary file is left.
     """
     target = Path(path)
-    content = data.encode() if isinstance(data, str) else data
+    content = data.encode(errors="backslashreplace") if isinstance(data, str) else data
     with explained(target, "write"):
         for left in reversed(range(_TRIES)):
             try:
@@ -96,33 +94,6 @@ def json_text(value: object) -> str:
         TypeError: a value that is no dict with text keys, list, tuple, text, number, bool or None.
     """
     return _lines(_plain(value, "value"), "") + "\n"
-
-
-def read_json(path: str | os.PathLike[str], trim: Callable[[bytes], bytes] | None = None) -> Any:
-    """What a JSON file holds.
-
-    Args:
-        path: the file.
-        trim: takes out of the text what the caller does not need, so that it is not parsed.
-
-    Raises:
-        FileNotFoundError: there is no such file (the caller knows what that means).
-        StoreError: it cannot be read, or it is not JSON.
-    """
-    with explained(path, "read"):
-        try:
-            text: bytes | None = read_whole(Path(path))
-        except FileNotFoundError:
-            text = None
-    if text is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
-    try:
-        return json.loads(text if trim is None else trim(text))
-    except (ValueError, RecursionError) as error:
-        raise StoreError(
-            f"{os.fspath(path)} is damaged: it is not JSON ({error}). Restore it (git checkout, if it is kept in git), "
-            "or delete it and run the trial again."
-        ) from error
 
 
 def read_whole(path: Path) -> bytes:

@@ -37,7 +37,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from repro.errors import explained
+from repro.config.conversion import from_plain
+from repro.errors import ConfigError, explained
+from repro.store.damage import parsed
 from repro.store.files import make_folder, write_new
 from repro.store.processes import is_alive, process_start, process_table
 
@@ -255,10 +257,10 @@ def _look(path: Path) -> _Seen | None:
             return None
         raise
     try:
-        owner = Owner(**json.loads(content))
+        owner = from_plain(Owner, parsed(content), {})
         if not _TOKEN.fullmatch(owner.token) or not owner.pid > 0:
             raise ValueError(owner)
-    except (ValueError, TypeError):
+    except (ValueError, ConfigError):
         owner = Owner("unknown", 0, None, "", "", f"{status.st_ino:x}-{status.st_mtime_ns:x}")
     return _Seen(owner, status.st_mtime)
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from repro.errors import StoreError
+from repro.store.damage import Damaged
 from repro.store.files import json_text, write_json_atomic
 from repro.store.record import Record, with_checksum
 from repro.store.store import Store
@@ -64,7 +65,7 @@ def merge(sources: list[Path], target: Path, conflicts: str = "keep") -> Merged:
             raise StoreError(f"{source}: there is no such folder. Give results folders, each with records in it.")
         if root.resolve() == store.root.resolve():
             raise StoreError(f"{source} is the folder to merge into. Give the others only.")
-        damaged: list[StoreError] = []
+        damaged: list[Damaged] = []
         for record in Store(root).records(on_damage=damaged.append):
             try:
                 _into(store, record, root, conflicts, merged)

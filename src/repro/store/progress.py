@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from repro.store.damage import Damaged, read_as
+
 FILE = "progress.json"
 SECONDS = 2.0
 """At most one write in so many seconds."""
@@ -156,9 +158,11 @@ def _mean(one: float | None, two: float | None) -> float | None:
 def read(folder: Path) -> Progress | None:
     """The last progress of a trial; None where there is none, or none that can be read."""
     try:
-        return Progress(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        seen = read_as(Progress, folder / FILE)
+    except (FileNotFoundError, Damaged):
         return None
+    steps_fit = 0 <= seen.step <= seen.steps and seen.losses_every >= 1
+    return seen if steps_fit and len(seen.losses) <= POINTS else None
 
 
 def remove(folder: Path) -> None:

@@ -9,17 +9,21 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, TypedDict
+from pathlib import PurePath
+from typing import Any, TypedDict, cast
 
 from repro.errors import StoreError
 from repro.store.files import json_text
-from repro.store.trial_facts import TrialFacts
+from repro.store.json_types import check_of, checks_of
+from repro.store.trial_facts import TrialFacts, group_of
 
 SCHEMA_VERSION = 2
 """1: no `files`, no `checksum` in the file. 2: both."""
 CHECKSUM = "checksum"
 """The key under which a record's file holds the hash of everything else in it."""
 STATUSES = ("done", "failed", "collapsed")
+_NULLABLE = {"statistics": check_of(dict[str, dict[str, list[list[float | None]]]])}
+"""Checks of fields that may hold null where a number was not finite."""
 
 Json = dict[str, object]
 
@@ -141,19 +145,38 @@ class Record:
 
     @classmethod
     def from_json(cls, data: Json) -> Record:
-        """A record from what `to_json` gave.
+        """A record from what `to_json` gave. A value of a metric that was no finite number (null in JSON) is missing.
 
         Raises:
-            StoreError: a newer schema (`NewerSchema`), an unknown status or missing fields.
+            StoreError: a newer schema (`NewerSchema`), missing fields, or values of other types; says which.
         """
         data = migrated(data)
-        missing = {"key", "status", "config", "seed"} - set(data)
-        if missing or data["status"] not in STATUSES:
-            raise StoreError(
-                f"the record {data.get('key')} is damaged: missing {sorted(missing)}, status {data.get('status')!r}."
-            )
-        known: dict[str, Any] = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
-        return cls(**known)
+        if missing := {"key", "status", "config", "seed"} - set(data):
+            raise StoreError(f"is damaged: it has no {', '.join(sorted(missing))}")
+        known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        known |= _finite_metrics(known)
+        checks = checks_of(Record) | _NULLABLE
+        for name, value in known.items():
+            if (place := checks[name](value)) is not None:
+                raise StoreError(f"is damaged: {name}{place} holds a value of another type, or no finite number")
+        if known["status"] not in STATUSES:
+            raise StoreError(f"is damaged: its status is {known['status']!r}")
+        if wrong := [name for name in group_of(known.get("files")) if PurePath(name).name != name]:
+            raise StoreError(f"is damaged: files names {wrong[0]!r}, which is not in the folder of its trial")
+        return cls(**cast(dict[str, Any], known))
+
+
+def _finite_metrics(data: Json) -> Json:
+    """The fields `metrics` and `missing`, if a value of a metric is null."""
+    metrics, missing = group_of(data.get("metrics")), group_of(data.get("missing"))
+    null = {split: [name for name, value in group_of(row).items() if value is None] for split, row in metrics.items()}
+    for split, names in null.items():
+        if names:
+            row = group_of(metrics[split])
+            metrics = metrics | {split: {name: row[name] for name in row if name not in names}}
+            absent = dict.fromkeys(names, "it was no finite number")
+            missing = missing | {split: group_of(missing.get(split)) | absent}
+    return {"metrics": metrics, "missing": missing} if any(null.values()) else {}
 
 
 def _from_1(data: Json) -> Json:
@@ -173,13 +196,10 @@ def migrated(data: Json) -> Json:
     """
     version = data.get("schema_version")
     if not isinstance(version, int) or isinstance(version, bool) or version > SCHEMA_VERSION:
-        raise NewerSchema(
-            f"the record {data.get('key')} has schema version {version}, this program reads up to "
-            f"{SCHEMA_VERSION}: update repro."
-        )
+        raise NewerSchema(f"has schema version {version}, this program reads up to {SCHEMA_VERSION}: update repro")
     while version < SCHEMA_VERSION:
         if version not in MIGRATIONS:
-            raise StoreError(f"the record {data.get('key')} is damaged: there never was a schema version {version}.")
+            raise StoreError(f"is damaged: there never was a schema version {version}")
         data = MIGRATIONS[version](data)
         version += 1
     return data | {"schema_version": SCHEMA_VERSION}

@@ -6,10 +6,12 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from repro.errors import StoreError
+from repro.errors import StoreError, explained
 from repro.store import progress
+from repro.store.damage import Damaged
 from repro.store.files import sha256_file
 from repro.store.lock import Lock
+from repro.store.record import Record
 
 CHECKPOINT = "checkpoint"
 """What a killed trial continues from; gone when it is done."""
@@ -43,3 +45,33 @@ def finish_tidying(lock: Lock, folder: Path) -> None:
     with contextlib.suppress(StoreError):
         if lock.acquire(wait=False):
             tidy_finished(folder)
+
+
+class MissingFile(Damaged):
+    """A file of a run folder that is not on this machine: run folders are large and not kept in git."""
+
+
+def trusted_file(record: Record, folder: Path, name: str) -> Path:
+    """The path of a trial's prompt or predictions, whose content is what the record says it was.
+
+    Args:
+        folder: of the trial, below `runs`.
+
+    Raises:
+        MissingFile: only the machine that ran the trial has it.
+        Damaged: it is another file than the trial wrote.
+    """
+    path = folder / name
+    again = f"bring {name} from where it was made, or run the trial again with rerun=true"
+    if name not in record.files:
+        raise Damaged(path, "has no hash in the record of its trial, so it may be any file", again)
+    try:
+        with explained(path, "read"):
+            digest = sha256_file(path) if path.exists() else None
+    except StoreError as error:
+        raise Damaged(path, str(error), again) from error
+    if digest is None:
+        raise MissingFile(path, "is not here: only the machine that ran the trial has it", again)
+    if digest != record.files[name]:
+        raise Damaged(path, "its checksum is not the one in the record: somebody changed it, or the disk", again)
+    return path

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from repro.errors import StoreError, explained, redacted_values
-from repro.store.files import read_json, write_json_atomic
-from repro.store.record import NewerSchema, Record, with_checksum
+from repro.store.damage import Damaged, OnDamage, parsed_file, read_bytes
+from repro.store.files import write_json_atomic
+from repro.store.record import CHECKSUM, NewerSchema, Record, with_checksum
 
 RECORD_NAME = "record.json"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_CHECKSUM_LINE = re.compile(rb'\n "checksum": "([0-9a-f]{64})",')
 _NUMBERS = ("statistics", "clusters", "subsets")
 """Fields that hold numbers alone, many of them."""
 
 
 class Store:
-    """The records under one folder. Reading creates nothing; a folder that is missing reads as an empty store."""
+    """The records under one folder. Reading creates nothing; a folder that is missing reads as an empty store.
+
+    Whatever is read has the checksum that was written with it, and values of the expected types.
+    """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -41,9 +47,9 @@ class Store:
             statistics: as for `records`.
 
         Raises:
-            StoreError: the record is damaged, of a newer schema, or cannot be read; names the file and the fix.
+            Damaged: the record cannot be trusted or read; names the file and the fix.
         """
-        return _read(self.path(key), statistics)
+        return read_record(self.path(key), statistics)
 
     def put(self, record: Record) -> Path:
         """Writes a record in place of the old one of its key, in one step, secrets redacted. Returns the path.
@@ -55,24 +61,26 @@ class Store:
         write_json_atomic(path, with_checksum(redacted_values(record.to_json(), skip=_NUMBERS)))
         return path
 
-    def records(
-        self, on_damage: Callable[[StoreError], object] | None = None, statistics: bool = True
-    ) -> Iterator[Record]:
+    def records(self, on_damage: OnDamage | None = None, statistics: bool = True, prefix: str = "") -> Iterator[Record]:
         """All records, sorted by key. Folders without a `record.json` are no records.
 
         Args:
-            on_damage: called with the error of each record that cannot be read (`errors.append`, say), which is then
-                left out; without it the first damaged record raises.
+            on_damage: called with each damaged record (`damaged.append` of a list), which is then left out; show
+                `damage_text(damaged)` and end with exit code 1. Without it the first damaged record raises.
             statistics: False leaves the per-example statistics unread (empty): they are most of a record, and a report
                 needs none of them.
+            prefix: only keys that begin so; others are not opened.
 
         Raises:
-            StoreError: a damaged record, or a store that cannot be read.
+            Damaged: a damaged record.
+            StoreError: a store that cannot be read.
         """
         for path in self._paths():
+            if not path.parent.name.startswith(prefix):
+                continue
             try:
-                record = _read(path, statistics)
-            except StoreError as error:
+                record = read_record(path, statistics)
+            except Damaged as error:
                 if on_damage is None:
                     raise
                 on_damage(error)
@@ -115,42 +123,63 @@ class Store:
         return [self.root / folder / RECORD_NAME for folder in folders]
 
 
-def _without_statistics(text: bytes) -> bytes:
-    """The text of a record without its per-example statistics; all of it where another program laid the file out.
+def read_record(path: Path, statistics: bool = True) -> Record | None:
+    """The record in a file, None if there is no file.
+
+    Raises:
+        Damaged: it is no record, of a newer schema, of another key than its folder's, or not as it was written.
+    """
+    try:
+        text = read_bytes(path)
+    except FileNotFoundError:
+        return None
+    as_written = _is_as_written(text)
+    data = parsed_file(path, _without_statistics(text) if as_written and not statistics else text)
+    if not isinstance(data, dict):
+        raise Damaged(path, f"is damaged: it holds a {type(data).__name__}, not a record")
+    try:
+        record = Record.from_json(data)
+    except NewerSchema as error:
+        raise Damaged(path, str(error), "update repro (pip install --upgrade)") from error
+    except StoreError as error:
+        raise Damaged(path, str(error)) from error
+    if not as_written and (why := _altered(data)):
+        raise Damaged(path, why)
+    if record.key != path.parent.name:
+        raise Damaged(path, f"holds the record of {record.key}: it was moved or edited")
+    if not statistics:
+        record.statistics = {}
+    return record
+
+
+def _is_as_written(text: bytes) -> bool:
+    """Whether a file has the checksum and the layout that `put` gave it: the hash of its text without that line.
 
     `json_text` puts each field of a record on a line of its own behind one space, in the order of the names. No text in
     JSON holds a raw line end, so such a line can be nothing else.
     """
+    line = _CHECKSUM_LINE.search(text)
+    if line is None:
+        return False
+    digest = hashlib.sha256(memoryview(text)[: line.start()])
+    digest.update(memoryview(text)[line.end() :])
+    return digest.hexdigest().encode() == line[1]
+
+
+def _altered(data: dict[str, object]) -> str | None:
+    """Why a record in another layout (git may change line ends) is not the one that was written; None: it is."""
+    checksum = data.get(CHECKSUM)
+    if checksum is None and data.get("schema_version") == 1:
+        return None
+    if checksum is None:
+        return "is damaged: it has no checksum, which every record of its version has: something else wrote it"
+    if with_checksum(data)[CHECKSUM] != checksum:
+        return "is damaged: its checksum does not match: the disk or somebody changed it after it was written"
+    return None
+
+
+def _without_statistics(text: bytes) -> bytes:
+    """The text of a record, in the layout of `put`, without its per-example statistics."""
     start = text.find(b'\n "statistics": ')
     end = text.find(b'\n "status": ', start)
-    return text[:start] + text[end:] if text.startswith(b'{\n "') and -1 < start < end else text
-
-
-def _read(path: Path, statistics: bool = True) -> Record | None:
-    """The record in a file, None if there is no file."""
-    try:
-        data = read_json(path, None if statistics else _without_statistics)
-    except FileNotFoundError:
-        return None
-    try:
-        return record_of(data, path.parent.name)
-    except StoreError as error:
-        fix = " Restore it (git checkout, if it is kept in git), or delete it and run the trial again."
-        raise StoreError(f"{path}: {error}{'' if isinstance(error, NewerSchema) else fix}") from error
-
-
-def record_of(data: object, key: str) -> Record:
-    """The record that the data of a file holds.
-
-    Args:
-        key: the record's, as the folder of the file has it.
-
-    Raises:
-        StoreError: it is no record, damaged, of a newer schema, or of another key.
-    """
-    if not isinstance(data, dict):
-        raise StoreError(f"it is damaged: it holds a {type(data).__name__}, not a record.")
-    record = Record.from_json(data)
-    if record.key != key:
-        raise StoreError(f"it holds the record of {record.key}: it was moved or edited.")
-    return record
+    return text[:start] + text[end:] if -1 < start < end else text

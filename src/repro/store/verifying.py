@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from repro.config.run_key import run_key
-from repro.errors import REDACTED, StoreError, explained
+from repro.errors import REDACTED, ReproError, StoreError, explained
+from repro.store import progress
 from repro.store.checkpoints import newest
-from repro.store.files import ABANDONED_SECONDS, read_json, sha256_file, writer_lives
+from repro.store.damage import RESTORE, Damaged
+from repro.store.files import ABANDONED_SECONDS, writer_lives
 from repro.store.lock import fault_of
-from repro.store.record import CHECKSUM, Json, NewerSchema, Record, with_checksum
-from repro.store.store import RECORD_NAME, record_of
+from repro.store.record import Record
+from repro.store.run_folder import MissingFile, trusted_file
+from repro.store.searches import journal
+from repro.store.store import RECORD_NAME, read_record
 
-_RESTORE = "restore it (git checkout -- FILE, if it is kept in git), or delete it and run the trial again"
 CONFLICTS = "conflict-*.json"
 """What `repro store merge` lays beside a record that another machine has with another result."""
 
@@ -43,21 +47,24 @@ class Verified:
 
 
 def verify(results: Path, runs: Path) -> Verified:
-    """Read every record of `results/records` and every folder of `runs`; change nothing.
+    """Read every record and search of `results` and every folder of `runs`; change nothing.
 
     Raises:
         StoreError: a folder that cannot be read at all.
     """
     root = results / "records"
-    problems: list[Problem] = []
+    problems = [*_links(root), *_links(runs)]
     good: dict[str, Record] = {}
     keys = _folders(root)
     for key in keys:
-        found = _record(root / key, problems)
-        if found is not None:
-            good[key] = found
+        record = _record(root / key, problems)
+        if record is not None:
+            good[key] = record
         problems += [*_left(root / key), *_conflicts(root / key)]
     problems += _left(root)
+    damaged: list[Damaged] = []
+    journal.all_of(results, damaged.append)
+    problems += [Problem(error.path, error.what, error.fix) for error in damaged]
     folders = [name for name in _folders(runs) if name != "cache"]
     for name in folders:
         problems += _run(runs / name, good.get(name))
@@ -69,49 +76,38 @@ def _folders(root: Path) -> list[str]:
         return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.exists() else []
 
 
+def _links(root: Path) -> Iterator[Problem]:
+    """Links below a folder that lead out of it. The folder itself may be one: runs often lie on another disk."""
+    for folder, names, files in os.walk(root):
+        for path in (Path(folder, name) for name in [*names, *files]):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+                what = f"is a link that leaves the store, to {os.readlink(path)}"
+                yield Problem(path, what, f"put a copy of the file in its place, or remove it: rm '{path}'")
+
+
 def _record(folder: Path, problems: list[Problem]) -> Record | None:
-    """The record in a folder, if it is whole; else what is wrong with it goes to `problems`."""
+    """The record in a folder, if it can be trusted; else what is wrong with it goes to `problems`."""
     path = folder / RECORD_NAME
     try:
-        data = read_json(path)
-    except FileNotFoundError:
+        record = read_record(path)
+    except Damaged as error:
+        problems.append(Problem(path, error.what, error.fix))
+        return None
+    if record is None:
         remove = f"rm -r {folder}" if any(folder.iterdir()) else f"rmdir {folder}"
         fix = f"run its trial again, or remove the folder: {remove}"
         problems.append(Problem(path, "is missing: its writer was killed, or somebody deleted it", fix))
-        return None
-    except StoreError as error:
-        what = "is torn: it is not JSON" if isinstance(error.__cause__, ValueError) else str(error)
-        problems.append(Problem(path, f"{what} ({error.__cause__})", _RESTORE))
-        return None
-    try:
-        record = record_of(data, folder.name)
-    except NewerSchema as error:
-        problems.append(Problem(path, str(error), "update repro (pip install --upgrade)"))
-        return None
-    except StoreError as error:
-        problems.append(Problem(path, str(error), _RESTORE))
-        return None
-    if why := _altered(data, record):
-        problems.append(Problem(path, why, _RESTORE))
+    elif why := _other_config(record):
+        problems.append(Problem(path, why, RESTORE))
         return None
     return record
 
 
-def _altered(data: Json, record: Record) -> str | None:
-    """Why a record that reads well is not the one that was written.
-
-    Args:
-        data: the content of its file.
-        record: the same, read.
-    """
-    checksum = data.get(CHECKSUM)
-    if checksum is None and data["schema_version"] != 1:
-        return "has no checksum, which every record of its version has: it was edited or written by something else"
-    if checksum is not None and with_checksum(data)[CHECKSUM] != checksum:
-        return "its checksum does not match: the disk or somebody changed it after it was written"
+def _other_config(record: Record) -> str | None:
+    """Why the config of a record is not the one that its key stands for."""
     try:
         key = run_key(record.config)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ReproError) as error:
         return f"its config is damaged ({type(error).__name__}: {error})"
     # A redacted secret may have been part of what gave the key.
     if key != record.key and REDACTED not in json.dumps(record.config):
@@ -149,22 +145,39 @@ def _run(folder: Path, record: Record | None) -> Iterator[Problem]:
     yield from _left(folder)
     locked = False
     for path in sorted(folder.glob("lock*")):
-        with explained(path, "read"):
-            why = fault_of(path)
+        try:
+            with explained(path, "read"):
+                why = fault_of(path)
+        except StoreError as error:
+            yield Problem(path, str(error), f"if nothing runs there: rm -r '{path}'")
+            continue
         if why is None:
             locked = True
         else:
             fix = f"run the trial again, which takes it over; or, if nothing runs there: rm '{path}'"
             yield Problem(path, f"is a stale lock: {why}", fix)
-    for name, expected in (record.files if record and not locked else {}).items():
-        path = folder / name
-        again = f"bring {name} from where it was made, or delete the record and run the trial again"
-        if not path.is_file():
-            yield Problem(path, "is missing, and the record names it", again)
-        elif sha256_file(path) != expected:
-            yield Problem(path, "its checksum is not the one in the record", again)
-    if not locked:
-        yield from _checkpoint(folder / "checkpoint", record)
+    if locked:
+        return
+    if record is not None:
+        yield from _files(folder, record)
+    yield from _progress(folder)
+    yield from _checkpoint(folder / "checkpoint", record)
+
+
+def _files(folder: Path, record: Record) -> Iterator[Problem]:
+    for name in record.files:
+        try:
+            trusted_file(record, folder, name)
+        except MissingFile as error:
+            yield Problem(error.path, "is missing, and the record names it", error.fix)
+        except Damaged as error:
+            yield Problem(error.path, error.what, error.fix)
+
+
+def _progress(folder: Path) -> Iterator[Problem]:
+    path = folder / progress.FILE
+    if os.path.lexists(path) and progress.read(folder) is None:
+        yield Problem(path, "is damaged: it does not say how far a trial is; no trial needs it", f"rm -r '{path}'")
 
 
 def _checkpoint(folder: Path, record: Record | None) -> Iterator[Problem]:

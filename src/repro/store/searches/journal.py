@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from repro.errors import StoreError, redacted_command, redacted_text, redacted_values
-from repro.store.files import read_json, write_json_atomic
+from repro.config.conversion import from_plain
+from repro.errors import ConfigError, redacted_command, redacted_text, redacted_values
+from repro.store.damage import Damaged, OnDamage, read_json
+from repro.store.files import write_json_atomic
 from repro.store.searches.outcomes import Outcome, Tried, Values, outcome
 from repro.store.store import Store
 
@@ -118,28 +120,38 @@ def read(path: Path) -> Search:
     """The search in a file.
 
     Raises:
-        StoreError: it is damaged, or of a newer program.
+        Damaged: it cannot be trusted or read, or is of a newer program.
     """
     data = read_json(path)
+    version = data.get("version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        what = f"has version {version}, this program reads up to {VERSION}"
+        raise Damaged(path, what, "update repro (pip install --upgrade)")
     try:
-        if data["version"] > VERSION:
-            raise StoreError(f"{path} has version {data['version']}, this program reads up to {VERSION}: update repro.")
-        settings = [Setting(**setting) for setting in data.pop("settings")]
-        return Search(settings=settings, sampler=Sampler(**data.pop("sampler")), **data)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise StoreError(
-            f"{path} is damaged ({error}). Restore it (git checkout, if it is kept in git), or delete it: the same "
-            "command makes it again, from the records that are there."
-        ) from error
+        return from_plain(Search, data, {})
+    except ConfigError as error:
+        fix = "restore it (git checkout, if it is kept in git), or delete it: the same command makes it again"
+        raise Damaged(path, f"is damaged ({error})", f"{fix}, from the records that are there") from error
 
 
-def all_of(results: Path) -> list[Search]:
+def all_of(results: Path, on_damage: OnDamage | None = None) -> list[Search]:
     """Every search beside the records, by the names of their files.
 
+    Args:
+        on_damage: called with each damaged one, which is then left out; without it the first raises.
+
     Raises:
-        StoreError: a damaged one.
+        Damaged: a damaged one.
     """
-    return [read(path) for path in sorted((results / FOLDER).glob("*.json"))]
+    searches = []
+    for path in sorted((results / FOLDER).glob("*.json")):
+        try:
+            searches.append(read(path))
+        except Damaged as error:
+            if on_damage is None:
+                raise
+            on_damage(error)
+    return searches
 
 
 def begun(wanted: Search, results: Path) -> Search:

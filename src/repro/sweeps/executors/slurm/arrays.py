@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from repro.config.conversion import from_plain
 from repro.errors import ConfigError, ReproError, StoreError
-from repro.store.files import read_json, write_json_atomic
+from repro.store.damage import read_json
+from repro.store.files import write_json_atomic
 
 if TYPE_CHECKING:
     from repro.trials.spec import TrialSpec

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from repro.config.conversion import from_plain
 from repro.errors import Interrupted, ReproError, StoreError
-from repro.store.files import read_json, write_json_atomic
+from repro.store.damage import read_json
+from repro.store.files import write_json_atomic
 
 FILE = "failure.json"
 _DEVICE_ERRORS = ("AcceleratorError",)
