@@ -261,11 +261,106 @@ def spoil(folder: Path, how: str) -> None:
 def test_a_damaged_folder(folders, tmp_path, how):
     copy_of(folders["bert"][0], tmp_path)
     spoil(tmp_path, how)
-    said = r"cannot be loaded \(.+\)\. Check that it is a transformers checkpoint"
-    if how == "no weights":
-        said = r"there are no safetensors weights, and pickled ones are not read"
+    said = {
+        "no weights": r"there are no safetensors weights, and pickled ones are not read",
+        "other shapes": r"model\.feed_forward=64, but the weights of \S+ have 16",
+        "no tokenizer": r"there are no tokenizer files",
+    }
+    with pytest.raises(ModelError, match=said.get(how, r"cannot be loaded \(.+\)\. Check that it is a transformers")):
+        load_backbone(from_folder(tmp_path, "bert"), trainer(), CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "fact", "value", "right"),
+    [
+        ("t5", "decoder_layers", 3, 2),
+        ("t5", "heads", 8, None),
+        ("t5", "head_dim", 4, None),
+        ("bert", "heads", 8, None),
+        ("bert", "head_dim", 4, None),
+        ("bert", "feed_forward", 7, None),
+        ("llama", "kv_heads", 4, None),
+        ("gpt2", "max_positions", 511, 512),
+        ("roberta", "max_positions", 514, 512),
+        ("gpt2", "kind", "encoder", None),
+    ],
+)
+def test_every_fact_is_compared_with_the_checkpoints_config(folders, name, fact, value, right):
+    """RoBERTa's config says 514 positions, of which tokens can use 512."""
+    wrong = from_folder(folders[name][0], name)
+    right = wrong[fact] if right is None else right
+    assert wrong[fact] != value
+    with pytest.raises(ModelError, match=rf"model\.{fact}={value}\b.*{right}"):
+        load_backbone(wrong | {fact: value}, trainer(), CPU)
+
+
+def edited(folder: Path, how: str) -> None:
+    """Spoil a BERT's weights."""
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "model.safetensors")
+    layer = "encoder.layer.1.output.dense.weight"
+    if how == "a layer is missing":
+        weights = {name: tensor for name, tensor in weights.items() if ".1." not in name}
+    elif how == "another prefix":
+        weights = {f"body.{name}": tensor for name, tensor in weights.items()}
+    elif how == "not a number":
+        weights[layer][0, 0] = float("nan")
+    elif how == "another shape":
+        weights[layer] = weights[layer][:, :8].contiguous()
+    elif how == "infinite":
+        weights[layer][0, 0] = float("inf")
+    if how in ("a shard is missing", "a shard elsewhere"):
+        file = "../away.safetensors" if how == "a shard elsewhere" else "model-00002-of-00002.safetensors"
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": dict.fromkeys(weights, file)}))
+        (folder / "model.safetensors").unlink()
+    else:
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("a layer is missing", r"lacks \d+ of the model's tensors, one of them encoder\.layer\.1\."),
+        ("another prefix", r"lacks \d+ of the model's tensors"),
+        ("not a number", r"encoder\.layer\.1\.output\.dense\.weight holds values that are not finite"),
+        ("infinite", r"encoder\.layer\.1\.output\.dense\.weight holds values that are not finite"),
+        ("another shape", r"the tensor \S+ has the shape \[\d+, 8\], but its config\.json asks for \[\d+, \d+\]"),
+        ("a shard is missing", r"names the file model-00002-of-00002\.safetensors, which is not there"),
+        ("a shard elsewhere", r"names the file '\.\./away\.safetensors', outside its folder"),
+    ],
+)
+def test_no_weight_is_made_up(folders, tmp_path, how, said):
+    copy_of(folders["bert"][0], tmp_path)
+    edited(tmp_path, how)
     with pytest.raises(ModelError, match=said):
         load_backbone(from_folder(tmp_path, "bert"), trainer(), CPU)
+
+
+@pytest.mark.parametrize(
+    "how", ["more tokens than rows", "hardly any tokens", "broken", "no end", "a text for a number"]
+)
+def test_a_tokenizer_and_a_config_belong_to_the_weights(folders, tmp_path, how):
+    copy_of(folders["gpt2"][0], tmp_path)
+    file = tmp_path / "tokenizer.json"
+    described = json.loads(file.read_text())
+    said = r"tokenizer has [\d,]+ tokens and its embedding table [\d,]+ rows"
+    if how == "more tokens than rows":
+        size = len(described["model"]["vocab"])
+        described["model"]["vocab"] |= {f"x{number}": number for number in range(size, size + 500)}
+    elif how == "hardly any tokens":
+        described["model"]["vocab"] = dict(list(described["model"]["vocab"].items())[:5])
+    elif how == "no end":
+        about = json.loads((tmp_path / "tokenizer_config.json").read_text())
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(about | {"eos_token": None}))
+        said = r"no end-of-sequence token"
+    elif how == "a text for a number":
+        about = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps(about | {"n_layer": "two"}))
+        said = r"model\.layers=2|cannot be loaded"
+    file.write_text(json.dumps(described)[: 100 if how == "broken" else None])
+    with pytest.raises(ModelError, match=r"cannot be loaded" if how == "broken" else said):
+        load_backbone(from_folder(tmp_path, "gpt2"), trainer(), CPU)
 
 
 # Other things a backbone says of itself.

@@ -12,6 +12,8 @@ from repro.tasks.base import Tagged
 from tests.models.loaded import CPU, DATA, facts, load_backbone, random_model
 
 VOCABULARY = DATA / "tokenizers" / "roberta"
+ROWS = 50270
+"""Tokens of the vocabulary with DeBERTa's special ones."""
 WORDS = ("John", "Wilkes", "Booth", ",")
 
 
@@ -21,11 +23,11 @@ def model(request, tmp_path_factory):
     if not VOCABULARY.is_dir():
         pytest.skip(f"no real data: {VOCABULARY} does not exist (set REPRO_DATA_ROOT)")
     folder = tmp_path_factory.mktemp(request.param)
-    shape = facts(f"tiny-{request.param}", vocabulary=50265)
+    shape = facts(f"tiny-{request.param}", vocabulary=ROWS)
     random_model(shape, family(request.param), torch.float32, {})[0].save_pretrained(folder)
     made = {"roberta": transformers.RobertaTokenizer, "deberta": transformers.DebertaTokenizer}[request.param]
     made(vocab=str(VOCABULARY / "vocab.json"), merges=str(VOCABULARY / "merges.txt")).save_pretrained(folder)
-    return facts(f"tiny-{request.param}", vocabulary=50265, source="folder", location=str(folder))
+    return facts(f"tiny-{request.param}", vocabulary=ROWS, source="folder", location=str(folder))
 
 
 def test_words_of_a_tagged_sentence_have_their_spaces(model):

@@ -11,7 +11,6 @@ from typing import cast
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -19,6 +18,7 @@ from repro.config.schema import ModelConfig, TrainerConfig
 from repro.errors import ModelError, WeightsUnavailable
 from repro.models.attention.prefix_attention import use
 from repro.models.backbone import Backbone, spec_of, token_table
+from repro.models.checkpoint_checks import check_facts, check_finite, check_folder, check_missing, check_tokenizer
 from repro.models.decoder import DecoderAdapter
 from repro.models.encoder import EncoderAdapter
 from repro.models.encoder_decoder import EncoderDecoderAdapter
@@ -33,6 +33,8 @@ from repro.models.weights import checkpoint_hash, module_hash
 PACKING: Mapping[str, bool | str] = {"auto": "auto", "true": True, "false": False}
 SENTINEL = "<extra_id_0>"
 """What a task with `sentinel` begins its targets with (`tasks.wording`)."""
+
+MASKED = "AutoModelForMaskedLM"
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -130,12 +132,15 @@ def _pretrained(
     # Else transformers asks a bot on the hub, from a thread of its own, to convert a checkpoint that is a pickle.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     at = Location.of(model)
+    if not at.options:
+        check_folder(model, Path(at.place))
     # P-Tuning v2's code asks for the space in tagging alone (tasks/{ner,srl}/get_trainer.py).
     words = kind.word_tokenizer_options if format == "tagging" else {}
     kind.configuration()  # a family of our own is known to the Auto classes once its module is there
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(at.place, trust_remote_code=False, **words, **at.options)
         config = transformers.AutoConfig.from_pretrained(at.place, trust_remote_code=False, **at.options)
+        check_facts(model, kind, config)
         for name, value in options.dropouts(kind).items():
             setattr(config, name, value)
         auto = getattr(transformers, auto_class)
@@ -145,13 +150,21 @@ def _pretrained(
             config=config,
             dtype=DTYPES[options.dtype],
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, with their names
             trust_remote_code=False,
             **safe,
             **at.options,
         )
-    except (OSError, ImportError, ValueError, RuntimeError, SafetensorError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # tokenizers and safetensors raise Exception itself
         raise WeightsUnavailable(_explain(model, error)) from error
-    return loaded, tokenizer, sorted(info.get("missing_keys", []))
+    missing = sorted(info.get("missing_keys", []))
+    if auto_class != MASKED:
+        check_missing(model, missing, list(info.get("mismatched_keys", [])))
+    check_tokenizer(model, kind, tokenizer, len(token_table(loaded.base_model).weight))
+    check_finite(model, dict(loaded.named_parameters()))
+    return loaded, tokenizer, missing
 
 
 def _explain(model: ModelConfig, error: Exception) -> str:
@@ -235,7 +248,7 @@ def load_backbone(
     """
     kind, dtype, cloze = family(model.family), DTYPES[options.dtype], format == "cloze"
     missing: list[str] = []
-    auto_class = "AutoModelForMaskedLM" if cloze else kind.auto_class
+    auto_class = MASKED if cloze else kind.auto_class
     if cloze and kind.lm_head is None:
         raise ModelError(
             f"task.format=cloze: models of the family {kind.name} have no language-model head. Set task.format=auto."
