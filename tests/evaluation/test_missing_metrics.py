@@ -120,10 +120,15 @@ def test_scoring_again_without_predictions_or_record_is_refused(trial, cli) -> N
     folders = ["--results", plain["paths"]["results_root"], "--runs", plain["paths"]["runs_root"]]
     assert "no such record" in cli("metrics", "--score", "0" * 16, *folders).err
     path = Path(plain["paths"]["runs_root"]) / record.key / "predictions-test.jsonl"
-    path.write_text("{}\n")
-    assert "no predictions of a trial (KeyError" in cli("metrics", "--score", record.key, *folders).err
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    copied = [line | {"prediction": line["references"][0]} for line in lines]
+    for rows in (copied, lines[:-1], [], [{}]):
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        done = cli("metrics", "--score", record.key, *folders)
+        assert done.code == 2 and "its checksum is not the one in the record" in done.err and not done.out
     path.unlink()
-    assert "are not there" in cli("metrics", "--score", record.key, *folders).err
+    done = cli("metrics", "--score", record.key, *folders)
+    assert done.code == 2 and "is not here: only the machine that ran the trial has it" in done.err
 
 
 def test_metrics_beside_the_tasks_own_are_no_part_of_the_key(quick: Callable[..., dict[str, Any]]) -> None:

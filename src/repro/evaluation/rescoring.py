@@ -18,6 +18,7 @@ from repro.errors import ConfigError, DataError, MetricUnavailable, StoreError
 from repro.metrics.base import AnyMetric
 from repro.metrics.registry import build_metric
 from repro.store.record import Record
+from repro.store.run_folder import trusted_file
 from repro.store.store import Store
 
 
@@ -31,23 +32,21 @@ def rescore(key: str, results: Path, runs: Path, more: Sequence[str] = ()) -> li
         more: further metrics, each a name, or yaml as in `task.also_metrics` (`{name: rouge, batch_size: 8}`).
 
     Raises:
-        StoreError: there is no such record.
+        StoreError: there is no such record, or its predictions are not there, or not as the trial wrote them.
         ConfigError: a mixture, whose predictions are scored part by part; or a further metric that is none, or that
             cannot score what the task predicts.
-        DataError: its predictions are not there, or are damaged.
     """
     store = Store(results / "records")
     record = store.get(key)
     if record is None:
         raise StoreError(f"{key}: no such record in {results / 'records'}. Give a key that the report lists.")
-    if record.config["task"].get("parts"):
+    if record.trial.task.is_mixture:
         raise ConfigError(f"{key} is a mixture: its parts are scored when it is run, and cannot be scored again here.")
     lines = []
     wanted = [*_metrics(record), *map(_metric, more)]
     parts = {name for own in record.subsets.values() for name in own}
     for split in [name for name in record.metrics if name not in parts]:
-        path = runs / key / f"predictions-{split}.jsonl"
-        predictions, references = _read(path)
+        predictions, references = _read(trusted_file(record, runs / key, f"predictions-{split}.jsonl"))
         for metric in wanted:
             lines += _add(record, split, metric, predictions, references)
     store.put(record)
@@ -70,10 +69,10 @@ def _metric(text: str) -> AnyMetric:
 
 def _metrics(record: Record) -> list[AnyMetric]:
     """The record's metrics and those of the task's file today, each with its options once."""
-    stored = record.config["task"]
-    configs: list[Mapping[str, object]] = [*stored["metrics"], *(stored.get("also_metrics") or ())]
-    if stored["name"] in task_names():
-        today = typed_task(stored["name"], "data")
+    stored = record.trial.task
+    configs: list[Mapping[str, object]] = [*stored.metrics]
+    if stored.name in task_names():
+        today = typed_task(stored.name, "data")
         configs += [*today.metrics, *today.also_metrics]
     unique = {json.dumps(config, sort_keys=True): config for config in configs}
     return [build_metric(config) for config in unique.values()]
@@ -122,15 +121,10 @@ def _read(path: Path) -> tuple[list[object], list[list[object]]]:
     """Predictions and references of a split, as the trial wrote them.
 
     Raises:
-        DataError: no such file, or a line that is none of ours.
+        DataError: a line that is none of ours.
     """
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         return [row["prediction"] for row in rows], [row["references"] for row in rows]
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: the predictions of this trial are not there (runs are not kept in git). Run it again with "
-            "rerun=true where its record is absent, or bring the folder."
-        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: these are no predictions of a trial ({type(error).__name__}: {error}).") from error

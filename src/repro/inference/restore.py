@@ -13,6 +13,7 @@ from repro.config.schema import TaskConfig, TrialConfig
 from repro.errors import ConfigError, StoreError
 from repro.methods.base import Method
 from repro.store.record import Record
+from repro.store.run_folder import trusted_file
 from repro.store.store import Store
 from repro.tasks.base import Task
 
@@ -71,11 +72,11 @@ def find(name: str, results: Path, runs: Path) -> Finished:
     """A finished trial by its run key (or the first digits of it), or by its folder below runs/.
 
     Raises:
-        StoreError: no such record, several, or no prompt on disk.
+        StoreError: no such record, several, one that is damaged, or no prompt on disk that is the record's.
     """
     path = Path(name)
     key = path.name if path.is_dir() else name
-    records = [record for record in Store(results / "records").records() if record.key.startswith(key)]
+    records = list(Store(results / "records").records(prefix=key))
     if len(records) != 1:
         count = "no record" if not records else f"{len(records)} records"
         raise StoreError(
@@ -83,11 +84,7 @@ def find(name: str, results: Path, runs: Path) -> Finished:
             "report and every trial's last line print them), or name the results folder with --results."
         )
     folder = path if path.is_dir() else runs / records[0].key
-    if not (folder / FILE).is_file():
-        raise StoreError(
-            f"{name}: its record is there, but not {folder / FILE}, which only the machine that trained it has. Copy "
-            "the folder here, name it with --runs, or train again: delete the record and run its command."
-        )
+    trusted_file(records[0], folder, FILE)
     return Finished(records[0], folder)
 
 
