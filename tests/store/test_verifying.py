@@ -164,6 +164,23 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         "(state.json: the checksum of step-2.safetensors does not match); state-before.json is whole",
         "goes on from there",
     ),
+    "types": (lambda p: rewrite(record(p), metrics={"test": {"accuracy": "61"}}), "metrics.test", "checkout"),
+    "a key twice": (
+        lambda p: record(p).write_text(record(p).read_text().replace('"seed": 1', '"seed": 1, "seed": 1')), "twice",
+        "checkout",
+    ),
+    "nested": (lambda p: record(p).write_text("[" * 10_000), "nested", "checkout"),
+    "half a character": (lambda p: record(p).write_text('{"a": "\\ud83d"}'), "half of a character", "checkout"),
+    "a folder": (lambda p: (record(p).unlink(), record(p).mkdir()), "a folder is where a file should be", "remove"),
+    "search": (lambda p: write_atomic(p / "results" / "searches" / "a.json", "[]"), "is damaged", "makes it again"),
+    "progress": (lambda p: (run_of(p) / "progress.json").write_text("[]"), "how far a trial is", "rm -r"),
+    "lock that is a folder": (lambda p: (run_of(p) / "lock").mkdir(), "a folder is where a file should be", "rm -r"),
+    "link out of the records": (
+        lambda p: (record(p).parent / "more").symlink_to("/etc/passwd"), "a link that leaves the store", "rm '",
+    ),
+    "link out of the runs": (
+        lambda p: (p / "runs" / "other").symlink_to("/etc"), "a link that leaves the store, to /etc", "rm '",
+    ),
     "both checkpoints": (both_states, "there is no whole one before it", "rm -r"),
 }  # fmt: skip
 
