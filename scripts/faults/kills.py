@@ -1,4 +1,4 @@
-"""SIGKILL at random moments and at random changes of files; damaged checkpoints. The same command goes on each time."""
+"""Signals at random moments, SIGKILL at random changes of files, damaged checkpoints: the same command goes on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from repro.store.checkpoints import BEFORE, NEWEST, NEXT
 from scripts.faults.result import Result
-from scripts.faults.trials import TRIALS, Place, arguments, difference, outcome
+from scripts.faults.trials import TRIALS, Place, arguments, difference, outcome, write_data
 
 NEWEST_FIRST = (NEXT, NEWEST, BEFORE)
 
@@ -130,3 +130,56 @@ def damaged_checkpoints(place: Place, times: int, trial: str = next(iter(TRIALS)
                 lost, note = lost + 1, said
         found.append(Result(f"newest checkpoint {name}", injected, injected - lost, lost, note))
     return found
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def signals(place: Place, times: int, trial: str = next(iter(TRIALS))) -> Result:
+    """A signal at a random moment, from the start on: exit code 130, no lock, and the same command goes on."""
+    expected, _ = place.undisturbed(trial)
+    draw = random.Random(f"{place.seed} signals")
+    injected, lost, note, longest = 0, 0, "", 1.0
+    while injected < times:
+        folder, number = place.fresh("signal"), SIGNALS[injected % len(SIGNALS)]
+        began = time.monotonic()
+        pid = place.stem.start(arguments(trial, place.data), folder)
+        time.sleep(draw.uniform(0.1, longest))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        ended = place.stem.end(pid)
+        if ended.code == 0:  # it had ended before
+            longest = (longest + time.monotonic() - began) / 2
+            continue
+        injected += 1
+        said = "" if ended.code == 130 else f"exit code {ended.code}"
+        said = said or ("a lock is left" if list(folder.rglob("lock")) else "")
+        again = place.stem.run(arguments(trial, place.data), folder)
+        said = said or (difference(expected, outcome(folder)) if again.code == 0 else again.out[-300:])
+        if said:
+            lost, note = lost + 1, f"{number.name}: {said}"
+    return Result("SIGTERM, SIGHUP or Ctrl-C at a random moment", injected, injected - lost, lost, note)
+
+
+def other_data(place: Place, times: int = 3, trial: str = next(iter(TRIALS))) -> Result:
+    """The data change between a kill and the resumption: refused, unless rerun=true starts anew."""
+    _, changes = place.undisturbed(trial)
+    draw = random.Random(f"{place.seed} other data")
+    injected, lost, note = 0, 0, ""
+    while injected < times:
+        folder = place.fresh("other data")
+        write_data(folder / "data")
+        words = arguments(trial, folder / "data")
+        ended = place.stem.run(words, folder, kill_at=draw.randint(changes // 3, changes * 2 // 3))
+        if ended.code != -signal.SIGKILL or not list(folder.glob("runs/*/checkpoint/*.json")):
+            continue
+        injected += 1
+        rows = folder / "data" / "superglue" / "RTE" / "train.jsonl"
+        rows.write_text(rows.read_text().replace("red", "yellow"))
+        ended = place.stem.run(words, folder)
+        said = "" if ended.code == 2 and "Traceback" not in ended.out else f"went on: {ended.out[-300:]}"
+        anew = place.stem.run([*words, "rerun=true"], folder)
+        said = said or ("" if anew.code == 0 else f"rerun=true: {anew.out[-300:]}")
+        if said:
+            lost, note = lost + 1, said
+    return Result("data changed before a trial is resumed", injected, injected - lost, lost, note)

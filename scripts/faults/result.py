@@ -10,7 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_HEAD = ("fault", "injected", "recovered", "lost")
+_HEAD = ("fault", "injected", "refused or recovered", "lost")
+_COUNTS = ("injected", "recovered", "lost")
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Result:
     fault: str
     injected: int
     recovered: int
-    """Those after which the same command, or the next process, ended as if nothing had been."""
+    """Those that were refused with a sentence, or after which the same command ended as if nothing had been."""
     lost: int
     """Results that were lost, torn, or came out otherwise. Anything but 0 is a defect."""
     note: str = ""
@@ -29,14 +30,14 @@ class Result:
 
 def table(results: Sequence[Result]) -> str:
     """The rows in columns, as printed; notes below."""
-    rows: list[tuple[str, ...]] = [
+    rows: list[tuple[str, str, str, str]] = [
         _HEAD,
         *((one.fault, f"{one.injected:,}", f"{one.recovered:,}", f"{one.lost:,}") for one in results),
     ]
-    totals = [sum(getattr(one, name) for one in results) for name in _HEAD[1:]]
-    rows.append(("all", *(f"{number:,}" for number in totals)))
+    totals = [sum(vars(one)[name] for one in results) for name in _COUNTS]
+    rows.append(("all", f"{totals[0]:,}", f"{totals[1]:,}", f"{totals[2]:,}"))
     width = max(len(row[0]) for row in rows)
-    lines = [f"{row[0]:<{width}}  " + "  ".join(f"{text:>9}" for text in row[1:]) for row in rows]
+    lines = [f"{name:<{width}}  {faults:>9}  {ended:>20}  {lost:>9}" for name, faults, ended, lost in rows]
     lines.insert(1, "-" * len(lines[0]))
     lines.insert(-1, "-" * len(lines[0]))
     return "\n".join([*lines, *(f"{one.fault}: {one.note}" for one in results if one.note)])

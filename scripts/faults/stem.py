@@ -82,6 +82,9 @@ def child(request: dict[str, Any]) -> None:
     os.environ.update(request.get("environment", {}))
     if request.get("bound"):
         bound_by_permissions()
+    if "cpu_seconds" in request:
+        limit = request["cpu_seconds"]
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
     if "largest_file" in request:
         limit = request["largest_file"]
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -132,6 +132,34 @@ def miniature(place: Place, options: str, most: int, every: tuple[float, float] 
     return under_kills(place, _MINI.format(options), called, most, every)
 
 
+ORPHAN_SECONDS = 3.0
+"""Workers have 2 s to end; the rest is for this machine to notice."""
+
+
+def orphans(place: Place, times: int = 3) -> Result:
+    """`repro mini` alone is killed while its workers train: they end, and the trials go on when it starts again."""
+    injected, lost, note = 0, 0, ""
+    folder = place.fresh("orphans")
+    try:
+        for _ in range(times):
+            command = _start(_MINI.format("--short"), folder, place)
+            end = time.monotonic() + 120
+            while not list(folder.glob("runs/*/checkpoint/*.json")) and time.monotonic() < end:
+                time.sleep(0.1)
+            parents = [pid for pid in started(folder) if "repro\0mini" in Path(f"/proc/{pid}/cmdline").read_text()]
+            for pid in [command.pid, *parents]:
+                os.kill(pid, signal.SIGKILL)
+            command.wait()
+            injected += 1
+            _wait_for_orphans(folder, ORPHAN_SECONDS)
+            if left := started(folder):
+                lost, note = lost + 1, f"{len(left)} workers still run"
+            _end(folder)
+    finally:
+        _end(folder)
+    return Result("repro mini killed, its workers end", injected, injected - lost, lost, note)
+
+
 def _differences(calm: Path, wild: Path) -> str:
     """Files of the two reports that differ, and damage in the disturbed store; empty: none."""
     left, right = _report(calm), _report(wild)

@@ -86,7 +86,7 @@ class Stem:
 
         Args:
             how: calls (count changes of files, into the file `calls`), kill_at (die at that change), bound (permissions
-                stop it, root's too), largest_file (bytes), environment, out (where it prints to).
+                stop it, root's too), largest_file (bytes), cpu_seconds, environment, out (where it prints to).
         """
         cwd.mkdir(parents=True, exist_ok=True)
         self._printed = Path(how.get("out", cwd / "printed"))
@@ -141,12 +141,17 @@ class Place:
 
     def undisturbed(self, trial: str) -> tuple[dict[str, Any], int]:
         """What a trial gives that nobody disturbs, and how often it changes files. Run once."""
-        folder = self.root / "undisturbed" / trial.replace(" ", "-").replace(",", "")
+        folder = trial_folder(self, trial)
         if not (folder / "calls").is_file():
             ended = self.stem.run(arguments(trial, self.data), folder, calls=True)
             if ended.code:
                 raise RuntimeError(f"{trial}: the undisturbed run failed: {ended.out}")
         return outcome(folder), int((folder / "calls").read_text())
+
+
+def trial_folder(place: Place, trial: str) -> Path:
+    """Where the undisturbed run of a trial is."""
+    return place.root / "undisturbed" / trial.replace(" ", "-").replace(",", "")
 
 
 @contextlib.contextmanager

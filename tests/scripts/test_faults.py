@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from repro.store.record import with_checksum
-from scripts.faults import disks, kills, stores, sweeps, trackers
-from scripts.faults.__main__ import Counts, suite
+from scripts.faults import disks, inputs, kills, stores, sweeps, trackers
+from scripts.faults.registry import SCENARIOS
 from scripts.faults.result import Result, as_json, table, with_table
 from scripts.faults.trials import TRIALS, Place, difference, outcome, place
 
@@ -133,6 +133,24 @@ def test_the_miniature_under_kills_gives_the_same_report(at):
     sound(sweeps.miniature(at, "--short", most=6), 3)
 
 
+@LONG
+def test_a_signal_at_a_random_moment(at):
+    sound(kills.signals(at, 6), 6)
+
+
+@LONG
+@pytest.mark.parametrize(
+    "scenario",
+    [inputs.code, inputs.hashes, inputs.broken_files, inputs.secrets, inputs.names, inputs.sentences, inputs.weights]
+    + [kills.other_data, sweeps.orphans],
+    ids=lambda scenario: scenario.__name__,
+)
+def test_what_is_read_is_not_trusted(at, scenario):
+    results = scenario(at)
+    for result in [results] if isinstance(results, Result) else results:
+        sound(result)
+
+
 # The suite itself: what it would call a loss is one ------------------------------------------------------------------
 
 
@@ -213,13 +231,13 @@ def test_the_table_and_the_file_say_what_happened():
     results = [Result("disk full", 8, 8, 0), Result("SIGKILL", 1200, 1199, 1, "a sentence")]
     lines = table(results).splitlines()
     assert [line.split()[-3:] for line in (lines[0], lines[2], lines[3], lines[5])] == [
-        ["injected", "recovered", "lost"], ["8", "8", "0"], ["1,200", "1,199", "1"], ["1,208", "1,207", "1"],
+        ["or", "recovered", "lost"], ["8", "8", "0"], ["1,200", "1,199", "1"], ["1,208", "1,207", "1"],
     ]  # fmt: skip
     assert lines[-1] == "SIGKILL: a sentence"
     held = as_json(results, 3, 61.4)
     assert held["seed"] == 3 and held["seconds"] == 61 and held["faults"][1]["lost"] == 1
     assert held["machine"]["cpus"] >= 1 and "hostname" not in json.dumps(held)
-    assert len(suite(Counts())) == 19
+    assert len({scenario.promise for scenario in SCENARIOS.values()}) == 10
 
 
 def test_the_page_shows_the_committed_run():

@@ -284,12 +284,11 @@ def test_a_sweep_trains_jointly(data_root: Path, records: Records, tmp_path: Pat
 @pytest.mark.smoke
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_joint_training_that_was_stopped_continues_alone_or_jointly(
-    how: signal.Signals, code: int, start: Start, trial_arguments: Arguments, records: Records, tmp_path: Path
+    how: signal.Signals, code: int, start: Start, cli: Cli, trial_arguments: Arguments, records: Records, tmp_path: Path
 ) -> None:
     swept = [*trial_arguments("trainer.steps=40", "trainer.evaluate_every=6"), "seed=1,2,3"]
     swept = list({text.partition("=")[0]: text for text in swept}.values())
-    (tmp_path / "whole").mkdir()
-    assert start("run", "-m", *swept, cwd=tmp_path / "whole").end().code == 0
+    assert cli("run", "-m", *swept, "paths.results_root=whole", "paths.runs_root=whole-runs").code == 0
     together = ["run", "-m", "hydra/launcher=joint", *swept]
     if how == signal.SIGKILL:
         together.append("trainer.checkpoint_seconds=1e-9")
@@ -302,10 +301,10 @@ def test_joint_training_that_was_stopped_continues_alone_or_jointly(
     states = [newest(folder)[0] for folder in sorted((tmp_path / "runs").glob("*/checkpoint"))]
     assert len(states) == 3 and all(state and 6 <= state.progress["step"] < 40 for state in states), states
     one = [text.replace("seed=1,2,3", "seed=2") for text in swept]
-    assert start("run", *one).end().code == 0, "one of them, alone"
-    rest = start(*together).end()
+    assert cli("run", *one).code == 0, "one of them, alone"
+    rest = cli(*together)
     assert rest.code == 0, rest.err
-    ours, theirs = records(tmp_path / "results"), records(tmp_path / "whole" / "results")
+    ours, theirs = records(tmp_path / "results"), records(tmp_path / "whole")
     assert len(ours) == 3
     for key, record in theirs.items():
         the_same(ours[key], record)

@@ -14,6 +14,7 @@ from pytest import MonkeyPatch
 
 from repro.errors import Interrupted, ReproError, StoreError, TrialFailed
 from repro.store.store import Store
+from repro.sweeps.executors import process_worker
 from repro.sweeps.executors.base import Result
 from repro.sweeps.executors.processes import Processes, Worker
 from repro.sweeps.executors.time_left import Clock
@@ -62,21 +63,32 @@ def pool(tmp_path: Path, monkeypatch: MonkeyPatch) -> Pool:
 
 
 @pytest.mark.smoke
-def test_trials_are_shared_and_one_that_fails_does_not_stop_the_others(pool: Pool, spec: Spec) -> None:
-    specs = [spec("seed=1"), spec("seed=3", "model.source=folder", "model.location=nowhere"), spec("seed=2")]
-    processes, results, seen = pool(specs, 2)
+def test_one_trial_that_fails_and_one_whose_worker_dies_stop_no_other(pool: Pool, spec: Spec) -> None:
+    specs = [spec("seed=1", *LONG), spec("seed=3", "model.source=folder", "model.location=nowhere"), spec("seed=2")]
+    processes, results, seen = pool(specs, 1, lambda workers: workers[0].process.kill())
+    assert isinstance(results[0], TrialFailed), "another worker took the place of the one that died"
+    assert f"{-signal.SIGKILL}" in str(results[0]) and str(processes.workers[0].log) in str(results[0])
     assert isinstance(results[1], ReproError) and "nowhere" in str(results[1])
-    for result in (results[0], results[2]):
-        assert isinstance(result, Outcome) and result.record is not None and result.record.cost["steps"] == 2
+    assert isinstance(results[2], Outcome) and results[2].record is not None
+    assert results[2].record.cost["steps"] == 2
     assert seen.share == pytest.approx(1.0) and all(w.process.poll() is not None for w in processes.workers)
 
 
-@pytest.mark.smoke
-def test_a_worker_that_dies_costs_its_trial_and_another_takes_its_place(pool: Pool, spec: Spec) -> None:
-    specs = [spec("seed=1", *LONG), spec("seed=2")]
-    processes, results, _ = pool(specs, 1, lambda workers: workers[0].process.kill())
-    assert isinstance(results[0], TrialFailed) and isinstance(results[1], Outcome)
-    assert f"{-signal.SIGKILL}" in str(results[0]) and str(processes.workers[0].log) in str(results[0])
+def test_a_worker_whose_parent_was_killed_ends_within_two_seconds() -> None:
+    """Also where its trial does not come to a checkpoint: here the signal is ignored."""
+    ending, alive = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        killed = os.getpid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            process_worker._end_with(killed)
+        os._exit(0)
+    os.waitpid(parent, 0)
+    os.close(alive)
+    began = time.monotonic()
+    assert os.read(ending, 1) == b"" and time.monotonic() - began < 2.0
+    os.close(ending)
 
 
 @pytest.mark.smoke

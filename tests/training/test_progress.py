@@ -38,11 +38,22 @@ def test_a_signal_waits_for_the_step_to_end_and_saves_once(number: signal.Signal
     assert saved == [2]
 
 
-def test_a_signal_during_an_evaluation_ends_it() -> None:
+@pytest.mark.parametrize("number", progress.SIGNALS)
+def test_a_signal_during_an_evaluation_ends_it(number: signal.Signals) -> None:
     with ProgressReporter("toy", 5, NullTracker()) as reporter:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         with pytest.raises(Interrupted):
             reporter.between(3)
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ProgressReporter("toy", 5, NullTracker()) as reporter:
+            os.kill(os.getpid(), signal.SIGHUP)
+            reporter.between(3)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_ctrl_c_does_not_wait() -> None:

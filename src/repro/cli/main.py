@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from types import TracebackType
@@ -9,7 +10,7 @@ from types import TracebackType
 from repro.cli import registry
 from repro.cli.outside import from_outside
 from repro.errors import ReproError, redacted_text
-from repro.trials.processes import refuse_beside_a_trial, tell
+from repro.trials.processes import present, refuse_beside_a_trial, tell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:  # a process of its own
         sys.excepthook = _redacted_traceback
+        _end_as_by_ctrl_c()
     try:
         with from_outside(words) as own:
             return _dispatch(own)
@@ -46,6 +48,16 @@ def _dispatch(words: Sequence[str]) -> int:
         raise ReproError(f"{words[0]}: there is no such command; allowed are {allowed}. See `repro --help`.")
     refuse_beside_a_trial("run", words)
     return registry.RUN.call(words)
+
+
+def _end_as_by_ctrl_c() -> None:
+    """Let `kill` and a closed terminal end a command as Ctrl-C does, so that it gives its locks back.
+
+    Not where several processes share a trial: there SIGTERM is how their launcher ends those that wait.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if present().count == 1 and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _redacted_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -14,8 +14,9 @@ from repro.store.progress import ProgressFile
 from repro.training.checkpoint import CurveRow, Progress
 from repro.training.distributed.process_group import ProcessGroup
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-"""Ctrl-C, `kill` and a scheduler's preemption, Slurm's warning before a time limit (`--signal=USR2@...`)."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
+"""Ctrl-C, `kill` and a scheduler's preemption, Slurm's warning before a time limit (`--signal=USR2@...`), a terminal
+that is closed (unless `nohup` has this one ignored)."""
 
 LINE_SECONDS = 15.0
 """Without a terminal, at most one line in this time."""
@@ -37,6 +38,8 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         for number in SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             try:
                 self._before[number] = signal.signal(number, self._note)
             except ValueError:  # not in the main thread: the caller handles signals

@@ -280,3 +280,11 @@ def test_every_data_set_has_its_task() -> None:
     assert set(TASKS) == set(datasets.DATASETS)
     for name in TASKS:
         assert OmegaConf.load(conf_dir() / "task" / f"{name}.yaml").paper_name is None
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    for left in (".mini_agent-00", ".mini_ner-11"):
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "train.jsonl").write_text("half")
+    writing.ensure(tmp_path / "mini_agent")
+    assert [path.name for path in tmp_path.iterdir()] == ["mini_agent"]

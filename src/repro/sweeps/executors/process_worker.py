@@ -1,4 +1,4 @@
-"""`python -m repro.sweeps.executors.process_worker`: runs the trials that come in as lines of JSON.
+"""`python -m repro.sweeps.executors.process_worker PARENT`: runs the trials that come in as lines of JSON.
 
 One process runs many trials, so that torch and transformers are loaded once. In: `TrialSpec.to_dict()`, one trial a
 line; the end of the input ends the process. Out: `{"step": 3, "steps": 100}` a few times a second, then one of
@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from types import FrameType
 from typing import TextIO
@@ -21,7 +22,9 @@ from repro.trials.run import run
 from repro.trials.spec import TrialSpec
 
 INTERVAL = 0.25
-"""Seconds between two lines about steps."""
+"""Seconds between two lines about steps, and between two looks at the parent."""
+GRACE = 1.5
+"""Seconds for a checkpoint when the parent is gone."""
 
 
 def run_trial(line: str, out: TextIO) -> bool:
@@ -55,13 +58,23 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def main() -> int:
+def _end_with(parent: int) -> None:
+    """When the parent is gone (killed), stop after a checkpoint, or without where that takes long."""
+    while os.getppid() == parent:
+        time.sleep(INTERVAL)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(Interrupted.exit_code)
+
+
+def main(parent: int) -> int:
     """Run trials until the input ends."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's goes to the parent, which tells us
     # What a library prints must not come between our lines, so it goes to the log.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    threading.Thread(target=_end_with, args=[parent], daemon=True).start()
     plugins.load()
     try:
         for line in sys.stdin:
@@ -73,4 +86,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(int(sys.argv[1])))

@@ -122,7 +122,7 @@ class Processes:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as stream:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "repro.sweeps.executors.process_worker"],
+                    [sys.executable, "-m", "repro.sweeps.executors.process_worker", str(os.getpid())],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stream,
