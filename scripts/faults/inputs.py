@@ -22,7 +22,7 @@ from scripts.faults.result import Result
 from scripts.faults.trials import TRIALS, Ended, Place, arguments, trial_folder
 
 PREDICT = ("predict", "--inputs", "inputs.jsonl", "--device", "cpu", "--prompt")
-CPU_SECONDS = 60
+CPU_SECONDS = 30
 """A command that needs more does not end by itself."""
 Wrong = Callable[[Ended], str]
 """What is wrong with how a command ended; empty: nothing."""

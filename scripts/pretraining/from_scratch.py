@@ -24,7 +24,6 @@ from repro.models.families.family import Family, family
 from repro.models.generation import label_losses
 from repro.models.interface import RowLoss
 from repro.models.untrained.random_model import transformers_config
-from scripts.pretraining.byte_pair import SPECIAL
 
 GELU = "gelu_pytorch_tanh"
 """T5 1.1's and GPT-2's activation as one operation of torch; transformers' own name for it is six."""
@@ -34,12 +33,10 @@ def new_model(facts: Mapping[str, Any], tokenizer: Any, seed: int) -> Any:
     """A model of `conf/model`'s facts with its language-model head, weights drawn as transformers draws them.
 
     Raises:
-        ModelError: a family that has no mini model; a vocabulary that is not the tokenizer's.
+        ModelError: a vocabulary that is not the tokenizer's.
     """
     import transformers
 
-    if facts["family"] not in SPECIAL:
-        raise ModelError(f"model.family={facts['family']}: pre-training knows {', '.join(SPECIAL)}.")
     if facts["vocabulary"] != len(tokenizer):
         raise ModelError(f"model.vocabulary={facts['vocabulary']}, but the tokenizer has {len(tokenizer)} tokens.")
     kind = family(facts["family"])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.errors import ReproError
 from repro.store import progress
+from repro.store.damage import OnDamage
 from repro.sweeps import listing
 from repro.sweeps.executors.slurm.arrays import all_arrays
 from repro.sweeps.executors.slurm.queue import queue
@@ -28,9 +28,6 @@ class Shown:
 
     name: str
     state: State
-
-
-OnDamage = Callable[[Path, ReproError], object]
 
 
 def trials(
@@ -61,7 +58,7 @@ def trials(
 def look(keys: Sequence[str], results: Path, runs: Path) -> tuple[list[State], bool]:
     """The states of trials, and whether the queue answered."""
     tasks = queue()
-    states = States(results, runs, tasks, all_arrays(runs, lambda folder, error: None))
+    states = States(results, runs, tasks, all_arrays(runs, lambda error: None))
     return [states.of(key) for key in keys], tasks is not None
 
 

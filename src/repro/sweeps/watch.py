@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repro.errors import ConfigError, ReproError
+from repro.errors import ConfigError
 from repro.store import progress
+from repro.store.damage import Damaged
 from repro.store.searches import journal
 from repro.sweeps import experiments, grids, status
 from repro.sweeps.executors.slurm.arrays import all_arrays, trial_name
@@ -93,7 +94,7 @@ class Watched:
         self._ended |= {key: line for key, line in lines.items() if line.state.status in FINISHED}
         return sorted(lines.values(), key=lambda line: (_ORDER.index(line.state.status), -line.written, line.name))
 
-    def _count_unread(self, folder: Path, error: ReproError) -> None:
+    def _count_unread(self, error: Damaged) -> None:
         self.unread += 1
 
     def title(self, about: str) -> str:
@@ -156,9 +157,7 @@ def frame(lines: Sequence[Line], title: str, rows: int, levels: str = LEVELS) ->
 
 def of_folder(runs: Path) -> dict[str, Named]:
     """The trials of a folder of runs: what was submitted, and its newest run folders."""
-    trials = {
-        key: trial for key, trial in status.trials(runs, None, {}, lambda folder, error: None).items() if trial.words
-    }
+    trials = {key: trial for key, trial in status.trials(runs, None, {}, lambda error: None).items() if trial.words}
     try:
         with os.scandir(runs) as entries:
             folders = [(entry.stat().st_mtime, entry.name) for entry in entries if _KEY.fullmatch(entry.name)]
@@ -172,7 +171,7 @@ def of_folder(runs: Path) -> dict[str, Named]:
 def of_search(name: str, results: Path) -> dict[str, Named]:
     """The trials that the searches of an experiment have proposed so far."""
     trials: dict[str, Named] = {}
-    for search in journal.all_of(results):
+    for search in journal.all_of(results, lambda error: None):
         for setting in search.settings if search.experiment == name else []:
             words = [f"{key}={value}" for key, value in setting.values.items()]
             trials |= {key: Named(f"setting {setting.number + 1}", (*search.fixed, *words)) for key in setting.keys}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from repro.errors import ConfigError, ModelError, TrialFailed
-from scripts.pretraining.byte_pair import SPECIAL, family_tokenizer, learnt_pairs
+from scripts.pretraining.byte_pair import family_tokenizer, learnt_pairs, tokenizer_facts
 from scripts.pretraining.from_scratch import Pretrained, new_model
 from scripts.pretraining.settings import OBJECTIVES, Phase, composed, facts_of, named
 from scripts.pretraining.training import Run, kept_after, rate
@@ -135,15 +135,17 @@ def test_a_vocabulary_that_is_not_the_tokenizers_is_refused():
     tokenizer = family_tokenizer(learnt_pairs(["a b"], 256, "t5"), "t5", 16)
     with pytest.raises(ModelError, match=r"model\.vocabulary=7"):
         new_model(facts, tokenizer, 0)
-    with pytest.raises(ModelError, match="pre-training knows"):
-        new_model(facts | {"family": "llama"}, tokenizer, 0)
+
+
+def test_a_family_without_facts_of_its_own_has_those_of_its_kind():
+    assert tokenizer_facts("llama") == tokenizer_facts("gpt2") and tokenizer_facts("roberta").encoder
 
 
 @pytest.mark.parametrize("name", named())
 def test_every_config_is_of_a_model_and_keeps_it(name):
     made = composed(name)
     assert made.model == name and made.phases[-1].keep[100] == name
-    special = len(SPECIAL[facts_of(name)["family"]])
+    special = len(tokenizer_facts(facts_of(name)["family"]).special)
     assert facts_of(name)["vocabulary"] == made.pieces + special
     assert all(phase.steps > phase.warmup_steps for phase in made.phases)
 

@@ -13,6 +13,7 @@ import pytest
 from pytest import MonkeyPatch
 
 from repro.errors import ConfigError, StoreError, TrialFailed
+from repro.store.damage import Damaged
 from repro.sweeps.executors.slurm import arrays, failures, queue
 from repro.sweeps.executors.slurm import submit as submitting
 from repro.sweeps.executors.slurm.arrays import JobArray, all_arrays
@@ -134,7 +135,7 @@ def test_an_array_comes_back_as_it_was_and_a_damaged_one_is_refused(
 
     def submit_others() -> list[JobArray]:
         Slurm(SETTINGS).run([spec("seed=3")])
-        arrays = all_arrays(tmp_path / "runs", lambda folder, error: None)
+        arrays = all_arrays(tmp_path / "runs", lambda error: None)
         for made in arrays:
             (made.folder / "array.json").unlink()
         return arrays
@@ -144,18 +145,18 @@ def test_an_array_comes_back_as_it_was_and_a_damaged_one_is_refused(
         spec("seed=1"),
         spec("seed=2", "method=prompt_tuning"),
     ]
-    for text, error, message in (
-        ('{"version": 2, "tasks": []}', StoreError, "is damaged"),
-        ("[]", StoreError, "is damaged"),
-        ("[" * 100_000, StoreError, "is damaged"),
-        ('{"version": 2, "tasks": [[{"key": 7}]]}', StoreError, "is damaged"),
-        ('{"version": 1, "tasks": []}', ConfigError, "another version"),
+    for text, message in (
+        ('{"version": 2, "tasks": []}', "is damaged"),
+        ("[]", "is damaged"),
+        ("[" * 100_000, "is damaged"),
+        ('{"version": 2, "tasks": [[{"key": 7}]]}', "is damaged"),
+        ('{"version": 1, "tasks": []}', "another version"),
     ):
         (array.folder / "array.json").write_text(text)
-        with pytest.raises(error, match=message):
+        with pytest.raises(Damaged, match=message):
             all_arrays(tmp_path / "runs")
         pretended.queue((array.name, 0, "PENDING"))
-        with pytest.raises(error, match=message):  # its trials wait, and nobody knows which they are
+        with pytest.raises(Damaged, match=message):  # its trials wait, and nobody knows which they are
             submit_others()
         pretended.queue()
         assert len(submit_others()) == 1

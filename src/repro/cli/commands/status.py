@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from repro.cli import options as shared
-from repro.errors import ConfigError, ReproError
+from repro.errors import ConfigError
+from repro.store.damage import Damaged, damage_text
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,11 +21,11 @@ def run(options: argparse.Namespace) -> int:
     experiments, overrides = grids.names_and_overrides(options.what)
     if len(experiments) > 1 or (overrides and not experiments):
         raise ConfigError("name one experiment, as in `repro status experiment=offline/cb seed=1`, or nothing for all.")
-    damaged: list[ReproError] = []
+    damaged: list[Damaged] = []
     name = experiments[0] if experiments else None
-    trials = status.trials(options.runs, name, overrides, lambda folder, error: damaged.append(error))
-    for error in damaged:
-        print(f"damaged: {error}")
+    trials = status.trials(options.runs, name, overrides, damaged.append)
+    if damaged:
+        print(damage_text(damaged))
     if not trials:
         print(f"nothing was submitted or runs beside {options.runs}")
         return int(bool(damaged))

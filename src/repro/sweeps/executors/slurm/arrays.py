@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro.config.conversion import from_plain
-from repro.errors import ConfigError, ReproError, StoreError
-from repro.store.damage import read_json
+from repro.errors import ConfigError
+from repro.store.damage import Damaged, OnDamage, read_json
 from repro.store.files import write_json_atomic
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def read(folder: Path) -> JobArray:
     """The array of a folder.
 
     Raises:
-        ConfigError: there is none, or it is of another version of repro.
-        StoreError: its file is damaged.
+        ConfigError: there is none.
+        Damaged: its file is of another version of repro, or damaged.
     """
     path = folder / FILE
     try:
@@ -118,12 +118,12 @@ def read(folder: Path) -> JobArray:
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such file; it is written when trials are submitted.") from error
     if isinstance(data, dict) and data.pop("version", None) != VERSION:
-        raise ConfigError(f"{path} is of another version of repro. Delete {folder}, and submit its trials again.")
+        raise Damaged(path, "is of another version of repro", f"delete {folder}, and submit its trials again")
     try:
         array = from_plain(JobArray, data if not isinstance(data, dict) else {**data, "folder": folder}, {})
         [trial.name for trial in array.trials()]
     except (ConfigError, TypeError, KeyError) as error:
-        raise StoreError(f"{path} is damaged ({error}). Delete its folder: it holds no results.") from error
+        raise Damaged(path, f"is damaged ({error})", f"delete {folder}, which holds no results") from error
     return array
 
 
@@ -136,14 +136,14 @@ _READ: dict[Path, tuple[int, JobArray]] = {}
 """Arrays by their folder, with the time of their file: `repro watch` looks at them again and again."""
 
 
-def all_arrays(runs: Path, on_damage: Callable[[Path, ReproError], object] | None = None) -> list[JobArray]:
+def all_arrays(runs: Path, on_damage: OnDamage | None = None) -> list[JobArray]:
     """Every array beside these run folders, oldest first.
 
     Args:
-        on_damage: called with the folder of each array that cannot be used; None: its error is raised.
+        on_damage: called with each file that cannot be used; None: the first is raised.
 
     Raises:
-        ConfigError, StoreError: as `read`.
+        Damaged: as `read`.
     """
     arrays = []
     for path in (runs / FOLDER).glob(f"*/{FILE}"):
@@ -152,12 +152,12 @@ def all_arrays(runs: Path, on_damage: Callable[[Path, ReproError], object] | Non
             changed = path.stat().st_mtime_ns
             if folder not in _READ or _READ[folder][0] != changed:
                 _READ[folder] = (changed, read(folder))
-        except FileNotFoundError:  # removed since
+        except (FileNotFoundError, ConfigError):  # removed since
             continue
-        except ReproError as error:
+        except Damaged as error:
             if on_damage is None:
                 raise
-            on_damage(folder, error)
+            on_damage(error)
             continue
         arrays.append(_READ[folder][1])
     return sorted(arrays, key=lambda array: (array.created, array.name))

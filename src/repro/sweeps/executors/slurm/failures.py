@@ -7,9 +7,8 @@ import errno
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from repro.config.conversion import from_plain
-from repro.errors import Interrupted, ReproError, StoreError
-from repro.store.damage import read_json
+from repro.errors import Interrupted, StoreError
+from repro.store.damage import Damaged, read_as
 from repro.store.files import write_json_atomic
 
 FILE = "failure.json"
@@ -48,8 +47,8 @@ def transient(error: BaseException) -> bool:
 def read(folder: Path) -> Failure | None:
     """The note in a run folder, None if there is none that can be read."""
     try:
-        return from_plain(Failure, read_json(folder / FILE), {})
-    except (FileNotFoundError, ReproError):
+        return read_as(Failure, folder / FILE)
+    except (FileNotFoundError, Damaged):
         return None
 
 

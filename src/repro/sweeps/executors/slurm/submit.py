@@ -18,6 +18,7 @@ from pathlib import Path
 
 from repro.config.joint import joint_key
 from repro.errors import ConfigError, ReproError, TrialFailed, explained, print_line
+from repro.store.damage import Damaged
 from repro.store.files import write_atomic
 from repro.sweeps.executors.base import OnResult
 from repro.sweeps.executors.slurm.arrays import JobArray, SubmittedTrial, all_arrays, name_of, new_array
@@ -110,15 +111,15 @@ def _look(specs: Sequence[TrialSpec]) -> dict[str, State]:
 
     Raises:
         ConfigError: the queue does not answer.
-        StoreError: an array that is in the queue cannot be read, so which trials wait there is not known.
+        Damaged: an array that is in the queue, so which trials wait there is not known.
     """
     queue, paths = settled_queue(), specs[0].config.paths
     if queue is None:
         raise _no_slurm((ask("squeue")[1].splitlines() or ["squeue does not answer"])[-1])
     alive = {name for name, _ in queue}
 
-    def on_damage(folder: Path, error: ReproError) -> None:
-        if name_of(folder) in alive:
+    def on_damage(error: Damaged) -> None:
+        if name_of(error.path.parent) in alive:
             raise error
 
     runs = Path(paths.runs_root)
@@ -250,5 +251,5 @@ def resume(words: Sequence[str], retry_failed: bool, experiments: Sequence[str],
 
 def _newest(runs: Path) -> Iterable[tuple[JobArray, SubmittedTrial]]:
     """Every trial that was submitted, with its last array; arrays that cannot be read are named and left out."""
-    arrays = all_arrays(runs, lambda folder, error: print_line(f"repro: {error}", sys.stderr))
+    arrays = all_arrays(runs, lambda error: print_line(f"repro: {error}", sys.stderr))
     return {trial.key: (array, trial) for array in arrays for trial in array.trials()}.values()
