@@ -15,6 +15,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from hydra_plugins.repro_slurm import plain
 from hydra_plugins.repro_sweeps import returns_early, write_config
 
 if TYPE_CHECKING:
@@ -52,23 +53,14 @@ class LauncherExecutor:
 class OptunaSweeper(Sweeper):
     """Proposes settings, launches their trials, and reads their validation scores from their records.
 
-    Args: see `conf/hydra/sweeper/optuna.yaml`; `params` is Hydra's own name for a space, which it extends.
+    Args:
+        params: Hydra's own name for a space, which it extends.
+        settings: see `conf/hydra/sweeper/optuna.yaml`.
     """
 
-    def __init__(
-        self,
-        n_trials: int,
-        space: Mapping[str, object],
-        sampler: Mapping[str, object],
-        batch: int = 1,
-        seeds: Sequence[int] = (),
-        name: str | None = None,
-        direction: str | None = None,
-        params: Mapping[str, object] | None = None,
-    ):
-        texts = {str(key): value for key, value in {**(space or {}), **(params or {})}.items()}
-        self._settings = texts, int(n_trials), int(batch), dict(sampler), [int(seed) for seed in seeds or ()]
-        self._name, self._direction = name, direction
+    def __init__(self, params: Mapping[str, object] | None = None, **settings: object):
+        self._settings = plain(settings)
+        self._settings["space"] = {**(self._settings.get("space") or {}), **plain(params or {})}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's call before `sweep`."""
@@ -88,7 +80,7 @@ class OptunaSweeper(Sweeper):
         from repro.sweeps.search.command_line import SearchSettings, searching
 
         write_config(self._config)
-        settings = SearchSettings(*self._settings, self._name, self._direction)
+        settings = SearchSettings.of(self._settings)
         with searching(arguments, settings, self._executor.compose, self._executor) as run:
             ended = run.run()
             print(summary.lines(run.search, run.store, ended))

@@ -6,12 +6,19 @@ Hydra imports every plugin at each start, so nothing heavy is imported above.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+
+
+def plain(values: Mapping[str, object]) -> dict[str, Any]:
+    """A plugin's settings without OmegaConf's containers."""
+    pairs = ((str(key), value) for key, value in values.items())
+    return {key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in pairs}
 
 
 class SlurmLauncher(Launcher):
@@ -21,10 +28,7 @@ class SlurmLauncher(Launcher):
     """
 
     def __init__(self, **settings: object):
-        self._values = {
-            key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-            for key, value in settings.items()
-        }
+        self._values = plain(settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's call before `launch`."""

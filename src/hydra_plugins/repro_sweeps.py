@@ -14,7 +14,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.repro_slurm import SlurmLauncher
+from hydra_plugins.repro_slurm import SlurmLauncher, plain
 
 
 def returns_early(launcher: Launcher) -> bool:
@@ -46,13 +46,7 @@ class GridSweeper(Sweeper):
         max_batch_size: int | None = None,
         params: Mapping[str, object] | None = None,
     ):
-        self._grids = [
-            {
-                str(key): OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-                for key, value in g.items()
-            }
-            for g in [*grids, *([params] if params else [])]
-        ]
+        self._grids = [plain(grid) for grid in [*grids, *([params] if params else [])]]
         self._models, self._size = [str(word) for word in models], max_batch_size
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -171,6 +171,9 @@ def test_the_command(cli: Cli, folders: tuple[Path, Path], monkeypatch: MonkeyPa
     assert "offline/search-cb: 0 trials: nothing yet" in cli("watch", "experiment=offline/search-cb").out
     wrong = cli("watch", "experiment=offline/nope")
     assert wrong.code == 2 and "there is no such file" in wrong.err
+    for every in ("0", "-1", "nan", "inf"):
+        refused = cli("watch", "--every", every)
+        assert refused.code == 2 and "give seconds above 0" in refused.err
     assert cli("watch", "seed=1").code == 2 and cli("watch", "a", "b").code == 2
 
 

@@ -40,11 +40,7 @@ def composed(trial: Mapping[str, str]) -> TrialConfig:
 
 
 def spec_of(trial: Mapping[str, str]) -> TrialSpec:
-    """A trial as it is asked for.
-
-    Raises:
-        ConfigError: as `composed`.
-    """
+    """A trial as it is asked for."""
     config, choices = _composed(trial)
     words = arguments(trial)
     recipe = dataclasses.replace(config.recipe, sources=dict(config.recipe.sources))

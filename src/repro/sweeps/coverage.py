@@ -8,6 +8,7 @@ also makes docs/not-reproducible.md.
 from __future__ import annotations
 
 import fnmatch
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -93,17 +94,25 @@ def _metrics(config: TrialConfig) -> set[str | None]:
 
 def average_answered(trials: Sequence[Planned]) -> set[str]:
     """Cells of SuperGLUE's score whose eight tasks are all among the trials, all else being as the cell has it."""
-    groups = [_group(trial) for trial in trials if trial.spec.config.task.paper_name in SUPERGLUE]
-    averages = set()
-    for cell in registry.cells(task="superglue", our_metric="superglue_score"):
-        fitting = {
-            group.names.task
-            for group in groups
-            if group.names.method == cell.method and not compare.mismatches(group, "validation", cell)
-        }
-        if fitting >= set(SUPERGLUE):
-            averages.add(cell.id)
-    return averages
+    tasks: dict[str, set[str | None]] = defaultdict(set)
+    for trial in trials:
+        for cell in _averages_with(trial):
+            tasks[cell].add(trial.spec.config.task.paper_name)
+    return {cell for cell, found in tasks.items() if found >= set(SUPERGLUE)}
+
+
+def in_average(trial: Planned, averages: set[str]) -> bool:
+    """Whether a trial is one of the eight of some average that is answered."""
+    return bool(_averages_with(trial) & averages)
+
+
+def _averages_with(trial: Planned) -> set[str]:
+    """Cells of SuperGLUE's score that a trial may be a part of."""
+    if trial.spec.config.task.paper_name not in SUPERGLUE:
+        return set()
+    group = _group(trial)
+    cells = registry.cells(task="superglue", our_metric="superglue_score", method=group.names.method)
+    return {cell.id for cell in cells if not compare.mismatches(group, "validation", cell)}
 
 
 def cell_key(trial: Planned) -> str:
@@ -113,17 +122,6 @@ def cell_key(trial: Planned) -> str:
         head = config.to_dict()["method"].get("head")
         return f"{config.method.name} {config.model.name} {config.task.name} {head} {task}"
     return run_key(replace(config, seed=0)) + task
-
-
-def in_average(trial: Planned, averages: set[str]) -> bool:
-    """Whether a trial is one of the eight of some average that is answered."""
-    if trial.spec.config.task.paper_name not in SUPERGLUE:
-        return False
-    group = _group(trial)
-    cells = [cell for cell in registry.cells(task="superglue") if cell.id in averages]
-    return any(
-        cell.method == group.names.method and not compare.mismatches(group, "validation", cell) for cell in cells
-    )
 
 
 def of(names: Iterable[str]) -> dict[str, set[str]]:
@@ -160,14 +158,12 @@ def _votes(name: str, produced: set[str]) -> set[str]:
 
 def _differences(produced: set[str]) -> set[str]:
     """Cells that are the difference of two others, both of which are produced."""
-    found = set()
-    for cell in registry.cells(method="prompt_minus_fine_tuning"):
-        parts = {
-            one.method for one in registry.cells(paper=cell.paper, at=cell.at, task=cell.task) if one.id in produced
-        }
-        if {"prompt_tuning", "fine_tuning"} <= parts:
-            found.add(cell.id)
-    return found
+    cells = [cell for cell in registry.cells() if cell.id in produced]
+    methods = {
+        cell.id: {part.method for part in cells if (part.paper, part.at, part.task) == (cell.paper, cell.at, cell.task)}
+        for cell in registry.cells(method="prompt_minus_fine_tuning")
+    }
+    return {name for name, found in methods.items() if {"prompt_tuning", "fine_tuning"} <= found}
 
 
 def page() -> str:

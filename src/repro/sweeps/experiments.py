@@ -37,11 +37,7 @@ class Experiment:
     def planned(
         self, given: Mapping[str, str] | None = None, models: Sequence[str] = (), points: bool = True
     ) -> list[Planned]:
-        """Its trials, composed and keyed; without `points` one trial stands for a search grid.
-
-        Raises:
-            ConfigError: as `Trials.planned`.
-        """
+        """Its trials, composed and keyed; without `points` one trial stands for a search grid."""
         return self.trials(given, models).planned(points)
 
 

@@ -99,11 +99,7 @@ def of_command_line(overrides: Iterable[str]) -> Overrides:
 
 
 def names_and_overrides(words: Iterable[str]) -> tuple[list[str], Overrides]:
-    """Names of experiments (`experiment=NAME` too), papers or folders, and the overrides that narrow them.
-
-    Raises:
-        ConfigError: as `of_command_line`.
-    """
+    """Names of experiments (`experiment=NAME` too), papers or folders, and the overrides that narrow them."""
     plain = [word.removeprefix("experiment=") for word in words]
     return [word for word in plain if "=" not in word], of_command_line(word for word in plain if "=" in word)
 

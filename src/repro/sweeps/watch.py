@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.errors import ConfigError
 from repro.store import progress
-from repro.store.damage import Damaged
+from repro.store.damage import Damaged, damage_text
 from repro.store.searches import journal
 from repro.sweeps import experiments, grids, status
 from repro.sweeps.executors.slurm.arrays import all_arrays, trial_name
@@ -57,52 +59,36 @@ class Line:
     """When something was last heard of it, seconds since 1970; 0: never."""
 
 
+@dataclass
 class Watched:
-    """The trials that are looked at; what has ended is looked up once.
+    """The trials that are looked at; what has ended is looked up once."""
 
-    Args:
-        results, runs: the folders.
-        trials: {run key: trial}, asked for anew at each look: a search and a folder grow.
-        ask: the queue.
-        clock: seconds, for the queue's turn.
-    """
-
-    def __init__(
-        self,
-        results: Path,
-        runs: Path,
-        trials: Callable[[], Mapping[str, Named]],
-        ask: Callable[[], Queue | None] = queue,
-        clock: Callable[[], float] = time.monotonic,
-    ):
-        self._results, self._runs, self._trials, self._ask, self._clock = results, runs, trials, ask, clock
-        self._ended: dict[str, Line] = {}
-        self._queue: Queue | None = None
-        self._asked: float | None = None
-        self.unread = 0
-        """Files of job arrays that cannot be read."""
+    results: Path
+    runs: Path
+    trials: Callable[[], Mapping[str, Named]]
+    """{run key: trial}, asked for anew at each look: a search and a folder grow."""
+    ask: Callable[[], Queue | None] = queue
+    clock: Callable[[], float] = time.monotonic
+    damaged: list[Damaged] = field(default_factory=list)
+    """Files of job arrays that the last look left out."""
+    _ended: dict[str, Line] = field(default_factory=dict)
+    _queue: Queue | None = None
+    _asked: float | None = None
 
     def look(self) -> list[Line]:
         """Every trial as it is now, running ones first, then by when they were last heard of."""
-        trials = self._trials()
+        trials = self.trials()
         names = status.names(trials)
-        if self._asked is None or self._clock() - self._asked >= QUEUE_SECONDS:
-            self._queue, self._asked = self._ask(), self._clock()
-        self.unread = 0
-        states = States(self._results, self._runs, self._queue, all_arrays(self._runs, self._count_unread))
+        if self._asked is None or self.clock() - self._asked >= QUEUE_SECONDS:
+            self._queue, self._asked = self.ask(), self.clock()
+        self.damaged = []
+        states = States(self.results, self.runs, self._queue, all_arrays(self.runs, self.damaged.append))
         lines = {key: self._ended.get(key) or self._line(states, key, names[key]) for key in trials}
         self._ended |= {key: line for key, line in lines.items() if line.state.status in FINISHED}
         return sorted(lines.values(), key=lambda line: (_ORDER.index(line.state.status), -line.written, line.name))
 
-    def _count_unread(self, error: Damaged) -> None:
-        self.unread += 1
-
-    def title(self, about: str) -> str:
-        """What is looked at, and how many files of jobs are left out."""
-        return about + (f" ({self.unread} files of jobs cannot be read: see `repro status`)" if self.unread else "")
-
     def _line(self, states: States, key: str, name: str) -> Line:
-        state, running = states.of(key), progress.read(self._runs / key)
+        state, running = states.of(key), progress.read(self.runs / key)
         unnamed = name == key
         if state.status in FINISHED or (state.status == "failed" and running is None):
             store = states.store(key)
@@ -130,7 +116,7 @@ def sparkline(values: Sequence[float], width: int = CURVE, levels: str = LEVELS)
     return "".join(levels[round((value - low) / span * (len(levels) - 1)) if span else 0] for value in means)
 
 
-def frame(lines: Sequence[Line], title: str, rows: int, levels: str = LEVELS) -> Group:
+def frame(lines: Sequence[Line], title: str, rows: int, levels: str = LEVELS, damaged: Sequence[Damaged] = ()) -> Group:
     """What is shown: counts, then the trials as a table (rich)."""
     from rich.console import Group
     from rich.table import Table
@@ -149,7 +135,8 @@ def frame(lines: Sequence[Line], title: str, rows: int, levels: str = LEVELS) ->
         cells = [line.name, *status.numbers(state), curve, remark or "", status.duration(state.left)]
         table.add_row(Text(state.status, style=_STYLES.get(state.status, "dim")), *map(Text, cells))
     counts = status.counted(states) or "nothing yet"
-    parts: list[ConsoleRenderable] = [Text(f"{title}: {len(lines)} trials: {counts}{longest}"), table]
+    parts: list[ConsoleRenderable] = [Text(damage_text(damaged), style="red")] if damaged else []
+    parts += [Text(f"{title}: {len(lines)} trials: {counts}{longest}"), table]
     if len(lines) > rows:
         parts.append(Text(f"({len(lines) - rows} more)", style="dim"))
     return Group(*parts)
@@ -208,18 +195,20 @@ def watch(what: Sequence[str], results: Path, runs: Path, every: float | None) -
         every: seconds between two looks; None: one frame (also where the output is no terminal).
 
     Raises:
-        ConfigError: words that name neither an experiment nor a folder.
+        ConfigError: words that name neither an experiment nor a folder, or no number of seconds.
     """
+    if every is not None and not 0 < every < math.inf:
+        raise ConfigError(f"--every {every}: give seconds above 0.")
     about, folder, trials, complete = _chosen(what, results, runs)
     watched = Watched(results, folder, trials)
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else int(os.environ.get("COLUMNS", "140")))
+    console = Console(width=None if terminal else shutil.get_terminal_size((140, 24)).columns)
     levels = LEVELS if (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN_LEVELS
     if every is None or not terminal:
         lines = watched.look()
-        console.print(frame(lines, watched.title(about), ROWS, levels))
+        console.print(frame(lines, about, ROWS, levels, watched.damaged))
         return
     _live(watched, console, (about, complete, max(every, 0.2), levels))
 
@@ -233,7 +222,8 @@ def _live(watched: Watched, console: Console, how: tuple[str, bool, float, str])
         try:
             while True:
                 lines = watched.look()
-                live.update(frame(lines, watched.title(about), max(console.height - 5, 3), levels), refresh=True)
+                shown = frame(lines, about, max(console.height - 5, 3), levels, watched.damaged)
+                live.update(shown, refresh=True)
                 if complete and all(line.state.status in (*FINISHED, "failed", "damaged") for line in lines):
                     return
                 time.sleep(every)

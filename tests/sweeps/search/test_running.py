@@ -14,7 +14,7 @@ from repro.config.schema import TrialConfig
 from repro.errors import ConfigError
 from repro.store.record import Record
 from repro.store.searches import journal, summary
-from repro.store.searches.journal import Search
+from repro.store.searches.journal import Sampler, Search
 from repro.store.searches.outcomes import Outcome, Tried, outcome, value_of
 from repro.store.store import Store
 from repro.sweeps.composing import spec_of
@@ -71,7 +71,12 @@ class World:
                 self.store.put(self.record(spec))
 
     def search(self, budget: int, batch: int = 1, words: Sequence[str] = (), **about: Any) -> Search:
-        with searching(words, SearchSettings(SPACE, budget, batch, SAMPLER, **about), self.compose, self) as run:
+        with searching(
+            words,
+            SearchSettings(space=SPACE, n_trials=budget, batch=batch, sampler=Sampler(**SAMPLER), **about),
+            self.compose,
+            self,
+        ) as run:
             run.run()
         return run.search
 

@@ -11,7 +11,7 @@ from repro.store.searches.journal import Sampler
 from repro.store.searches.outcomes import Outcome, Tried
 from repro.sweeps.search import space
 from repro.sweeps.search.command_line import first_words, split_words
-from repro.sweeps.search.proposals import check, propose
+from repro.sweeps.search.proposals import propose
 
 LR = "trainer.optimiser.learning_rate"
 
@@ -132,8 +132,3 @@ def test_the_model_finds_the_good_region_and_heeds_the_direction() -> None:
             tried.append(Tried(found, Outcome("done", sign * distance)))
         distances = [abs(one.outcome.value or 0.0) for one in tried]
         assert sum(distances[20:]) / 20 < sum(distances[:10]) / 10 / 2, direction
-
-
-def test_unknown_samplers_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"sampler\.name=grid: allowed are tpe, random"):
-        check(Sampler("grid"), [], 1, 1)

@@ -54,8 +54,11 @@ def test_a_search_leaves_ordinary_records(
     [
         ([], "there is no search space"),
         ([SPACE[0], "trainer.selection.split=test"], "Set trainer.selection.split=validation"),
-        ([SPACE[0], "hydra.sweeper.sampler.name=grid"], "allowed are tpe, random"),
-        ([SPACE[0], "hydra.sweeper.n_trials=0"], "n_trials=0: give 1 or more"),
+        ([SPACE[0], "hydra.sweeper.sampler.name=grid"], "must be one of tpe, random"),
+        ([SPACE[0], "hydra.sweeper.n_trials=0"], "n_trials=0: must be at least 1"),
+        ([SPACE[0], "hydra.sweeper.batch=many"], "batch=many: must be a whole number"),
+        ([SPACE[0], "hydra.sweeper.sampler.seed=-1"], "seed=-1: must be at least 0"),
+        ([SPACE[0], "hydra.sweeper.direction=up"], "must be one of maximize, minimize"),
         (["method.lenght=choice(2,3)"], "this key does not exist"),
         (["seed=1,2"], "hydra.sweeper.seeds"),
     ],

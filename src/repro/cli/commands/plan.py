@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from repro.cli import options as shared
 from repro.errors import ConfigError
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
 
         shared.print_or_write(page(), options.write)
         return 0
-    if options.tflops <= 0:
+    if not 0 < options.tflops < math.inf:
         raise ConfigError(f"--tflops={options.tflops}: give a rate above 0.")
     experiments, overrides, models = plan.selected(options.what, options.exhibits, options.models)
     planned = plan.make(experiments, overrides, models, options.results, options.tflops)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from repro.config.conversion import from_plain
 from repro.errors import ConfigError, redacted_command, redacted_text, redacted_values
+from repro.methods.fields import setting
 from repro.store.damage import Damaged, OnDamage, read_json
 from repro.store.files import write_json_atomic
 from repro.store.searches.outcomes import Outcome, Tried, Values, outcome
@@ -33,10 +34,9 @@ _NO_PART = (
 class Sampler:
     """Which of optuna's samplers, and its seed."""
 
-    name: str = "tpe"
-    """tpe | random"""
-    seed: int = 0
-    startup: int = 10
+    name: str = setting("tpe", allowed=("tpe", "random"))
+    seed: int = setting(0, at_least=0)
+    startup: int = setting(10, at_least=1)
     """tpe: settings drawn at random before the first that is modelled."""
 
 

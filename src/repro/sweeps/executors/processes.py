@@ -31,6 +31,10 @@ class Worker:
     """A process, and the trial that it runs."""
 
     process: subprocess.Popen[bytes]
+    stdin: IO[bytes]
+    """Where its trials go."""
+    stdout: IO[bytes]
+    """Where its progress comes from."""
     log: Path
     spec: TrialSpec | None = None
     started: float = 0.0
@@ -43,18 +47,6 @@ class Worker:
     def share(self) -> float:
         """Share of its trial's steps that is done."""
         return self.step / self.steps if self.steps else 0.0
-
-    @property
-    def stdin(self) -> IO[bytes]:
-        """Where its trials go."""
-        assert self.process.stdin is not None
-        return self.process.stdin
-
-    @property
-    def stdout(self) -> IO[bytes]:
-        """Where its progress comes from."""
-        assert self.process.stdout is not None
-        return self.process.stdout
 
 
 class Display(Protocol):
@@ -132,7 +124,8 @@ class Processes:
         except OSError as error:
             why = f"{log}: cannot be written ({error.strerror}). Choose another folder with --runs."
             raise StoreError(why) from error
-        worker = Worker(process, log)
+        assert process.stdin is not None and process.stdout is not None
+        worker = Worker(process, process.stdin, process.stdout, log)
         self.workers.append(worker)
         self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
         self._assign(worker)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from repro.errors import ReproError
 from repro.sweeps.executors.base import Result
@@ -32,13 +32,13 @@ class Lines:
         self._ended, self._printed = 0, time.monotonic()
         self._started: dict[str, float] = {}
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None: ...
 
     def started(self, spec: TrialSpec) -> None:
-        """A trial begins; its line comes when it ends."""
+        """A trial begins."""
         self._started[spec.key] = time.monotonic()
 
     def ended(self, spec: TrialSpec, result: Result) -> None:
@@ -60,26 +60,20 @@ class Lines:
         print(text, file=self._stream, flush=True)
 
 
-class Bars:
-    """One bar for everything, one for each running trial, and a line above them for every trial that ended."""
+class Bars(Lines):
+    """On a terminal: one bar for everything and one for each running trial, lines above them."""
 
     def __init__(self, names: Mapping[str, str], stream: TextIO):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._names = names
-        self._tasks: dict[str, tuple[TaskID, float]] = {}
-        """{run key: its bar, and when it started}"""
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=Console(file=stream),
-        )
+        super().__init__(names, stream)
+        texts = [TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}")]
+        self._progress = Progress(texts[0], BarColumn(), texts[1], console=Console(file=stream))
         self._all = self._progress.add_task("all trials", total=1.0, note=f"0/{len(names)}")
-        self._ended = 0
+        self._bars: dict[str, TaskID] = {}
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
@@ -88,25 +82,22 @@ class Bars:
 
     def started(self, spec: TrialSpec) -> None:
         """A new bar."""
-        task = self._progress.add_task(f"  {self._names[spec.key]}", total=None, note="loading")
-        self._tasks[spec.key] = task, time.monotonic()
+        super().started(spec)
+        self._bars[spec.key] = self._progress.add_task(f"  {self._names[spec.key]}", total=None, note="loading")
 
     def ended(self, spec: TrialSpec, result: Result) -> None:
         """A line in place of the bar."""
-        self._ended += 1
-        task, started = self._tasks.pop(spec.key)
-        self._progress.remove_task(task)
-        self.message(result_line(self._names[spec.key], result, time.monotonic() - started))
+        self._progress.remove_task(self._bars.pop(spec.key))
+        super().ended(spec, result)
 
     def tick(self, workers: Sequence[Worker], clock: Clock) -> None:
         """Move the bars."""
         note = f"{self._ended}/{len(self._names)}  {minutes(clock.left)} left"
         self._progress.update(self._all, completed=clock.share, note=note)
         for worker in workers:
-            if worker.spec is not None and worker.steps and worker.spec.key in self._tasks:
-                task, _ = self._tasks[worker.spec.key]
+            if worker.spec is not None and worker.steps and (bar := self._bars.get(worker.spec.key)) is not None:
                 note = f"step {worker.step}/{worker.steps}"
-                self._progress.update(task, total=worker.steps, completed=worker.step, note=note)
+                self._progress.update(bar, total=worker.steps, completed=worker.step, note=note)
 
     def message(self, text: str) -> None:
         """A line above the bars."""
@@ -126,7 +117,7 @@ def result_line(name: str, result: Result, seconds: float) -> str:
     return f"{name}: {', '.join(shown)} ({seconds:.0f} s)"
 
 
-def display(names: Mapping[str, str], stream: TextIO | None = None) -> Lines | Bars:
+def display(names: Mapping[str, str], stream: TextIO | None = None) -> Lines:
     """Bars on a terminal, else lines.
 
     Args:

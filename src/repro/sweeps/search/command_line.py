@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from repro.config.conversion import from_plain
+from repro.config.rules import check_values
 from repro.config.schema import TrialConfig
 from repro.errors import ConfigError
+from repro.methods.fields import setting
 from repro.metrics.registry import build_metric
 from repro.store.lock import Lock
 from repro.store.searches import journal
@@ -16,33 +19,37 @@ from repro.store.searches.journal import Sampler, Search
 from repro.store.searches.outcomes import check_split, direction
 from repro.sweeps.executors.base import Executor
 from repro.sweeps.search import space
-from repro.sweeps.search.proposals import check
 from repro.sweeps.search.running import Compose, SearchRun
 
+PREFIX = "hydra.sweeper."
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class SearchSettings:
-    """What the sweeper is given: see `conf/hydra/sweeper/optuna.yaml`."""
+    """The keys of `conf/hydra/sweeper/optuna.yaml`, which says what each means."""
 
-    space: Mapping[str, object]
-    """{override: text of a dimension}; the words of the command line win."""
-    budget: int
-    """Settings in all."""
-    batch: int = 1
-    """Settings proposed at a time."""
-    sampler: Mapping[str, object] = field(default_factory=dict)
-    """The fields of `Sampler`."""
-    seeds: Sequence[int] = ()
+    space: dict[str, object] = setting(factory=dict)
+    n_trials: int = setting(20, at_least=1)
+    batch: int = setting(1, at_least=1)
+    sampler: Sampler = setting(factory=Sampler)
+    seeds: list[int] = setting(factory=list)
     name: str | None = None
-    direction: str | None = None
+    direction: str | None = setting(None, allowed=("maximize", "minimize"))
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> SearchSettings:
+        """Settings from plain values.
+
+        Raises:
+            ConfigError: a key that does not exist, or a value that is not allowed.
+        """
+        made = from_plain(cls, values, {}, PREFIX)
+        check_values(made, PREFIX)
+        return made
 
 
 def split_words(arguments: Sequence[str], texts: Mapping[str, object]) -> tuple[list[space.Dimension], list[str]]:
-    """Dimensions and fixed overrides of a command line and of the experiment's space; the command line wins.
-
-    Raises:
-        ConfigError: as `space.dimension`.
-    """
+    """Dimensions and fixed overrides of a command line and of the experiment's space; the command line wins."""
     given: dict[str, str] = {}
     fixed: list[str] = []
     for word in arguments:
@@ -78,17 +85,17 @@ def searching(
     Raises:
         ConfigError: what cannot be searched, or a search that another process runs.
     """
-    try:
-        sampler = Sampler(**settings.sampler)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise ConfigError(f"hydra.sweeper.sampler: {error}. It has name, seed and startup.") from error
     dimensions, fixed = split_words(words, settings.space)
-    check(sampler, dimensions, settings.budget, settings.batch)
+    if not dimensions:
+        raise ConfigError(
+            "there is no search space: give hydra.sweeper.space in the experiment, or overrides such as "
+            "'trainer.optimiser.learning_rate=tag(log, interval(1e-5,1e-2))' on the command line."
+        )
     if settings.seeds and any(word.startswith("seed=") for word in fixed):
         raise ConfigError("seed= and hydra.sweeper.seeds are both given: leave one of them out.")
     config = compose(first_words(dimensions, fixed)).config
     check_split(config.trainer.selection.split)
-    wanted = _search(config, settings, sampler, dimensions, fixed)
+    wanted = _search(config, settings, dimensions, fixed)
     lock = Lock(Path(config.paths.runs_root) / journal.FOLDER / f"{wanted.id}.lock")
     if not lock.acquire(wait=False):
         raise ConfigError(f"search {wanted.id}: another process runs it. Wait for it, or raise hydra.sweeper.batch.")
@@ -103,16 +110,15 @@ def searching(
 def _search(
     config: TrialConfig,
     settings: SearchSettings,
-    sampler: Sampler,
     dimensions: Sequence[space.Dimension],
     fixed: Sequence[str],
 ) -> Search:
     """The search as it is wanted, before its file is looked for."""
     metric = _metric(config)
     way = settings.direction or direction([*config.task.metrics, *config.task.also_metrics], metric)
-    if way not in ("maximize", "minimize"):
+    if way is None:
         raise ConfigError(
-            f"hydra.sweeper.direction={settings.direction}: set it to maximize or minimize, since it is not known "
+            f"hydra.sweeper.direction=null: set it to maximize or minimize, since it is not known "
             f"which of two values of {metric} is the better."
         )
     return Search(
@@ -120,11 +126,11 @@ def _search(
         experiment=config.experiment_name,
         fixed=journal.lasting(fixed),
         space={dimension.name: dimension.text for dimension in dimensions},
-        sampler=sampler,
-        seeds=list(settings.seeds),
+        sampler=settings.sampler,
+        seeds=settings.seeds,
         direction=way,
         metric=metric,
-        budget=settings.budget,
+        budget=settings.n_trials,
     )
 
 

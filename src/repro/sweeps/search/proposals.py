@@ -15,28 +15,8 @@ from repro.store.searches.journal import Sampler
 from repro.store.searches.outcomes import Tried, Values
 from repro.sweeps.search.space import Dimension
 
-SAMPLERS = ("tpe", "random")
 ATTEMPTS = 100
 """So many draws may hit a setting that was tried before; then the space counts as exhausted."""
-
-
-def check(sampler: Sampler, space: Sequence[Dimension], budget: int, batch: int) -> None:
-    """Refuse what cannot be searched.
-
-    Raises:
-        ConfigError: with what is allowed.
-    """
-    if sampler.name not in SAMPLERS:
-        allowed = ", ".join(SAMPLERS)
-        raise ConfigError(f"hydra.sweeper.sampler.name={sampler.name}: allowed are {allowed}. Choose one of these.")
-    if not space:
-        raise ConfigError(
-            "there is no search space: give hydra.sweeper.space in the experiment, or overrides such as "
-            "'trainer.optimiser.learning_rate=tag(log, interval(1e-5,1e-2))' on the command line."
-        )
-    for name, value in (("sampler.startup", sampler.startup), ("n_trials", budget), ("batch", batch)):
-        if value < 1:
-            raise ConfigError(f"hydra.sweeper.{name}={value}: give 1 or more.")
 
 
 def propose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from repro.errors import ConfigError
@@ -21,33 +22,27 @@ Compose = Callable[[list[str]], TrialSpec]
 """Overrides to a valid trial; raises ConfigError where the setting cannot run."""
 
 
+@dataclass
 class SearchRun:
-    """One call of a search.
+    """One call of a search."""
 
-    Args:
-        search: as `journal.begun` gave it; its file is written as it grows.
-        space: its dimensions.
-        fixed: overrides of every trial, those of this machine among them.
-        results: the folder with `records` and `searches`.
-        compose: see `Compose`.
-        executor: runs the trials.
-        batch: settings that are proposed at a time, and may run at once.
-    """
+    search: Search
+    """As `journal.begun` gave it; its file is written as it grows."""
+    space: Sequence[Dimension]
+    fixed: Sequence[str]
+    """Overrides of every trial, those of this machine among them."""
+    results: Path
+    """The folder with `records` and `searches`."""
+    compose: Compose
+    executor: Executor
+    batch: int = 1
+    """Settings that are proposed at a time, and may run at once."""
+    _launched: set[int] = field(default_factory=set)
 
-    def __init__(
-        self,
-        search: Search,
-        space: Sequence[Dimension],
-        fixed: Sequence[str],
-        results: Path,
-        compose: Compose,
-        executor: Executor,
-        batch: int = 1,
-    ):
-        self.search, self._space, self._fixed, self._results = search, list(space), list(fixed), results
-        self.store = Store(results / "records")
-        self._compose, self._executor, self._batch = compose, executor, batch
-        self._launched: set[int] = set()
+    @property
+    def store(self) -> Store:
+        """Where the records are."""
+        return Store(self.results / "records")
 
     def run(self) -> bool:
         """Until the budget is spent or the space is; False where trials are left that run elsewhere.
@@ -58,14 +53,14 @@ class SearchRun:
         while True:
             missing = self._missing()
             if missing:
-                self._executor.run([spec for setting in missing for spec in self._specs(setting)], _ignore)
+                self.executor.run([spec for setting in missing for spec in self._specs(setting)], _ignore)
                 self._launched |= {setting.number for setting in missing}
-                if self._executor.returns_early:
+                if self.executor.returns_early:
                     return False
                 self._print(missing)
                 self._check_records()
             elif len(self.search.settings) >= self.search.budget or not self._extend():
-                self.search.write(self._results)
+                self.search.write(self.results)
                 return True
 
     def _missing(self) -> list[Setting]:
@@ -80,14 +75,14 @@ class SearchRun:
     def _specs(self, setting: Setting) -> list[TrialSpec]:
         """The trials of a setting that have no record."""
         return [
-            self._compose(words)
+            self.compose(words)
             for key, words in zip(setting.keys, self._words(setting), strict=True)
             if self.store.get(key, statistics=False) is None
         ]
 
     def _words(self, setting: Setting) -> list[list[str]]:
         """The overrides of a setting's trials."""
-        words = [*self._fixed, *(f"{name}={value}" for name, value in setting.values.items())]
+        words = [*self.fixed, *(f"{name}={value}" for name, value in setting.values.items())]
         return [[*words, f"seed={seed}"] for seed in self.search.seeds] if self.search.seeds else [words]
 
     def _extend(self) -> bool:
@@ -97,22 +92,22 @@ class SearchRun:
         proposals do not depend on where an earlier call was interrupted.
         """
         before = len(self.search.settings)
-        start = before - before % self._batch
+        start = before - before % self.batch
         tried: list[Tried] = self.search.outcomes(self.store, before=start)
-        for number in range(before, min(start + self._batch, self.search.budget)):
-            values = propose(self._space, tried, self.search.sampler, number, self.search.direction)
+        for number in range(before, min(start + self.batch, self.search.budget)):
+            values = propose(self.space, tried, self.search.sampler, number, self.search.direction)
             if values is None:
                 print(f"search {self.search.id}: nothing new is left to try after {number} settings", flush=True)
                 break
             self.search.settings.append(self._setting(Setting(number, values)))
             tried = self.search.outcomes(self.store, before=start)
-        self.search.write(self._results)
+        self.search.write(self.results)
         return len(self.search.settings) > before
 
     def _setting(self, setting: Setting) -> Setting:
         """With its run keys, or the reason why it cannot run."""
         try:
-            specs = [self._compose(words) for words in self._words(setting)]
+            specs = [self.compose(words) for words in self._words(setting)]
         except ConfigError as error:
             print(f"search {self.search.id} {setting.number + 1}: refused: {error}", flush=True)
             setting.refused = str(error)

@@ -122,11 +122,7 @@ def _check_name(name: str) -> None:
 
 
 def of(texts: Mapping[str, object]) -> tuple[list[Dimension], dict[str, str]]:
-    """The dimensions of {override: text}, and what is fixed.
-
-    Raises:
-        ConfigError: as `dimension`.
-    """
+    """The dimensions of {override: text}, and what is fixed."""
     parsed = {name: dimension(name, text) for name, text in texts.items()}
     fixed = {name: str(texts[name]) for name, value in parsed.items() if value is None}
     return [value for value in parsed.values() if value is not None], fixed

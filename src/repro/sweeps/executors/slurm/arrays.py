@@ -141,9 +141,6 @@ def all_arrays(runs: Path, on_damage: OnDamage | None = None) -> list[JobArray]:
 
     Args:
         on_damage: called with each file that cannot be used; None: the first is raised.
-
-    Raises:
-        Damaged: as `read`.
     """
     arrays = []
     for path in (runs / FOLDER).glob(f"*/{FILE}"):

@@ -94,9 +94,6 @@ def read(values: Mapping[str, object], from_command_line: Collection[str] = ()) 
     Args:
         values: the launcher's values, those of the command line included.
         from_command_line: names of those that the command line gave.
-
-    Raises:
-        ConfigError: as `Settings.of`; or a site file that is not there or cannot be read.
     """
     ours = {key: value for key, value in values.items() if key != "_target_"}
     path = _site_file(ours.get("site"))
@@ -115,9 +112,6 @@ def from_words(words: Sequence[str], base: Mapping[str, object] | None = None) -
 
     Args:
         base: settings of an earlier submission, which the words change; None: those of the site.
-
-    Raises:
-        ConfigError: as `read`.
     """
     values = dict(Settings().to_dict() if base is None else base)
     for word in words:
