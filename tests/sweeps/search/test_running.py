@@ -243,7 +243,7 @@ def test_losses_are_minimised_and_unknown_metrics_ask(tmp_path: Path) -> None:
         return replace(spec, config=config.with_value("trainer.selection.metric", "mine"))
 
     world.compose = own_metric  # type: ignore[method-assign]
-    with pytest.raises(ConfigError, match=r"hydra\.sweeper\.direction=None: set it to maximize or minimize"):
+    with pytest.raises(ConfigError, match=r"hydra\.sweeper\.direction=null: set it to maximize or minimize"):
         world.search(2)
     assert world.search(2, direction="minimize").direction == "minimize"
 

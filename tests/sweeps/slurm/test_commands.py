@@ -114,9 +114,8 @@ def test_a_trial_that_cannot_be_used_is_said_and_the_others_are_resumed(
     file.write_text('{"version": 2, "tasks": 5}')
     shown = cli("status")
     lines = shown.out.splitlines()
-    assert (
-        shown.code == 1 and lines[0].startswith(f"damaged: {file.relative_to(tmp_path)}") and "2 missing" in shown.out
-    )
+    assert shown.code == 1 and "1 damaged file" in lines[0] and str(file.relative_to(tmp_path)) in lines[1]
+    assert "2 missing" in shown.out
 
 
 def test_resuming_here_leaves_out_what_failed(
