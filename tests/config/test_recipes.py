@@ -102,7 +102,7 @@ def test_the_first_line_runs_the_recipe_and_every_value_names_its_source(recipe)
     assert recipe in recipes_for(cell, ALL), "it runs another recipe"
     used = plain["recipe"]
     assert used["name"]
-    assert used["paper"] == (recipe.paper if recipe.paper in registry.papers() else None)
+    assert used["paper"] == (recipe.paper if recipe.paper in registry.PAPERS else None)
     assert used["sources"] and all(text.strip() for text in used["sources"].values())
     for key in used["sources"]:
         parent, _, last = key.rpartition(".")

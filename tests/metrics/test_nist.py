@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from repro.metrics.base import Metric
 from repro.metrics.nist import Nist
-from repro.papers.statistics import bootstrap_interval
+from repro.papers.statistics.bootstrap import bootstrap_interval
 
 _words = st.sampled_from(["red", "the", "lion", "cheap", "pub", ",", ".", "5.5"])
 _texts = st.lists(_words, min_size=1, max_size=9).map(" ".join)

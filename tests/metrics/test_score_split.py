@@ -9,7 +9,7 @@ from repro.errors import MetricUnavailable
 from repro.metrics.accuracy import Accuracy
 from repro.metrics.base import Metric, texts
 from repro.metrics.registry import metric, names
-from repro.papers.statistics import paired_bootstrap
+from repro.papers.statistics.bootstrap import paired_bootstrap
 
 REDUCED = [name for name in names() if name != "from_evaluate"]
 OPTIONS = {"f1_macro": {"classes": 2}}

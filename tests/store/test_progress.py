@@ -69,13 +69,6 @@ def test_a_loss_that_is_no_number_is_none(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "progress.json").read_text())["loss"] is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"step": 1}', "null"])
-def test_what_cannot_be_read_is_nothing(tmp_path: Path, text: str) -> None:
-    (tmp_path / "progress.json").write_text(text)
-    assert progress.read(tmp_path) is None
-    assert progress.read(tmp_path / "nowhere") is None
-
-
 def test_a_folder_that_is_gone_stops_nothing(tmp_path: Path) -> None:
     file = ProgressFile(tmp_path / "gone", 10)
     file.trained(1, 0.5)

@@ -68,7 +68,8 @@ def page(paper: str) -> str:
 
 @cache
 def _facts() -> Yaml:
-    return registry.read_yaml(Path(__file__).parent / "arithmetic.yaml")
+    facts: Yaml = registry.read_yaml(Path(__file__).with_suffix(".yaml"))
+    return facts
 
 
 def _half_digit(cell: Reported) -> float:

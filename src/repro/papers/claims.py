@@ -28,7 +28,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.errors import DataError
@@ -134,7 +133,7 @@ def evaluate(claim: Claim, source: Source, edition: str | None = None, draws: in
     sets = _file(claim.paper).get("sets") or {}
     evaluation = Evaluation(number, sets, draws)
     truth = evaluation.truth(claim.holds)
-    cases = [_case(bound) for bound in evaluation.exceptions]
+    cases = [", ".join(map(str, bound.values())) for bound in evaluation.exceptions]
     shown = {label: shown_text(evaluation.value(text)) for label, text in claim.shows.items()}
     return Outcome(truth, shown, tuple(cases), tuple(used.values()), tuple(missing.values()))
 
@@ -175,11 +174,7 @@ def explained(outcome: Outcome, verdict: str) -> str:
 
 @cache
 def _file(paper: str) -> Yaml:
-    registry.load(paper)  # refuses an unknown paper
-    data = registry.read_yaml(Path(__file__).parent / "claims" / f"{paper}.yaml")
-    if not isinstance(data, dict) or data.get("paper") != paper or not isinstance(data.get("claims"), list):
-        raise DataError(f"claims/{paper}.yaml: a file of claims needs `paper: {paper}` and a list `claims`.")
-    return data
+    return registry.data_file("claims", paper, "claims", list)
 
 
 def _resolved(
@@ -206,10 +201,6 @@ def _resolved(
     if place not in found.cells:
         raise DataError(f"claims of {paper}: {spec['exhibit']} has no cell at {place}.")
     return found.cells[place], wanted, given
-
-
-def _case(bound: Mapping[str, object]) -> str:
-    return ", ".join(str(value) for value in bound.values())
 
 
 def shown_text(value: object) -> str:

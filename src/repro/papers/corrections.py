@@ -48,7 +48,7 @@ def corrections(paper: str | None = None) -> tuple[Correction, ...]:
     """
     if paper is not None:
         registry.load(paper)
-    entries = registry.read_entries(Path(__file__).with_suffix(".yaml"))
+    entries = registry.read_yaml(Path(__file__).with_suffix(".yaml"))
     found = [_checked(entry) for entry in entries]
     return tuple(one for one in found if paper in (None, one.paper))
 

@@ -37,7 +37,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from pathlib import Path
 
 from repro.errors import DataError
 from repro.papers import registry
@@ -122,12 +121,7 @@ def members(paper: str, key: str) -> tuple[str, ...]:
 
 @cache
 def _layouts(paper: str) -> Yaml:
-    registry.load(paper)  # refuses an unknown paper
-    path = Path(__file__).parent / "exhibits" / f"{paper}.yaml"
-    data = registry.read_yaml(path)
-    if not isinstance(data, dict) or data.get("paper") != paper or not isinstance(data.get("exhibits"), dict):
-        raise DataError(f"{path.name}: a layout file needs `paper: {paper}` and `exhibits`.")
-    return data
+    return registry.data_file("exhibits", paper, "exhibits", dict)
 
 
 # ---- exhibits with numbers
@@ -142,7 +136,8 @@ def _printed(paper: str, key: str, layout: Yaml, labels: Yaml, edition: str | No
     found = [cell for cell in registry.load(paper).cells if places & set(cell.at.split(" = "))]
     if "kinds" in layout:
         found = [cell for cell in found if cell.kind in layout["kinds"]]
-    shown = {name: {**labels.get(name, {}), **(layout.get("labels") or {}).get(name, {})} for name in _all(layout)}
+    names = [*layout["rows"], *layout["columns"]]
+    shown = {name: {**labels.get(name, {}), **(layout.get("labels") or {}).get(name, {})} for name in names}
     grid: dict[tuple[str, str], Reported] = {}
     for cell in found:
         place = (_label(cell, layout["rows"], shown), _label(cell, layout["columns"], shown))
@@ -153,10 +148,6 @@ def _printed(paper: str, key: str, layout: Yaml, labels: Yaml, edition: str | No
     columns = _ordered((column for _, column in grid), layout.get("column_order"), f"{where}: column_order")
     head = (paper, key, layout["title"], layout["caption"], edition, editions, None)
     return Exhibit(*head, tuple(layout["rows"]), tuple(layout["columns"]), rows, columns, grid)
-
-
-def _all(layout: Mapping[str, Sequence[str]]) -> list[str]:
-    return [*layout["rows"], *layout["columns"]]
 
 
 def _label(cell: Reported, names: Sequence[str], labels: Mapping[str, Mapping[object, str]]) -> str:

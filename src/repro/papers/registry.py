@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from repro.errors import DataError
 
@@ -37,8 +37,6 @@ SCORE_KINDS = ("result", "author_rerun", "other_paper", "released_artifact")
 """Kinds of scores, best first."""
 PRECISIONS = ("exact", "figure", "text")
 """As printed | read off a plot, with the reading error `plus_minus` | from running text."""
-_TEXT_VALUES = ("statement",)
-"""Kinds whose value may be a text such as `<20`."""
 
 _SPLITS = {
     "train": "train",
@@ -213,11 +211,6 @@ def _scores() -> frozenset[str]:
     return frozenset(printed - _metrics().differences - {"task_score"}) | set(_metrics().aliases.values())
 
 
-def papers() -> tuple[str, ...]:
-    """Keys of the papers."""
-    return PAPERS
-
-
 @cache
 def load(paper: str) -> Paper:
     """One paper with all its cells.
@@ -229,11 +222,6 @@ def load(paper: str) -> Paper:
         raise DataError(f"no paper is called {paper!r}: the papers are {', '.join(PAPERS)}.")
     path = Path(__file__).parent / "reported" / f"{paper}.yaml"
     return parse_paper(read_yaml(path), path.name)
-
-
-def read_entries(path: Path) -> Sequence[Yaml]:
-    """The entries of a data file that holds a list."""
-    return cast(Sequence[Yaml], read_yaml(path))
 
 
 def cells(**filters: object) -> tuple[Reported, ...]:
@@ -319,7 +307,7 @@ def _passes(value: object, want: object) -> bool:
     return value in want if isinstance(want, (tuple, list, set, frozenset)) else value == want
 
 
-def read_yaml(path: Path) -> Yaml:
+def read_yaml(path: Path) -> Any:
     """The content of a data file of this package.
 
     Raises:
@@ -330,10 +318,22 @@ def read_yaml(path: Path) -> Yaml:
     loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
     try:
         with path.open(encoding="utf-8") as file:
-            data: Yaml = yaml.load(file, Loader=loader)
-            return data
+            return yaml.load(file, Loader=loader)
     except (OSError, yaml.YAMLError) as error:
         raise DataError(f"the file of reported numbers {path.name} cannot be read: {error}.") from error
+
+
+def data_file(folder: str, paper: str, key: str, kind: type) -> Yaml:
+    """The content of `<folder>/<paper>.yaml`, which says `paper: <paper>` and has a list or a dict under a key.
+
+    Raises:
+        DataError: an unknown paper, or another content.
+    """
+    load(paper)  # refuses an unknown paper
+    data: Yaml = read_yaml(Path(__file__).parent / folder / f"{paper}.yaml")
+    if not isinstance(data, dict) or data.get("paper") != paper or not isinstance(data.get(key), kind):
+        raise DataError(f"{folder}/{paper}.yaml needs `paper: {paper}` and a {kind.__name__} `{key}`.")
+    return data
 
 
 def parse_paper(data: Yaml, where: str) -> Paper:
@@ -369,10 +369,9 @@ def _parse_cell(raw: Yaml, paper: str, where: str) -> Reported:
     where = f"{where} ({raw['id']})"
     if not str(raw["id"]).startswith(f"{paper}/"):
         raise DataError(f"{where}: the id must start with {paper}/.")
-    if raw["kind"] not in KINDS:
-        raise DataError(f"{where}: the kind {raw['kind']!r} is unknown; allowed are {', '.join(KINDS)}.")
-    if raw.get("precision", "exact") not in PRECISIONS:
-        raise DataError(f"{where}: the precision {raw['precision']!r} is unknown; allowed are {', '.join(PRECISIONS)}.")
+    for name, allowed in (("kind", KINDS), ("precision", PRECISIONS)):
+        if raw.get(name, "exact") not in allowed:
+            raise DataError(f"{where}: the {name} {raw[name]!r} is unknown; allowed are {', '.join(allowed)}.")
     if not isinstance(raw.get("vars") or {}, dict):
         raise DataError(f"{where}: `vars` must map names to values, it is {raw['vars']!r}.")
     if unknown := sorted(set(raw) - {f.name for f in fields(Reported)}):
@@ -388,10 +387,11 @@ def _parse_cell(raw: Yaml, paper: str, where: str) -> Reported:
 def _value(raw: Yaml, where: str) -> float | str:
     """The value as a number; a text only where the kind allows it. Yaml 1.1 reads 7e-05, without a point, as text."""
     value: float | str = raw["value"]
-    if isinstance(value, str) and raw["kind"] not in _TEXT_VALUES:
+    may_be_text = raw["kind"] == "statement"  # such as `<20`
+    if isinstance(value, str) and not may_be_text:
         with contextlib.suppress(ValueError):
             value = float(value)
-    if _is_number(value) or (isinstance(value, str) and raw["kind"] in _TEXT_VALUES):
+    if _is_number(value) or (isinstance(value, str) and may_be_text):
         return value
     raise DataError(f"{where}: the value of a {raw['kind']} must be a number, it is {raw['value']!r}.")
 

@@ -32,7 +32,7 @@ def spread(cell: Reported) -> tuple[float, str] | None:
 @cache
 def groups() -> tuple[Reruns, ...]:
     """Each group of `reruns.yaml`."""
-    entries = registry.read_entries(Path(__file__).with_suffix(".yaml"))
+    entries = registry.read_yaml(Path(__file__).with_suffix(".yaml"))
     return tuple(
         Reruns(
             entry["group"], tuple((registry.cell(printed), registry.cell(again)) for printed, again in entry["pairs"])

@@ -67,38 +67,32 @@ def merge(sources: list[Path], target: Path, conflicts: str = "keep") -> Merged:
             raise StoreError(f"{source} is the folder to merge into. Give the others only.")
         damaged: list[Damaged] = []
         for record in Store(root).records(on_damage=damaged.append):
-            try:
-                _into(store, record, root, conflicts, merged)
-            except _TargetDamaged as error:
-                merged.note("damaged", str(error))
+            _into(store, record, root, conflicts, merged)
         for damage in damaged:
             merged.note("damaged", f"not taken: {damage}")
     return merged
 
 
-class _TargetDamaged(Exception):
-    """The record in the target cannot be read, so the two cannot be compared."""
-
-
 def _into(store: Store, theirs: Record, root: Path, conflicts: str, merged: Merged) -> None:
     try:
         ours = store.get(theirs.key)
-    except StoreError as error:
-        raise _TargetDamaged(f"{theirs.key} of {root} was not taken: {error}") from error
+    except StoreError as error:  # the two cannot be compared
+        merged.note("damaged", f"{theirs.key} of {root} was not taken: {error}")
+        return
     if ours is None:
         store.put(theirs)
         merged.counts["new"] += 1
         return
-    found = compared(ours, theirs)
-    if found == "same":
-        merged.counts["same"] += 1
-    elif found == "ours":
-        merged.note("kept", f"{theirs.key}: kept the one that is there ({_why(ours, theirs)}), not that of {root}")
-    elif found == "theirs":
-        store.put(theirs)
-        merged.note("replaced", f"{theirs.key}: took that of {root} ({_why(theirs, ours)})")
-    else:
-        _conflict(store, ours, theirs, root, conflicts, merged)
+    match compared(ours, theirs):
+        case "same":
+            merged.counts["same"] += 1
+        case "ours":
+            merged.note("kept", f"{theirs.key}: kept the one that is there ({_why(ours, theirs)}), not that of {root}")
+        case "theirs":
+            store.put(theirs)
+            merged.note("replaced", f"{theirs.key}: took that of {root} ({_why(theirs, ours)})")
+        case _:
+            _conflict(store, ours, theirs, root, conflicts, merged)
 
 
 def _conflict(store: Store, ours: Record, theirs: Record, root: Path, conflicts: str, merged: Merged) -> None:

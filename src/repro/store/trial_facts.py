@@ -84,22 +84,65 @@ class TrialFacts:
     @cached_property
     def method(self) -> MethodFacts:
         """Of the section `method`."""
-        return _method_facts(group_of(self._config.get("method")))
+        method = group_of(self._config.get("method"))
+        return MethodFacts(
+            name=_text(method.get("name")),
+            head=_text(method.get("head")),
+            layers=str(method.get("layers") or "all"),
+            blocks=_whole(method.get("blocks")),
+            tunes_backbone=bool(method.get("tune_backbone")),
+            init_text=_text(method.get("init_text")),
+            start_from=_text(method.get("start_from")),
+            start_task=_text(method.get("start_task")),
+        )
 
     @cached_property
     def model(self) -> ModelFacts:
         """Of the section `model`."""
-        return _model_facts(group_of(self._config.get("model")))
+        model = group_of(self._config.get("model"))
+        return ModelFacts(
+            name=_text(model.get("name")),
+            paper_name=_text(model.get("paper_name")),
+            layers=_whole(model.get("layers")),
+            parameters=_whole(model.get("parameters")),
+        )
 
     @cached_property
     def task(self) -> TaskFacts:
         """Of the section `task`."""
-        return _task_facts(group_of(self._config.get("task")))
+        task = group_of(self._config.get("task"))
+        limit, parts = group_of(task.get("limit")), group_of(task.get("parts"))
+        rows = {
+            f"{name}/{split}": count
+            for name, part in parts.items()
+            for split, count in group_of(group_of(part).get("rows")).items()
+        }
+        return TaskFacts(
+            name=_text(task.get("name")),
+            paper_name=_text(task.get("paper_name")),
+            report_split=_text(task.get("report_split")),
+            limit={split: limit[split] for split in ("train", "validation", "test") if limit.get(split) is not None},
+            low_data=group_of(task.get("low_data")),
+            rows=rows | group_of(task.get("rows")),
+            checks_rows=task.get("check_rows") is not False,
+            is_mixture=bool(parts),
+            metrics=tuple(group_of(metric) for key in ("metrics", "also_metrics") for metric in _items(task.get(key))),
+            has_own_metrics=bool(task.get("metrics")),
+            sentinel=bool(task.get("sentinel")),
+            train_task=_text(group_of(task.get("options")).get("train_task")),
+        )
 
     @cached_property
     def recipe(self) -> RecipeFacts:
         """Of the section `recipe`."""
-        return _recipe_facts(group_of(self._config.get("recipe")))
+        recipe = group_of(self._config.get("recipe"))
+        return RecipeFacts(
+            name=_text(recipe.get("name")),
+            paper=_text(recipe.get("paper")),
+            exhibit=_text(recipe.get("exhibit")),
+            unknown=tuple(map(str, _items(recipe.get("unknown")))),
+            search={path: _items(values) for path, values in group_of(recipe.get("search")).items()},
+        )
 
     @property
     def experiment(self) -> str | None:
@@ -119,61 +162,6 @@ def value_at(config: Plain, path: str) -> object:
         # A config is made of plain dicts; asking for a Mapping takes most of the time of a large store.
         node = node.get(part) if isinstance(node, dict) else None
     return node
-
-
-def _method_facts(method: Plain) -> MethodFacts:
-    return MethodFacts(
-        name=_text(method.get("name")),
-        head=_text(method.get("head")),
-        layers=str(method.get("layers") or "all"),
-        blocks=_whole(method.get("blocks")),
-        tunes_backbone=bool(method.get("tune_backbone")),
-        init_text=_text(method.get("init_text")),
-        start_from=_text(method.get("start_from")),
-        start_task=_text(method.get("start_task")),
-    )
-
-
-def _model_facts(model: Plain) -> ModelFacts:
-    return ModelFacts(
-        name=_text(model.get("name")),
-        paper_name=_text(model.get("paper_name")),
-        layers=_whole(model.get("layers")),
-        parameters=_whole(model.get("parameters")),
-    )
-
-
-def _task_facts(task: Plain) -> TaskFacts:
-    limit, parts = group_of(task.get("limit")), group_of(task.get("parts"))
-    rows = {
-        f"{name}/{split}": count
-        for name, part in parts.items()
-        for split, count in group_of(group_of(part).get("rows")).items()
-    }
-    return TaskFacts(
-        name=_text(task.get("name")),
-        paper_name=_text(task.get("paper_name")),
-        report_split=_text(task.get("report_split")),
-        limit={split: limit[split] for split in ("train", "validation", "test") if limit.get(split) is not None},
-        low_data=group_of(task.get("low_data")),
-        rows=rows | group_of(task.get("rows")),
-        checks_rows=task.get("check_rows") is not False,
-        is_mixture=bool(parts),
-        metrics=tuple(group_of(metric) for key in ("metrics", "also_metrics") for metric in _items(task.get(key))),
-        has_own_metrics=bool(task.get("metrics")),
-        sentinel=bool(task.get("sentinel")),
-        train_task=_text(group_of(task.get("options")).get("train_task")),
-    )
-
-
-def _recipe_facts(recipe: Plain) -> RecipeFacts:
-    return RecipeFacts(
-        name=_text(recipe.get("name")),
-        paper=_text(recipe.get("paper")),
-        exhibit=_text(recipe.get("exhibit")),
-        unknown=tuple(map(str, _items(recipe.get("unknown")))),
-        search={path: _items(values) for path, values in group_of(recipe.get("search")).items()},
-    )
 
 
 def group_of(value: object) -> dict[str, object]:

@@ -10,23 +10,22 @@ import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from repro.papers.statistics import (
+from repro.papers.statistics.aggregates import (
     Aggregated,
-    MeanDifference,
     aggregated,
-    bootstrap_interval,
-    clustered,
-    difference_of_means,
-    hierarchical_difference,
-    hierarchical_interval,
     improvement,
     interquartile_mean,
-    mean_draws,
     mean_of_tasks,
-    paired_bootstrap,
     probability_of_improvement,
-    summary,
 )
+from repro.papers.statistics.bootstrap import (
+    bootstrap_interval,
+    clustered,
+    hierarchical_difference,
+    hierarchical_interval,
+    paired_bootstrap,
+)
+from repro.papers.statistics.intervals import MeanDifference, difference_of_means, mean_draws, summary
 
 
 def mean(statistics: np.ndarray) -> dict[str, float]:

@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from repro.papers import statistics
-from repro.papers.statistics import VERDICTS, bootstrap_interval, equivalence, paired_bootstrap, summary
+from repro.papers.statistics.bootstrap import bootstrap_interval, paired_bootstrap
+from repro.papers.statistics.intervals import VERDICTS, equivalence, summary
 
 lists_of_values = st.lists(st.floats(0, 100), min_size=2, max_size=12)
 

@@ -9,16 +9,8 @@ from repro.papers.statistics.aggregates import Aggregated as Aggregated
 from repro.papers.statistics.aggregates import aggregated as aggregated
 from repro.papers.statistics.aggregates import improvement as improvement
 from repro.papers.statistics.aggregates import interquartile_mean as interquartile_mean
-from repro.papers.statistics.aggregates import mean_of_tasks as mean_of_tasks
-from repro.papers.statistics.aggregates import probability_of_improvement as probability_of_improvement
-from repro.papers.statistics.bootstrap import Interval as Interval
 from repro.papers.statistics.bootstrap import PairedDifference as PairedDifference
-from repro.papers.statistics.bootstrap import bootstrap_interval as bootstrap_interval
-from repro.papers.statistics.bootstrap import clustered as clustered
 from repro.papers.statistics.bootstrap import hierarchical_difference as hierarchical_difference
-from repro.papers.statistics.bootstrap import hierarchical_interval as hierarchical_interval
-from repro.papers.statistics.bootstrap import paired_bootstrap as paired_bootstrap
-from repro.papers.statistics.intervals import VERDICTS as VERDICTS
 from repro.papers.statistics.intervals import MeanDifference as MeanDifference
 from repro.papers.statistics.intervals import Summary as Summary
 from repro.papers.statistics.intervals import difference_of_means as difference_of_means

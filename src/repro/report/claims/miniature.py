@@ -124,7 +124,7 @@ def content() -> Content:
     claims = tuple(_claim(raw) for raw in cast(list[dict[str, object]], data["claims"]))
     if len({claim.id for claim in claims}) < len(claims):
         raise DataError("miniature.yaml: an id is used twice.")
-    known = {f"{paper} {claim.id}" for paper in registry.papers() for claim in predicates.claims(paper)}
+    known = {f"{paper} {claim.id}" for paper in registry.PAPERS for claim in predicates.claims(paper)}
     for claim in claims:
         if not claim.of or set(claim.of) - known:
             raise DataError(f"miniature.yaml, {claim.id}: of {list(claim.of)}, and the papers' claims have none such.")

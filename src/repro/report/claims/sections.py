@@ -46,7 +46,7 @@ def correction_lines() -> list[list[str]]:
 def finding_lines() -> list[list[str]]:
     """Cells that their paper's own arithmetic contradicts, not escaped."""
     lines = []
-    for one in (finding for paper in registry.papers() for finding in arithmetic.findings(paper)):
+    for one in (finding for paper in registry.PAPERS for finding in arithmetic.findings(paper)):
         value = f"{one.arithmetic:,.0f}" if one.arithmetic >= 1000 else f"{one.arithmetic:.5f}".rstrip("0").rstrip(".")
         kind = f"{one.kind}: {arithmetic.KINDS[one.kind]}"
         lines.append([one.cell.id, one.cell.at, printed(one.cell), value, kind, one.why])

@@ -138,7 +138,7 @@ def rows(all_scores: Sequence[Score], names: Mapping[str, str]) -> list[Row]:
     """
     main = {score.group.key: score.split for score in all_scores if score.first}
     shown = [score for score in all_scores if score.comparison.reported or score.split == main[score.group.key]]
-    order = [*registry.papers(), MISSING]
+    order = [*registry.PAPERS, MISSING]
     table = [_row(score, names[score.group.key]) for score in shown]
     return sorted(table, key=lambda row: (order.index(row.paper), _sort_key(row)))
 

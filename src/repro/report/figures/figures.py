@@ -207,7 +207,7 @@ def parity(exhibits: Sequence[Filled]) -> Figure:
         if cell.printed and cell.scores and cell.scores[0].comparison.difference is not None:
             seen.setdefault(cell.reported.id, cell)
     series = []
-    for paper in registry.papers():
+    for paper in registry.PAPERS:
         cells = [cell for cell in seen.values() if cell.reported.paper == paper]
         points = (point_of(cell.reported.number, cell.scores[0]) for cell in cells)
         series.append(Series(paper, tuple(sorted(p for p in points if p is not None)), ours=True, joined=False))

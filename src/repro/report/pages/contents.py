@@ -78,7 +78,7 @@ def contents(
         exhibits=exhibits,
         own=own,
         figures=[*miniature_figures.figures(settings), *drawn],
-        claims=[row for paper in registry.papers() for row in claim_rows(paper, results)] if papers else [],
+        claims=[row for paper in registry.PAPERS for row in claim_rows(paper, results)] if papers else [],
         searches=searched(searches, known),
         miniature=miniature.claim_rows(settings),
         papers=papers,

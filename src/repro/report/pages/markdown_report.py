@@ -148,7 +148,7 @@ def coverage(scores: Iterable[Score], cells: Sequence[Reported]) -> list[list[st
     compared = [score.comparison for score in scores if score.compared]
     met = {cell.id for score in compared for cell in (score.reported, *score.also) if cell is not None}
     lines = []
-    for paper in registry.papers():
+    for paper in registry.PAPERS:
         results = [cell for cell in cells if cell.paper == paper and cell.kind == "result"]
         here = sum(cell.id in met for cell in results)
         lines.append([paper, str(len(results)), str(here), str(len(results) - here)])

@@ -180,7 +180,7 @@ def _filled(
 
 def layouts() -> Iterator[Exhibit]:
     """The exhibits that a training run can answer to, every edition: none of data sets, counts or times."""
-    for paper in registry.papers():
+    for paper in registry.PAPERS:
         for key in exhibits.keys(paper):
             first = exhibits.exhibit(paper, key)
             if any(_trained(cell) for cell in first.cells.values()):
