@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
@@ -163,6 +164,19 @@ class MetricUnavailable(ReproError):
 
 class TrialFailed(ReproError):
     """A trial that started and could not finish (a NaN loss, say). Its record says why."""
+
+
+def unforeseen(what: str, error: Exception) -> TrialFailed:
+    """The failure of a trial by an error of somebody's code, with the line that raised it.
+
+    Args:
+        what: part of the trial that it ended.
+    """
+    *_, last = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(last.filename).name}:{last.lineno}"
+    failure = TrialFailed(f"its {what} ended with {type(error).__name__}: {error} ({where}).")
+    failure.__cause__ = error
+    return failure
 
 
 class StoreError(ReproError):

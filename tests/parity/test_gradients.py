@@ -12,6 +12,7 @@ from repro.methods.parts.keyed_dropout import mixed
 from repro.methods.registry import build as build_method
 from repro.models.attention.attached import Prefix
 from repro.models.attention.keyed_dropout_sites import DropoutKeys
+from repro.models.backbone import recompute
 from tests.parity.tiny_models import (
     FAMILIES,
     adapter,
@@ -97,7 +98,7 @@ def test_gradient_checkpointing_changes_nothing(name, packing, monkeypatch):
     for bone in (usual, thrifty):
         monkeypatch.setattr(bone, "packing", packing)
     thrifty.model.train()  # transformers checkpoints in train mode only; every dropout is 0
-    thrifty.model.gradient_checkpointing_enable({"use_reentrant": False})
+    recompute(thrifty)
     calls = [0]
     module = next(iter(thrifty.attention.values()))[0]
     module.register_forward_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))

@@ -127,7 +127,7 @@ class Scene:
     def alone(self, number: int, **changes: Any) -> ActiveTrial:
         """Trial `number`, trained alone."""
         active = self.active(number, **changes)
-        train([active], lambda _: None, alone=True)
+        train([active], lambda _: None)
         return active
 
 

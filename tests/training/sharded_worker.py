@@ -21,13 +21,13 @@ from repro.errors import Interrupted, ReproError, ToldElsewhere
 from repro.methods.base import Tuning
 from repro.methods.parts.backbone_weights import FineTuning
 from repro.methods.parts.bottleneck import AdapterTuning
+from repro.models.backbone import recompute
 from repro.training.batching import WHOLE
 from repro.training.checkpoint import Checkpoints
 from repro.training.distributed.process_group import ProcessGroup
 from repro.training.distributed.sharded_checkpoints import ShardedCheckpoints
-from repro.training.loop import train_trial
 from repro.trials.processes import present
-from tests.training.tiny_training import METHODS, Recorder, copies, make_trial
+from tests.training.tiny_training import METHODS, Recorder, copies, make_trial, train_trial
 
 
 def tuning(kind: str, **options: Any) -> Any:
@@ -88,7 +88,7 @@ def made(case: dict[str, Any], ranks: ProcessGroup | None) -> Any:
     run = make_trial(options.pop("model"), options.pop("method")(), options.pop("format"), ranks=ranks, **options)
     run.adapter.backbone.packing = packing
     if checkpointing:
-        run.adapter.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
+        recompute(run.adapter.backbone)
         run.train_mode = True
     return run
 

@@ -14,10 +14,9 @@ from repro.methods.base import Tuning
 from repro.models.encoding.batch import IGNORE, Batch
 from repro.models.tuning import tune
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import train_step, train_trial
 from repro.training.trainable import TrainableTrial
 from repro.trials.tensors import tuned_weights
-from tests.training.tiny_training import Recorder, batches, close, copies, load, make_trial
+from tests.training.tiny_training import Recorder, batches, close, copies, load, make_trial, train_step, train_trial
 
 MODELS = ["tiny-t5", "tiny-bart", "tiny-gpt2", "tiny-llama", "tiny-bert", "tiny-roberta"]
 

@@ -12,12 +12,10 @@ from torch import Tensor, nn
 
 from repro.methods.base import Injection, KeyValue
 from repro.training.checkpoint import Progress
-from repro.training.loop import train_step
 from repro.training.optimisers import make_optimiser
-from repro.training.passes import backward
 from repro.training.trainable import TrainableTrial
 from tests.models.loaded import load_backbone
-from tests.training.tiny_training import CPU, batches, load, make_trial, optimiser_config
+from tests.training.tiny_training import CPU, backward, batches, load, make_trial, optimiser_config, train_step
 
 KINDS = [
     ("tiny-t5", "prompt_tuning", "text_to_text"),

@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repro.models.encoding.batch import IGNORE, PAD, Batch, collate
-from repro.training.passes import backward
 from repro.training.trainable import TrainableTrial
 from tests.models.loaded import adapt
-from tests.training.tiny_training import CPU, LENGTHS, ToyTask, batches, close, load, make_trial, toy_examples
+from tests.training.tiny_training import CPU, LENGTHS, ToyTask, backward, batches, close, load, make_trial, toy_examples
 
 KINDS = [
     ("tiny-t5", "prompt_tuning", "text_to_text"),

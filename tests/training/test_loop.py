@@ -11,9 +11,17 @@ from torch import Tensor
 from repro.errors import TrialFailed
 from repro.models.interface import RowLoss
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import train_step, train_trial
 from repro.training.trainable import TrainableTrial
-from tests.training.tiny_training import Crash, Recorder, batches, copies, make_trial, same_bits
+from tests.training.tiny_training import (
+    Crash,
+    Recorder,
+    batches,
+    copies,
+    make_trial,
+    same_bits,
+    train_step,
+    train_trial,
+)
 
 PER_EPOCH = 3  # 7 examples by 3
 

@@ -9,10 +9,9 @@ import torch
 from repro.methods.parts.input_prompt import PromptTuning
 from repro.methods.registry import build as build_method
 from repro.training.checkpoint import Progress
-from repro.training.loop import train_step
 from repro.training.optimisers import make_optimiser
 from repro.training.trainable import TrainableTrial
-from tests.training.tiny_training import METHODS, make_trial, optimiser_config
+from tests.training.tiny_training import METHODS, make_trial, optimiser_config, train_step
 
 
 def enlarge(run: TrainableTrial, by: float) -> None:

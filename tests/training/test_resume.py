@@ -12,9 +12,8 @@ from torch import Tensor
 
 from repro.errors import Interrupted
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import train_step, train_trial
 from repro.training.trainable import TrainableTrial
-from tests.training.tiny_training import Crash, Recorder, copies, make_trial, same_bits
+from tests.training.tiny_training import Crash, Recorder, copies, make_trial, same_bits, train_step, train_trial
 
 STEPS, PER_EPOCH = 8, 3  # evaluated after 3, 6 and 8
 

@@ -20,9 +20,8 @@ from repro.training.batching import Part, Share, training_batches
 from repro.training.distributed.process_group import ProcessGroup
 from repro.training.distributed.sharding import Shards, shard
 from repro.training.optimisers import Adafactor, gradient_norms
-from repro.training.passes import backward
 from tests.training.sharded_worker import CASES, RESUMED
-from tests.training.tiny_training import load, make_trial, optimiser_config
+from tests.training.tiny_training import backward, load, make_trial, optimiser_config
 
 CORE = (
     *("encoder", "decoder", "encoder_decoder", "the best of them", "three passes", "dropout", "adafactor", "lora"),

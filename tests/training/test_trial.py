@@ -18,9 +18,10 @@ from repro.evaluation.decoding import mean_loss, predict
 from repro.metrics.accuracy import Accuracy
 from repro.metrics.base import Metric
 from repro.training.checkpoint import Checkpoints, Progress
-from repro.training.loop import train_step
+from repro.training.loop import train
 from repro.training.progress import ProgressReporter
 from repro.trials.prepared import Trial
+from repro.trials.recording import Trained
 from repro.trials.tensors import build_tensors
 from tests.training.tiny_training import (
     CPU,
@@ -34,6 +35,7 @@ from tests.training.tiny_training import (
     make_trial,
     same_bits,
     toy_examples,
+    train_step,
 )
 
 KINDS = [
@@ -136,6 +138,15 @@ def prepared(
     return Trial.prepare(config, ToyTask(format, metrics=(metric,)), examples, selection, CPU, METHODS[method]())
 
 
+def fit(trial: Trial, folder: Path, console: ProgressReporter) -> Trained:
+    """Train alone; a failure is raised."""
+    member = trial.member(Checkpoints(folder), console)
+    train([member], lambda _: None)
+    if member.failure is not None:
+        raise member.failure
+    return trial.trained(member.progress)
+
+
 SPLITS = {"train": 7, "validation": 5, "test": 4}
 WHOLE = [
     ("tiny-t5", "prompt_tuning", "text_to_text", ExactMatch(), "loss"),
@@ -152,7 +163,7 @@ def test_a_whole_trial_fills_its_record(
     trial = prepared(model, method, format, metric, selection)
     log = Log()
     with ProgressReporter("toy", trial.steps, log) as console:
-        trained = trial.train(Checkpoints(tmp_path / "checkpoint"), console)
+        trained = fit(trial, tmp_path / "checkpoint", console)
         scores = trial.report(tmp_path, console)
     assert [row["step"] for row in trained.curve] == [3, 6]
     assert [row["learning_rate"] for row in trained.curve] == pytest.approx([0.01 * 4 / 5, 0.01 * 1 / 5])
@@ -214,7 +225,7 @@ def test_a_failed_trial_keeps_the_curve_of_its_last_checkpoint(tmp_path: Path) -
     options = {"epochs": None, "steps": 30, "evaluate_every": "1", "checkpoint_seconds": -1.0, "clip_norm": None}
     trial = prepared("tiny-gpt2", "prefix_mlp", "text_to_text", ExactMatch(), "exact_match", rate=1e36, **options)
     with pytest.raises(TrialFailed), ProgressReporter("toy", 30, Log()) as console:
-        trial.train(Checkpoints(tmp_path), console)
+        fit(trial, tmp_path, console)
     known = trial.last_known(Checkpoints(tmp_path))
     assert 1 <= known.cost["steps"] == len(known.curve) < 30
 
@@ -232,7 +243,7 @@ def test_a_signal_ends_a_trial_after_a_checkpoint_and_it_can_go_on(tmp_path: Pat
     before = signal.getsignal(number)
     stopped = prepared(*kind)
     with pytest.raises(Interrupted, match="same command continues"), ProgressReporter("toy", 6, Killer()) as console:
-        stopped.train(Checkpoints(tmp_path / "stopped"), console)
+        fit(stopped, tmp_path / "stopped", console)
     assert signal.getsignal(number) is before
     known = stopped.last_known(Checkpoints(tmp_path / "stopped"))
     assert known.cost["steps"] == 4 and [row["step"] for row in known.curve] == [3]
@@ -241,7 +252,7 @@ def test_a_signal_ends_a_trial_after_a_checkpoint_and_it_can_go_on(tmp_path: Pat
     for folder in ("stopped", "whole"):
         trial, log = prepared(*kind), Log()
         with ProgressReporter("toy", 6, log) as console:
-            trained = trial.train(Checkpoints(tmp_path / folder), console)
+            trained = fit(trial, tmp_path / folder, console)
         results.append((trial.method.export(), trained.curve, trained.selection))
         assert min(step for step, _ in log.rows) == (5 if folder == "stopped" else 1)
     same_bits(results[0][0], results[1][0])

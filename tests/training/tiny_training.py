@@ -22,11 +22,14 @@ from repro.models.encoding.batch import Batch
 from repro.models.tuning import tune
 from repro.tasks.base import Choice, Example, Pair, Ranking, Rendered, Tagged, Task, TextToText
 from repro.training.batching import DataOrder, training_batches
-from repro.training.checkpoint import Progress
+from repro.training.checkpoint import CheckpointStore, Progress
 from repro.training.distributed.process_group import ProcessGroup
 from repro.training.distributed.sharded_trial import ShardedTrial
+from repro.training.loop import ActiveTrial, train
 from repro.training.optimisers import make_optimiser
-from repro.training.trainable import Group, TrainableTrial
+from repro.training.passes import StepWork
+from repro.training.step import TrialBatch
+from repro.training.trainable import Group, Reporter, TrainableTrial
 from repro.trials.tensors import build_tensors, tuned_weights
 from tests.models.loaded import adapt, load_backbone
 
@@ -205,6 +208,37 @@ def make_trial(
     split = None if together is None else together.shards
     run.optimiser = make_optimiser(run.tensors, optimiser_config(**optimiser), split)
     return run
+
+
+def train_trial(trial: TrainableTrial, checkpoints: CheckpointStore, reporter: Reporter) -> Progress:
+    """Train one trial to its last step; its failure is raised."""
+    active = ActiveTrial(trial, checkpoints, reporter)
+    train([active], lambda _: None)
+    if active.failure is not None:
+        raise active.failure
+    return active.progress
+
+
+def train_step(trial: TrainableTrial, progress: Progress) -> float:
+    """One update of one trial; returns its loss, or raises its failure."""
+    [failure] = TrialBatch().step([trial], [progress])
+    if failure is not None:
+        raise failure
+    return progress.losses[-1]
+
+
+def backward(
+    trials: Sequence[TrainableTrial],
+    batches: Sequence[Batch],
+    keys: Sequence[int] | None = None,
+    whole: Sequence[Batch] | None = None,
+) -> Tensor:
+    """Gradients of every trial's loss over these batches, each a pass; returns the losses [K].
+
+    Args:
+        whole: the passes of all processes, where `batches` are one process's part.
+    """
+    return StepWork(trials, keys).backward(batches, batches if whole is None else whole)
 
 
 class Recorder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 from repro.config.run_key import facts, run_key
@@ -31,6 +32,8 @@ def _check_value(key: str, value: object, known: Facts) -> None:
             refuse(key, value, f"must be one of {', '.join(known.allowed)}", f"Set {key} to one of these.")
     if not isinstance(value, int | float):
         return
+    if not math.isfinite(value):
+        refuse(key, value, "must be a finite number", f"Set {key} to one, or leave it out.")
     if known.at_least is not None and known.below is not None:
         if not known.at_least <= value < known.below:
             refuse(key, value, f"must be at least {known.at_least:g} and below {known.below:g}", f"Set {key}=0.1, say.")
@@ -95,12 +98,12 @@ def _check_trainer(config: TrialConfig) -> None:
         both = f"trainer.epochs={trainer.epochs} and trainer.steps={trainer.steps}"
         raise ConfigError(f"{both}: exactly one must be set. Set the other to null.")
     every = str(trainer.evaluate_every)
-    if every != "epoch" and not (every.isdigit() and int(every) > 0):
+    if every != "epoch" and not (every.isdecimal() and int(every) > 0):
         refuse(
             "trainer.evaluate_every", every, "must be `epoch` or a number of steps", "Set trainer.evaluate_every=epoch."
         )
     limit = trainer.joint_trials
-    if limit != "auto" and not (limit.isdigit() and int(limit) > 0):
+    if limit != "auto" and not (limit.isdecimal() and int(limit) > 0):
         refuse(
             "trainer.joint_trials",
             limit,

@@ -65,12 +65,12 @@ class OptimiserConfig:
     backbone_learning_rate: float | None = setting(None, above=0)
     """Of tuned weights of the backbone, under the same schedule; null: as everything else."""
     weight_decay: float = setting(0.0, at_least=0)
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    decay_rate: float = 0.8
+    beta1: float = setting(0.9, at_least=0, below=1)
+    beta2: float = setting(0.999, at_least=0, below=1)
+    epsilon: float = setting(1e-8, above=0)
+    decay_rate: float = setting(0.8, above=0)
     """Adafactor: beta2_t = 1 - (t + 1)^-decay_rate."""
-    step_offset: int = 0
+    step_offset: int = setting(0, at_least=0)
     """Adafactor: t starts here (official runs: 1,100,000, the step of the frozen checkpoint)."""
     clip_threshold: float = setting(1.0, above=0)
     """Adafactor: an update's root mean square is cut to this."""
@@ -144,7 +144,7 @@ class TrainerConfig:
     graphs: bool = setting(True, changes_result=False, shared_jointly=True)
     """On a GPU, passes over packed batches are recorded as CUDA graphs and replayed: equal results up to rounding."""
     gradient_checkpointing: bool = setting(False, changes_result=False, shared_jointly=True)
-    checkpoint_seconds: float = setting(300.0, changes_result=False)
+    checkpoint_seconds: float = setting(300.0, changes_result=False, at_least=0)
     """Seconds between checkpoints for resuming; does not change the result."""
     if_running: str = setting("wait", changes_result=False, allowed=("wait", "skip"))
     """Another process runs the same key: wait | skip"""

@@ -49,7 +49,7 @@ def score(
         if selection is not None and metric.costly and selection not in metric.outputs:
             continue
         try:
-            metric_values, rows = _scored(metric, examples, predictions, golds)
+            metric_values, rows = scored(metric, examples, predictions, golds)
         except MetricUnavailable as error:
             missing |= dict.fromkeys(metric.outputs, str(error))
             continue
@@ -68,7 +68,7 @@ def higher_is_better(task: Task, value_name: str) -> bool:
     return value_name != "loss" and all(m.higher_is_better for m in every_metric(task) if value_name in m.outputs)
 
 
-def _scored(
+def scored(
     metric: AnyMetric, examples: Sequence[Example], predictions: Sequence[object], golds: Sequence[tuple[Any, ...]]
 ) -> tuple[Values, Rows | None]:
     """A metric's values, and its statistics, a row an example."""

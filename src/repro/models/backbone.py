@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from typing import cast
@@ -61,6 +62,8 @@ class Backbone:
         self._adapters = Adapters(family.blocks(model))
         self.packing: bool | str = "auto"
         """`trainer.packing`: True, False or auto"""
+        self.recomputes = False
+        """Activations are computed again in the backward pass (`recompute`)."""
         self.bias = family.bias(model)
         self._mode = install(model)
         self._positions = PositionShifts(family.positions(model), tuple(spec.sites))
@@ -154,3 +157,11 @@ def rows_or_none(injection: Injection, batch: Batch) -> Tensor | None:
     trials += [injection.embeds.shape[0]] if injection.embeds is not None else []
     trials += [adapter.down.shape[0] for adapter in injection.adapters.values()]
     return batch.rows if max(trials, default=1) > 1 else None
+
+
+def recompute(backbone: Backbone) -> None:
+    """Keep no activations but compute them twice (in train mode only): less memory, the same gradient."""
+    with warnings.catch_warnings():  # 5.24 warns of the only name that all supported releases have
+        warnings.simplefilter("ignore", FutureWarning)
+        backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
+    backbone.recomputes = True

@@ -49,6 +49,8 @@ class Progress:
     evaluation_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     """Incidents that a reader of the record should know of, such as a damaged checkpoint."""
+    origin: dict[str, str] = field(default_factory=dict)
+    """{what: SHA-256} of the data and weights that it is trained on."""
 
     @classmethod
     def of(cls, saved: Mapping[str, object]) -> Progress:

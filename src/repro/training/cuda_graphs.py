@@ -240,7 +240,7 @@ class RecordingRunner:
         """Recordings to be made, if these trials' passes can be recorded."""
         backbone = trials[0].adapter.backbone
         changes = any(trial.tuned or trial.group.part != WHOLE for trial in trials)
-        if changes or backbone.model.is_gradient_checkpointing or backbone.packing is False:
+        if changes or backbone.recomputes or backbone.packing is False:
             return None
         if not all(trial.graphs for trial in trials):
             return None

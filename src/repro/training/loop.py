@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from repro.errors import Interrupted, TrialFailed
+from repro.errors import Interrupted, ReproError, TrialFailed, unforeseen
+from repro.training.batching import WHOLE
 from repro.training.checkpoint import CheckpointStore, Progress
 from repro.training.cuda_graphs import RecordingRunner
 from repro.training.step import TrialBatch
@@ -72,21 +73,19 @@ class TrainingLoop:
     Args:
         next_trial: called before every step for a trial that joins; None: no trial joins now. Called at least once.
         on_end: called with every trial that ended or failed; its tensors are then those of the chosen checkpoint.
-        alone: a single trial, whose errors are raised to the caller: none is turned into a failure of the trial.
     """
 
     def __init__(
         self,
         next_trial: Callable[[TrainingLoop], ActiveTrial | None],
         on_end: Callable[[ActiveTrial], None],
-        alone: bool = False,
     ) -> None:
         self.trials: list[ActiveTrial] = []
         self.steps = 0
         """Joint steps made."""
         self.largest = 1
         """The most trials in one step."""
-        self._next_trial, self._on_end, self._alone = next_trial, on_end, alone
+        self._next_trial, self._on_end = next_trial, on_end
         self._batch = TrialBatch(RecordingRunner())
 
     def train(self) -> None:
@@ -138,13 +137,12 @@ class TrainingLoop:
             active.reporter.evaluated(active.progress, row)
         except TrialFailed as error:
             active.failure = error
-        except (Interrupted, MemoryError, torch.OutOfMemoryError):
+        except (ReproError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            if self._alone:
+            if active.trial.group.part != WHOLE:  # it may be that another process has ended
                 raise
-            active.failure = TrialFailed(f"its evaluation ended with {type(error).__name__}: {error}.")
-            active.failure.__cause__ = error
+            active.failure = unforeseen("evaluation", error)
 
     def _remove_ended(self) -> None:
         done = [t for t in self.trials if t.failure is not None or ended(t.trial, t.progress)]
@@ -165,33 +163,7 @@ class TrainingLoop:
                 active.save_if_changed()
 
 
-def train_trial(trial: TrainableTrial, checkpoints: CheckpointStore, reporter: Reporter) -> Progress:
-    """Train one trial to its last step; afterwards its tensors are those of the chosen checkpoint.
-
-    Raises:
-        TrialFailed: a loss or gradient became NaN or infinite; the last checkpoint stays on disk.
-        Interrupted: asked to stop; everything needed to resume is on disk.
-    """
-    active = ActiveTrial(trial, checkpoints, reporter)
-    train([active], lambda _: None, alone=True)
-    if active.failure is not None:
-        raise active.failure
-    return active.progress
-
-
-def train(trials: Sequence[ActiveTrial], on_end: Callable[[ActiveTrial], None], alone: bool = False) -> None:
+def train(trials: Sequence[ActiveTrial], on_end: Callable[[ActiveTrial], None]) -> None:
     """Train these trials jointly, all from the first step on."""
     waiting = list(trials)
-    TrainingLoop(lambda _: waiting.pop(0) if waiting else None, on_end, alone).train()
-
-
-def train_step(trial: TrainableTrial, progress: Progress) -> float:
-    """One update of one trial; returns its loss.
-
-    Raises:
-        TrialFailed: the loss or the gradient is not finite; nothing was changed.
-    """
-    [failure] = TrialBatch().step([trial], [progress])
-    if failure is not None:
-        raise failure
-    return progress.losses[-1]
+    TrainingLoop(lambda _: waiting.pop(0) if waiting else None, on_end).train()

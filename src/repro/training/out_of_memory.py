@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from repro.errors import print_line
+from repro.models.backbone import recompute
 from repro.training.batching import WHOLE
 from repro.training.trainable import TrainableTrial
 
@@ -16,8 +17,6 @@ class MemoryPolicy:
     def __init__(self) -> None:
         self.times_as_many = 1
         """Times the usual number of passes."""
-        self.recomputes = False
-        """Gradient checkpointing was turned on."""
 
     def use_less(self, trials: Sequence[TrainableTrial], divisible: bool) -> bool:
         """Take the next measure; False if there is none left.
@@ -32,11 +31,10 @@ class MemoryPolicy:
             times = f"{self.times_as_many} times as many passes"
             print_line(f"out of memory: from here on a step is cut into {times}.", sys.stderr)
             return True
-        model = trials[0].adapter.backbone.model
-        if self.recomputes or model.is_gradient_checkpointing or not model.supports_gradient_checkpointing:
+        backbone = trials[0].adapter.backbone
+        if backbone.recomputes or not backbone.model.supports_gradient_checkpointing:
             return False
         setting = "trainer.gradient_checkpointing"
         print_line(f"out of memory: from here on activations are computed twice ({setting}).", sys.stderr)
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        self.recomputes = True  # the library recomputes in train mode only; dropout has rates of its own
+        recompute(backbone)
         return True

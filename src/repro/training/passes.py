@@ -217,21 +217,6 @@ class StepWork:
         return share.detach(), [leaf.grad for leaf in leaves]
 
 
-def backward(
-    trials: Sequence[TrainableTrial],
-    batches: Sequence[Batch],
-    keys: Sequence[int] | None = None,
-    whole: Sequence[Batch] | None = None,
-) -> Tensor:
-    """Gradients of every trial's loss over these batches, each a pass; returns the losses [K].
-
-    Args:
-        keys: as in `StepWork`.
-        whole: the passes of all processes, where `batches` are one process's part.
-    """
-    return StepWork(trials, keys).backward(batches, batches if whole is None else whole)
-
-
 def forget_gradients(trials: Sequence[TrainableTrial]) -> None:
     """Leave no gradient on the trials' tensors."""
     for trial in trials:
@@ -291,7 +276,8 @@ class PlainRunner:
         else:
             batches = training_batches(shares, pad, count)
             items = batches if part == WHOLE else training_batches(shares, pad, count, part)
-        adapter.backbone.model.train(self.memory.recomputes or any(trial.train_mode for trial in trials))
+        # The library recomputes in train mode only; dropout has rates of its own.
+        adapter.backbone.model.train(adapter.backbone.recomputes or any(trial.train_mode for trial in trials))
         try:
             work = StepWork(trials, keys, self._prompts, self._lay_out, self._replay)
             self._prompts, self._injection = work.prompts, work.injection.whole

@@ -7,14 +7,16 @@ the order of summation.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from repro.errors import TrialFailed
-from repro.training.batching import Share, token_counts
+from repro.training.batching import WHOLE, Share, token_counts
 from repro.training.checkpoint import Progress
+from repro.training.optimisers import TUNED
 from repro.training.passes import PassRunner, PlainRunner, forget_gradients
 from repro.training.stacked_state import Stack, stacks
 from repro.training.trainable import TrainableTrial
@@ -106,9 +108,20 @@ def _next_shares(trials: Sequence[TrainableTrial], progresses: Sequence[Progress
 
 def _failure(trial: TrainableTrial, step: int, loss: float, norm: float) -> TrialFailed | None:
     for what, value in (("loss", loss), ("gradient", norm)):  # a finite loss may have an infinite gradient
-        if value - value != 0:
-            return TrialFailed(
-                f"the {what} became {value} at step {step + 1}: lower trainer.optimiser.learning_rate (now "
-                f"{float(trial.rate(step)[0]):g}) or use trainer.dtype=float32. A checkpoint written before is kept."
-            )
+        if not math.isfinite(value):
+            if (name := _broken_weight(trial)) is not None:
+                why = f"the frozen weight {name} of the model is NaN or infinite in places. Load whole weights."
+            else:
+                why = f"lower trainer.optimiser.learning_rate (now {float(trial.rate(step)[0]):g}) or use "
+                why += "trainer.dtype=float32. A checkpoint written before is kept."
+            return TrialFailed(f"the {what} became {value} at step {step + 1}: {why}")
     return None
+
+
+def _broken_weight(trial: TrainableTrial) -> str | None:
+    """A weight that was loaded with numbers that are none; those that are trained may have diverged."""
+    if trial.group.part != WHOLE:  # this process has some rows only
+        return None
+    weights = trial.adapter.backbone.whole.named_parameters()
+    frozen = (name for name, weight in weights if f"{TUNED}{name}" not in trial.tuned and not weight.isfinite().all())
+    return next(frozen, None)

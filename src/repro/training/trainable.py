@@ -89,6 +89,8 @@ class TrainableTrial:
     graphs: bool = True
     """Its passes may be recorded on a GPU (`training/cuda_graphs.py`)."""
     group: Group = Group()
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """As `Progress.origin`."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -115,8 +117,9 @@ def resume(trial: TrainableTrial, checkpoints: CheckpointStore) -> Progress:
     """The last checkpoint's state, or a fresh one."""
     checkpoint = checkpoints.load()
     if checkpoint is None:
-        return Progress()
+        return Progress(origin=dict(trial.origin))
     progress, tensors = checkpoint
+    progress.origin = dict(trial.origin)
     trial.load(tensors)
     trial.optimiser.count = progress.step
     return progress

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from repro.config.schema import TrialConfig
-from repro.errors import ConfigError, DataError
+from repro.errors import ConfigError, DataError, MetricUnavailable, ReproError, explained
+from repro.evaluation.scoring import scored
 from repro.metrics.base import TASK_SCORE, averaged_values
+from repro.store.checkpoints import newest
 from repro.store.record import Record
+from repro.store.run_folder import CHECKPOINT
 from repro.tasks.base import Example, Task, every_metric
 from repro.trials.build import build_task
+from repro.trials.spec import TrialSpec
 
 
 def check_selection(config: TrialConfig, task: Task) -> str:
@@ -82,6 +87,66 @@ def load_examples(config: TrialConfig, task: Task) -> dict[str, Sequence[Example
                 f"Set {key}=validation."
             )
     return found
+
+
+GOLD_TEXTS = 8
+"""Texts that every metric is tried on; classes and tags are few, and tried all."""
+
+
+def try_metrics(task: Task, split: str, examples: Sequence[Example]) -> None:
+    """Score the gold answers as if they had been predicted: what a metric cannot take is known before training.
+
+    Raises:
+        ConfigError: a metric cannot score them.
+    """
+    for name, part in (task.parts or {"": task}).items():
+        members = [example for example in examples if not name or example.meta["part"] == name]
+        if any(isinstance(example.references[0], str) for example in members):
+            members = members[:GOLD_TEXTS]
+        golds = [example.references for example in members]
+        for metric in every_metric(part) if members else ():
+            if metric.costly:
+                continue
+            try:
+                scored(metric, members, [gold[0] for gold in golds], golds)
+            except MetricUnavailable:  # its values will be missing
+                continue
+            except ReproError:
+                raise
+            except Exception as error:
+                raise ConfigError(
+                    f"task.metrics: {metric.name} cannot score the answers of {part.name}, split {split} "
+                    f"({type(error).__name__}: {error}). Choose a metric that takes them, or correct its options."
+                ) from error
+
+
+def origin_of(task: Task, weights: str | None = None) -> dict[str, str]:
+    """{what: SHA-256} of the data that were read and of the weights, for checkpoints."""
+    origin = {f"data ({split})": facts["sha256"] for split, facts in task.fingerprint().items()}
+    return origin if weights is None else origin | {"weights": weights}
+
+
+def refuse_other_origin(spec: TrialSpec, origin: Mapping[str, str]) -> None:
+    """A checkpoint goes on with the data and the weights that it was made with; `rerun=true` drops it otherwise.
+
+    Raises:
+        ConfigError: they have changed since.
+    """
+    folder = spec.folder / CHECKPOINT
+    with explained(folder, "read"):
+        state = newest(folder)[0]
+    before = state.progress.get("origin") if state is not None else None
+    if not isinstance(before, dict):
+        return
+    changed = [what for what, digest in origin.items() if before.get(what, digest) != digest]
+    if changed and spec.config.rerun:
+        with explained(folder, "remove"):
+            shutil.rmtree(folder)
+    elif changed:
+        raise ConfigError(
+            f"the checkpoint of trial {spec.key} ({spec.name}) in {folder} was made with other {', '.join(changed)}: "
+            "put the old files back, or add rerun=true to start anew."
+        )
 
 
 def refuse_other_data(record: Record, config: TrialConfig) -> None:

@@ -11,14 +11,21 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from repro.config.schema import TrackerConfig
-from repro.errors import ReproError, TrialFailed
+from repro.errors import ReproError, TrialFailed, unforeseen
 from repro.store import progress
 from repro.store.record import DataFacts, Record
 from repro.store.run_folder import CHECKPOINT, tidy_finished, written_files
 from repro.tasks.base import Example, Task
 from repro.tracking import NullTracker, Tracker
 from repro.trials.build import build_method, build_task
-from repro.trials.checks import check_metrics, check_selection, load_examples
+from repro.trials.checks import (
+    check_metrics,
+    check_selection,
+    load_examples,
+    origin_of,
+    refuse_other_origin,
+    try_metrics,
+)
 from repro.trials.device import pick_device
 from repro.trials.recording import Clock, Scores, Setup, Trained, record_of
 from repro.trials.spec import TrialSpec
@@ -70,6 +77,10 @@ class Attempt:
         if self._writes:
             check_metrics(self.task)
         self._examples = load_examples(self.config, self.task)
+        if self._writes:
+            for split in dict.fromkeys((self.config.trainer.selection.split, self.config.task.report_split)):
+                try_metrics(self.task, split, self._examples[split])
+        refuse_other_origin(self.spec, origin_of(self.task))
 
     def prepare(self, stop: StopRequest | None = None, loaded: Loaded | None = None, on_step: OnStep = None) -> None:
         """Model, method and tracker; afterwards `trial` is ready.
@@ -87,6 +98,11 @@ class Attempt:
         config, group, method = self.config, self._group, build_method(self.config)
         device = pick_device(config.trainer.device) if group is None else group.device
         self.trial = Trial.prepare(config, self.task, self._examples, self._selection, device, method, loaded, group)
+        origin = origin_of(self.task, self.trial.weights["sha256"])
+        if group is None:
+            refuse_other_origin(self.spec, origin)
+        else:
+            group.of_first(lambda: refuse_other_origin(self.spec, origin))
         settings = config.tracker if self._writes else TrackerConfig()
         self._tracker = make_tracker(settings, self.spec.key, config.to_dict(), self.folder)
         self._checkpoints = Checkpoints(self.folder / CHECKPOINT)
@@ -107,21 +123,17 @@ class Attempt:
             TrialFailed: the record says why.
             Interrupted: after a checkpoint; there is no record.
         """
+        from repro.training.loop import train
+
         self.prepare(on_step=on_step)
-        trial, console = self._ready
-        trained, scores, failure = Trained(), None, None
-        try:
-            with console:
-                trained = trial.train(self._checkpoints, console)
-                scores = trial.report(self.folder, console)
-        except TrialFailed as error:
-            failure = error
-            if not trained.cost:
-                trained = trial.last_known(self._checkpoints)
-        except BaseException:
-            self._tracker.finish(None)
-            raise
-        return self._end(trained, scores, failure)
+        with self._ready[1]:
+            try:
+                member = self.member()
+                train([member], lambda _: None)
+            except BaseException:
+                self._tracker.finish(None)
+                raise
+            return self.left(member)
 
     def member(self) -> ActiveTrial:
         """The prepared trial as the training loop takes it."""
@@ -129,20 +141,27 @@ class Attempt:
         return trial.member(self._checkpoints, console)
 
     def left(self, member: ActiveTrial) -> Record:
-        """It has left joint training: score the chosen checkpoint, or say why it failed; record either.
+        """It has left training: score the chosen checkpoint, or say why it failed; record either.
 
         Raises:
             TrialFailed: the record says why.
             Interrupted: while it was scored; there is no record, and the checkpoint stays.
         """
-        trial, _ = self._ready
+        trial, console = self._ready
         scores, failure = None, member.failure
         try:
             if failure is None:
                 trained = trial.trained(member.progress)
-                scores, failure = self._scored()
+                scores = trial.report(self.folder, console)
             else:
                 trained = trial.last_known(self._checkpoints)
+        except TrialFailed as error:
+            failure = error
+        except Exception as error:
+            if isinstance(error, ReproError | MemoryError) or self._group is not None:
+                self._tracker.finish(None)
+                raise
+            failure = unforeseen("scoring", error)
         except BaseException:
             self._tracker.finish(None)
             raise
@@ -153,20 +172,6 @@ class Attempt:
         if self._console is not None and self._console.file is not None:
             self._console.file.close()
         self._tracker.finish(None)
-
-    def _scored(self) -> tuple[Scores | None, TrialFailed | None]:
-        """Scores, or why there are none. In joint training an error of one trial's scoring is its own."""
-        trial, console = self._ready
-        try:
-            return trial.report(self.folder, console), None
-        except TrialFailed as error:
-            return None, error
-        except (ReproError, MemoryError):
-            raise
-        except Exception as error:
-            failure = TrialFailed(f"its scoring ended with {type(error).__name__}: {error}.")
-            failure.__cause__ = error
-            return None, failure
 
     def _end(
         self, trained: Trained, scores: Scores | None, failure: TrialFailed | None, joint_trials: int = 1

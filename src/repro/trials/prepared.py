@@ -17,7 +17,7 @@ from repro.errors import ConfigError, TrialFailed
 from repro.evaluation.decoding import decoding_settings, encoded_by, mean_loss, predict, write_predictions
 from repro.evaluation.scoring import Evaluation, higher_is_better, score, score_subset, subsets
 from repro.methods.base import Method
-from repro.models.backbone import Backbone
+from repro.models.backbone import Backbone, recompute
 from repro.models.encoding.batch import Encoded
 from repro.models.encoding.span_encoding import SpanOptions, separated
 from repro.models.interface import ModelAdapter
@@ -31,13 +31,14 @@ from repro.training.batching import DataOrder, mixed_seed
 from repro.training.checkpoint import Checkpoints, Progress
 from repro.training.distributed.process_group import ProcessGroup
 from repro.training.distributed.sharded_trial import ShardedTrial
-from repro.training.loop import ActiveTrial, train
+from repro.training.loop import ActiveTrial
 from repro.training.memory import peak_resident
 from repro.training.optimisers import make_optimiser
 from repro.training.progress import ProgressReporter
 from repro.training.schedules import schedule
 from repro.training.token_cache import TokenCache, token_cache
 from repro.training.trainable import Group, TrainableTrial, trained
+from repro.trials.checks import origin_of
 from repro.trials.recording import Scores, Trained
 from repro.trials.tensors import build_tensors, tuned_weights
 
@@ -174,7 +175,7 @@ class Trial:
         )
         base = trainer.optimiser.learning_rate
         if trainer.gradient_checkpointing:
-            self.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
+            recompute(self.backbone)
         split = None if self.together is None else self.together.shards
         return TrainableTrial(
             adapter=self.adapter,
@@ -198,6 +199,7 @@ class Trial:
             sync_gradients=sync,
             checkpoint_seconds=trainer.checkpoint_seconds,
             graphs=trainer.graphs,
+            origin=origin_of(self.task, self.weights.get("sha256")),
             group=Group() if self.together is None else self.together.group,
             train_mode=bool(
                 trainer.backbone_dropout
@@ -248,18 +250,6 @@ class Trial:
         fit = self._fit(console)
         files = checkpoints if self.together is None else self.together.checkpoints(checkpoints, fit)
         return ActiveTrial(fit, files, console)
-
-    def train(self, checkpoints: Checkpoints, console: ProgressReporter) -> Trained:
-        """Train alone; the method then holds the chosen checkpoint.
-
-        Raises:
-            TrialFailed: `last_known` has what the last checkpoint knows.
-        """
-        member = self.member(checkpoints, console)
-        train([member], lambda one: None, alone=True)
-        if member.failure is not None:
-            raise member.failure
-        return self.trained(member.progress)
 
     def last_known(self, checkpoints: Checkpoints) -> Trained:
         """What the last checkpoint knows of training; nothing where there is none."""
