@@ -9,7 +9,7 @@ from repro.errors import MetricUnavailable
 from repro.metrics.accuracy import Accuracy
 from repro.metrics.base import Metric, texts
 from repro.metrics.registry import metric, names
-from repro.papers.statistics.bootstrap import paired_bootstrap
+from repro.papers.statistics.bootstrap import hierarchical_difference
 
 REDUCED = [name for name in names() if name != "from_evaluate"]
 OPTIONS = {"f1_macro": {"classes": 2}}
@@ -67,7 +67,7 @@ def test_every_value_depends_on_the_sums_only_so_that_a_bootstrap_may_draw_them(
     assert tuple(whole) == made.outputs
     assert whole == pytest.approx(summed)
     assert len({made.reduce(rows[:count])[made.outputs[0]] for count in (1, 2, 5)}) > 1  # it depends on the rows at all
-    same = paired_bootstrap(rows, rows.copy(), made.reduce, made.outputs[0], resamples=20)
+    same = hierarchical_difference([rows], [rows.copy()], made.reduce, made.outputs[0], resamples=20)
     assert same.difference == 0
 
 

@@ -19,11 +19,9 @@ from repro.papers.statistics.aggregates import (
     probability_of_improvement,
 )
 from repro.papers.statistics.bootstrap import (
-    bootstrap_interval,
+    PairedDifference,
     clustered,
     hierarchical_difference,
-    hierarchical_interval,
-    paired_bootstrap,
 )
 from repro.papers.statistics.intervals import MeanDifference, difference_of_means, mean_draws, summary
 
@@ -44,6 +42,12 @@ def simulated(generator: np.random.Generator, runs: int, n: int, seeds: float, e
     return [with_count(50 + shift + difficulty + generator.normal(0, 1, size=n)) for shift in shifts]
 
 
+def interval(runs: Sequence[np.ndarray], **options: object) -> PairedDifference:
+    """Of the mean of one side: its difference from runs that are 0 on every example."""
+    nothing = with_count(np.zeros(len(runs[0])))
+    return hierarchical_difference(runs, [nothing], mean, "mean", **options)
+
+
 # --- clusters ------------------------------------------------------------------------------------------------------
 
 
@@ -62,9 +66,9 @@ def test_clusters_widen_the_interval_as_summed_rows_do() -> None:
     passages = np.random.default_rng(6).integers(0, 2, size=40)
     rows = with_count(np.repeat(passages, 10))
     labels = np.repeat(np.arange(40), 10)
-    found = bootstrap_interval(rows, mean, "mean", seed=1, clusters=labels.tolist())
-    assert found == bootstrap_interval(rows.reshape(40, 10, 2).sum(axis=1), mean, "mean", seed=1)
-    alone = bootstrap_interval(rows, mean, "mean", seed=1)
+    found = interval([rows], seed=1, clusters=labels.tolist())
+    assert found == interval([rows.reshape(40, 10, 2).sum(axis=1)], seed=1)
+    alone = interval([rows], seed=1)
     assert (found.high - found.low) / (alone.high - alone.low) == pytest.approx(math.sqrt(10), rel=0.15)
 
 
@@ -73,9 +77,9 @@ def test_the_paired_bootstrap_draws_clusters_too() -> None:
     a = np.repeat(generator.integers(0, 2, size=30), 4)
     b = np.repeat(generator.integers(0, 2, size=30), 4)
     labels = np.repeat(np.arange(30), 4).tolist()
-    found = paired_bootstrap(with_count(a), with_count(b), mean, "mean", seed=2, clusters=labels)
+    found = hierarchical_difference([with_count(a)], [with_count(b)], mean, "mean", seed=2, clusters=labels)
     summed = [with_count(x).reshape(30, 4, 2).sum(axis=1) for x in (a, b)]
-    assert found == paired_bootstrap(*summed, mean, "mean", seed=2)
+    assert found == hierarchical_difference([summed[0]], [summed[1]], mean, "mean", seed=2)
 
 
 def test_another_number_of_clusters_is_refused() -> None:
@@ -86,17 +90,11 @@ def test_another_number_of_clusters_is_refused() -> None:
 # --- seeds and examples --------------------------------------------------------------------------------------------
 
 
-def test_one_run_has_the_interval_of_its_test_set() -> None:
-    (run,) = simulated(np.random.default_rng(1), 1, 80, 2.0, 5.0)
-    both, alone = hierarchical_interval([run], mean, "mean", seed=4), bootstrap_interval(run, mean, "mean", seed=4)
-    assert (both.value, both.low, both.high) == pytest.approx((alone.value, alone.low, alone.high))
-
-
 def test_equal_runs_have_the_interval_of_their_test_set() -> None:
     (run,) = simulated(np.random.default_rng(2), 1, 80, 2.0, 5.0)
-    both = hierarchical_interval([run, run, run], mean, "mean", seed=4)
-    alone = bootstrap_interval(run, mean, "mean", seed=4)
-    assert (both.value, both.low, both.high) == pytest.approx((alone.value, alone.low, alone.high))
+    both = interval([run, run, run], seed=4)
+    alone = interval([run], seed=4)
+    assert (both.difference, both.low, both.high) == pytest.approx((alone.difference, alone.low, alone.high))
 
 
 def test_the_draws_by_hand() -> None:
@@ -109,15 +107,15 @@ def test_the_draws_by_hand() -> None:
     for shift in moved:
         rows = examples.integers(12, size=12)
         drawn.append(np.mean([mean(run[rows])["mean"] for run in runs]) + shift)
-    found = hierarchical_interval(runs, mean, "mean", resamples=60, seed=7)
+    found = interval(runs, resamples=60, seed=7)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
-    assert found.value == pytest.approx(np.mean(values))
+    assert found.difference == pytest.approx(np.mean(values))
 
 
 def test_with_many_runs_the_variance_is_that_of_seeds_plus_that_of_examples() -> None:
     """For a mean: s^2 / R over runs plus the variance of the mean run's examples; t is near the normal at 40 runs."""
     runs = simulated(np.random.default_rng(4), 40, 150, 9.0, 20.0)
-    wide = hierarchical_interval(runs, mean, "mean", resamples=3000, seed=1, level=0.6827)
+    wide = interval(runs, resamples=3000, seed=1, level=0.6827)
     seeds = np.var([run[:, 0].mean() for run in runs], ddof=1) / 40
     examples = np.var(np.mean([run[:, 0] for run in runs], axis=0)) / 150
     assert (wide.high - wide.low) / 2 == pytest.approx(math.sqrt(seeds + examples), rel=0.06)
@@ -125,10 +123,10 @@ def test_with_many_runs_the_variance_is_that_of_seeds_plus_that_of_examples() ->
 
 def test_both_leave_more_open_than_either() -> None:
     runs = simulated(np.random.default_rng(5), 3, 150, 2.0, 20.0)
-    both = hierarchical_interval(runs, mean, "mean", seed=1)
+    both = interval(runs, seed=1)
     seeds, examples = (
         summary([run[:, 0].mean() for run in runs]),
-        bootstrap_interval(np.mean(runs, axis=0), mean, "mean"),
+        interval([np.mean(runs, axis=0)]),
     )
     assert seeds.low is not None and seeds.high is not None
     assert both.high - both.low > max(seeds.high - seeds.low, examples.high - examples.low)
@@ -140,9 +138,9 @@ def test_coverage_of_both_together_with_three_runs() -> None:
     both = alone = 0
     for trial in range(120):
         runs = simulated(generator, 3, 60, 2.0, 4.0)
-        found = hierarchical_interval(runs, mean, "mean", resamples=100, seed=trial)
+        found = interval(runs, resamples=100, seed=trial)
         both += found.low <= 50 <= found.high
-        one = hierarchical_interval(runs, mean, "mean", resamples=100, seed=trial, fixed_runs=True)
+        one = interval(runs, resamples=100, seed=trial, fixed_runs=True)
         alone += one.low <= 50 <= one.high
     assert both / 120 >= 0.9
     assert alone / 120 < 0.75
@@ -156,29 +154,21 @@ def test_a_difference_cancels_what_the_runs_share() -> None:
     assert found.difference == pytest.approx(
         np.mean([r[:, 0].mean() for r in a]) - np.mean([r[:, 0].mean() for r in b])
     )
-    single = hierarchical_interval(a, mean, "mean", seed=3)
+    single = interval(a, seed=3)
     assert found.high - found.low < 0.2 * (single.high - single.low)
     back = hierarchical_difference(b, a, mean, "mean", seed=3)
     assert back.difference == pytest.approx(-found.difference)
 
 
-def test_a_difference_of_one_run_each_is_the_paired_bootstrap() -> None:
-    a, b = simulated(np.random.default_rng(13), 2, 60, 1.0, 5.0)
-    ours, plain = hierarchical_difference([a], [b], mean, "mean", seed=5), paired_bootstrap(a, b, mean, "mean", seed=5)
-    assert (ours.difference, ours.low, ours.high, ours.p) == pytest.approx(
-        (plain.difference, plain.low, plain.high, plain.p)
-    )
-
-
 def test_what_cannot_be_resampled_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one run"):
-        hierarchical_interval([], mean, "mean")
+        hierarchical_difference([], [np.ones((3, 2))], mean, "mean")
     with pytest.raises(ValueError, match="same examples"):
-        hierarchical_interval([np.ones((3, 2)), np.ones((4, 2))], mean, "mean")
+        interval([np.ones((3, 2)), np.ones((4, 2))])
     with pytest.raises(ValueError, match="same examples"):
         hierarchical_difference([np.ones((3, 2))], [np.ones((4, 2))], mean, "mean")
     with pytest.raises(ValueError, match="at least 1 resample"):
-        hierarchical_interval([np.ones((3, 2))], mean, "mean", resamples=0)
+        interval([np.ones((3, 2))], resamples=0)
 
 
 # --- draws of a mean -----------------------------------------------------------------------------------------------
@@ -312,12 +302,12 @@ def test_one_run_on_a_side_has_no_interval() -> None:
 def test_fixed_runs_resample_the_mean_runs_examples() -> None:
     runs = simulated(np.random.default_rng(21), 3, 30, 2.0, 5.0)
     average = np.mean(runs, axis=0)
-    fixed = hierarchical_interval(runs, mean, "mean", seed=9, fixed_runs=True)
-    alone = bootstrap_interval(average, mean, "mean", seed=9)
-    assert (fixed.value, fixed.low, fixed.high) == pytest.approx((alone.value, alone.low, alone.high))
+    fixed = interval(runs, seed=9, fixed_runs=True)
+    alone = interval([average], seed=9)
+    assert (fixed.difference, fixed.low, fixed.high) == pytest.approx((alone.difference, alone.low, alone.high))
     others = simulated(np.random.default_rng(22), 2, 30, 2.0, 5.0)
     pair = hierarchical_difference(runs, others, mean, "mean", seed=9, fixed_runs=True)
-    plain = paired_bootstrap(average, np.mean(others, axis=0), mean, "mean", seed=9)
+    plain = hierarchical_difference([average], [np.mean(others, axis=0)], mean, "mean", seed=9)
     assert (pair.difference, pair.low, pair.high, pair.p) == pytest.approx(
         (plain.difference, plain.low, plain.high, plain.p)
     )

@@ -1,7 +1,7 @@
 """Intervals and verdicts against scipy and closed forms."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import stdev
 
 import numpy as np
@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from repro.papers import statistics
-from repro.papers.statistics.bootstrap import bootstrap_interval, paired_bootstrap
+from repro.papers.statistics.bootstrap import PairedDifference, hierarchical_difference
 from repro.papers.statistics.intervals import VERDICTS, equivalence, summary
 
 lists_of_values = st.lists(st.floats(0, 100), min_size=2, max_size=12)
@@ -129,14 +129,25 @@ def test_equivalence_refuses_what_is_no_tolerance(theirs: float, tolerance: floa
         equivalence([1.0], theirs, tolerance)
 
 
-# --- bootstrap_interval --------------------------------------------------------------------------------------------
+def paired(a: np.ndarray, b: np.ndarray, reduce: Callable, name: str, **options: object) -> PairedDifference:
+    return hierarchical_difference([a], [b], reduce, name, **options)
+
+
+def alone(statistics: np.ndarray, reduce: Callable, name: str, **options: object) -> PairedDifference:
+    """Of one system: its difference from one that is 0 on every example."""
+    nothing = np.ones_like(statistics)
+    nothing[:, 0] = 0
+    return paired(statistics, nothing, reduce, name, **options)
+
+
+# --- one run a side --------------------------------------------------------------------------------------------------
 
 
 def test_bootstrap_of_a_mean_is_the_normal_interval() -> None:
     values = np.random.default_rng(3).normal(50, 10, size=400)
-    result = bootstrap_interval(with_count(values), mean, "mean", resamples=4000, seed=1)
+    result = alone(with_count(values), mean, "mean", resamples=4000, seed=1)
     half = 1.959964 * values.std() / math.sqrt(len(values))
-    assert result.value == pytest.approx(values.mean())
+    assert result.difference == pytest.approx(values.mean())
     assert result.low == pytest.approx(values.mean() - half, abs=0.1 * half)
     assert result.high == pytest.approx(values.mean() + half, abs=0.1 * half)
 
@@ -145,7 +156,7 @@ def test_bootstrap_of_a_ratio_is_scipys() -> None:
     generator = np.random.default_rng(4)
     gold = generator.integers(1, 6, size=150)
     statistics = np.stack([generator.binomial(gold, 0.7), generator.integers(1, 6, size=150), gold], axis=1)
-    result = bootstrap_interval(statistics, ratio, "f1", resamples=3000, seed=1, level=0.9)
+    result = alone(statistics, ratio, "f1", resamples=3000, seed=1, level=0.9)
     expected = scipy.stats.bootstrap(
         tuple(statistics.T),
         lambda c, p, g, axis: 200 * c.sum(axis) / (p.sum(axis) + g.sum(axis)),
@@ -157,7 +168,7 @@ def test_bootstrap_of_a_ratio_is_scipys() -> None:
         rng=np.random.default_rng(2),
     ).confidence_interval
     width = expected.high - expected.low
-    assert result.value == pytest.approx(ratio(statistics)["f1"])
+    assert result.difference == pytest.approx(ratio(statistics)["f1"])
     assert result.low == pytest.approx(expected.low, abs=0.08 * width)
     assert result.high == pytest.approx(expected.high, abs=0.08 * width)
 
@@ -167,30 +178,27 @@ def test_bootstrap_equals_the_rows_drawn_one_by_one() -> None:
     statistics = np.random.default_rng(5).integers(1, 9, size=(20, 3))
     generator = np.random.default_rng(7)
     drawn = [ratio(statistics[generator.integers(20, size=20)])["f1"] for _ in range(50)]
-    result = bootstrap_interval(statistics, ratio, "f1", resamples=50, seed=7)
+    result = alone(statistics, ratio, "f1", resamples=50, seed=7)
     assert (result.low, result.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
 
 
 def test_bootstrap_depends_on_the_seed_and_not_on_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     statistics = with_count(np.arange(30.0))
-    first = bootstrap_interval(statistics, mean, "mean", resamples=100, seed=1)
-    assert bootstrap_interval(statistics, mean, "mean", resamples=100, seed=2) != first
+    first = alone(statistics, mean, "mean", resamples=100, seed=1)
+    assert alone(statistics, mean, "mean", resamples=100, seed=2) != first
     monkeypatch.setattr("repro.papers.statistics.bootstrap._BLOCK_ELEMENTS", 100)
-    assert bootstrap_interval(statistics, mean, "mean", resamples=100, seed=1) == first
+    assert alone(statistics, mean, "mean", resamples=100, seed=1) == first
 
 
 def test_bootstrap_refuses_what_it_cannot_resample() -> None:
     with pytest.raises(ValueError, match="at least one row"):
-        bootstrap_interval(np.zeros((0, 2)), mean, "mean")
+        paired(np.zeros((0, 2)), np.zeros((0, 2)), mean, "mean")
     with pytest.raises(ValueError, match="at least one row"):
-        bootstrap_interval(np.ones(3), mean, "mean")
+        paired(np.ones(3), np.ones(3), mean, "mean")
     with pytest.raises(ValueError, match="at least 1 resample"):
-        bootstrap_interval(np.ones((3, 2)), mean, "mean", resamples=0)
+        alone(np.ones((3, 2)), mean, "mean", resamples=0)
     with pytest.raises(ValueError, match="no value 'f1'; it has mean"):
-        bootstrap_interval(np.ones((3, 2)), mean, "f1")
-
-
-# --- paired_bootstrap ----------------------------------------------------------------------------------------------
+        alone(np.ones((3, 2)), mean, "f1")
 
 
 @pytest.mark.parametrize("shift", [0.5, 1.0, 1.5, -1.0])
@@ -199,7 +207,7 @@ def test_paired_bootstrap_of_means_is_the_paired_t_test(shift: float) -> None:
     b = generator.normal(50, 20, size=500)
     noise = generator.normal(0, 10, size=500)
     a = b + shift + noise - noise.mean()
-    result = paired_bootstrap(with_count(a), with_count(b), mean, "mean", resamples=5000, seed=1)
+    result = paired(with_count(a), with_count(b), mean, "mean", resamples=5000, seed=1)
     expected = scipy.stats.ttest_rel(a, b)
     low, high = expected.confidence_interval(0.95)
     assert result.difference == pytest.approx(shift)
@@ -210,8 +218,8 @@ def test_paired_bootstrap_of_means_is_the_paired_t_test(shift: float) -> None:
 def test_paired_bootstrap_is_antisymmetric() -> None:
     generator = np.random.default_rng(9)
     a, b = generator.integers(1, 9, size=(2, 60, 3))
-    forth = paired_bootstrap(a, b, ratio, "f1", resamples=300, seed=2)
-    back = paired_bootstrap(b, a, ratio, "f1", resamples=300, seed=2)
+    forth = paired(a, b, ratio, "f1", resamples=300, seed=2)
+    back = paired(b, a, ratio, "f1", resamples=300, seed=2)
     assert forth.difference == pytest.approx(ratio(a)["f1"] - ratio(b)["f1"])
     assert (back.difference, back.low, back.high) == pytest.approx((-forth.difference, -forth.high, -forth.low))
     assert back.p == forth.p
@@ -219,18 +227,13 @@ def test_paired_bootstrap_is_antisymmetric() -> None:
 
 def test_equal_systems_do_not_differ() -> None:
     fractions = with_count(np.random.default_rng(10).random(101))
-    result = paired_bootstrap(fractions, fractions, mean, "mean", resamples=200)
+    result = paired(fractions, fractions, mean, "mean", resamples=200)
     assert (result.difference, result.low, result.high) == pytest.approx((0, 0, 0), abs=1e-12)
     assert result.p == 1.0
 
 
 def test_a_constant_gain_has_the_smallest_p() -> None:
     values = np.arange(40.0)
-    result = paired_bootstrap(with_count(values + 1), with_count(values), mean, "mean", resamples=199)
+    result = paired(with_count(values + 1), with_count(values), mean, "mean", resamples=199)
     assert (result.difference, result.low, result.high) == pytest.approx((1, 1, 1))
     assert result.p == pytest.approx(2 / 200)
-
-
-def test_paired_bootstrap_refuses_other_examples() -> None:
-    with pytest.raises(ValueError, match="same examples"):
-        paired_bootstrap(np.ones((3, 2)), np.ones((4, 2)), mean, "mean")

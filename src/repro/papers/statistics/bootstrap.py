@@ -1,8 +1,6 @@
-"""Bootstraps over test examples, over training seeds, and over both together.
+"""The difference of two systems under other training seeds and another test set, or another test set alone.
 
-The two sources of uncertainty are kept apart: `bootstrap_interval` and `paired_bootstrap` speak of the test set at
-fixed runs, `hierarchical_interval` and `hierarchical_difference` of another test set and other seeds. Statistics are
-those that a record keeps: per-example rows [N, S] whose sums give the metric.
+Statistics are those that a record keeps: per-example rows [N, S] whose sums give the metric.
 """
 
 from __future__ import annotations
@@ -24,16 +22,6 @@ _BLOCK_ELEMENTS = 2**22
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A value on the whole test set and a bootstrap interval around it. Unit: that of the metric."""
-
-    value: float
-    low: float
-    high: float
-    resamples: int
-
-
-@dataclass(frozen=True)
 class PairedDifference:
     """A value of a minus that of b on the same examples. Unit: that of the metric."""
 
@@ -43,113 +31,6 @@ class PairedDifference:
     p: float
     """Two-sided bootstrap p-value of `the difference is 0`."""
     resamples: int
-
-
-def bootstrap_interval(
-    statistics: Floats,
-    reduce: Reduce,
-    value_name: str,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-    clusters: Sequence[int] = (),
-) -> Interval:
-    """Percentile bootstrap interval of a corpus metric over test examples.
-
-    Each resample draws N examples with replacement; its sums are weights [N] times statistics. Examples that share a
-    passage are not independent: with `clusters`, whole clusters are drawn (their statistics are summed first).
-
-    Args:
-        statistics: per-example statistics [N, S].
-        reduce: the metric's `reduce`, or any function of sums.
-        value_name: which of its values.
-        resamples: number of resamples.
-        seed: of the draws; the same seed draws the same examples for equal N.
-        level: share of the resampled values that lie inside the interval.
-        clusters: the cluster of each example, [N]; empty: each example is one.
-
-    Raises:
-        ValueError: statistics without rows or not [N, S], no resample, a level outside (0, 1), clusters of another N.
-    """
-    import numpy as np
-
-    array = clustered(_statistics(statistics), clusters)
-    _check_draws(resamples, level)
-    values = np.array([_value(reduce, sums, value_name) for sums in _resampled_sums(array, resamples, seed)])
-    low, high = _percentiles(values, level)
-    return Interval(_value(reduce, array.sum(axis=0), value_name), low, high, resamples)
-
-
-def paired_bootstrap(
-    stats_a: Floats,
-    stats_b: Floats,
-    reduce: Reduce,
-    value_name: str,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-    clusters: Sequence[int] = (),
-) -> PairedDifference:
-    """Difference of two systems on the same examples, its percentile interval and p-value (after Koehn 2004).
-
-    Both systems are scored on the same resampled examples. The p-value inverts the interval: twice the smaller share of
-    resampled differences on or beyond 0 from either side, counting one more resample that is on the far side (so never
-    exactly 0), at most 1. Training seeds are not resampled: it says nothing of another run of either system.
-
-    Args:
-        stats_a, stats_b: per-example statistics [N, S] each, row i of both from the same example.
-        reduce, value_name, resamples, seed, level, clusters: as in `bootstrap_interval`.
-
-    Raises:
-        ValueError: shapes that differ, or what `bootstrap_interval` refuses.
-    """
-    import numpy as np
-
-    a, b = _statistics(stats_a), _statistics(stats_b)
-    _check_same(a, b)
-    _check_draws(resamples, level)
-    columns = a.shape[1]
-
-    def difference(sums: Floats) -> float:
-        return _value(reduce, sums[:columns], value_name) - _value(reduce, sums[columns:], value_name)
-
-    both = clustered(np.concatenate([a, b], axis=1), clusters)  # [N, 2 S]: one set of weights for both
-    drawn = np.array([difference(sums) for sums in _resampled_sums(both, resamples, seed)])
-    return _difference(difference(both.sum(axis=0)), drawn, level)
-
-
-def hierarchical_interval(
-    runs: Sequence[Floats],
-    reduce: Reduce,
-    value_name: str,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-    clusters: Sequence[int] = (),
-    fixed_runs: bool = False,
-) -> Interval:
-    """Percentile interval of the mean over seeds, for other seeds and another test set at once.
-
-    Each resample first draws what the mean over seeds may be (Student's t around the R runs' values: `mean_draws`), and
-    then one set of examples on which all runs are scored: the runs share their test set, so seeds and examples cross.
-    Seeds are drawn from t and not from the runs themselves, because R runs resampled say too little of their spread: at
-    three seeds that dominate, an interval called 95 % covers 85 % so, and 95 % this way. One run says nothing of its
-    seeds, and the interval is that of `bootstrap_interval`.
-
-    Args:
-        runs: per-example statistics [N, S] of each run, rows in the same order.
-        reduce, value_name, resamples, seed, level, clusters: as in `bootstrap_interval`.
-        fixed_runs: resample the examples only: another test set, these very runs.
-
-    Raises:
-        ValueError: no run, shapes that differ, or what `bootstrap_interval` refuses.
-    """
-    _check_draws(resamples, level)
-    stacked = _stacked(runs, clusters)
-    drawn = _drawn_means(stacked, reduce, value_name, resamples, seed, 0 if fixed_runs else 1)
-    low, high = _percentiles(drawn, level)
-    values = _values_of_runs(stacked, reduce, value_name)
-    return Interval(sum(values) / len(values), low, high, resamples)
 
 
 def hierarchical_difference(
@@ -163,16 +44,36 @@ def hierarchical_difference(
     clusters: Sequence[int] = (),
     fixed_runs: bool = False,
 ) -> PairedDifference:
-    """Mean over seeds of a minus that of b: seeds drawn for each on its own, examples drawn once for both.
+    """Mean over seeds of a minus that of b, with its percentile interval and p-value (after Koehn 2004).
+
+    Each resample first draws what each side's mean over seeds may be (Student's t around the R runs' values:
+    `mean_draws`), and then one set of N examples, with replacement, on which all runs are scored: they share their test
+    set, so seeds and examples cross. Seeds are drawn from t and not from the runs themselves, because R runs resampled
+    say too little of their spread: at three seeds that dominate, an interval called 95 % covers 85 % so, and 95 % this
+    way. One run says nothing of its seeds, so with one on each side this is the paired bootstrap. Examples that share a
+    passage are not independent: with `clusters`, whole clusters are drawn (their statistics are summed first).
+
+    The p-value inverts the interval: twice the smaller share of resampled differences on or beyond 0 from either side,
+    counting one more resample that is on the far side (so never exactly 0), at most 1.
 
     Args:
-        runs_a, runs_b: per-example statistics [N, S] of each run; the numbers of runs may differ, the examples not.
-        reduce, value_name, resamples, seed, level, clusters, fixed_runs: as in `hierarchical_interval`.
+        runs_a, runs_b: per-example statistics [N, S] of each run, row i of all from the same example; the numbers of
+            runs may differ, the examples not.
+        reduce: the metric's `reduce`, or any function of sums.
+        value_name: which of its values.
+        resamples: number of resamples.
+        seed: of the draws; the same seed draws the same examples for equal N.
+        level: share of the resampled differences that lie inside the interval.
+        clusters: the cluster of each example, [N]; empty: each example is one.
+        fixed_runs: resample the examples only: another test set, these very runs.
 
     Raises:
-        ValueError: what `hierarchical_interval` refuses.
+        ValueError: no run, statistics without rows or not [N, S], shapes that differ, no resample, a level outside
+            (0, 1), clusters of another N.
     """
-    _check_draws(resamples, level)
+    if resamples < 1:
+        raise ValueError(f"a bootstrap needs at least 1 resample, not {resamples}; 1000 is usual.")
+    check_level(level)
     a, b = _stacked(runs_a, clusters), _stacked(runs_b, clusters)
     _check_same(a[0], b[0])
     drawn_a = _drawn_means(a, reduce, value_name, resamples, seed, 0 if fixed_runs else 1)
@@ -245,7 +146,9 @@ def _drawn_means(stacked: Floats, reduce: Reduce, value_name: str, resamples: in
 
 def _difference(observed: float, drawn: Floats, level: float) -> PairedDifference:
     """Interval and two-sided p-value from resampled differences."""
-    low, high = _percentiles(drawn, level)
+    import numpy as np
+
+    low, high = (float(edge) for edge in np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]))
     # Equal systems may differ in the last bit of a sum of fractions: that is no difference.
     tail = min(int((drawn <= ROUNDING).sum()), int((drawn >= -ROUNDING).sum()))
     p = min(1.0, 2 * (tail + 1) / (len(drawn) + 1))
@@ -283,14 +186,6 @@ def _value(reduce: Reduce, sums: Floats, value_name: str) -> float:
     return float(values[value_name])
 
 
-def _percentiles(values: Floats, level: float) -> tuple[float, float]:
-    """The central share `level` of values [resamples]."""
-    import numpy as np
-
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def _statistics(statistics: Floats) -> Floats:
     """Statistics as floats [N, S], refused if there are none."""
     import numpy as np
@@ -301,9 +196,3 @@ def _statistics(statistics: Floats) -> Floats:
             f"a bootstrap needs statistics [examples, columns] with at least one row, not shape {array.shape}."
         )
     return array
-
-
-def _check_draws(resamples: int, level: float) -> None:
-    if resamples < 1:
-        raise ValueError(f"a bootstrap needs at least 1 resample, not {resamples}; 1000 is usual.")
-    check_level(level)
