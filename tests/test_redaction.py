@@ -43,6 +43,17 @@ def test_secrets_in_running_text(text, expected):
     assert redacted_text(text) == expected
 
 
+@pytest.mark.parametrize("name", ["SMTP_PASS", "GITHUB_PAT", "HF_TOKEN", "API_KEY", "DB_PASSWORD"])
+@pytest.mark.parametrize("value", ["/Xy7kQ2pL9", "k9fZ", PASSWORD])
+def test_values_of_secret_variables_whatever_their_form(name, value, monkeypatch, tmp_path):
+    """A value that begins with a slash is none of a path unless the path exists; a short one stands by itself."""
+    monkeypatch.setenv(name, value)
+    assert redacted_text(f"login with {value}: refused ('{value}')") == f"login with {REDACTED}: refused ('{REDACTED}')"
+    assert redacted_text("k9fZebra") == "k9fZebra"
+    monkeypatch.setenv(name, str(tmp_path))
+    assert redacted_text(f"no file {tmp_path}/x") == f"no file {tmp_path}/x"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -65,10 +76,9 @@ def test_a_secret_of_the_environment_is_known_by_its_value(monkeypatch):
     said = f"server says {WANDB_OLD} is no key"
     assert redacted_text(said) == said, "forty hex digits may be a commit"
     monkeypatch.setenv("WANDB_API_KEY", WANDB_OLD)
-    monkeypatch.setenv("DB_PASSWORD", "short")
-    monkeypatch.setenv("SSH_KEY", "/keys/of/somebody")
+    monkeypatch.setenv("DB_PASSWORD", "abc")
     assert redacted_text(said) == f"server says {REDACTED} is no key"
-    assert redacted_text("short words, /keys/of/somebody") == "short words, /keys/of/somebody"
+    assert redacted_text("abc of words") == "abc of words", "so short a value is in any text"
     assert redacted_command(["repro", f"+note={WANDB_OLD}"]) == ["repro", f"+note={REDACTED}"]
 
 

@@ -44,9 +44,12 @@ _STRONG_NAME = (
 )
 _IN_PROSE = re.compile(rf"(?P<name>(?<![A-Za-z]){_STRONG_NAME}['\"]?\s*[=:]\s*){_VALUE}", re.IGNORECASE)
 _CONFIG_NAME = re.compile(_STRONG_NAME, re.IGNORECASE)
-_VARIABLE = re.compile(r"(?:.*_)?(?:KEY|TOKEN|PASSWORD|PASSWD|SECRET|PASSPHRASE|CREDENTIALS?|AUTH)", re.IGNORECASE)
-_SHORTEST = 8
-"""Characters of a secret variable's value: a shorter one would hide parts of ordinary words."""
+_VARIABLE = re.compile(r"(?:.*_)?(?:KEY|TOKEN|PASSWORD|PASSWD|PASS|PAT|SECRET|PASSPHRASE|CREDENTIALS?|AUTH)", re.I)
+_SHORT = 8
+"""Characters below which the value of a secret variable is redacted where it stands by itself: inside of words it would
+hide parts of ordinary ones."""
+_SHORTEST = 4
+"""Characters below which it is not looked for."""
 
 
 def redacted_command(command: list[str]) -> list[str]:
@@ -107,9 +110,21 @@ def _without_known(text: str) -> str:
     """Redact secrets that are recognised by their format or value."""
     text = _SHAPES.sub(REDACTED, _URL_LOGIN.sub(REDACTED, text))
     for name, value in os.environ.items():
-        if len(value) >= _SHORTEST and value in text and _VARIABLE.fullmatch(name) and not value.startswith("/"):
+        if len(value) < _SHORTEST or value not in text or not _VARIABLE.fullmatch(name) or _is_path(value):
+            continue
+        if len(value) < _SHORT:
+            text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", lambda _: REDACTED, text)
+        else:
             text = text.replace(value, REDACTED)
     return text
+
+
+def _is_path(value: str) -> bool:
+    """Of a file or folder that exists: `SSH_AUTH=/run/agent` names no secret, `/Xy7...` may be one."""
+    try:
+        return value.startswith("/") and os.path.exists(value)
+    except (OSError, ValueError):
+        return False
 
 
 def _without_secrets(argument: str) -> str:

@@ -149,15 +149,18 @@ def test_a_tuned_model_is_a_folder_that_loads(trained, tmp_path):
     import torch
     from safetensors.torch import load_file
 
-    from repro.errors import ConfigError
+    from repro.errors import ConfigError, ModelError
     from repro.inference.export import export
     from repro.inference.restore import Finished, backbone_of
 
     trial = trained("fine_tuning", "tiny-t5")
     export(trial, "transformers", tmp_path / "out", torch.device("cpu"))
     config = trial.config.with_value("model.source", "folder").with_value("model.location", str(tmp_path / "out"))
-    moved = Finished(replace(trial.record, config=config.to_dict()), trial.folder)
-    loaded = backbone_of(moved, torch.device("cpu"))
+    moved = replace(trial.record, config=config.to_dict())
+    with pytest.raises(ModelError, match="so it is another model"):  # a prompt is of no use to other weights
+        backbone_of(Finished(moved, trial.folder), torch.device("cpu"))
+    provenance = {name: value for name, value in moved.provenance.items() if name != "weights"}
+    loaded = backbone_of(Finished(replace(moved, provenance=provenance), trial.folder), torch.device("cpu"))
     stored = load_file(trial.folder / "prompt.safetensors")
     named = dict(loaded.model.named_parameters())
     assert len(stored) > 20

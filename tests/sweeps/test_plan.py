@@ -93,8 +93,6 @@ def test_a_plan_says_what_is_needed(cli: Cli, tmp_path: Path) -> None:
         (("nope",), "neither a paper"),
         (("lester2021", "--exhibits", "figure9"), "no exhibit figure9"),
         (("offline/cb", "--models", "xxl"), "no trial is left"),
-        (("offline/cb", "--tflops", "0"), "above 0"),
-        (("offline/cb", "--tflops", "nan"), "above 0"),
         (("offline/cb", "+a=1"), "key=value"),
         (("offline/cb", "method.lenght=3"), "has no such key"),
     ],

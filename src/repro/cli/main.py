@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -20,14 +21,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.excepthook = _redacted_traceback
         _end_as_by_ctrl_c()
     try:
+        _working_folder()
         with from_outside(words) as own:
-            return _dispatch(own)
+            code = _dispatch(own)
+        sys.stdout.flush()
+        return code
     except ReproError as error:
         tell(error)
         return error.exit_code
+    except BrokenPipeError:  # whoever read our output has seen enough; Python would complain again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print("repro: interrupted", file=sys.stderr)
         return 130
+
+
+def _working_folder() -> None:
+    """Raises ReproError: it was deleted."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ReproError("the working folder was deleted. Change to one that exists (cd ~).") from None
 
 
 def _dispatch(words: Sequence[str]) -> int:

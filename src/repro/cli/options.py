@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,23 @@ if TYPE_CHECKING:
     import torch
 
     from repro.inference.restore import Finished
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1, as an argument's type."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
+    return number
+
+
+def positive(text: str) -> float:
+    """A finite number above 0, as an argument's type."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number above 0")
+    return number
+
 
 _FOLDERS = {
     "results": "folder with records/",

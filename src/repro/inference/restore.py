@@ -60,8 +60,9 @@ class Finished:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        path = trusted_file(self.record, self.folder, FILE)
         try:
-            return load_file(str(self.folder / FILE))
+            return load_file(str(path))
         except (OSError, SafetensorError) as error:
             raise StoreError(
                 f"{self.folder / FILE} cannot be read ({error}). Run the trial again with rerun=true."
@@ -140,7 +141,12 @@ def backbone_of(trial: Finished, device: torch.device) -> Backbone:
     from repro.models.loading import LoadOptions, load_backbone
 
     quiet = LoadOptions.of(replace(trial.config.trainer, backbone_dropout=None, attention_dropout=None))
-    return load_backbone(trial.config.model, quiet, device, task_of(trial).format)[0]
+    model = trial.config.model
+    if model.weights is None and model.source != "random":
+        # Loading compares the two: a prompt is of no use to other weights under the same name.
+        known = trial.record.provenance.get("weights")
+        model = replace(model, weights=known.get("sha256") if known else None)
+    return load_backbone(model, quiet, device, task_of(trial).format)[0]
 
 
 def adapter_of(trial: Finished, backbone: Backbone, task: Task) -> ModelAdapter:

@@ -76,7 +76,6 @@ def test_the_tables_of_a_page(done: list[TrialSpec], cli: Cli, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("mini", "--workers", "0"), "--workers=0"),
         (("mini", "--results", "empty", "--page", "x.md"), "no records there"),
         (("check", "mini", "--results", "empty"), "there is no such folder"),
         (("check", "mini", "--results", "."), "no trial of the miniature"),

@@ -10,7 +10,7 @@ from repro.cli import options as shared
 def arguments(parser: argparse.ArgumentParser) -> None:
     shared.model(parser, "data")
     parser.add_argument("members", nargs="+", help="run keys, in the order that breaks ties")
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-size", type=shared.count, default=32)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from repro.errors import ConfigError
+from repro.cli import options as shared
 
 DEFAULT = "my-mini"
 """Results of a run that names no folder; git ignores it."""
@@ -21,14 +21,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=None, help="folder for checkpoints (runs/<name of the results>)")
     parser.add_argument("--reference", type=Path, default=None, help="results to compare with (results/mini)")
     parser.add_argument("--page", type=Path, default=None, help="only fill this page's tables from the results")
-    parser.add_argument("--workers", type=int, default=WORKERS, help=f"processes of one thread each ({WORKERS})")
+    parser.add_argument("--workers", type=shared.count, default=WORKERS, help=f"processes of a thread each ({WORKERS})")
 
 
 def run(options: argparse.Namespace) -> int:
     from repro.sweeps.miniature import command
 
-    if options.workers < 1:
-        raise ConfigError(f"--workers={options.workers}: at least one process must do the work.")
     if options.page is not None:
         command.fill(options.page, options.results)
         return 0

@@ -10,7 +10,7 @@ from repro.cli import options as shared
 def arguments(parser: argparse.ArgumentParser) -> None:
     shared.model(parser)
     parser.add_argument("trial", help="run key or folder")
-    parser.add_argument("--top", type=int, default=5)
+    parser.add_argument("--top", type=shared.count, default=5)
 
 
 def run(options: argparse.Namespace) -> int:

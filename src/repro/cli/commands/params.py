@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from repro.cli import options as shared
 from repro.errors import ConfigError
 
 
@@ -13,7 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", help="method=NAME model=NAME task=NAME ...: one config's counts")
     parser.add_argument("--paper", choices=PAPERS, default=None)
     parser.add_argument("--csv", action="store_true")
-    parser.add_argument("--budget", type=int, default=None, help="choose the method's size so that it stores so many")
+    parser.add_argument("--budget", type=shared.count, default=None, help="choose the method's size by what it stores")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -21,11 +22,8 @@ def run(options: argparse.Namespace) -> int:
 
     if options.overrides and (options.paper or options.csv):
         raise ConfigError("repro params: give overrides of one config, or --paper and --csv for the papers' tables.")
-    if options.budget is not None and (options.budget < 1 or not options.overrides):
-        raise ConfigError(
-            f"--budget={options.budget}: a number of at least 1, with one config: repro params method=lora "
-            "model=gpt2-medium task=e2e --budget 245760."
-        )
+    if options.budget is not None and not options.overrides:
+        raise ConfigError("--budget: give one config with it: repro params method=lora model=gpt2-medium task=e2e.")
     if not options.overrides:
         print(counting.table(counting.rows_of(options.paper), options.csv))
         return 0

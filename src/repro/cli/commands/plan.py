@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import math
 
 from repro.cli import options as shared
-from repro.errors import ConfigError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +13,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shared.experiments(parser)
     shared.folders(parser, "results")
     shared.write(parser)
-    parser.add_argument("--tflops", type=float, default=TERAFLOPS, help="assumed rate of a GPU in TFLOP/s")
+    parser.add_argument("--tflops", type=shared.positive, default=TERAFLOPS, help="assumed rate of a GPU in TFLOP/s")
     parser.add_argument("--not-reproducible", action="store_true", help="print what no experiment produces, and why")
 
 
@@ -27,8 +25,6 @@ def run(options: argparse.Namespace) -> int:
 
         shared.print_or_write(page(), options.write)
         return 0
-    if not 0 < options.tflops < math.inf:
-        raise ConfigError(f"--tflops={options.tflops}: give a rate above 0.")
     experiments, overrides, models = plan.selected(options.what, options.exhibits, options.models)
     planned = plan.make(experiments, overrides, models, options.results, options.tflops)
     print(plan.text(planned, options.tflops, plan.comparable(planned)))

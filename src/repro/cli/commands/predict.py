@@ -13,7 +13,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", action="append", default=[], help="run key or folder; once for each task")
     parser.add_argument("--inputs", type=Path, required=True, help='json lines: {"task": "rte", "premise": ...}')
     parser.add_argument("--out", type=Path, default=None, help="json lines (default: print them)")
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-size", type=shared.count, default=32)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,9 +1,10 @@
-"""Write REPORT.md, index.html, tables and figures from the store, and print a summary."""
+"""Write REPORT.md, index.html, tables and figures from the store, print a summary. Exit code 1: a damaged record."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from repro.cli import options as shared
@@ -21,6 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from repro.report.pages.terminal import print_summary
     from repro.report.pages.write import write_report
+    from repro.store.damage import damage_text
     from repro.store.store import Store
 
     root = options.results / "records"
@@ -30,6 +32,9 @@ def run(options: argparse.Namespace) -> int:
         )
     out = options.out or options.results
     written = write_report(root, out)
+    damaged = written.contents.damaged
+    if damaged:
+        print(damage_text(damaged), file=sys.stderr)
     print_summary(written.contents, out)
     if options.track is not None:
         from repro.config.schema import TrackerConfig
@@ -38,4 +43,4 @@ def run(options: argparse.Namespace) -> int:
         settings = TrackerConfig(name=options.track, project=options.project, group=options.group, mode=options.mode)
         runs = Path(os.environ.get("REPRO_RUNS_ROOT", "runs"))
         print(f"tracked in {track_report(settings, out, written.paths, runs)}")
-    return 0
+    return 1 if damaged else 0

@@ -6,6 +6,7 @@ A side is a record's key, or conditions such as method.name=p_tuning_v2,model.na
 from __future__ import annotations
 
 import argparse
+import sys
 
 from repro.cli import options as shared
 
@@ -19,6 +20,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from repro.report.compare.versus import versus
+    from repro.store.damage import Damaged, damage_text
 
-    print(versus(options.a, options.b, options.results, options.metric), end="")
-    return 0
+    damaged: list[Damaged] = []
+    page = versus(options.a, options.b, options.results, options.metric, damaged.append)
+    if damaged:
+        print(damage_text(damaged), file=sys.stderr)
+    print(page, end="")
+    return 1 if damaged else 0

@@ -11,7 +11,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="*", help="experiment=NAME and overrides that narrow it, or a folder of runs")
     shared.folders(parser, "results", "runs")
     parser.add_argument("--once", action="store_true", help="one frame (also where the output is no terminal)")
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks (default: 2)")
+    parser.add_argument("--every", type=shared.positive, default=2.0, help="seconds between two looks (default: 2)")
 
 
 def run(options: argparse.Namespace) -> int:

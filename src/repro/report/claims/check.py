@@ -15,6 +15,7 @@ from repro.report.claims.claims import ClaimRow, as_data, claim_rows
 from repro.report.claims.sections import CLAIMS_HEAD, claim_texts, claims_line
 from repro.report.compare.groups import Group, groups
 from repro.report.markdown import escaped_table
+from repro.store.damage import Damaged
 from repro.store.store import Store
 
 
@@ -24,6 +25,8 @@ class Checked:
 
     text: str
     fails: bool
+    damaged: Sequence[Damaged] = ()
+    """Records that were left out."""
 
 
 def of_papers(papers: Sequence[str] | None, results: Path, form: str) -> Checked:
@@ -36,16 +39,17 @@ def of_papers(papers: Sequence[str] | None, results: Path, form: str) -> Checked
     wanted = list(registry.PAPERS if papers is None else papers)
     for paper in wanted:
         registry.load(paper)  # an unknown name is refused before records are read
-    records = _groups(results)
+    damaged: list[Damaged] = []
+    records = _groups(results, damaged)
     rows = [row for paper in wanted for row in claim_rows(paper, records)]
     text = json.dumps([as_data(row) for row in rows], indent=1) + "\n" if form == "json" else table(rows)
-    return Checked(text, any(row.ours == FAILS for row in rows))
+    return Checked(text, any(row.ours == FAILS for row in rows), damaged)
 
 
-def _groups(root: Path) -> list[Group]:
+def _groups(root: Path, damaged: list[Damaged]) -> list[Group]:
     if not root.is_dir():
         raise StoreError(f"{root}: there is no such folder. Run a trial first, or name the folder with --results.")
-    return groups(Store(root / "records").records(statistics=False))
+    return groups(Store(root / "records").records(damaged.append, statistics=False))
 
 
 def in_miniature(results: Path, form: str) -> Checked:
@@ -54,7 +58,8 @@ def in_miniature(results: Path, form: str) -> Checked:
     Raises:
         StoreError: none of its trials is there.
     """
-    rows = miniature.claim_rows(miniature.Settings(_groups(results)))
+    damaged: list[Damaged] = []
+    rows = miniature.claim_rows(miniature.Settings(_groups(results, damaged)))
     if not rows:
         raise StoreError(
             f"{results}: no trial of the miniature is there. Run `repro mini --results {results}`, or name the folder "

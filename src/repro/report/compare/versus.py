@@ -16,6 +16,7 @@ from repro.metrics.registry import build_metric
 from repro.papers import statistics
 from repro.papers.statistics import Aggregated, MeanDifference, PairedDifference, Summary
 from repro.report.compare.groups import Group, groups
+from repro.store.damage import OnDamage
 from repro.store.record import Record
 from repro.store.store import Store
 
@@ -238,18 +239,19 @@ def _aggregate(value: Aggregated) -> str:
     )
 
 
-def versus(a: str, b: str, results: Path, metric: str | None = None) -> str:
+def versus(a: str, b: str, results: Path, metric: str | None = None, on_damage: OnDamage | None = None) -> str:
     """The page of two sides.
 
     Args:
         a, b: see `select`.
         results: folder with records/.
         metric: a value of the records; None: the metric of selection.
+        on_damage: as for `Store.records`.
 
     Raises:
         ReproError: a side that selects nothing or too much, or sides that share no task.
     """
-    known = groups(Store(results / "records").records())
+    known = groups(Store(results / "records").records(on_damage))
     left, right = select(known, a), select(known, b)
     tasks = sorted(left.keys() & right.keys())
     if not tasks:

@@ -20,6 +20,7 @@ from repro.report.pages.searches import SearchSummary, searched
 from repro.report.tables.checklist import Item, checklist
 from repro.report.tables.exhibits import Filled, filled
 from repro.report.tables.own_tables import OwnTable, own_tables
+from repro.store.damage import Damaged
 from repro.store.record import Record
 from repro.store.searches.journal import Search
 
@@ -42,6 +43,8 @@ class Contents:
     searches: Sequence[SearchSummary] = ()
     miniature: Sequence[miniature.ClaimRow] = ()
     """The claims in miniature; none where no trial of the miniature ran."""
+    damaged: Sequence[Damaged] = ()
+    """Files of the store that were left out."""
     papers: bool = True
     """Whether the papers' exhibits, claims and corrections are part of the report."""
 
@@ -52,7 +55,11 @@ class Contents:
 
 
 def contents(
-    records: Iterable[Record], cells: Sequence[Reported], searches: Iterable[Search] = (), papers: bool = True
+    records: Iterable[Record],
+    cells: Sequence[Reported],
+    searches: Iterable[Search] = (),
+    papers: bool = True,
+    damaged: Sequence[Damaged] = (),
 ) -> Contents:
     """Compares all records with all cells.
 
@@ -60,6 +67,7 @@ def contents(
         records: of the store, with or without their statistics.
         cells: `registry.cells()`.
         searches: what stands beside the records (`repro.store.searches.journal.all_of`).
+        damaged: files that could not be trusted; complete once the records and searches are read.
         papers: False leaves the papers' own sections out: a report of trials that no paper has.
     """
     known = list(records)
@@ -81,5 +89,6 @@ def contents(
         claims=[row for paper in registry.PAPERS for row in claim_rows(paper, results)] if papers else [],
         searches=searched(searches, known),
         miniature=miniature.claim_rows(settings),
+        damaged=tuple(damaged),
         papers=papers,
     )

@@ -35,6 +35,7 @@ from repro.report.pages.markdown_report import COVERAGE_HEAD, coverage, status_l
 from repro.report.pages.searches import SearchSummary, facts, head, settings
 from repro.report.tables.exhibits import NO_CELL, NOT_RUN, Filled, TableCell
 from repro.report.tables.own_tables import OwnTable, trained
+from repro.store.damage import Damaged, damage_text
 
 _FOLDER = Path(__file__).with_name("assets")
 _FILTERS = ("paper", "method", "model", "task", "verdict")
@@ -81,7 +82,8 @@ def _hash(text: str) -> str:
 
 def _sections(contents: Contents, data: PageData, drawings: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """(id, title, HTML) of each section, in order; fills `data` on the way."""
-    small = [("miniature", "Claims in miniature", _miniature(contents.miniature))] if contents.miniature else []
+    small = [("damaged", "Damaged files", _damaged(contents.damaged))] if contents.damaged else []
+    small += [("miniature", "Claims in miniature", _miniature(contents.miniature))] if contents.miniature else []
     figures = ("figures", "Figures", "\n".join(_figure(figure, drawings[figure.name]) for figure in contents.figures))
     check = ("checklist", "Reproducibility checklist", _checklist(contents))
     if not contents.papers:
@@ -101,6 +103,11 @@ def _sections(contents: Contents, data: PageData, drawings: Mapping[str, str]) -
         ("corrections", "Corrections to widely quoted numbers", corrections),
         ("contradictions", "Numbers that contradict their own paper", findings),
     ]
+
+
+def _damaged(damaged: Sequence[Damaged]) -> str:
+    first, *lines = damage_text(damaged).split("\n")
+    return _paragraph(first) + "<ul>" + "".join(f"<li>{escape(line.strip())}</li>" for line in lines) + "</ul>"
 
 
 def _paragraph(text: str) -> str:

@@ -27,6 +27,7 @@ from repro.report.pages.contents import Contents
 from repro.report.tables import exhibit_tables, own_tables
 from repro.report.tables.checklist import Item
 from repro.report.tables.exhibits import Filled
+from repro.store.damage import damage_text
 from repro.store.record import STATUSES, Record
 
 COVERAGE_HEAD = ("paper", "printed results", "with a comparable run", "not run")
@@ -45,7 +46,10 @@ we used a part of the data. *Not run*: no score of ours. A stand-in model that n
 def document(contents: Contents) -> str:
     """The text of `REPORT.md`."""
     groups = contents.groups
-    parts = [f"# {title(contents)}\n\n{status_line(groups)}\n", _HOW_TO_READ]
+    parts = [f"# {title(contents)}\n\n{status_line(groups)}\n"]
+    if contents.damaged:
+        parts.append(f"## Damaged files\n\n{_damaged(contents)}")
+    parts.append(_HOW_TO_READ)
     if contents.miniature:
         parts.append(_miniature(contents.miniature))
     if contents.papers:
@@ -68,6 +72,11 @@ def document(contents: Contents) -> str:
     parts += ["## Runs\n", *(_group_page(group, contents.names[group.key]) for group in pages)]
     parts.append(_failures(groups))
     return "\n".join(parts)
+
+
+def _damaged(contents: Contents) -> str:
+    first, *lines = damage_text(contents.damaged).split("\n")
+    return "\n".join([first, "", *(f"- {escape(line.strip())}" for line in lines), ""])
 
 
 def title(contents: Contents) -> str:

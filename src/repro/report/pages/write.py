@@ -17,6 +17,7 @@ from repro.report.pages.contents import Contents, contents
 from repro.report.pages.html_report import page
 from repro.report.pages.markdown_report import document
 from repro.report.tables import exhibit_tables, own_tables
+from repro.store.damage import Damaged
 from repro.store.files import write_atomic
 from repro.store.record import Record
 from repro.store.searches import journal
@@ -42,16 +43,20 @@ def write_report(store_root: str | Path, out_dir: str | Path, papers: bool = Tru
         out_dir: where the files go.
         papers: as for `contents`.
 
+    A damaged record or search is left out and named on top.
+
     Raises:
-        StoreError: a damaged record, or a folder that cannot be read or written.
+        StoreError: a folder that cannot be read or written.
     """
     with _uncollected():
         return _write(Path(store_root), Path(out_dir), papers)
 
 
 def _write(store_root: Path, out_dir: Path, papers: bool) -> Written:
-    searches = journal.all_of(store_root.parent)
-    report = contents(Store(store_root).records(statistics=False), registry.cells(), searches, papers)
+    damaged: list[Damaged] = []
+    searches = journal.all_of(store_root.parent, damaged.append)
+    records = list(Store(store_root).records(damaged.append, statistics=False))
+    report = contents(records, registry.cells(), searches, papers, damaged)
     folder = out_dir / "figures"
     drawings = {figure.name: drawn(figure, folder) for figure in report.figures}
     files: dict[str, bytes] = {name: text.encode() for name, text in texts(report).items()}
