@@ -215,6 +215,10 @@ def test_a_broken_lock_has_an_unknown_holder(tmp_path: Path, content: str) -> No
     assert not lock.Lock(tmp_path / "lock").acquire(wait=False)
 
 
+def test_a_lock_that_is_a_folder_has_no_holder(tmp_path: Path) -> None:
+    assert lock.holder(tmp_path) is None
+
+
 def test_a_file_of_a_trial_is_the_one_that_its_record_names(tmp_path: Path) -> None:
     write_atomic(tmp_path / "prompt.safetensors", "tensors")
     record = Record("a", "done", {}, 1, files={"prompt.safetensors": sha256_file(tmp_path / "prompt.safetensors")})

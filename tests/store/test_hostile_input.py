@@ -95,7 +95,9 @@ def _is_safe_loader(text: str, name: str) -> bool:
 def test_nothing_that_is_read_can_run_code() -> None:
     assert len(FILES) > 100
     found = [one for path in FILES for one in offences(path.read_text(), path.relative_to(ROOT).as_posix())]
-    assert found == []
+    payloads = "scripts/faults/inputs.py"  # writes a pickle that must be refused
+    assert [one for one in found if not (one.startswith(payloads) and one.endswith("imports pickle"))] == []
+    assert "pickle.load" not in (ROOT / payloads).read_text() and "from pickle" not in (ROOT / payloads).read_text()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import repro
 from repro.errors import StoreError
-from repro.store.record import SCHEMA_VERSION, STATUSES, Record
+from repro.store.record import STATUSES, Record
 from repro.store.store import Store
 
 TEXT = st.text(max_size=8)
@@ -97,42 +97,6 @@ def test_keys_cannot_leave_the_store(store, key):
         with pytest.raises(StoreError, match="not a run key"):
             use(key)
     assert not store.root.exists()
-
-
-def damage(path: Path, how: str) -> None:
-    data = json.loads(path.read_text())
-    texts = {
-        "cut": path.read_text()[:-20],
-        "empty": "",
-        "binary": "\x00\x01",
-        "merge conflict": "<<<<<<< HEAD\n" + path.read_text(),
-        "list": "[]",
-        "newer": json.dumps(data | {"schema_version": SCHEMA_VERSION + 1}),
-        "no version": json.dumps({key: value for key, value in data.items() if key != "schema_version"}),
-        "no seed": json.dumps({key: value for key, value in data.items() if key != "seed"}),
-        "status": json.dumps(data | {"status": "fine"}),
-        "copied": json.dumps(data | {"key": "other"}),
-    }
-    path.write_text(texts[how])
-
-
-@pytest.mark.parametrize(
-    "how",
-    ["cut", "empty", "binary", "merge conflict", "list", "newer", "no version", "no seed", "status", "copied"],
-)
-def test_damage_is_named_and_never_skipped(store, how):
-    for key in ("a", "b", "c"):
-        store.put(record(key))
-    path = store.path("b")
-    damage(path, how)
-    with pytest.raises(StoreError, match=str(path)):
-        store.get("b")
-    with pytest.raises(StoreError, match=str(path)):
-        list(store.records())
-    errors = []
-    assert [one.key for one in store.records(on_damage=errors.append)] == ["a", "c"]
-    assert len(errors) == 1
-    assert all(str(path) in str(error) for error in errors)
 
 
 def test_older_fields_are_optional_and_unknown_ones_ignored(store):

@@ -109,6 +109,15 @@ def both_states(place: Path) -> None:
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "torn": (lambda p: record(p).write_text(record(p).read_text()[:-9]), "is damaged: it is not JSON", "git checkout"),
     "empty": (lambda p: record(p).write_text(""), "is damaged: it is not JSON", "run the trial again"),
+    "binary": (lambda p: record(p).write_bytes(b"\x00\x01"), "is damaged: it is not JSON", "git checkout"),
+    "a merge of git": (
+        lambda p: record(p).write_text("<<<<<<<\n" + record(p).read_text()), "is damaged: it is not JSON", "checkout",
+    ),
+    "no version": (lambda p: change(record(p), schema_version=None), "has schema version None", "update repro"),
+    "no seed": (
+        lambda p: record(p).write_text(json.dumps({k: v for k, v in json.loads(record(p).read_text()).items()
+                                                   if k != "seed"})), "it has no seed", "checkout",
+    ),
     "no record": (lambda p: record(p).write_text("[]"), "it holds a list, not a record", "git checkout"),
     "wrong key": (lambda p: rewrite(record(p), key="0" * 16), "holds the record of 0000000000000000", "git checkout"),
     "edited": (
@@ -180,6 +189,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     ),
     "link out of the runs": (
         lambda p: (p / "runs" / "other").symlink_to("/etc"), "a link that leaves the store, to /etc", "rm '",
+    ),
+    "a nested checkpoint": (
+        lambda p: (p / "runs" / keyed(3).key / "checkpoint" / "state.json").write_text("[" * 10_000),
+        "state-before.json is whole", "goes on from there",
     ),
     "both checkpoints": (both_states, "there is no whole one before it", "rm -r"),
 }  # fmt: skip

@@ -8,7 +8,6 @@ new state is written as `state-next.json`; then the names move on. A crash in be
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import explained
+from repro.store.damage import parsed
 from repro.store.files import json_text, read_whole, sha256_file, write_atomic
 
 NEXT, NEWEST, BEFORE = "state-next.json", "state.json", "state-before.json"
@@ -113,14 +113,14 @@ def _whole(folder: Path, name: str) -> State:
         for file, expected in state.hashes.items():
             if sha256_file(folder / file) != expected:
                 raise Damage(f"the checksum of {file} does not match")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise Damage(f"{Path(error.filename or name).name} is missing") from error
     return state
 
 
 def _parsed(file: str, content: bytes) -> State:
     try:
-        state = json.loads(content)
+        state = parsed(content)
         if set(state) != _FIRST_FORM and state.pop("digest", None) != _digest(state):
             raise Damage("its checksum does not match")
         best = state.get("best")

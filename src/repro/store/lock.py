@@ -208,9 +208,13 @@ class Lock:
 def holder(path: Path, stale_seconds: float = 60.0) -> Owner | None:
     """Who holds a lock and lives, for people to read: looked at without taking it or writing anything.
 
-    A lock of another machine is judged by our clock, so this is no ground to remove it; `Lock` has its own.
+    A lock of another machine is judged by our clock, so this is no ground to remove it; `Lock` has its own. One that
+    cannot be read (a folder, say) has no holder.
     """
-    seen = _look(path)
+    try:
+        seen = _look(path)
+    except OSError:
+        seen = None
     if seen is None:
         return None
     if seen.owner.process_table == process_table():

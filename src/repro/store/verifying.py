@@ -188,7 +188,10 @@ def _checkpoint(folder: Path, record: Record | None) -> Iterator[Problem]:
         fix = f"run the trial's command again, which removes it; or: rm -r {folder}"
         yield Problem(folder, "is the checkpoint of a trial that is done: its process was killed while tidying up", fix)
         return
-    state, wrong = newest(folder)
+    try:
+        state, wrong = newest(folder)
+    except OSError as error:
+        state, wrong = None, [str(error)]
     for text in wrong:
         if state is None:
             what, fix = "there is no whole one before it", f"start the trial anew: rm -r {folder}"
