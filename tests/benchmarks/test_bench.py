@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -179,31 +180,35 @@ def small_product(monkeypatch):
 # Commands ------------------------------------------------------------------------------------------------------------
 
 
-def run(module, *words):
-    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-
-
 def test_a_suite_writes_its_file_and_figure(tmp_path):
     measure.run("tiny", DEVICE, 1, "bert", tmp_path, peak=False)
     variants = json.loads((tmp_path / "tiny.json").read_text())["workloads"]["bert"]["variants"]
     assert variants.keys() == set(measure.VARIANTS) and (tmp_path / "tiny.svg").stat().st_size > 1000
 
 
-def test_peaks_are_those_of_fresh_processes():
+def test_peaks_are_those_of_fresh_processes(monkeypatch):
     assert measure.peak_megabytes("tiny", "bert", "packed") > 0
+    asked = []
+
+    def fresh(command, **_):
+        asked.append(command)
+        return SimpleNamespace(returncode=0, stdout=f"{joint.peak(*command[3:])}\n")
+
+    monkeypatch.setattr(joint.subprocess, "run", fresh)
     settings = joint.Settings(DEVICE, 1, sizes=(2,))
-    assert joint.memory("tiny", "bert", "float32", settings)["bytes"].keys() == {"1", "2"}
+    assert joint.memory("tiny", "bert", "float32", settings)["bytes"].keys() == {"1", "2"} and len(asked) == 2
 
 
 @pytest.mark.parametrize(
     ("module", "option", "fix"), [("run_bench", "--largest", "--suite tiny"), ("run_joint", "--suite=cuda", "GPU")]
 )
-def test_what_needs_a_gpu_says_so(module, option, fix):
+def test_what_needs_a_gpu_says_so(module, option, fix, monkeypatch, capsys):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    done = run(module, option)
-    assert done.returncode == 2 and fix in done.stdout
+    monkeypatch.setattr(sys, "argv", [module, option])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"benchmarks.{module}", run_name="__main__")
+    assert ended.value.code == 2 and fix in capsys.readouterr().out
 
 
 def test_the_largest_shape_on_a_tiny_model(tmp_path, capsys, small_product):

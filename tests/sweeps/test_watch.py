@@ -148,7 +148,7 @@ def test_a_live_view_ends_with_its_experiment(folders: tuple[Path, Path], monkey
         Store(results / "records").put(done(KEYS[5]))
 
     monkeypatch.setattr(watch.time, "sleep", end)
-    watch._live(Watched(results, runs, lambda: trials, lambda: None), console, ("x", True, 2.0, LEVELS))
+    watch.live(Watched(results, runs, lambda: trials, lambda: None), console, "x", True, 2.0, LEVELS)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "1 missing" in text and "2 done" in text
 
@@ -156,7 +156,7 @@ def test_a_live_view_ends_with_its_experiment(folders: tuple[Path, Path], monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(watch.time, "sleep", interrupt)
-    watch._live(Watched(results, runs, lambda: trials, lambda: None), console, ("x", False, 2.0, LEVELS))
+    watch.live(Watched(results, runs, lambda: trials, lambda: None), console, "x", False, 2.0, LEVELS)
 
 
 def test_the_command(cli: Cli, folders: tuple[Path, Path], monkeypatch: MonkeyPatch) -> None:

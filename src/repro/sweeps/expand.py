@@ -65,34 +65,29 @@ class Trials:
                 yield point, bool(search)
 
     def _first(self) -> list[Overrides]:
-        trials = []
-        for grid in self._grids:
-            for trial, _ in self._expanded(grid):
-                before = self._earlier(grid, trial)
-                trials.append(trial if before is None else before)
-        return _once(trials)
-
-    def _earlier(self, grid: Grid, trial: Overrides) -> Overrides | None:
-        """The first stage's trial of a trial, with the command line's folders."""
-        before = grids.earlier(grid, trial)
-        if before is None:
-            return None
-        return before | {key: value for key, value in self.given.items() if key.startswith("paths.")}
+        return _once([before or trial for trial, before, _ in self._pairs()])
 
     def _second(self) -> list[Overrides]:
         trials = []
-        for grid in self._grids:
-            for trial, _ in self._expanded(grid) if "after" in grid else []:
-                before = self._earlier(grid, trial)
-                assert before is not None
-                path = spec_of(before).folder / PROMPT
-                if not path.is_file():
-                    raise ConfigError(
-                        f"{path}: the prompt that {' '.join(arguments(trial))} starts from is not there. Its trial did "
-                        f"not end: repro run {' '.join(arguments(before))}."
-                    )
-                trials.append(_started(trial, before, str(path)))
+        for trial, before, _ in self._pairs():
+            if before is None:
+                continue
+            path = spec_of(before).folder / PROMPT
+            if not path.is_file():
+                raise ConfigError(
+                    f"{path}: the prompt that {' '.join(arguments(trial))} starts from is not there. Its trial did "
+                    f"not end: repro run {' '.join(arguments(before))}."
+                )
+            trials.append(_started(trial, before, str(path)))
         return _once(trials)
+
+    def _pairs(self, points: bool = True) -> Iterator[tuple[Overrides, Overrides | None, bool]]:
+        """Every trial, the first stage's trial whose prompt it starts from, whether it is a point of a search."""
+        folders = {key: value for key, value in self.given.items() if key.startswith("paths.")}
+        for grid in self._grids:
+            for trial, search in self._expanded(grid, points):
+                before = grids.earlier(grid, trial)
+                yield trial, None if before is None else before | folders, search
 
     def planned(self, points: bool = True) -> list[Planned]:
         """Every trial once, by its key; a trial that waits for another has none yet.
@@ -109,18 +104,16 @@ class Trials:
             planned = Planned(valid_spec(trial), tuple(arguments(trial)), waits_for, search, start_task)
             trials.setdefault((planned.spec.key, waits_for or ""), planned)
 
-        for grid in self._grids:
-            for trial, search in self._expanded(grid, points):
-                before = self._earlier(grid, trial)
-                if before is None:
-                    add(trial, search)
-                    continue
-                add(before, False)
-                path = spec_of(before).folder / PROMPT
-                if path.is_file():
-                    add(_started(trial, before, str(path)), search)
-                else:
-                    add(trial, search, path.parent.name, before["task"])
+        for trial, before, search in self._pairs(points):
+            if before is None:
+                add(trial, search)
+                continue
+            add(before, False)
+            path = spec_of(before).folder / PROMPT
+            if path.is_file():
+                add(_started(trial, before, str(path)), search)
+            else:
+                add(trial, search, path.parent.name, before["task"])
         return list(trials.values())
 
 

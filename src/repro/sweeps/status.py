@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from repro.store import progress
@@ -20,14 +19,6 @@ ROWS = 60
 _COUNTED = ("done", "queued", "missing", "submitted")
 _IN_NAME = ("method", "model", "task", "seed", "experiment")
 """Overrides that a trial's name shows already."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A trial in the table."""
-
-    name: str
-    state: State
 
 
 def trials(
@@ -71,15 +62,11 @@ def names(trials: Mapping[str, Named]) -> dict[str, str]:
     options = dict.fromkeys(name for overrides in given.values() for name in overrides)
     shown = [name for name in options if name not in _IN_NAME and not name.startswith(("paths.", "hydra"))]
     differing = [name for name in shown if len({values.get(name) for values in given.values() if values}) > 1]
+    short = {name: name.rpartition(".")[2] for name in differing}
     return {
-        key: " ".join([trials[key].name, *(f"{_last(name)}={values[name]}" for name in differing if name in values)])
+        key: " ".join([trials[key].name, *(f"{short[name]}={values[name]}" for name in differing if name in values)])
         for key, values in given.items()
     }
-
-
-def _last(name: str) -> str:
-    """learning_rate of trainer.optimiser.learning_rate."""
-    return name.rpartition(".")[2]
 
 
 def counted(states: Sequence[State]) -> str:
@@ -88,25 +75,25 @@ def counted(states: Sequence[State]) -> str:
     return ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])
 
 
-def table(shown: Sequence[Shown], everything: bool) -> list[str]:
+def table(states: Sequence[State], names: Mapping[str, str], everything: bool) -> list[str]:
     """The lines: counts, then a row for each trial."""
-    lines = [f"{len(shown)} trials: {counted([trial.state for trial in shown])}"]
-    listed = sorted(shown, key=lambda trial: STATUSES.index(trial.state.status))
-    if len(shown) > ROWS and not everything:
-        listed = [trial for trial in listed if trial.state.status not in _COUNTED]
+    lines = [f"{len(states)} trials: {counted(states)}"]
+    listed = sorted(states, key=lambda state: STATUSES.index(state.status))
+    if len(states) > ROWS and not everything:
+        listed = [state for state in listed if state.status not in _COUNTED]
         lines.append(f"(of more than {ROWS} trials these are only counted: {', '.join(_COUNTED)}; --all lists them)")
     if not listed:
         return lines
-    rows = [("status", "trial", "step", "loss", "left", "job", ""), *map(_row, listed)]
+    head = ("status", "trial", "step", "loss", "left", "job", "")
+    rows = [head, *(_row(state, names[state.key]) for state in listed)]
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     cells = [[*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[6]] for row in rows]
     return [*lines, "", *("  ".join(row).rstrip() for row in cells)]
 
 
-def _row(trial: Shown) -> tuple[str, ...]:
-    state = trial.state
+def _row(state: State, name: str) -> tuple[str, ...]:
     remark = state.score if state.status == "done" else state.reason
-    return state.status, trial.name, *numbers(state), duration(state.left), state.job or "", remark or ""
+    return state.status, name, *numbers(state), duration(state.left), state.job or "", remark or ""
 
 
 def numbers(state: State) -> tuple[str, str]:

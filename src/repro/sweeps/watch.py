@@ -210,20 +210,19 @@ def watch(what: Sequence[str], results: Path, runs: Path, every: float | None) -
         lines = watched.look()
         console.print(frame(lines, about, ROWS, levels, watched.damaged))
         return
-    _live(watched, console, (about, complete, max(every, 0.2), levels))
+    live(watched, console, about, complete, max(every, 0.2), levels)
 
 
-def _live(watched: Watched, console: Console, how: tuple[str, bool, float, str]) -> None:
+def live(watched: Watched, console: Console, about: str, complete: bool, every: float, levels: str) -> None:
     """Frames until Ctrl-C, or until every trial of an experiment has ended."""
     from rich.live import Live
 
-    about, complete, every, levels = how
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=console, auto_refresh=False) as view:
         try:
             while True:
                 lines = watched.look()
                 shown = frame(lines, about, max(console.height - 5, 3), levels, watched.damaged)
-                live.update(shown, refresh=True)
+                view.update(shown, refresh=True)
                 if complete and all(line.state.status in (*FINISHED, "failed", "damaged") for line in lines):
                     return
                 time.sleep(every)

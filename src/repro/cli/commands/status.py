@@ -30,8 +30,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"nothing was submitted or runs beside {options.runs}")
         return int(bool(damaged))
     states, answered = status.look(list(trials), options.results, options.runs)
-    names = status.names(trials)
-    print("\n".join(status.table([status.Shown(names[state.key], state) for state in states], options.all)))
+    print("\n".join(status.table(states, status.names(trials), options.all)))
     if not answered:
         print("(no queue: squeue is not here or does not answer; what waits or runs elsewhere is told by its files)")
     return int(bool(damaged) or any(state.status == "damaged" for state in states))
