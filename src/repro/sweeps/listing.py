@@ -16,6 +16,7 @@ from pathlib import Path
 
 from repro.config import compose
 from repro.errors import StoreError
+from repro.store.damage import Damaged, read_as
 from repro.store.files import write_atomic
 from repro.sweeps import experiments
 from repro.sweeps.composing import FOLDERS
@@ -50,16 +51,22 @@ def trials(experiment: str, given: Mapping[str, str], cache: Path) -> dict[str, 
     planned = loaded.planned(given)
     named = {trial.key: Named(trial.spec.name, trial.words) for trial in planned if trial.key is not None}
     if cacheable:
-        rows = [[key, trial.name, list(trial.words)] for key, trial in named.items()]
+        rows = [[key, trial.name, *trial.words] for key, trial in named.items()]
         with contextlib.suppress(StoreError):  # a full disk, a folder of somebody else's
-            write_atomic(path, json.dumps(rows))
+            write_atomic(path, json.dumps({"trials": rows}))
     return named
+
+
+@dataclass(frozen=True)
+class _File:
+    trials: list[list[str]]
+    """Key, name, overrides of each."""
 
 
 def _read(path: Path) -> dict[str, Named] | None:
     try:
-        return {key: Named(name, tuple(words)) for key, name, words in json.loads(path.read_text(encoding="utf-8"))}
-    except (OSError, ValueError, TypeError):
+        return {key: Named(name, tuple(words)) for key, name, *words in read_as(_File, path).trials}
+    except (FileNotFoundError, Damaged, ValueError):
         return None
 
 

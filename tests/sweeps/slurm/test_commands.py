@@ -228,8 +228,9 @@ def test_an_experiment_that_nobody_submitted_is_listed_and_remembered(
         patched.setattr(compose, "conf_dirs", lambda: folders)
         assert composed_again("seed=1,2"), "a file of conf/ is new"
     [kept] = (tmp_path / "runs" / "cache" / "lists").iterdir()
-    kept.write_text("[")
-    assert cli("status", "experiment=offline/cb", "seed=1,2").out == first.out
+    for text in ("[", '{"trials": [["a"]]}', '{"trials": 5}', "[" * 100_000):
+        kept.write_text(text)
+        assert cli("status", "experiment=offline/cb", "seed=1,2").out == first.out
 
 
 def test_submitting_and_looking_load_no_torch(python: Start, pretended: Any, trial_arguments: Arguments) -> None:
