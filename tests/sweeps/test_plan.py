@@ -102,6 +102,18 @@ def test_what_cannot_be_planned(arguments: tuple[str, ...], said: str, cli: Cli)
     assert done.code == 2 and said in done.err and "Traceback" not in done.err
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["5", "a: [", "defaults: 5", "hydra: 5", "hydra: {sweeper: {grids: [5]}}", "hydra: {sweeper: {params: x}}"],
+)
+def test_a_file_that_is_no_experiment_is_named(text: str, cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "own" / "experiment" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    done = cli("plan", "experiment=mine", "--config-dir", str(tmp_path / "own"))
+    assert done.code == 2 and str(path) in done.err, done.err
+
+
 def test_an_empty_choice_of_models_is_no_error_of_other_experiments() -> None:
     chosen = experiments.chosen(["offline"])
     made = plan.make(chosen, {}, ["smollm2"], ROOT / "results", 100.0)

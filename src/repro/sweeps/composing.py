@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from repro.config import compose
 from repro.config.schema import TrialConfig
@@ -115,25 +115,42 @@ def parsed(text: str) -> object:
         return text
 
 
-def _only_names(experiment: str) -> bool:
-    """Whether an experiment's file sets nothing of a trial but its name: its trials need no composing of their own."""
-    path = compose.config_file("experiment", experiment)
-    return path.is_file() and _file_only_names(path, experiment)
+def experiment_file(name: str) -> dict[str, Any]:
+    """What an experiment's file says; empty where there is no such file.
+
+    Raises:
+        ConfigError: it is not YAML, or no mapping.
+    """
+    path = compose.config_file("experiment", name)
+    return _parsed(path, path.stat().st_mtime_ns) if path.is_file() else {}
 
 
 @cache
-def _file_only_names(path: Path, experiment: str) -> bool:
+def _parsed(path: Path, changed: int) -> dict[str, Any]:
+    """The content of a file that changed last at that time."""
     import yaml
 
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    groups = set(_keys(content.get("defaults", [])))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is no experiment: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} is no experiment: it needs `key: value` lines.")
+    return content
+
+
+def defaults(content: Mapping[str, object]) -> list[object]:
+    """The entries of a file's defaults list."""
+    entries = content.get("defaults")
+    return entries if isinstance(entries, list) else []
+
+
+def _only_names(experiment: str) -> bool:
+    """Whether an experiment's file sets nothing of a trial but its name: its trials need no composing of their own."""
+    content = experiment_file(experiment)
+    groups = {key for entry in defaults(content) for key in (entry if isinstance(entry, dict) else [str(entry)])}
     settings = content.keys() - {"defaults", "hydra", "title", "experiment_name"}
     return not settings and content.get("experiment_name") == experiment and groups <= {"override /hydra/sweeper"}
-
-
-def _keys(defaults: Iterable[object]) -> Iterable[str]:
-    for entry in defaults:
-        yield from entry if isinstance(entry, dict) else [str(entry)]
 
 
 def _is_choice(key: str) -> bool:

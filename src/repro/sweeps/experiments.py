@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from repro.config.compose import config_file, options
 from repro.errors import ConfigError
 from repro.store.store import Store
+from repro.sweeps.composing import defaults, experiment_file
 from repro.sweeps.expand import Planned, Trials
 from repro.sweeps.grids import Grid
 
@@ -49,32 +48,8 @@ def names(paper: str | None = None) -> list[str]:
 
 def is_search(name: str) -> bool:
     """Whether a file of `conf/experiment` is a search by a sampler: it has no list of trials before it has run."""
-    defaults = _content(name).get("defaults") or []
-    return any(isinstance(entry, dict) and entry.get("override /hydra/sweeper") == "optuna" for entry in defaults)
-
-
-def _content(name: str) -> dict[str, Any]:
-    """What an experiment's file says; empty where there is no such file.
-
-    Raises:
-        ConfigError: it is not YAML, or no mapping.
-    """
-    path = config_file("experiment", name)
-    return _parsed(path, path.stat().st_mtime_ns) if path.is_file() else {}
-
-
-@cache
-def _parsed(path: Path, changed: int) -> dict[str, Any]:
-    """The content of a file that changed last at that time."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no experiment: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} is no experiment: it needs `key: value` lines.")
-    return content
+    entries = defaults(experiment_file(name))
+    return any(isinstance(entry, dict) and entry.get("override /hydra/sweeper") == "optuna" for entry in entries)
 
 
 def load(name: str) -> Experiment:
@@ -90,12 +65,18 @@ def load(name: str) -> Experiment:
         )
     if name not in names():
         raise ConfigError(f"experiment={name}: there is no such file; allowed are {', '.join(names())}.")
-    content = _content(name)
-    sweeper = (content.get("hydra") or {}).get("sweeper") or {}
-    grids = [*(sweeper.get("grids") or []), *([sweeper["params"]] if sweeper.get("params") else [])]
-    if not grids:
+    content = node = experiment_file(name)
+    for key in ("hydra", "sweeper"):
+        inner = node.get(key)
+        node = inner if isinstance(inner, dict) else {}
+    listed, params = node.get("grids"), node.get("params")
+    grids = [*(listed if isinstance(listed, list) else []), *([params] if params else [])]
+    if not grids or not all(isinstance(grid, dict) for grid in grids):
         path = config_file("experiment", name)
-        raise ConfigError(f"{path} holds no grid: it needs hydra.sweeper.grids or hydra.sweeper.params.")
+        raise ConfigError(
+            f"{path} holds no grid: it needs hydra.sweeper.grids, a list of groups {{key: values}}, or "
+            "hydra.sweeper.params, one such group."
+        )
     return Experiment(name, str(content.get("title") or name), tuple(grids))
 
 
