@@ -337,6 +337,22 @@ def test_no_weight_is_made_up(folders, tmp_path, how, said):
         load_backbone(from_folder(tmp_path, "bert"), trainer(), CPU)
 
 
+def test_code_in_a_model_folder_does_not_run(folders, tmp_path):
+    """`auto_map` names a module of the folder; a pickle beside the safetensors is not opened."""
+    import pickle
+
+    copy_of(folders["bert"][0], tmp_path)
+    mark = tmp_path / "it-ran"
+    (tmp_path / "mine.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    names = {"AutoConfig": "mine.Config", "AutoModel": "mine.Model", "AutoTokenizer": ["mine.Slow", "mine.Fast"]}
+    for name in ("config.json", "tokenizer_config.json"):
+        about = json.loads((tmp_path / name).read_text())
+        (tmp_path / name).write_text(json.dumps(about | {"auto_map": names}))
+    (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps(mark))
+    load_backbone(from_folder(tmp_path, "bert"), trainer(), CPU)
+    assert not mark.exists()
+
+
 @pytest.mark.parametrize(
     "how", ["more tokens than rows", "hardly any tokens", "broken", "no end", "a text for a number"]
 )

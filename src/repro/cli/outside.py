@@ -31,6 +31,7 @@ def from_outside(words: Sequence[str]) -> Iterator[list[str]]:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir={folder}: there is no such folder.")
         changed[plugins.CONFIG_DIR] = str(folder.absolute())
+        plugins.refuse_code(folder)
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:
