@@ -74,6 +74,13 @@ def test_what_was_run_is_done(cli: Cli) -> None:
     assert "nothing to do" in done.out and "comparison: 0 of 9" in done.out
 
 
+def test_a_damaged_record_is_left_out_of_a_plan(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "results" / "records" / "a").mkdir(parents=True)
+    (tmp_path / "results" / "records" / "a" / "record.json").write_text("{")
+    done = cli("plan", "experiment=offline/cb")
+    assert done.code == 1 and "1 damaged file is left out" in done.err and "9 to do" in done.out
+
+
 def test_a_plan_says_what_is_needed(cli: Cli, tmp_path: Path) -> None:
     done = cli("plan", "lester2021", "--exhibits", "figure3b,figure1", "--models", "small", "task=rte,cb")
     assert done.code == 0, done.err

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from repro.config.compose import config_file, options
 from repro.errors import ConfigError
-from repro.store.store import Store
 from repro.sweeps.composing import defaults, experiment_file
 from repro.sweeps.expand import Planned, Trials
 from repro.sweeps.grids import Grid
@@ -100,10 +98,3 @@ def chosen(words: Sequence[str], exhibits: Sequence[str] = ()) -> list[Experimen
         raise ConfigError(f"there is no exhibit {', '.join(missing)} among {there}. Choose some of these.")
     kept = [name for name in dict.fromkeys(chosen) if not exhibits or name.partition("/")[2] in exhibits]
     return [load(name) for name in kept]
-
-
-def statuses(planned: Sequence[Planned], results: Path) -> dict[str, str]:
-    """{run key: status} of the planned trials that have a record."""
-    store = Store(results / "records")
-    keys = [trial.key for trial in planned if trial.key is not None]
-    return {key: record.status for key in keys if (record := store.get(key)) is not None}

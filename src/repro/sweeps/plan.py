@@ -10,6 +10,7 @@ from pathlib import Path
 from repro.config.schema import TaskConfig
 from repro.errors import ConfigError
 from repro.metrics.registry import build_metric
+from repro.store.damage import Damaged
 from repro.store.store import Store
 from repro.sweeps import estimates, experiments, grids
 from repro.sweeps.composing import Overrides
@@ -30,6 +31,8 @@ class Plan:
     status: dict[str, str]
     """{run key: status in the store}"""
     per_experiment: dict[str, int]
+    damaged: list[Damaged] = field(default_factory=list)
+    """Records that were left out."""
     costs: list[tuple[Planned, estimates.Cost]] = field(default_factory=list)
     """Of the trials to do."""
     hours: float = 0.0
@@ -67,8 +70,11 @@ def make(
     if not found:
         raise ConfigError(f"no trial is left: none of the models has one of the words {', '.join(models)} in its name.")
     trials = list(found.values())
-    plan = Plan(trials, experiments.statuses(trials, results), counts)
-    records = list(Store(results / "records").records())
+    damaged: list[Damaged] = []
+    records = list(Store(results / "records").records(damaged.append, statistics=False))
+    keys = {trial.key for trial in trials}
+    status = {record.key: record.status for record in records if record.key in keys}
+    plan = Plan(trials, status, counts, damaged)
     for trial in plan.to_do:
         config = trial.spec.config
         cost, seen = estimates.cost(config), estimates.measured(config, records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from repro.cli import options as shared
 
@@ -18,6 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from repro.store.damage import damage_text
     from repro.sweeps import plan
 
     if options.not_reproducible:
@@ -27,5 +29,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     experiments, overrides, models = plan.selected(options.what, options.exhibits, options.models)
     planned = plan.make(experiments, overrides, models, options.results, options.tflops)
+    if planned.damaged:
+        print(damage_text(planned.damaged), file=sys.stderr)
     print(plan.text(planned, options.tflops, plan.comparable(planned)))
-    return 0
+    return int(bool(planned.damaged))

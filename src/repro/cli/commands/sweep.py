@@ -91,7 +91,8 @@ def _vote(members: Sequence[TrialSpec]) -> int:
     if any((record := store.get(key)) is None or record.status == "failed" for key in keys):
         print(f"no vote of {', '.join(keys)}: not all of them have a score")
         return 0
-    votes = [record for record in store.records(statistics=False) if record.trial.method.name == "prompt_ensemble"]
+    others = store.records(lambda damaged: print_line(f"left out: {damaged}", sys.stderr), statistics=False)
+    votes = [record for record in others if record.trial.method.name == "prompt_ensemble"]
     if any(record.config["method"].get("members") == keys for record in votes):
         return 0
     paths = config.paths
