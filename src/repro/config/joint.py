@@ -29,6 +29,6 @@ def joint_key(config: TrialConfig) -> str | None:
         "trainer": {name: vars(trainer)[name] for name, fact in facts(type(trainer)).items() if fact.shared_jointly},
     }
     if TASK_IN_MODEL[format_name] or task.parts:
-        freely = ("limit", "low_data", "fraction", "data_dir")
-        shared["task"] = {name: value for name, value in plain["task"].items() if name not in freely}
+        known = facts(type(task))
+        shared["task"] = {name: value for name, value in plain["task"].items() if not known[name].varies_jointly}
     return json.dumps([shared, format_name], sort_keys=True)

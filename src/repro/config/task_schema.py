@@ -84,7 +84,7 @@ class TaskConfig:
     """auto: the head format on an encoder, text_to_text elsewhere."""
     source: str = setting("local", changes_result=False, set_by_mixture=True, allowed=("local", "hub", "microworld"))
     """local (data_dir) | hub (hub_id) | microworld (written on this machine)"""
-    data_dir: str = setting(changes_result=False, changes_tokens=False)
+    data_dir: str = setting(changes_result=False, varies_jointly=True, changes_tokens=False)
     hub_id: str | None = setting(None, changes_result=False)
     hub_config: str | None = setting(None, changes_result=False)
     hub_revision: str | None = setting(None, changes_result=False)
@@ -105,9 +105,9 @@ class TaskConfig:
     max_evaluation_input_length: int | None = setting(None, at_least=0)
     """The same in evaluations and predictions: null: as in training; 0: inputs are not cut."""
     max_target_length: int = setting(16, at_least=2)
-    limit: SplitLimits = setting(factory=SplitLimits)
-    low_data: LowData = setting(factory=LowData)
-    fraction: float | None = None
+    limit: SplitLimits = setting(factory=SplitLimits, varies_jointly=True)
+    low_data: LowData = setting(factory=LowData, varies_jointly=True)
+    fraction: float | None = setting(None, varies_jointly=True)
     """Share of the training examples that is used (data efficiency, Li and Liang 2021, Figure 6); null: all."""
     decoding: DecodingConfig = setting(factory=DecodingConfig, changes_tokens=False)
     options: dict[str, Any] = setting(factory=dict)

@@ -22,6 +22,8 @@ class Facts:
     """False: no part of the run key (a folder, a remark, a matter of speed or memory)."""
     shared_jointly: bool = False
     """Trials trained jointly must agree on it."""
+    varies_jointly: bool = False
+    """Trials that train jointly only where they have the same task may still differ in it."""
     changes_tokens: bool = True
     """False: the token ids of given examples do not depend on it."""
     set_by_mixture: bool = False
@@ -39,6 +41,7 @@ def setting(
     factory: Callable[[], Any] | None = None,
     changes_result: bool = True,
     shared_jointly: bool = False,
+    varies_jointly: bool = False,
     changes_tokens: bool = True,
     set_by_mixture: bool = False,
     allowed: tuple[str, ...] | None = None,
@@ -47,7 +50,9 @@ def setting(
     below: float | None = None,
 ) -> Any:
     """`dataclasses.field` with `Facts`. Without a default and a factory the field is required."""
-    facts = Facts(changes_result, shared_jointly, changes_tokens, set_by_mixture, allowed, at_least, above, below)
+    facts = Facts(
+        changes_result, shared_jointly, varies_jointly, changes_tokens, set_by_mixture, allowed, at_least, above, below
+    )
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata={_FACTS: facts})
     return dataclasses.field(default=default, metadata={_FACTS: facts})

@@ -92,18 +92,18 @@ class Trial:
         device: torch.device,
         method: Method,
         loaded: Loaded | None = None,
-        ranks: ProcessGroup | None = None,
+        processes: ProcessGroup | None = None,
     ) -> Trial:
         """Load the model, or take the one that jointly trained trials share, and make the method's tensors.
 
         Args:
-            ranks: the processes that train the trial together, each with its share of the weights.
+            processes: the processes that train the trial together, each with its share of the weights.
         """
         trial = cls(config, task, examples, selection)
         if config.trainer.threads:
             torch.set_num_threads(config.trainer.threads)
         trial.device, trial.method = device, method
-        first_at = device if ranks is None else torch.device("cpu")  # whole, it may be too large for one GPU
+        first_at = device if processes is None else torch.device("cpu")  # whole, it may be too large for one GPU
         loaded = loaded or Loaded.of(config.model, LoadOptions.of(config.trainer), first_at, task.format)
         trial.backbone, trial.deviations, trial.frozen = loaded.backbone, [*loaded.deviations], loaded.frozen
         trial.adapter = adapted(trial.backbone, task, config.task, config.trainer.backbone_dropout or 0.0)
@@ -112,15 +112,15 @@ class Trial:
             trial.own = tune(trial.backbone, method.tuning, mixed_seed(config.seed, _TUNED))
             trial.backbone.key_dropouts()
         build_tensors(method, trial.backbone, task, [config.seed], config.method.start_from)
-        if ranks is not None:
-            trial.together = ShardedTrial(trial.backbone, trial.own, method, ranks)
-            trial.own, trial.adapter = trial.together.own, trial.together.adapter(trial.adapter)
+        if processes is not None:
+            trial.sharded = ShardedTrial(trial.backbone, trial.own, method, processes)
+            trial.own, trial.adapter = trial.sharded.own, trial.sharded.adapter(trial.adapter)
         trial.parameters = trial._count()
         trial.tokens = token_cache(config, task.format, trial.backbone)
         trial._plan()
         return trial
 
-    together: ShardedTrial | None = None
+    sharded: ShardedTrial | None = None
     """What several processes that train the trial have in common; None: one process."""
     device: torch.device
     method: Method
@@ -164,7 +164,7 @@ class Trial:
         self.evaluate_every = per_epoch if every == "epoch" else int(every)
 
     def _fit(self, console: ProgressReporter) -> TrainableTrial:
-        tuned, sync = tuned_weights(self.own) if self.together is None else self.together.tuned_weights()
+        tuned, sync = tuned_weights(self.own) if self.sharded is None else self.sharded.tuned_weights()
         trainer, pad = self.trainer, self.backbone.tokenizer.pad_token_id
         factor = schedule(
             trainer.schedule.name,
@@ -176,7 +176,7 @@ class Trial:
         base = trainer.optimiser.learning_rate
         if trainer.gradient_checkpointing:
             recompute(self.backbone)
-        split = None if self.together is None else self.together.shards
+        split = None if self.sharded is None else self.sharded.shards
         return TrainableTrial(
             adapter=self.adapter,
             method=self.method,
@@ -200,7 +200,7 @@ class Trial:
             checkpoint_seconds=trainer.checkpoint_seconds,
             graphs=trainer.graphs,
             origin=origin_of(self.task, self.weights.get("sha256")),
-            group=Group() if self.together is None else self.together.group,
+            group=Group() if self.sharded is None else self.sharded.group,
             train_mode=bool(
                 trainer.backbone_dropout
                 or trainer.attention_dropout
@@ -220,14 +220,14 @@ class Trial:
             return Evaluation({"loss": loss, "perplexity": math.exp(loss)}, {}, [], None, 0)
         settings = decoding_settings(decoding, self.adapter, self.task, examples)
         outputs = predict(self.adapter, self.task, examples, injection, settings, size, console.between, self.encode)
-        if self.together is None:
+        if self.sharded is None:
             return score(self.task, examples, outputs, selection)
-        found = self.together.processes.of_first(lambda: asdict(score(self.task, examples, outputs, selection)))
+        found = self.sharded.processes.of_first(lambda: asdict(score(self.task, examples, outputs, selection)))
         return Evaluation(**found)
 
     def _mean_loss(self, examples: Sequence[Any], injection: Any, size: int, console: ProgressReporter) -> float:
         loss = mean_loss(self.adapter, self.task, examples, injection, size, console.between, self.encode)
-        return loss if self.together is None else self.together.processes.share(loss)
+        return loss if self.sharded is None else self.sharded.processes.share(loss)
 
     @torch.no_grad()
     def _evaluate(self, console: ProgressReporter) -> tuple[float, dict[str, Any]]:
@@ -248,7 +248,7 @@ class Trial:
         """The trial as the loop trains it, from its last checkpoint on."""
         self.backbone.model.eval()
         fit = self._fit(console)
-        files = checkpoints if self.together is None else self.together.checkpoints(checkpoints, fit)
+        files = checkpoints if self.sharded is None else self.sharded.checkpoints(checkpoints, fit)
         return ActiveTrial(fit, files, console)
 
     def last_known(self, checkpoints: Checkpoints) -> Trained:
@@ -304,7 +304,7 @@ class Trial:
         self._write_prompt(folder)
         scores.seconds = time.monotonic() - started
         peak = float(self._peak_memory())  # of several processes, the one that takes most
-        scores.peak_memory = peak if self.together is None else self.together.processes.most(peak)
+        scores.peak_memory = peak if self.sharded is None else self.sharded.processes.most(peak)
         return scores
 
     def _note(self, scores: Scores, split: str, evaluation: Evaluation) -> None:
@@ -335,12 +335,12 @@ class Trial:
 
     @property
     def _writes(self) -> bool:
-        return self.together is None or self.together.processes.first
+        return self.sharded is None or self.sharded.processes.first
 
     def _own_weights(self) -> dict[str, Tensor]:
         """Whole tuned weights of the backbone, on the CPU; empty in processes that do not write."""
-        if self.together is not None:
-            return self.together.whole_weights()
+        if self.sharded is not None:
+            return self.sharded.whole_weights()
         return {f"backbone.{name}": own.detach().cpu().contiguous().clone() for name, own in self.own.items()}
 
     def _peak_memory(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.config.schema import TrialConfig
+from repro.config.task_rules import method_value
 from repro.store.record import DataFacts, Record, Selection, WeightFacts
 from repro.trials.provenance import provenance
 from repro.trials.spec import TrialSpec
@@ -148,7 +149,8 @@ def deviations(config: TrialConfig, noticed: Sequence[str]) -> list[str]:
         noticed: of the task, of loading, of scoring.
     """
     texts = [*config.method.deviations, *config.recipe.deviations, *noticed]
-    if config.model.family == "bart" and vars(config.method).get("shift_positions"):
+    positions_in_both = config.model.kind == "encoder_decoder" and config.model.max_positions is not None
+    if positions_in_both and method_value(config.method, "shift_positions"):
         texts.append(SHIFTED_BART)
     if config.recipe.name is None:
         texts.append(
