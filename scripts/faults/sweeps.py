@@ -132,6 +132,11 @@ def miniature(place: Place, options: str, most: int, every: tuple[float, float] 
     return under_kills(place, _MINI.format(options), called, most, every)
 
 
+def _training(folder: Path, since: float) -> int:
+    """Trials that have made a step since then."""
+    return sum(path.stat().st_mtime > since for path in folder.glob("runs/*/progress.json"))
+
+
 ORPHAN_SECONDS = 3.0
 """Workers have 2 s to end; the rest is for this machine to notice."""
 
@@ -142,9 +147,9 @@ def orphans(place: Place, times: int = 3) -> Result:
     folder = place.fresh("orphans")
     try:
         for _ in range(times):
+            began, end = time.time(), time.monotonic() + 120
             command = _start(_MINI.format("--short"), folder, place)
-            end = time.monotonic() + 120
-            while not list(folder.glob("runs/*/checkpoint/*.json")) and time.monotonic() < end:
+            while _training(folder, began) < 2 and time.monotonic() < end:
                 time.sleep(0.1)
             parents = [pid for pid in started(folder) if "repro\0mini" in Path(f"/proc/{pid}/cmdline").read_text()]
             for pid in [command.pid, *parents]:

@@ -18,7 +18,7 @@ _ROWS = {"train": 16, "val": 8, "test": 4}
 _SMALL = (
     *("task=rte", "task.check_rows=false", "task.max_input_length=48", "task.max_target_length=8"),
     *("task.decoding.beams=1", "task.decoding.max_new_tokens=4", "trainer.device=cpu", "trainer.epochs=null"),
-    *("trainer.batch_size=4", "trainer.steps=24", "trainer.evaluate_every=6", "trainer.backbone_dropout=0.1"),
+    *("trainer.batch_size=4", "trainer.steps=12", "trainer.evaluate_every=3", "trainer.backbone_dropout=0.1"),
     *("trainer.optimiser.learning_rate=1e-2", "trainer.checkpoint_seconds=1e-9"),
 )
 TRIALS: dict[str, tuple[str, ...]] = {
