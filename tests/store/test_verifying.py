@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from repro.cli.main import main
 from repro.config.run_key import run_key
 from repro.store.checkpoints import state_text
 from repro.store.files import sha256_file, write_atomic, write_json_atomic
@@ -224,3 +225,11 @@ def test_what_living_processes_have_is_no_damage(place: Path) -> None:
 def test_a_record_without_its_runs_is_no_damage(place: Path) -> None:
     """Runs are large and not kept in git: a clone has the records alone."""
     assert verify(place / "results", place / "elsewhere").problems == ()
+
+
+def test_a_name_that_no_terminal_can_show_is_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["store", "verify", "--results", "caf\udce9"]) == 0
+    assert "0 records in caf\\udce9" in capfd.readouterr().out

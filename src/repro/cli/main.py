@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -17,6 +18,9 @@ from repro.trials.processes import present, refuse_beside_a_trial, tell
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code. What a person can mend is printed as one clear message."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal cannot show, as in a file's name
+            stream.reconfigure(errors="backslashreplace")
     if arguments is None:  # a process of its own
         sys.excepthook = _redacted_traceback
         _end_as_by_ctrl_c()

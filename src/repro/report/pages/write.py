@@ -23,6 +23,9 @@ from repro.store.record import Record
 from repro.store.searches import journal
 from repro.store.store import Store
 
+_ESCAPE = "backslashreplace"
+"""Bytes of file names that are no text are shown as escapes."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -59,10 +62,10 @@ def _write(store_root: Path, out_dir: Path, papers: bool) -> Written:
     report = contents(records, registry.cells(), searches, papers, damaged)
     folder = out_dir / "figures"
     drawings = {figure.name: drawn(figure, folder) for figure in report.figures}
-    files: dict[str, bytes] = {name: text.encode() for name, text in texts(report).items()}
+    files: dict[str, bytes] = {name: text.encode(errors=_ESCAPE) for name, text in texts(report).items()}
     for name, (png, svg) in drawings.items():
-        files |= {f"figures/{name}.png": png, f"figures/{name}.svg": svg.encode()}
-    files["index.html"] = page(report, {name: svg for name, (_, svg) in drawings.items()}).encode()
+        files |= {f"figures/{name}.png": png, f"figures/{name}.svg": svg.encode(errors=_ESCAPE)}
+    files["index.html"] = page(report, {name: svg for name, (_, svg) in drawings.items()}).encode(errors=_ESCAPE)
     for name, content in files.items():
         path = out_dir / name
         if not path.is_file() or path.read_bytes() != content:
