@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -116,7 +118,7 @@ def test_whatever_changes_the_ids_is_encoded_anew(
     assert found == [Counting()(example, training) for example in examples]
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text", "zeros"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text", "zeros", "zip", "array", "object"])
 def test_a_damaged_file_is_made_anew(damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = cache(tmp_path).encoded(PAIRS, True, Counting())
     (path,) = tmp_path.glob("*.tokens")
@@ -124,6 +126,11 @@ def test_a_damaged_file_is_made_anew(damage: str, tmp_path: Path, caplog: pytest
     place = whole.index(b"text 3")  # ids are bytes here
     flipped = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
     bad = {"empty": b"", "cut": whole[: len(whole) // 2], "flipped": flipped, "text": b"hello", "zeros": bytes(999)}
+    array, anything = io.BytesIO(), io.BytesIO()
+    np.save(array, np.arange(3))
+    np.savez(anything, examples=np.array([{}], dtype=object))
+    hashed = {"zip": b"PK\x03\x04", "array": array.getvalue(), "object": anything.getvalue()}  # with the right hash
+    bad |= {name: hashlib.sha256(content).digest() + content for name, content in hashed.items()}
     path.write_bytes(bad[damage])
     encode = Counting()
     assert cache(tmp_path).encoded(PAIRS, True, encode) == made

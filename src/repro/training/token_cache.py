@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +109,7 @@ def _read(path: Path) -> Sequences | None:
         examples = unpacked(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, LookupError) as error:
+    except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile) as error:
         log.warning("The cached token ids %s are damaged (%s): made anew.", path, error)
         return None
     with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+from functools import cache
 from importlib.resources import files
 
 from repro.config.schema import TrialConfig
@@ -105,17 +106,23 @@ def lester_rows(cells: Sequence[Reported]) -> list[Row]:
     """Table 4: trainable and total parameters and their share, for every size and length."""
     found = arithmetic.findings("lester2021")
     errata = {finding.cell.id: str(finding.arithmetic) for finding in found if finding.kind == "erratum"}
-    rows, seen = [], {}
+
+    @cache
+    def config_of(model: str | None) -> TrialConfig:
+        fixed = ["task=rte", "method=prompt_tuning", "method.initialisation=sampled_vocabulary"]
+        return of([*fixed, f"model={model}"])[0]
+
+    @cache
+    def counts_of(model: str | None, length: int) -> dict[str, int]:
+        return counts(config_of(model).with_value("method.length", length))
+
+    rows = []
     for cell in cells:
         length = cell.vars["prompt_length"]
-        key = (cell.model, length)
-        if key not in seen:
-            fixed = ["task=rte", "method=prompt_tuning", "method.initialisation=sampled_vocabulary"]
-            seen[key] = of([*fixed, f"model={cell.model}", f"method.length={length}"])[1]
-        counts = seen[key]
-        total = counts["frozen"] + counts["stored"]
-        share = 100 * counts["trained"] / total
-        ours = {"trainable_parameters": counts["trained"], "total_parameters": total, "percent_trainable": share}[
+        numbers = counts_of(cell.model, length)
+        total = numbers["frozen"] + numbers["stored"]
+        share = 100 * numbers["trained"] / total
+        ours = {"trainable_parameters": numbers["trained"], "total_parameters": total, "percent_trainable": share}[
             cell.metric
         ]
         what = f"{cell.model} P={length}"
@@ -140,13 +147,13 @@ def _agree(ours: float, printed: str) -> bool:
     return Decimal(printed) in {Decimal(ours).quantize(unit, rounding) for rounding in (ROUND_HALF_UP, ROUND_DOWN)}
 
 
-def other_rows() -> list[Row]:
-    """What Li and Liang, Liu et al. and others state, from `papers/parameter_counts.yaml`."""
+def other_rows(paper: str | None = None) -> list[Row]:
+    """What Li and Liang, Liu et al. and others (or one of them) state, from `papers/parameter_counts.yaml`."""
     import yaml
 
     text = files("repro.papers").joinpath("parameter_counts.yaml").read_text(encoding="utf-8")
     rows = []
-    for item in yaml.safe_load(text):
+    for item in [item for item in yaml.safe_load(text) if paper in (None, item["paper"])]:
         config, numbers = of(item["overrides"])
         share = 100 * numbers["prompt"] / (config.model.parameters or 1)
         ours = share if item["quantity"] == "percent" else numbers[item["quantity"]]
@@ -164,7 +171,7 @@ def rows_of(paper: str | None) -> list[Row]:
     from repro.papers import registry
 
     rows = lester_rows(registry.cells(paper="lester2021", kind="parameters")) if paper in (None, "lester2021") else []
-    return rows + [row for row in other_rows() if paper in (None, row.paper)]
+    return rows + other_rows(paper)
 
 
 def table(rows: Sequence[Row], csv: bool) -> str:
