@@ -78,6 +78,8 @@ def test_they_train_are_planned_join_are_reported_and_exported(repro, folder):
     assert set(trained) == {1, 3, 4}
     assert [trained[seed]["provenance"].get("joint_trials") for seed in (1, 3, 4)] == [None, 2, 2]
     assert {record["status"] for record in trained.values()} <= {"done", "collapsed"}
+    outside = ["--config-dir", "conf", "--plugin", "shared_vector.py", "--plugin", "caution.py"]
+    assert all(record["provenance"]["command"][-6:] == outside for record in trained.values()), "it can be run again"
 
     code, out, err = repro("report")
     assert code == 0, err

@@ -96,6 +96,17 @@ def _redacted(value: object, key: object = None) -> object:
     return value
 
 
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    """Text of a record or a file whose control, direction and zero-width characters are written out (`<U+202E>`): a
+    terminal, a page or a spreadsheet would obey or hide them. Tabs and line feeds stay."""
+    return _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
+
+
 class RedactedLog(logging.Filter):
     """A filter for log handlers: redacts messages and tracebacks."""
 

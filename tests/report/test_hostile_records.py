@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from repro.errors import visible
 from repro.papers import registry
+from repro.report.markdown import csv_text
 from repro.report.pages.contents import contents
+from repro.report.pages.trial_summary import trial_summary
 from repro.report.pages.write import texts, write_report
 from repro.store.record import Record
 from repro.store.store import Store
@@ -94,7 +97,9 @@ def test_csv_reads_back_as_it_was(hostile: list[Record]) -> None:
     (name,) = [name for name in found if name.startswith("tables/ours-") and name.endswith(".csv")]
     rows = list(csv.DictReader(io.StringIO(found[name], newline="")))
     assert len(rows) == 1
-    assert all(row["task"] == hostile[0].config["task"]["name"] and None not in row for row in rows)
+    assert all(
+        row["task"].removeprefix("'") == visible(hostile[0].config["task"]["name"]) and None not in row for row in rows
+    )
 
 
 def test_every_file_stays_below_the_folder(hostile: list[Record], tmp_path: Path) -> None:
@@ -107,3 +112,35 @@ def test_every_file_stays_below_the_folder(hostile: list[Record], tmp_path: Path
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == inside
     assert all(path.resolve().is_relative_to(tmp_path / "results") for path in written.paths)
     assert all(re.fullmatch(r"[\w.-]+", path.name) and len(path.name) < 255 for path in written.paths)
+
+
+def test_names_are_not_files(make: Callable[..., Record]) -> None:
+    """Own tables of `one/cb` and `two/cb`, or of names without Latin letters, are files and places of their own."""
+    names = ["one/cb", "two/cb", "实验/甲", "实验/乙", "offline/cb-x"]
+    change = {"task.name": "mine", "task.paper_name": None, "model.paper_name": None}
+    records = [
+        make(1, 50.0, change=change | {"experiment_name": name, "method.length": 3 + number})
+        for number, name in enumerate(names)
+    ]
+    own = contents(records, registry.cells()).own
+    assert [table.experiment for table in own] == sorted(names)
+    assert len({table.name for table in own}) == len(names) and all(re.fullmatch(r"[a-z0-9-]+", t.name) for t in own)
+    assert {table.experiment: table.name for table in own}["offline/cb-x"] == "ours-cb-x"
+    found = texts(contents(records, registry.cells()))
+    assert len([name for name in found if name.startswith("tables/ours-") and name.endswith(".csv")]) == len(names)
+
+
+@pytest.mark.parametrize("start", ["=1+1", "+cmd", "-2+3", "@SUM(A1)"])
+def test_no_cell_of_a_csv_is_a_formula(start: str) -> None:
+    (row,) = list(csv.reader(io.StringIO(csv_text(["a", "b", "c"], [[start, -1.5, "–"]]))))[1:]
+    assert row == [f"'{start}", "-1.5", "–"]
+
+
+@pytest.mark.parametrize("character", ["\u202e", "\u200b", "\x1b", "\ufeff", "\u2066", "\x07", "\x9b"])
+def test_what_is_not_seen_is_written_out(character: str, make: Callable[..., Record]) -> None:
+    """A right-to-left mark would turn `exe.txt` around, an escape character would command the terminal."""
+    record = make(1, 50.0, change={"task.name": f"a{character}b", "task.paper_name": None, "model.paper_name": None})
+    told = f"a<U+{ord(character):04X}>b"
+    for name, text in texts(contents([record], registry.cells())).items():
+        assert character not in text, name
+    assert told in trial_summary(record, False)

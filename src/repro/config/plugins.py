@@ -67,6 +67,19 @@ def named() -> list[str]:
     return [text for text in os.environ.get(VARIABLE, "").split(os.pathsep) if text]
 
 
+def words() -> list[str]:
+    """The options that give a command what this process has from outside; paths are relative to the working folder."""
+
+    def shown(text: str) -> str:
+        path = Path(text)
+        here = path.is_absolute() and path.is_relative_to(Path.cwd())
+        return str(path.relative_to(Path.cwd())) if here else text
+
+    folder = os.environ.get(CONFIG_DIR)
+    options = ["--config-dir", shown(folder)] if folder else []
+    return options + [word for text in named() for word in ("--plugin", shown(text))]
+
+
 def joined(plugins: Iterable[str]) -> str:
     """A value of the environment variable: each plugin once, files by their absolute paths."""
     return os.pathsep.join(dict.fromkeys(str(Path(text).absolute()) if _is_file(text) else text for text in plugins))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from repro.errors import visible
 from repro.report.compare.rows import MISSING, Row
+
+_FORMULA = ("=", "+", "-", "@")
 
 
 def escape(text: str) -> str:
     """Text that stays one cell of a Markdown table, shows no HTML, and makes no link and no picture."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"^\s*(\[[^\]]*\]):", r"\1&#58;", text.replace("](", "]&#40;"))  # `[x]: y` would name an address
     return " ".join(text.replace("\\", "&#92;").replace("|", "\\|").split())
 
@@ -28,13 +32,32 @@ def escaped_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def csv_text(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    """CSV with full numbers, rounded to six digits; empty where there is none."""
+    """CSV with numbers of up to six digits, empty where there is none. To a spreadsheet no text is a formula."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(head)
     for line in lines:
-        writer.writerow([round(value, 6) if isinstance(value, float) else value for value in line])
+        writer.writerow([_cell(value) for value in line])
     return stream.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str):
+        value = visible(value)
+        return f"'{value}" if value.startswith(_FORMULA) and value != MISSING else value
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def file_names(prefix: str, titles: Sequence[str], shown: Callable[[str], str]) -> list[str]:
+    """A file name for each title: what `shown` leaves of it in Latin letters and digits, and where that is nothing, or
+    the name of another one, a hash of the title."""
+    plain = [re.sub(r"[^a-z0-9]+", "-", shown(title).lower()).strip("-")[:100] for title in titles]
+    names = []
+    for title, text in zip(titles, plain, strict=True):
+        if not text or plain.count(text) > 1:
+            text = f"{text}-{hashlib.sha256(title.encode()).hexdigest()[:6]}".strip("-")
+        names.append(f"{prefix}-{text}")
+    return names
 
 
 def number(value: float | None, sign: str = "") -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from repro.config import plugins
 from repro.config.schema import TrialConfig
 from repro.config.task_rules import method_value
 from repro.store.record import DataFacts, Record, Selection, WeightFacts
@@ -89,7 +90,7 @@ def record_of(
     if scores.seconds:
         cost["evaluation_seconds"] = round(cost.get("evaluation_seconds", 0.0) + scores.seconds, 3)
         cost["peak_memory_bytes"] = scores.peak_memory
-    origin = provenance(list(spec.command), setup.device)
+    origin = provenance([*spec.command, *plugins.words()], setup.device)
     origin["data"] = dict(setup.data)
     origin["weights"] = setup.weights
     origin["started"] = clock.started.isoformat(timespec="seconds")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
+from repro.errors import visible
 from repro.papers import registry
 from repro.papers.registry import Reported
 from repro.report.compare.compare import describe
@@ -112,7 +113,7 @@ class PageData:
             "parts": list(self._parts),
             "places_of": {"record": "results/records", "runs": "runs"},
         }
-        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = visible(json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
         return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from itertools import groupby
 from pathlib import Path
 from string import Template
 
+from repro.errors import visible
 from repro.papers import registry
 from repro.report.claims import miniature
 from repro.report.claims.sections import (
@@ -108,6 +109,11 @@ def _sections(contents: Contents, data: PageData, drawings: Mapping[str, str]) -
 def _damaged(damaged: Sequence[Damaged]) -> str:
     first, *lines = damage_text(damaged).split("\n")
     return _paragraph(first) + "<ul>" + "".join(f"<li>{escape(line.strip())}</li>" for line in lines) + "</ul>"
+
+
+def escape(text: str, quote: bool = True) -> str:
+    """Text as HTML shows it."""
+    return html.escape(visible(text), quote)
 
 
 def _paragraph(text: str) -> str:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import copy
 import json
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from repro.errors import ConfigError
-from repro.report.markdown import csv_text, escape, escaped_table, number
+from repro.report.markdown import csv_text, escape, escaped_table, file_names, number
 from repro.store.record import Record
 from repro.store.searches.journal import Search
 from repro.store.searches.outcomes import SPLIT, Outcome, Tried, direction, outcome
@@ -51,11 +50,8 @@ class SearchSummary:
     at_random: bool
     """Whether settings were drawn independently of the outcomes, so that smaller budgets can be estimated."""
     seeds: int
-
-    @property
-    def name(self) -> str:
-        """Of its file of settings."""
-        return "search-" + (re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "other")
+    name: str = ""
+    """Of its file of settings."""
 
     @property
     def chosen(self) -> int | None:
@@ -77,7 +73,9 @@ def searched(searches: Iterable[Search], records: Iterable[Record]) -> list[Sear
         records: of the store.
     """
     known = {record.key: record for record in records}
-    return [*(_of_sampler(search, known) for search in searches), *_grids(known.values())]
+    summaries = [*(_of_sampler(search, known) for search in searches), *_grids(known.values())]
+    names = file_names("search", [summary.title for summary in summaries], str)
+    return [replace(summary, name=name) for summary, name in zip(summaries, names, strict=True)]
 
 
 def _of_sampler(search: Search, known: Mapping[str, Record]) -> SearchSummary:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from repro.errors import visible
 from repro.report.compare.rows import MISSING, Row
 from repro.report.markdown import number
 from repro.report.pages.contents import Contents
@@ -69,4 +70,4 @@ def _texts(row: Row) -> list[str]:
     ours = number(row.ours) + ("" if row.spread is None else f" ± {row.spread:.2f}")
     theirs = MISSING if row.theirs is None else f"{number(row.theirs)} ({row.source})"
     texts = [row.task, f"{row.model}, {row.method}", f"{row.metric} ({row.split})", ours, row.status, theirs]
-    return [*texts, number(row.difference, sign="+"), row.verdict]
+    return [*map(visible, texts), number(row.difference, sign="+"), row.verdict]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from repro.errors import visible
 from repro.papers import registry
 from repro.report.compare.compare import Comparison, compare, describe
 from repro.report.compare.groups import groups
@@ -22,7 +23,7 @@ def trial_summary(record: Record, from_store: bool) -> str:
         if split == trial.task.report_split:
             lines.append(f"  {split} {metric} {_score(record, compare(group, cells, split, metric), split, metric)}")
     counts = ", ".join(f"{word} {record.parameters[name]:,}{unit}" for word, name, unit in _COUNTS)
-    return "\n".join([*lines, f"  {counts}"])
+    return visible("\n".join([*lines, f"  {counts}"]))
 
 
 _COUNTS = (("trained", "trained", " parameters"), ("stored", "stored", ""), ("frozen", "frozen", ""))

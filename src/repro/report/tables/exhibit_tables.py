@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from repro.errors import visible
 from repro.report.markdown import csv_text, escape, table_text
 from repro.report.tables.exhibits import NO_CELL, NOT_RUN, Filled, TableCell, answering
 
@@ -77,7 +78,7 @@ _SPECIAL = {
 
 def latex_escape(text: str) -> str:
     """Text that LaTeX prints as it is, on one line."""
-    plain = " ".join("".join(_SPECIAL.get(character, character) for character in text).split())
+    plain = " ".join("".join(_SPECIAL.get(character, character) for character in visible(text)).split())
     # In front of a row's first cell stands the end of the row before, and `\\[` and `\\*` mean something else.
     return f"{{{plain[0]}}}{plain[1:]}" if plain[:1] in ("[", "*") else plain
 

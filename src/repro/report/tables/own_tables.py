@@ -6,13 +6,12 @@ paper's row. Each line names the keys of its records.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from repro.report.compare.rows import MISSING, Row, natural
-from repro.report.markdown import counted, csv_text, escape, interval, number, table_text
+from repro.report.markdown import counted, csv_text, escape, file_names, interval, number, table_text
 from repro.report.tables.exhibit_tables import latex_escape, latex_table
 from repro.report.tables.exhibits import NOT_RUN
 
@@ -22,15 +21,11 @@ class OwnTable:
     """The rows of one experiment: one line a (task, model, method), one column a (metric, split)."""
 
     experiment: str
+    name: str
+    """Of its files: `ours-ablation-length` for the experiment `offline/ablation-length`."""
     columns: tuple[tuple[str, str], ...]
     lines: tuple[tuple[Row, ...], ...]
     """Rows of one group each, at least one."""
-
-    @property
-    def name(self) -> str:
-        """`ours-ablation-length` for the experiment `offline/ablation-length`."""
-        plain = re.sub(r"[^a-z0-9]+", "-", self.experiment.rpartition("/")[2].lower()).strip("-")
-        return f"ours-{plain[:100] or 'other'}"
 
     @property
     def head(self) -> list[str]:
@@ -49,11 +44,13 @@ def own_tables(rows: Iterable[Row]) -> list[OwnTable]:
         if row.theirs is None:
             by_experiment[row.experiment][row.group].append(row)
     tables = []
-    for experiment in sorted(by_experiment):
+    experiments = sorted(by_experiment)
+    names = file_names("ours", experiments, lambda experiment: experiment.rpartition("/")[2])
+    for experiment, name in zip(experiments, names, strict=True):
         lines = sorted(by_experiment[experiment].values(), key=lambda line: _order(line[0]))
         columns = tuple(dict.fromkeys((row.metric, row.split) for line in lines for row in line))
         real = tuple(column for column in columns if column[0] != MISSING) or columns
-        tables.append(OwnTable(experiment, real, tuple(tuple(line) for line in lines)))
+        tables.append(OwnTable(experiment, name, real, tuple(tuple(line) for line in lines)))
     return tables
 
 
