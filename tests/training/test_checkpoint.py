@@ -282,22 +282,6 @@ def test_flipped_bits_of_a_state_are_noticed(tmp_path: Path) -> None:
     assert newest(tmp_path)[0] is not None
 
 
-def test_a_checkpoint_of_the_first_form_is_continued(tmp_path: Path) -> None:
-    """Written before states had a hash of their own: three keys, no best tensors."""
-    kept = Checkpoints(tmp_path)
-    kept.save_best(1, tensors(11))
-    kept.save(progress(1, best=1), tensors(1))
-    state = json.loads((tmp_path / "state.json").read_text())
-    state["progress"].pop("notes")
-    old = {name: state[name] for name in ("progress", "tensors", "sha256")}
-    (tmp_path / "state.json").write_text(json.dumps(old))
-    reader = Checkpoints(tmp_path)
-    found = reader.load()
-    assert found is not None and asdict(found[0]) == asdict(progress(1, best=1))
-    reader.save(found[0], found[1])
-    assert json.loads((tmp_path / "state.json").read_text())["best"]["name"] == "best-1.safetensors"
-
-
 @pytest.mark.parametrize("damage", [flip, cut, Path.unlink, lambda path: path.write_bytes(b"")])
 def test_damaged_best_tensors_name_the_file_and_the_fix(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     kept = Checkpoints(tmp_path)

@@ -10,16 +10,20 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from repro.config.joint import joint_key
 from repro.config.run_key import run_key
 from repro.config.schema import TrialConfig
 from repro.errors import ConfigError, Interrupted, ReproError, TrialFailed
+from repro.models.weights import checkpoint_hash
+from repro.store.record import Record
 from repro.store.store import Store
 from repro.sweeps.executors.joint import Joint
 from repro.training import progress
 from repro.training.checkpoint import Progress
 from repro.training.step import TrialBatch
+from repro.trials.checks import refuse_other_weights
 from repro.trials.spec import trial_spec
 from tests.nested import run, validate
 from tests.training.tiny_training import make_trial
@@ -161,6 +165,22 @@ def test_the_same_data_and_weights_are_continued(quick: Any, monkeypatch: pytest
     interrupted(plain, monkeypatch)
     run(plain, on_step=lambda step, _: steps.append(step))
     assert steps == [2]
+
+
+def test_a_record_of_other_weights_in_the_same_folder_does_not_answer(quick: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_file({"w": torch.zeros(2, 3)}, folder / "model.safetensors")
+    plain = quick(*CLASSES)
+    plain["model"] |= {"source": "folder", "location": str(folder), "weights": None}
+    config = TrialConfig.from_dict(plain)
+    record = Record("0" * 16, "done", {}, 1, provenance={"weights": {"sha256": checkpoint_hash(folder)}})
+    refuse_other_weights(record, config)
+    save_file({"w": torch.ones(2, 3)}, folder / "model.safetensors")
+    with pytest.raises(ConfigError, match=r"was made with other weights: .* another model\.name, or put the old"):
+        refuse_other_weights(record, config)
+    (folder / "model.safetensors").unlink()
+    refuse_other_weights(record, config)
 
 
 # Progress files, weights, warnings -----------------------------------------------------------------------------------

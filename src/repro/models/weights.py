@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypedDict
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 from repro.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 THREADS = 4
 """hashlib lets other threads run while it reads a large tensor."""
@@ -158,7 +158,9 @@ def _gguf(path: Path) -> Iterator[StoredTensor]:
 def module_hash(module: nn.Module) -> str:
     """The content hash of a model in memory: of random weights, which no checkpoint holds."""
 
-    def stored(name: str, tensor: torch.Tensor) -> StoredTensor:
+    import torch
+
+    def stored(name: str, tensor: Tensor) -> StoredTensor:
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         return StoredTensor(name, str(tensor.dtype), tuple(tensor.shape), memoryview(data.data))
 

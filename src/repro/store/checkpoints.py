@@ -20,8 +20,6 @@ from repro.store.files import json_text, read_whole, sha256_file, write_atomic
 
 NEXT, NEWEST, BEFORE = "state-next.json", "state.json", "state-before.json"
 _ORDER = (NEXT, NEWEST, BEFORE)
-_FIRST_FORM = {"progress", "tensors", "sha256"}
-"""Keys of a state as it was before states had a hash of their own and named the best tensors."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def _whole(folder: Path, name: str) -> State:
 def _parsed(file: str, content: bytes) -> State:
     try:
         state = parsed(content)
-        if set(state) != _FIRST_FORM and state.pop("digest", None) != _digest(state):
+        if state.pop("digest", None) != _digest(state):
             raise Damage("its checksum does not match")
         best = state.get("best")
         hashes = {state["tensors"]: state["sha256"]} | ({best["name"]: best["sha256"]} if best else {})

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from repro.config.schema import TrialConfig
-from repro.errors import ConfigError, DataError, MetricUnavailable, ReproError, explained
+from repro.errors import ConfigError, DataError, MetricUnavailable, ModelError, ReproError, explained
 from repro.evaluation.scoring import scored
 from repro.metrics.base import TASK_SCORE, averaged_values
 from repro.store.checkpoints import newest
@@ -146,6 +147,28 @@ def refuse_other_origin(spec: TrialSpec, origin: Mapping[str, str]) -> None:
         raise ConfigError(
             f"the checkpoint of trial {spec.key} ({spec.name}) in {folder} was made with other {', '.join(changed)}: "
             "put the old files back, or add rerun=true to start anew."
+        )
+
+
+def refuse_other_weights(record: Record, config: TrialConfig) -> None:
+    """A key says nothing of what a folder holds, unless `model.weights` states it.
+
+    Raises:
+        ConfigError: the folder of the model holds other weights than those of the record.
+    """
+    model, known = config.model, (record.provenance.get("weights") or {}).get("sha256")
+    if model.source != "folder" or model.weights is not None or known is None:
+        return
+    from repro.models.weights import checkpoint_hash
+
+    try:
+        content = checkpoint_hash(Path(model.location).expanduser())
+    except ModelError:  # no longer there: the record answers for what it was trained with
+        return
+    if content != known:
+        raise ConfigError(
+            f"trial {record.key} of model.name={model.name} was made with other weights: those in {model.location} "
+            "have changed since. Give the changed model another model.name, or put the old files back."
         )
 
 

@@ -14,7 +14,7 @@ from repro.errors import TrialFailed
 from repro.store.lock import Lock
 from repro.store.record import Record
 from repro.store.run_folder import finish_tidying, tidy_finished
-from repro.trials.checks import refuse_other_data
+from repro.trials.checks import refuse_other_data, refuse_other_weights
 from repro.trials.lifecycle import Attempt, OnStep
 from repro.trials.processes import present
 from repro.trials.spec import TrialSpec
@@ -101,6 +101,7 @@ def stored(spec: TrialSpec) -> Record | None:
     if record.status == "failed":
         raise TrialFailed(f"{spec.name} failed before ({record.reason}) To run it again add rerun=true.")
     refuse_other_data(record, spec.config)
+    refuse_other_weights(record, spec.config)
     return record
 
 
