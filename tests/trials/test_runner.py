@@ -628,8 +628,6 @@ def test_the_record_round_trips_through_json(ran):
     ("model", "task", "changed"),
     [
         ("tiny-bert", "rte", "trainer.gradient_checkpointing=true"),
-        ("tiny-t5", "copa", "trainer.gradient_checkpointing=true"),
-        ("tiny-bert", "rte", "trainer.packing=true"),
         ("tiny-t5", "copa", "trainer.packing=true"),
         ("tiny-gpt2", "e2e", "trainer.packing=true"),
         ("tiny-gpt2", "e2e", "trainer.attention=eager"),
