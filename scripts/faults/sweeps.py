@@ -137,7 +137,14 @@ def _training(folder: Path, since: float) -> int:
     return sum(path.stat().st_mtime > since for path in folder.glob("runs/*/progress.json"))
 
 
-ORPHAN_SECONDS = 3.0
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    except OSError:  # it has just ended
+        return str(pid)
+
+
+ORPHAN_SECONDS = 4.0
 """Workers have 2 s to end; the rest is for this machine to notice."""
 
 
@@ -158,7 +165,7 @@ def orphans(place: Place, times: int = 3) -> Result:
             injected += 1
             _wait_for_orphans(folder, ORPHAN_SECONDS)
             if left := started(folder):
-                lost, note = lost + 1, f"{len(left)} workers still run"
+                lost, note = lost + 1, f"still there: {', '.join(map(_command, left))}"
             _end(folder)
     finally:
         _end(folder)

@@ -23,7 +23,7 @@ from repro.trials.spec import TrialSpec
 
 INTERVAL = 0.25
 """Seconds between two lines about steps, and between two looks at the parent."""
-GRACE = 1.0
+GRACE = 0.75
 """Seconds for a checkpoint when the parent is gone."""
 
 
