@@ -43,7 +43,7 @@ class Case:
 
 def injected(place: Place, fault: str, cases: Iterable[Case]) -> Result:
     """Run the command of each case."""
-    count, lost, note = 0, 0, ""
+    count, lost, notes = 0, 0, list[str]()
     for case in cases:
         given = dict(case.environment)
         ended = place.stem.run(list(case.words), case.folder, environment=given, cpu_seconds=CPU_SECONDS)
@@ -51,8 +51,9 @@ def injected(place: Place, fault: str, cases: Iterable[Case]) -> Result:
         why = "" if ended.code in case.codes else f"exit code {ended.code}"
         why = "a traceback" if "Traceback (most recent call last)" in ended.out else why or case.wrong(ended)
         if why:
-            lost, note = lost + 1, f"{case.name}, {' '.join(case.words)[:80]}: {why}: {ended.out[-200:]}"
-    return Result(fault, count, count - lost, lost, note)
+            lost, last = lost + 1, " ".join(ended.out.split())[-200:]
+            notes.append(f"{case.name}, {case.words[0]}: {why}: {last}")
+    return Result(fault, count, count - lost, lost, "; ".join(notes[:5]))
 
 
 class Finished:
@@ -282,7 +283,7 @@ def secrets(place: Place) -> Result:
 
             for words, codes in (
                 (arguments(next(iter(TRIALS)), place.data, f"tracker.group='{value}'"), (0,)),
-                (arguments(next(iter(TRIALS)), place.data, f"trainer.device='{value}'"), (2,)),
+                (arguments(next(iter(TRIALS)), place.data, f"trainer.dtype='{value}'"), (2,)),
                 (["plan", value], (2,)),
             ):
                 yield Case(name, folder, words, codes, leaked, ((name, value),))

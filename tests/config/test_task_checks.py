@@ -90,6 +90,7 @@ REFUSED = [
     (("method=prompt_design", *BERT, *UNTRAINED), "words can only ask a model that generates"),
     (("method=prompt_design", *T5), "trainer.steps=2: prompt_design trains nothing"),
     (("method=prompt_design", *T5, *UNTRAINED, "method.shots=-1"), "method.shots=-1: must be at least 0"),
+    (("task=rte", "task.limit.seed=-1"), "task.limit.seed=-1: must be at least 0"),
     (
         ("method=fine_tuning", "model=tiny-t5", "task=prefix_lm", "trainer.selection.metric=accuracy"),
         "prefix_lm is scored by its loss alone",

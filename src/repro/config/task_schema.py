@@ -57,7 +57,7 @@ class SplitLimits:
     train: int | None = setting(None, at_least=1)
     validation: int | None = setting(None, at_least=1)
     test: int | None = setting(None, at_least=1)
-    seed: int = 0
+    seed: int = setting(0, at_least=0)
 
 
 @dataclass(kw_only=True)

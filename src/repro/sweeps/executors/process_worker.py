@@ -86,4 +86,6 @@ def main(parent: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    code = main(int(sys.argv[1]))
+    sys.stderr.flush()
+    os._exit(code)  # libraries' goodbyes take seconds on a busy machine, and the watching thread is not heard in them
