@@ -147,6 +147,7 @@ def test_formats_are_grouped_and_tags_come_out_as_words(trained, tmp_path, cli):
     ("lines", "message"),
     [
         ('{"task": "boolq", "question": "a"}\n', "task is 'boolq'; the prompts given are of rte"),
+        ('{"task": ["rte"]}\n', "task is ['rte']; the prompts given are of rte"),
         ('{"task": "rte", "premise": "a"}\n', "hypothesis is None: a text is needed for rte"),
         ("nonsense\n", "inputs.jsonl"),
         ("", "inputs.jsonl"),

@@ -147,7 +147,7 @@ def read_inputs(file: Path, tasks: Sequence[Task]) -> list[Input]:
     inputs = []
     for where, row in read_jsonl(file):
         name = row.get("task")
-        if name not in by_name:
+        if not isinstance(name, str) or name not in by_name:
             raise DataError(f"{where}: task is {name!r}; the prompts given are of {', '.join(by_name)}. Correct it.")
         inputs.append(Input(where, by_name[name], example_of(row, tasks[by_name[name]], where)))
     if not inputs:
