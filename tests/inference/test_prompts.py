@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -244,7 +245,7 @@ def test_an_ensemble_of_a_ranking_and_of_a_task_of_two_data_sets(task, split, me
     assert record.metrics[split][metric] == pytest.approx(trials[0].record.metrics[split][metric])
 
 
-def test_an_ensemble_is_the_members_votes(trained, data_root, cli):
+def test_an_ensemble_is_the_members_votes(trained, data_root, cli, tmp_path):
     """The record's numbers from the members' own stored predictions."""
     from collections import Counter
 
@@ -269,6 +270,22 @@ def test_an_ensemble_is_the_members_votes(trained, data_root, cli):
     key = trials[0].record.key
     for members in ((key,), (key, key)):
         assert cli("ensemble", *members, "--data", str(data_root), *places_of(trials[0])).code == 2
+    # The data that the members were scored on, not what lies there now.
+    shutil.copytree(data_root, tmp_path / "data")
+    file = tmp_path / "data" / "superglue" / "CB" / "val.jsonl"
+    file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
+    other = cli("ensemble", *(t.record.key for t in trials), "--data", str(tmp_path / "data"), *places_of(trials[0]))
+    assert other.code == 2 and "the validation split of cb has changed" in other.err
+
+
+def test_tags_read_from_the_data_are_stored_with_the_prompt(trained, tmp_path):
+    """The training file may change afterwards, or be absent where the prompt is used."""
+    from repro.inference.restore import task_of
+
+    trial = trained("p_tuning_v2", "tiny-bert", "task=conll04", "task.labels=[]", "task.options.labels_from=train")
+    labels = trial.record.provenance["labels"]
+    assert labels[0] == "O" and len(labels) > 1
+    assert list(task_of(trial, tmp_path).labels) == labels
 
 
 # Neighbours ----------------------------------------------------------------------------------------------------------

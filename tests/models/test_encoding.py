@@ -5,6 +5,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
+from repro.errors import ModelError
 from repro.models.encoding.batch import BOS, IGNORE, PAD, SOURCE, TARGET, Encoded, collate
 from repro.models.encoding.encoding import (
     decoder_encoding,
@@ -13,8 +14,10 @@ from repro.models.encoding.encoding import (
     encoder_decoder_encoding,
     encoder_encoding,
 )
+from repro.models.loading import check_labels
 from repro.models.untrained.random_model import byte_tokenizer
 from repro.tasks.base import Choice, Pair, Tagged, TextToText
+from tests.models.loaded import DATA
 
 EOS, CLS, SEP = 1, 4, 5
 
@@ -275,3 +278,30 @@ def test_evaluation_can_read_more_than_training(make):
     assert {n for (_, training), n in lengths.items() if training} == {8}
     assert [lengths[limit, False] for limit in (None, 20, 0)] == [8, 20, whole]
     assert [make(tokenizer, 8, 4, limit)(rendered, False)[0].truncated for limit in (None, 0)] == [True, False]
+
+
+def test_a_word_without_sub_tokens_at_the_end_is_not_cut(minilm):
+    """A zero-width space or a soft hyphen keeps its place and its gold tag; nothing is blamed on the length."""
+    for word in ("\u200b", "\u00ad"):
+        made = encode_tagged(minilm, Tagged(("Ann", "ran", word), (1, 2, 3)), 64)
+        assert len(made.word_starts) == 3 and made.word_starts[2] == 0 and not made.truncated
+    cut = encode_tagged(minilm, Tagged(("Ann", "\u200b", *["ran"] * 9), (1, 3, *[2] * 9)), 5)
+    assert cut.truncated and cut.word_starts == (1, 0, 2, 3)
+
+
+@pytest.mark.parametrize("labels", [("<5", ">=5"), ("{none}", "some")])
+def test_a_label_that_the_tokenizer_cannot_write_is_refused(labels):
+    """T5's vocabulary has no `<` and no `{`: the target would be <unk>, the loss 0 and every answer wrong."""
+    tokenizer = pytest.importorskip("transformers").T5Tokenizer
+    folder = DATA / "tokenizers" / "t5"
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} does not exist (set REPRO_DATA_ROOT)")
+    with pytest.raises(ModelError, match=r"writes the label '[<{]"):
+        check_labels(tokenizer.from_pretrained(folder), "encoder_decoder", labels, 16)
+    check_labels(tokenizer.from_pretrained(folder), "encoder_decoder", ("not_entailment", "True"), 16)
+
+
+def test_a_label_that_would_be_cut_is_refused(bytes_of):
+    with pytest.raises(ModelError, match=r"max_target_length=8: the label 'entailment' takes 11 tokens"):
+        check_labels(bytes_of["encoder_decoder"], "encoder_decoder", ("entailment",), 8)
+    check_labels(bytes_of["decoder"], "decoder", ("a b",), 8)

@@ -149,3 +149,28 @@ def test_what_the_csv_writer_writes_is_read(tmp_path, rows):
     kept = [row for row in rows if any(cell.strip() for cell in row)]  # blank lines are skipped
     found = read_table(tmp_path / "train.csv")
     assert [tuple(row.values()) for _, row in found] == kept
+
+
+def test_a_columns_name_is_no_format_string(tmp_path):
+    write(tmp_path, "review.text,0,label\na,b,no\nc,d,yes\n")
+    options = {"columns": ["review.text", "0"]}
+    task = made(tmp_path, options=options)
+    assert task.render(task.examples("train")[0]) == Pair("a", "b", 0)
+    text = made(tmp_path, "text_to_text", options)
+    assert text.render(text.examples("train")[1]) == TextToText("review.text: c 0: d", "yes")
+
+
+def test_a_cell_of_a_whole_document_is_read(tmp_path):
+    long = "word " * 40_000
+    write(tmp_path, f"first,second,label\n{long.strip()},b,no\n")
+    write(tmp_path, f"first\tsecond\tlabel\n{long.strip()}\tb\tno\n", "train.tsv")
+    for end in ("csv", "tsv"):
+        (example,) = made(tmp_path, options={"files": {"train": f"train.{end}"}}).examples("train")
+        assert len(example.fields["first"]) == len(long) - 1
+
+
+def test_labels_that_yaml_took_for_true_and_false_are_said(tmp_path):
+    """`labels: [no, yes]` without quotes is [False, True] to YAML."""
+    write(tmp_path, CSV)
+    with pytest.raises(DataError, match=r"'False', 'True'.*YAML reads yes, no.*in quotes"):
+        made(tmp_path, labels=["False", "True"]).examples("train")

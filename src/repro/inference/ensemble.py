@@ -62,8 +62,20 @@ def ensemble(
     refuse_tuned(trials)
     task = task_of(trials[0], data_root)
     examples = task.examples(trials[0].config.task.report_split)
+    _refuse_other_data(trials[0], task)
     answers = _answers(trials, task, examples, batch_size, device)
     return _record(trials, task, examples, answers, provenance(command, device.type))
+
+
+def _refuse_other_data(trial: Finished, task: Task) -> None:
+    """Raises ConfigError: the split that is voted on is not what the trial was scored on."""
+    split = trial.config.task.report_split
+    known, now = (trial.record.provenance.get("data") or {}).get(split), task.fingerprint().get(split)
+    if known is not None and now is not None and dict(known) != dict(now):
+        raise ConfigError(
+            f"{trial.name}: the {split} split of {task.name} has changed since it was scored. Put the old file back, "
+            "or name the folder that has it with --data."
+        )
 
 
 def _answers(

@@ -132,6 +132,9 @@ def task_of(trial: Finished, data_root: Path | None = None) -> Task:
         return task if data_root is None else replace(task, data_dir=str(data_root / task.data_dir))
 
     task = placed(trial.config.task)
+    if labels := trial.record.provenance.get("labels"):  # the data they were read from may have changed since
+        options = {name: value for name, value in task.options.items() if name != "labels_from"}
+        task = replace(task, labels=list(labels), options=options)
     parts = {name: placed(part) for name, part in task.parts.items()}
     return build_task(replace(trial.config, task=replace(task, parts=parts)))
 

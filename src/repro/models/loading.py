@@ -21,7 +21,7 @@ from repro.models.backbone import Backbone, spec_of, token_table
 from repro.models.checkpoint_checks import check_facts, check_finite, check_folder, check_missing, check_tokenizer
 from repro.models.decoder import DecoderAdapter
 from repro.models.encoder import EncoderAdapter
-from repro.models.encoder_decoder import EncoderDecoderAdapter
+from repro.models.encoder_decoder import EncoderDecoderAdapter, texts
 from repro.models.encoding.encoding import decoder_encoding, encoder_decoder_encoding, encoder_encoding
 from repro.models.encoding.span_encoding import SpanOptions
 from repro.models.encoding.vocabulary import token_ids
@@ -336,6 +336,29 @@ def verbaliser_ids(tokenizer: PreTrainedTokenizerBase, words: Mapping[str, str],
             )
         ids.append(found[0])
     return ids
+
+
+def check_labels(tokenizer: PreTrainedTokenizerBase, kind: str, labels: Sequence[str], longest: int) -> None:
+    """A label that comes back from the tokenizer as another text could be trained, and never be right.
+
+    Raises:
+        ModelError: a label that is cut, that decodes to another text, or to that of another label.
+    """
+    for label in labels:
+        text = label if kind == "encoder_decoder" else f" {label} "
+        ids = tokenizer(text_target=text)["input_ids"] if kind == "encoder_decoder" else tokenizer(text)["input_ids"]
+        needed = len(ids) + (kind != "encoder_decoder")
+        if needed > longest:
+            raise ModelError(
+                f"task.max_target_length={longest}: the label {label!r} takes {needed} tokens of this model and would "
+                f"be cut. Set task.max_target_length={needed} or more, and task.decoding.max_new_tokens."
+            )
+        (written,) = texts(tokenizer, torch.tensor([ids]))
+        if written.strip() != label.strip():
+            raise ModelError(
+                f"task.labels: this model's tokenizer writes the label {label!r} as {written!r}, so no answer could be "
+                "right. Rename the label in task.labels and in the data."
+            )
 
 
 def adapt(

@@ -85,6 +85,8 @@ class Provenance(TypedDict, total=False):
     processes: int
     joint_trials: int
     """How many trials trained together; absent where it trained alone."""
+    labels: list[str]
+    """Classes or tags in id order, where they were read from the data; absent where the config lists them."""
 
 
 @dataclass

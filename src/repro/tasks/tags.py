@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from repro.errors import DataError
 
 OUTSIDE = "O"
-_TAG = re.compile(r"O|[BIES]-\S+")
+_TAG = re.compile(r"O|[BIES](-\S+)?")
 
 
 def known_tag(tag: str, labels: Sequence[str], where: str) -> str:
@@ -21,7 +21,7 @@ def known_tag(tag: str, labels: Sequence[str], where: str) -> str:
     if labels and tag not in labels:
         raise DataError(f"{where}: the tag {reprlib.repr(tag)} is not one of {list(labels)} (task.labels).")
     if not labels and not _TAG.fullmatch(tag):
-        raise DataError(f"{where}: {reprlib.repr(tag)} is no tag: O, or B- or I- and a type, are (B-Loc, say).")
+        raise DataError(f"{where}: {reprlib.repr(tag)} is no tag: O, B or I, or B- or I- and a type, are (B-Loc, say).")
     return tag
 
 

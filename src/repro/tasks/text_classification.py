@@ -15,10 +15,13 @@ from repro.errors import ConfigError, DataError
 from repro.tasks.base import Example, Pair, TaskSection, TextToText
 from repro.tasks.file_task import FileTask
 from repro.tasks.files import Loaded, read_jsonl, read_lines, require_one_of, text_field, try_format
-from repro.tasks.labels import check_labels, class_of, labelled_text, segments
+from repro.tasks.labels import check_labels, class_of, label_of, labelled_text, segments
 from repro.tasks.registry import register
 
 FILES = {"train": "train.csv", "validation": "dev.csv", "test": "test.csv"}
+_QUOTE = ' YAML reads yes, no, on and off as true and false: write them in quotes (labels: ["no", "yes"]).'
+LONGEST_CELL = 2**31 - 1
+"""The csv module's own limit is 131,072 characters, which whole documents exceed."""
 ENDINGS = (".csv", ".tsv", ".jsonl", ".csv.gz", ".tsv.gz", ".jsonl.gz")
 
 
@@ -62,10 +65,11 @@ class TextClassification(FileTask):
         self.inputs = self._columns = tuple(columns)
         self._label_column, self._cluster = label_column, cluster
         require_one_of("task.options.cluster", cluster, (None, *self._columns))
-        self._template = tuple(template or (f"{{{column}}}" for column in self._columns[:2]))
-        require_one_of("the number of segments in task.options.template", len(self._template), (1, 2))
-        for segment in self._template:
-            try_format("task.options.template has the segment", segment, self._columns)
+        self._template = None if template is None else tuple(template)
+        if self._template is not None:
+            require_one_of("the number of segments in task.options.template", len(self._template), (1, 2))
+            for segment in self._template:
+                try_format("task.options.template has the segment", segment, self._columns)
 
     def _load(self, split: str) -> Loaded:
         rows, examples = [], []
@@ -101,6 +105,7 @@ class TextClassification(FileTask):
         if not isinstance(value, str | int) or str(value) not in self.labels:
             raise DataError(
                 f"{where}: the label is {reprlib.repr(value)}: task.labels has {', '.join(map(repr, self.labels))}."
+                + (_QUOTE if {"True", "False"} & set(self.labels) else "")
             )
         return self.labels.index(str(value))
 
@@ -108,7 +113,10 @@ class TextClassification(FileTask):
         """`column: text column: text` and the label's name, or the template's segments and the class id (-1: none)."""
         if self.format == "text_to_text":
             return labelled_text(example, self._columns, self.labels)
-        return segments(example, self._template)
+        if self._template is not None:
+            return segments(example, self._template)
+        texts = [example.fields[column] for column in self._columns[:2]]  # a column's name is no format string
+        return Pair(texts[0], texts[1] if len(texts) > 1 else None, label_of(example))
 
     def parse(self, output: object, example: Example) -> int:
         """A class id; -1 where generated text is not exactly a label."""
@@ -132,6 +140,7 @@ def read_table(path: Path) -> list[tuple[str, dict[str, object]]]:
         quoting=csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL,
         strict=True,
     )
+    csv.field_size_limit(LONGEST_CELL)
     columns: Sequence[str] = ()
     rows: list[tuple[str, dict[str, object]]] = []
     try:

@@ -213,6 +213,7 @@ class Attempt:
             deviations=[*self.task.deviations, *trial.deviations],
             device=trial.device.type,
             processes=1 if self._group is None else self._group.count,
+            labels=self.task.labels,
         )
         clock = Clock(self._started, seconds, joint_trials)
         files = written_files(self.folder) if failure is None and self._writes else {}

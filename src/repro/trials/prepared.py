@@ -21,7 +21,7 @@ from repro.models.backbone import Backbone, recompute
 from repro.models.encoding.batch import Encoded
 from repro.models.encoding.span_encoding import SpanOptions, separated
 from repro.models.interface import ModelAdapter
-from repro.models.loading import Loaded, LoadOptions, adapt
+from repro.models.loading import Loaded, LoadOptions, adapt, check_labels
 from repro.models.tuning import tune
 from repro.store.files import write_atomic
 from repro.store.record import Selection, WeightFacts
@@ -106,6 +106,9 @@ class Trial:
         first_at = device if processes is None else torch.device("cpu")  # whole, it may be too large for one GPU
         loaded = loaded or Loaded.of(config.model, LoadOptions.of(config.trainer), first_at, task.format)
         trial.backbone, trial.deviations, trial.frozen = loaded.backbone, [*loaded.deviations], loaded.frozen
+        if task.format == "text_to_text" and config.model.source != "random":  # whose tokens are bytes
+            kind, longest = config.model.kind, config.task.max_target_length
+            check_labels(trial.backbone.tokenizer, kind, config.task.labels, longest)
         trial.adapter = adapted(trial.backbone, task, config.task, config.trainer.backbone_dropout or 0.0)
         trial.weights = {"sha256": loaded.weights, "location": config.model.location}
         if method.tuning is not None:

@@ -56,6 +56,8 @@ class Setup:
     device: str
     """cpu | cuda | mps"""
     processes: int = 1
+    labels: Sequence[str] = ()
+    """Of the task."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def record_of(
     origin["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     if trained.notes:
         origin["notes"] = trained.notes
+    if setup.labels and not spec.config.task.labels and not spec.config.task.parts:
+        origin["labels"] = list(setup.labels)
     if setup.processes > 1:
         origin["processes"] = setup.processes
     if clock.joint_trials > 1:

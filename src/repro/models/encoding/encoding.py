@@ -48,18 +48,21 @@ def encode_tagged(tokenizer: PreTrainedTokenizerBase, example: Tagged, max_lengt
             starts[word] = index
             tag = example.tags[word]
             labels[index] = IGNORE if tag is None else tag
-    missing = [word for word in range(len(example.words)) if word not in starts]
-    # A word that the tokenizer drops altogether (a lone control character, say) has no sub-token: it keeps its place by
-    # pointing at [CLS], whose prediction is then taken for it; words cut off at the end are left out.
-    last = max(starts, default=-1)
-    positions = [starts.get(word, 0) for word in range(last + 1)]
+    # A word that the tokenizer drops altogether (a lone control or zero-width character) has no sub-token: it keeps its
+    # place by pointing at [CLS], whose prediction is then taken for it; words cut off at the end are left out.
+    kept, cut = len(example.words), False
+    if len(ids) >= max_length:
+        whole = set(tokenizer(read, is_split_into_words=True).word_ids()) - {None}
+        lost = sorted(word for word in whole if word not in words)
+        kept, cut = min([kept, *lost]), bool(lost)
+    positions = [starts.get(word, 0) for word in range(kept)]
     return Encoded(
         ids=tuple(ids),
         source_length=len(ids),
         token_types=tuple(full["token_type_ids"]) if "token_type_ids" in full else None,
         token_labels=tuple(labels),
         word_starts=tuple(positions),
-        truncated=any(word > last for word in missing) or (bool(example.behind) and len(read) - 1 not in words),
+        truncated=cut,
     )
 
 
