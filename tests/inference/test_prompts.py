@@ -282,7 +282,7 @@ def test_tags_read_from_the_data_are_stored_with_the_prompt(trained, tmp_path):
     """The training file may change afterwards, or be absent where the prompt is used."""
     from repro.inference.restore import task_of
 
-    trial = trained("p_tuning_v2", "tiny-bert", "task=conll04", "task.labels=[]", "task.options.labels_from=train")
+    trial = trained("p_tuning_v2", "tiny-bert", "task=conll04", "task.labels=[]", "task.options={labels_from: train}")
     labels = trial.record.provenance["labels"]
     assert labels[0] == "O" and len(labels) > 1
     assert list(task_of(trial, tmp_path).labels) == labels
