@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from repro.errors import ModelError
 from repro.methods.base import Injection
@@ -296,8 +296,6 @@ def test_every_fact_is_compared_with_the_checkpoints_config(folders, name, fact,
 
 def edited(folder: Path, how: str) -> None:
     """Spoil a BERT's weights."""
-    from safetensors.torch import load_file
-
     weights = load_file(folder / "model.safetensors")
     layer = "encoder.layer.1.output.dense.weight"
     if how == "a layer is missing":
@@ -335,6 +333,20 @@ def test_no_weight_is_made_up(folders, tmp_path, how, said):
     edited(tmp_path, how)
     with pytest.raises(ModelError, match=said):
         load_backbone(from_folder(tmp_path, "bert"), trainer(), CPU)
+
+
+@pytest.mark.parametrize(("how", "said"), [("a layer is missing", "lacks"), ("another shape", "has the shape")])
+def test_no_weight_below_a_cloze_is_made_up(tmp_path, how, said):
+    model, tokenizer = random_model(facts("tiny-bert"), family("bert"), torch.float32, {}, "AutoModelForMaskedLM")
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    layer = "bert.encoder.layer.1.output.dense.weight"
+    changed = {layer: weights.pop(layer)[:, :8].contiguous()} if how == "another shape" else {}
+    weights.pop(layer, None)
+    save_file(weights | changed, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=said):
+        load_backbone(from_folder(tmp_path, "bert"), trainer(), CPU, "cloze")
 
 
 def test_code_in_a_model_folder_does_not_run(folders, tmp_path):
