@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from repro.config import plugins
+from repro.config.folder import check_folder
 from repro.errors import ConfigError
 
 
@@ -19,14 +20,15 @@ def from_outside(words: Sequence[str]) -> Iterator[list[str]]:
     """Import the plugins and set the config folder for the body; yields the other words.
 
     Raises:
-        ConfigError: an option without a value, a folder that is not there, a plugin that cannot be imported.
+        ConfigError: an option without a value, a folder that is not there or could run code, a plugin that cannot be
+            imported.
     """
     own, files = _taken(words, ("--plugin",))
     own, folders = _taken(own, ("--config-dir", "-cd"))
     changed: dict[str, str] = {}
     if named := [*plugins.named(), *files]:
         changed[plugins.VARIABLE] = plugins.joined(named)
-    folder = Path(folders[-1]) if folders else plugins.config_folder()
+    folder = Path(folders[-1]).expanduser() if folders else plugins.config_folder()
     if folder is not None:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir={folder}: there is no such folder.")
@@ -36,6 +38,8 @@ def from_outside(words: Sequence[str]) -> Iterator[list[str]]:
     os.environ.update(changed)
     try:
         plugins.load()
+        if folder is not None:
+            check_folder(folder)
         yield own
     finally:
         for name, value in before.items():

@@ -48,6 +48,7 @@ def register() -> None:
         for name in names():
             store.store(group="method", name=f"{name}_schema", node=method(name).schema)
         store.store(name="schema", node=TrialConfig)
+    OmegaConf.register_new_resolver("user_path", lambda text: str(Path(text).expanduser()), replace=True)
     # `_root_` is the whole config: the key is the trial's, whichever node asks for it.
     OmegaConf.register_new_resolver("run_key", key, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
@@ -200,6 +201,18 @@ def compose(overrides: list[str], hydra: bool = False) -> DictConfig:
             return hydra_compose("config", overrides=[*overrides, *own], return_hydra_config=hydra)
     finally:
         known.hydra = running
+
+
+def refuse_other_places(words: Sequence[str]) -> None:
+    """Configs come from our tree and from one checked folder (`--config-dir`).
+
+    Raises:
+        ConfigError: a flag or an override that makes Hydra read elsewhere.
+    """
+    for word in words:
+        flag = word.startswith(("--con", "-cd", "-cp", "-cn"))
+        if flag or word.lstrip("+~").startswith("hydra.searchpath"):
+            raise ConfigError(f"{word}: configs of your own are read from --config-dir FOLDER only. Give that.")
 
 
 def note_given(config: TrialConfig, overrides: Sequence[str]) -> None:

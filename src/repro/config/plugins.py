@@ -23,7 +23,7 @@ CONFIG_DIR = "REPRO_CONFIG_DIR"
 def config_folder() -> Path | None:
     """The folder of the user's own configs (`--config-dir`)."""
     text = os.environ.get(CONFIG_DIR)
-    return Path(text) if text else None
+    return Path(text).expanduser() if text else None
 
 
 def refuse_code(folder: Path) -> None:

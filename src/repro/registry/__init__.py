@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import pkgutil
@@ -47,9 +48,11 @@ class Registry(Generic[T]):
         if name not in self._entries and name.isidentifier() and importlib.util.find_spec(module) is not None:
             importlib.import_module(module)
         if name not in self._entries:
-            allowed = ", ".join(self.names())
+            near = difflib.get_close_matches(name, self.names(), 1)
             raise self._error(
-                f"{self._key}={name}: must be one of {allowed}. Set {self._key} to one of these, or register yours."
+                f"{self._key}={name}: must be one of {', '.join(self.names())}."
+                + (f" Did you mean {near[0]}?" if near else "")
+                + f" Set {self._key} to one of these, or register yours (--plugin)."
             )
         return self._entries[name]
 

@@ -35,6 +35,7 @@ def run_hydra(overrides: list[str]) -> int:
 
     from repro.config import compose, plugins
 
+    compose.refuse_other_places(overrides)
     compose.register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing half a traceback and exiting with 1
     failed: list[ReproError] = []
