@@ -36,6 +36,7 @@ SECRETS = (HUB, WANDB_OLD, WANDB_NEW, GITHUB, PASSWORD)
         (f"wandb.api-key: {WANDB_OLD}, next", f"wandb.api-key: {REDACTED}, next"),
         (f"Authorization: Bearer {WANDB_OLD}", f"Authorization: {REDACTED}"),
         (f'{{"client_secret": "{PASSWORD}"}}', f'{{"client_secret": {REDACTED}}}'),
+        (f"DB_PASS={PASSWORD} GITHUB_PAT: x1", f"DB_PASS={REDACTED} GITHUB_PAT: {REDACTED}"),
         (f"?access_token={PASSWORD}&x=1", f"?access_token={REDACTED}&x=1"),
     ],
 )
@@ -59,6 +60,7 @@ def test_values_of_secret_variables_whatever_their_form(name, value, monkeypatch
     [
         "",
         "max_new_tokens=16",
+        "a forward pass: 3 s, tokens_a_pass=4, PATH=/bin, compat=1",
         "the key is 0123456789abcdef",
         "a key of task.options is 'nope'",
         "model.revision=0123456789abcdef0123456789abcdef01234567",

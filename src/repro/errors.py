@@ -40,11 +40,13 @@ _HOMES = re.compile(r"/(?:home|Users)/[^/\s:,;'\"]+")
 # In prose and configs, where a plain `key: score` is no secret.
 _STRONG_NAME = (
     r"(?:[A-Za-z_-]*(?:api|access|secret|private|auth)[_-]?key|(?:[A-Za-z_-]*[_-])?token"
-    r"|[A-Za-z_-]*(?:password|passwd|passphrase|secret|authorization))"
+    r"|[A-Za-z_-]*(?:password|passwd|passphrase|secret|authorization)|(?-i:[A-Z0-9_]+_(?:PASS|PAT)))"
 )
 _IN_PROSE = re.compile(rf"(?P<name>(?<![A-Za-z]){_STRONG_NAME}['\"]?\s*[=:]\s*){_VALUE}", re.IGNORECASE)
 _CONFIG_NAME = re.compile(_STRONG_NAME, re.IGNORECASE)
-_VARIABLE = re.compile(r"(?:.*_)?(?:KEY|TOKEN|PASSWORD|PASSWD|PASS|PAT|SECRET|PASSPHRASE|CREDENTIALS?|AUTH)", re.I)
+_VARIABLE = re.compile(
+    r".*(?:PASSWORD|PASSWD|PASS|TOKEN|SECRET|PASSPHRASE)|(?:.*_)?(?:KEY|PAT|CREDENTIALS?|AUTH)", re.I
+)
 _SHORT = 8
 """Characters below which the value of a secret variable is redacted where it stands by itself: inside of words it would
 hide parts of ordinary ones."""

@@ -205,7 +205,7 @@ def test_metrics_beside_a_tasks_own_have_no_part_in_its_score(quick: Callable[..
     base = ("method=fine_tuning", "model=tiny-bert", "task=cb")
     own = averaged_values(build_task(quick(*base)).metrics)
     assert len(own) == 2
-    for beside in ("f1_macro, classes: 4", "nist"):
+    for beside in ("f1_macro", "nist"):
         task = build_task(quick(*base, f"task.also_metrics=[{{name: {beside}}}]"))
         assert len((*task.metrics, *task.also_metrics)) == 3 and averaged_values(task.metrics) == own
 

@@ -41,6 +41,7 @@ def share(tmp_path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder = tmp_path / "share"
     folder.mkdir()
     (folder / "share.py").write_text(SCRIPT)
+    monkeypatch.setenv("REPRO_PLUGINS", str(folder / "share.py"))
     return str(folder)
 
 

@@ -32,8 +32,13 @@ left out of evaluations during training, unless the checkpoint is selected by th
 
 `from_evaluate` is any metric of the `evaluate` library, by name or by the path of a local script:
 `{name: from_evaluate, path: chrf, key: score}`. It gives one value a split and no statistics, so it gets no bootstrap.
+A script is code and runs only if you name it: `--plugin PATH/SCRIPT.py`.
 One that cannot be loaded is refused before anything is trained. The other way round,
 `repro.metrics.as_evaluate.load(NAME)` gives each of ours as an `evaluate.Metric`.
+
+ROUGE (`rouge`, `rouge_corpus`) counts the letters a-z and the digits 0-9 only, as its reference scorer does: texts in
+other scripts score 0, equal ones too. `strict_span_f1` reads IOB2 and refuses gold tags of another scheme;
+`task.options.scheme=IOB2` rewrites IOB1. An option `classes` is the number of the task's labels, and may be left out.
 
 `pip install 'repro[generation-metrics]'` brings the jars of METEOR 1.5 and of the PTB tokeniser (the package
 pycocoevalcap, 100 MB; a Java runtime is needed too); `pip install 'repro[neural-metrics]'` brings bert-score."""

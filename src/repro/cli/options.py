@@ -38,12 +38,17 @@ _FOLDERS = {
 }
 
 
+def folder(text: str) -> Path:
+    """A folder, `~` expanded."""
+    return Path(text).expanduser()
+
+
 def folders(parser: argparse.ArgumentParser, *names: str) -> None:
     """`--results`, `--runs`, `--data`: those named."""
     for name in names:
         variable = f"REPRO_{name.upper()}_ROOT"
         about = f"{_FOLDERS[name]} (default: ${variable}, else {name})"
-        parser.add_argument(f"--{name}", type=Path, default=Path(os.environ.get(variable) or name), help=about)
+        parser.add_argument(f"--{name}", type=folder, default=folder(os.environ.get(variable) or name), help=about)
 
 
 def model(parser: argparse.ArgumentParser, *more: str) -> None:

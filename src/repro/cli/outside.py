@@ -13,6 +13,7 @@ from pathlib import Path
 from repro.config import plugins
 from repro.config.folder import check_folder
 from repro.errors import ConfigError
+from repro.registry import plugin_names
 
 
 @contextlib.contextmanager
@@ -26,14 +27,13 @@ def from_outside(words: Sequence[str]) -> Iterator[list[str]]:
     own, files = _taken(words, ("--plugin",))
     own, folders = _taken(own, ("--config-dir", "-cd"))
     changed: dict[str, str] = {}
-    if named := [*plugins.named(), *files]:
+    if named := [*plugin_names(), *files]:
         changed[plugins.VARIABLE] = plugins.joined(named)
     folder = Path(folders[-1]).expanduser() if folders else plugins.config_folder()
     if folder is not None:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir={folder}: there is no such folder.")
         changed[plugins.CONFIG_DIR] = str(folder.absolute())
-        plugins.refuse_code(folder)
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:

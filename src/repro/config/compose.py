@@ -99,8 +99,20 @@ def trial_config(composed: DictConfig) -> TrialConfig:
     plain = OmegaConf.to_container(trial, resolve=True, throw_on_missing=True, enum_to_str=True)
     assert isinstance(plain, dict)
     config = TrialConfig.from_dict({str(key): value for key, value in plain.items()})
+    _expand_homes(config)
     note_start(config.method)
     return config
+
+
+def _expand_homes(config: TrialConfig) -> None:
+    """`~` in every folder that a config names."""
+    paths = config.paths
+    for name, value in vars(paths).items():
+        if isinstance(value, str):
+            setattr(paths, name, str(Path(value).expanduser()) if value.startswith("~") else value)
+    for task in (config.task, *config.task.parts.values()):
+        if task.data_dir.startswith("~"):
+            task.data_dir = str(Path(task.data_dir).expanduser())
 
 
 def explain(error: BaseException) -> ReproError | None:

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from repro.config.plugins import named
 from repro.errors import ConfigError
+from repro.registry import plugin_names
 
 OURS = frozenset(
     f"hydra_plugins.{name}"
@@ -62,14 +62,16 @@ def _check_file(path: Path, parts: tuple[str, ...]) -> None:
         text = path.read_text(encoding="utf-8")
         content = yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML ({' '.join(str(error).split())}). Correct it.") from error
+        raise ConfigError(
+            f"{path} cannot be read: it is not YAML ({' '.join(str(error).split())}). Correct it."
+        ) from error
     package = _PACKAGE.search(text)
     if package and _HYDRA_KEY.match(package[1]):
         _refuse(path, f"@package {package[1]}", "a file may not be placed below hydra")
     at: tuple[str, ...] = ()
     if parts[0] == "hydra":
         if len(parts) < 3 or parts[1] not in _NODES:
-            _refuse(path, "/".join(parts), "of Hydra's groups only hydra/launcher and hydra/sweeper may have files")
+            _refuse(path, "a file of hydra", "of Hydra's groups only hydra/launcher and hydra/sweeper may have files")
         at = ("hydra", parts[1])
     _check(path, content, at)
 
@@ -83,9 +85,13 @@ def _check(path: Path, node: object, at: tuple[str, ...]) -> None:
         for value in node:
             _check(path, value, (*at, "[]"))
     elif isinstance(node, str):
+        if at[-2:] == ("defaults", "[]"):
+            _check_default(path, node, f"defaults: {node}")
         for match in _RESOLVER.finditer(node):
             if match[2] != ":" or match[1].strip() not in _RESOLVERS:
-                _refuse(path, f"{'.'.join(at)}={node}", f"resolvers that may be used are {', '.join(sorted(_RESOLVERS))}")
+                _refuse(
+                    path, f"{'.'.join(at)}={node}", f"resolvers that may be used are {', '.join(sorted(_RESOLVERS))}"
+                )
 
 
 def _check_key(path: Path, name: str, value: object, at: tuple[str, ...]) -> None:
@@ -100,7 +106,7 @@ def _check_key(path: Path, name: str, value: object, at: tuple[str, ...]) -> Non
         _refuse(path, where, "of Hydra's values only hydra.launcher and hydra.sweeper may be set")
     elif at == ("hydra", "launcher") and name in _SITE:
         _refuse(path, where, "a site's shell lines and options belong into ~/.config/repro/slurm.yaml")
-    elif at == ("defaults", "[]"):
+    elif at[-2:] == ("defaults", "[]"):
         _check_default(path, name, where)
     elif name != "hydra" and _HYDRA_KEY.match(name):
         _refuse(path, where, "a sweep may not set Hydra's values")
@@ -116,11 +122,11 @@ def _check_default(path: Path, name: str, where: str) -> None:
 
 
 def _plugin_roots() -> set[str]:
-    return {text.partition(".")[0] for text in named() if not text.endswith(".py") and os.sep not in text}
+    return {text.partition(".")[0] for text in plugin_names() if not text.endswith(".py") and os.sep not in text}
 
 
 def _refuse(path: Path, what: str, allowed: str) -> None:
     raise ConfigError(
-        f"{path}: {what} is refused, because a config that is read must not run code: {allowed}. Remove it, name the "
-        "module with --plugin, or give the value on the command line."
+        f"{path}: {what} names code, or where it is read from: {allowed}. Remove it, name the module with --plugin, or "
+        "give the value on the command line."
     )

@@ -66,6 +66,9 @@ class Metric(Generic[Prediction, Reference]):
         """Why it cannot run on this machine, as far as that can be told without running it."""
         return None
 
+    def check_answers(self, references: Sequence[Sequence[Reference]]) -> None:
+        """Refuse gold answers that this metric would silently count as nothing; raises ConfigError."""
+
     def bound(self, references: Sequence[Sequence[Reference]]) -> Metric[Prediction, Reference]:
         """This metric for one split, where it weighs n-grams by all its references (NIST, CIDEr)."""
         return self

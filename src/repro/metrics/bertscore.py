@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -24,7 +23,7 @@ class BertScore(MeanMetric[str, str | None]):
     """BERTScore F in percent, the highest over the references, without idf and without rescaling.
 
     Args:
-        model: a local folder, or a hub id whose weights lie in the hub's cache (with a network: are fetched).
+        model: a local folder, or a hub id whose weights lie in the hub's cache.
         layer: whose hidden states are compared; 17 belongs to roberta-large, the default of `--lang en`.
         references: an example's first so many references count, padded with empty ones as DART's script passes them.
             None: all, no padding.
@@ -72,19 +71,19 @@ class BertScore(MeanMetric[str, str | None]):
 
 
 def _weights_missing(model: str) -> str | None:
-    """Why weights cannot be had without a network; None for a folder that is there, a cached hub id, or online."""
+    """Why weights cannot be loaded; None for a folder that is there and for a hub id whose weights are cached."""
     if Path(model).expanduser().is_dir():
         return None
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         return f"the model folder {model} is not there (give a folder with config, weights and tokenizer, or a hub id)"
     from huggingface_hub import try_to_load_from_cache
 
-    cached = isinstance(try_to_load_from_cache(model, "config.json"), str)
-    if cached or os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
+    files = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
+    if any(isinstance(try_to_load_from_cache(model, file), str) for file in files):
         return None
     return (
-        f"the weights of {model} are neither a local folder nor in the hub's cache, and HF_HUB_OFFLINE is set "
-        "(download them where there is a network, or give a folder)"
+        f"the weights of {model} are neither a local folder nor in the hub's cache (fetch them: `hf download {model}`, "
+        "or give a folder)"
     )
 
 

@@ -18,7 +18,7 @@ class MacroF1(Metric[int, int]):
     neither gold nor predicted examples has F1 0 and still counts in the mean.
 
     Args:
-        classes: number of classes C, at least 2.
+        classes: number of classes C, at least 2. None: as many as the task has labels.
 
     Raises:
         ValueError: fewer than 2 classes.
@@ -29,10 +29,17 @@ class MacroF1(Metric[int, int]):
     outputs = main = ("f1_macro",)
     predictions = "label"
 
-    def __init__(self, classes: int) -> None:
-        if classes < 2:
+    def __init__(self, classes: int | None = None) -> None:
+        if classes is not None and classes < 2:
             raise ValueError(f"f1_macro: classes is {classes}; give the number of classes of the task, at least 2.")
-        self.classes = classes
+        self._classes = classes
+
+    @property
+    def classes(self) -> int:
+        """The number of classes; raises ValueError where neither an option nor a task gave it."""
+        if self._classes is None:
+            raise ValueError("f1_macro: the number of classes is not known; give `classes`, or the task's labels.")
+        return self._classes
 
     def score(self, prediction: int, references: Sequence[int]) -> list[int]:
         """Statistics [3 C] of one example: true positive, false positive, false negative of class 0, of class 1, ...
@@ -58,8 +65,8 @@ class MacroF1(Metric[int, int]):
 
     def reduce(self, statistics: np.ndarray) -> dict[str, float]:
         """Macro F1 in percent from statistics [N, 3 C]."""
-        sums = column_sums(statistics, 3 * self.classes)
-        correct, false_positive, false_negative = sums.reshape(self.classes, 3).T  # [C] each
+        classes = self._classes or np.shape(statistics)[-1] // 3
+        correct, false_positive, false_negative = column_sums(statistics, 3 * classes).reshape(classes, 3).T  # [C] each
         denominator = 2 * correct + false_positive + false_negative
         # Without gold and predictions the numerator is 0 as well: dividing by 1 gives the agreed F1 of 0.
         f1 = 2 * correct / np.where(denominator == 0, 1.0, denominator)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from repro.errors import ConfigError, MetricUnavailable
 from repro.metrics.base import Metric, Rows, Values
 from repro.metrics.registry import register
+from repro.registry import plugin_names
 
 
 @register("from_evaluate")
@@ -21,7 +24,8 @@ class FromEvaluate(Metric[object, object]):
         `{name: from_evaluate, path: chrf, key: score}`
 
     Args:
-        path: name of a metric on the hub (fetched at its first use), or the path of a local metric script or folder.
+        path: name of a metric of the library (fetched at its first use), or the path of a local metric script or its
+            folder. A script is code: it must be among the modules that the user names (`--plugin PATH.py`).
         key: which of the values that it computes.
         output: the value's name in the record; None: `<last part of path>_<key>`.
         config_name: as in `evaluate.load` (the subset of `glue`, say).
@@ -69,11 +73,10 @@ class FromEvaluate(Metric[object, object]):
         Raises:
             MetricUnavailable: it cannot be loaded, refuses the predictions, or has no value `key`.
         """
+        module = self._module
         golds = [own[0] for own in references] if self.first_reference else [list(own) for own in references]
         try:
-            values = self._module.compute(predictions=list(predictions), references=golds, **self.arguments) or {}
-        except MetricUnavailable:
-            raise
+            values = module.compute(predictions=list(predictions), references=golds, **self.arguments) or {}
         except Exception as error:  # a metric of somebody else: whatever it raises, the run is not lost
             raise MetricUnavailable(
                 f"the evaluate metric {self.path} cannot score these predictions: {type(error).__name__}: {error}"
@@ -90,6 +93,7 @@ class FromEvaluate(Metric[object, object]):
     @cached_property
     def _module(self) -> Any:
         """The loaded metric; `evaluate` is imported here (seconds)."""
+        _refuse_unnamed_script(self.path)
         try:
             import evaluate
 
@@ -100,6 +104,23 @@ class FromEvaluate(Metric[object, object]):
                 "name is fetched from the hub: without a network give the path of a local copy of the metric's "
                 "script, and install what it imports."
             ) from error
+
+
+def _refuse_unnamed_script(path: str) -> None:
+    """Configs and records are read; what they name may run only if the user names it too.
+
+    Raises:
+        ConfigError: a local script or another's metric on the hub that is no plugin.
+    """
+    place = Path(path).expanduser()
+    script = place if place.suffix == ".py" else place / f"{place.name}.py"
+    if os.sep not in path and not script.is_file():
+        return
+    if str(script.absolute()) not in plugin_names():
+        raise ConfigError(
+            f"the evaluate metric {path} is code of its own, and runs only if you name it: add --plugin {script} "
+            "(what is on the hub: save the script first)."
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -6,7 +6,7 @@ A module registers its one metric when it is imported, which happens when its na
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import TypeVar
 
@@ -58,16 +58,28 @@ def metric(name: str, **options: object) -> AnyMetric:
         raise ConfigError(f"the metric {name}: {error}") from error
 
 
-def build_metric(config: Mapping[str, object]) -> AnyMetric:
+def build_metric(config: Mapping[str, object], labels: Sequence[str] = ()) -> AnyMetric:
     """The metric that `{name: NAME, option: value}` describes, as it stands in a task's config and in records.
 
+    Args:
+        labels: of the task, where it has some; an option `classes` is their number.
+
     Raises:
-        ConfigError: no name, or as `metric`.
+        ConfigError: no name, as `metric`, or a metric that does not fit the labels.
     """
     name = config.get("name") if isinstance(config, Mapping) else None
     if not isinstance(name, str):
         raise ConfigError(f"a metric of a task is {config}: give its name, and its options beside it.")
-    return metric(name, **{str(key): value for key, value in config.items() if key != "name"})
+    options = {str(key): value for key, value in config.items() if key != "name"}
+    if labels and "classes" in _options(metric_class(name), 0)[0]:
+        given = options.setdefault("classes", len(labels))
+        if given not in (None, len(labels)):
+            raise ConfigError(
+                f"task.metrics: {name} has classes={given}, and the task has {len(labels)} labels "
+                f"({', '.join(labels)}). Leave `classes` out."
+            )
+        options["classes"] = len(labels)
+    return metric(name, **options)
 
 
 def check_options(owner: str, make: Callable[..., object], options: Collection[str], given: int = 0) -> None:

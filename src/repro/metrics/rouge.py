@@ -15,6 +15,8 @@ class Rouge(CorpusRouge):
     It differs from the plain mean only by a last batch that is smaller: its summaries weigh more. Each example's
     statistics carry that weight, so that sums are still enough.
 
+    Deviation: only a-z and 0-9 count, as in rouge_score's tokeniser: texts in other scripts score 0, equal ones too.
+
     Deviation: the authors take the middle of 100 bootstrap resamples of each batch (which is random); here its mean.
 
     Args:

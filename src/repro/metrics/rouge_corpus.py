@@ -15,6 +15,8 @@ KINDS = ("rouge1", "rouge2", "rougeL")
 class CorpusRouge(MeanMetric[str, str | None]):
     """Mean F of ROUGE-1, ROUGE-2 and ROUGE-L over the summaries, in percent: stemmed, ROUGE-L over the whole text.
 
+    Deviation: only a-z and 0-9 count, as in rouge_score's tokeniser: texts in other scripts score 0, equal ones too.
+
     ROUGE-L does not split at newlines (that would be rougeLsum). With several references the best F counts for each
     value. Lester's T5 has no stemmer and rougeLsum: another metric.
     """

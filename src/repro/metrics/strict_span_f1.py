@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from repro.errors import ConfigError
 from repro.metrics.registry import register
-from repro.metrics.spans import SpanCounts, split_tag
+from repro.metrics.spans import SpanCounts, spans, split_tag
 
 
 def strict_spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
@@ -43,3 +44,18 @@ class StrictSpanF1(SpanCounts):
     equals = "seqeval 1.2.2, mode='strict', scheme=IOB2"
     outputs = ("strict_span_f1", "strict_span_precision", "strict_span_recall")
     read = staticmethod(strict_spans)
+
+    def check_answers(self, references: Sequence[Sequence[Sequence[str]]]) -> None:
+        """Refuse gold tags of another scheme than IOB2, in which spans would be lost without a word."""
+        for tags in (tags for golds in references for tags in golds):
+            try:
+                lost = spans(tags) - strict_spans(tags)
+            except ValueError as error:
+                raise ConfigError(f"task.metrics: {error} Use span_f1, which reads every scheme.") from error
+            if lost:
+                kind, first, _ = min(lost, key=lambda span: span[1])
+                raise ConfigError(
+                    f"task.metrics: strict_span_f1 does not count the span {kind} at word {first + 1} of the gold tags "
+                    f"{' '.join(tags)}: IOB2 begins a span with B-. Set task.options.scheme=IOB2, which rewrites the "
+                    "tags, or use span_f1, which reads every scheme."
+                )

@@ -5,10 +5,19 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 import pkgutil
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+PLUGINS = "REPRO_PLUGINS"
+"""Environment variable with dotted module names and absolute paths of files, separated by `os.pathsep`."""
+
+
+def plugin_names() -> list[str]:
+    """The plugins of this process's environment."""
+    return [text for text in os.environ.get(PLUGINS, "").split(os.pathsep) if text]
 
 
 class Registry(Generic[T]):

@@ -90,8 +90,8 @@ def task_in_format(config: TaskConfig, format: str, parts: Mapping[str, Task] | 
     section = TaskSection(
         **{name: getattr(config, name) for name in _COPIED},
         format=format,
-        metrics=[build_metric(metric) for metric in config.metrics],
-        also_metrics=[build_metric(metric) for metric in config.also_metrics],
+        metrics=[build_metric(metric, config.labels) for metric in config.metrics],
+        also_metrics=[build_metric(metric, config.labels) for metric in config.also_metrics],
         parts=parts or {},
     )
     return make_task(kind, section, config.options)

@@ -108,6 +108,7 @@ def try_metrics(task: Task, split: str, examples: Sequence[Example]) -> None:
         for metric in every_metric(part) if members else ():
             if metric.costly:
                 continue
+            metric.check_answers(golds)
             try:
                 scored(metric, members, [gold[0] for gold in golds], golds)
             except MetricUnavailable:  # its values will be missing

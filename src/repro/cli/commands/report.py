@@ -41,6 +41,6 @@ def run(options: argparse.Namespace) -> int:
         from repro.tracking.reports import track_report
 
         settings = TrackerConfig(name=options.track, project=options.project, group=options.group, mode=options.mode)
-        runs = Path(os.environ.get("REPRO_RUNS_ROOT", "runs"))
+        runs = Path(os.environ.get("REPRO_RUNS_ROOT", "runs")).expanduser()
         print(f"tracked in {track_report(settings, out, written.paths, runs)}")
     return 1 if damaged else 0

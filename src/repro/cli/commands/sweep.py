@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _runs() -> Path:
-    return Path(os.environ.get("REPRO_RUNS_ROOT", "runs"))
+    return Path(os.environ.get("REPRO_RUNS_ROOT", "runs")).expanduser()
 
 
 def _resume(options: argparse.Namespace, settings: Sequence[str], experiments: Sequence[str]) -> bool:

@@ -48,7 +48,7 @@ def run(results: Path, runs: Path | None, reference: Path | None, workers: int, 
         workers: processes of one thread each.
         short: one seed of one task of each family.
     """
-    runs = runs or Path(os.environ.get("REPRO_RUNS_ROOT", "runs")) / results.resolve().name
+    runs = runs or Path(os.environ.get("REPRO_RUNS_ROOT", "runs")).expanduser() / results.resolve().name
     reference = reference or reference_folder()
     names = planning.chosen(short)
     given = {"paths.results_root": str(results), "paths.runs_root": str(runs)} | _GIVEN
