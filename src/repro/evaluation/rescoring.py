@@ -75,7 +75,7 @@ def _metrics(record: Record) -> list[AnyMetric]:
         today = typed_task(stored.name, "data")
         configs += [*today.metrics, *today.also_metrics]
     unique = {json.dumps(config, sort_keys=True): config for config in configs}
-    return [build_metric(config, stored.get("labels") or ()) for config in unique.values()]
+    return [build_metric(config) for config in unique.values()]
 
 
 def _add(

@@ -71,7 +71,8 @@ def build_metric(config: Mapping[str, object], labels: Sequence[str] = ()) -> An
     if not isinstance(name, str):
         raise ConfigError(f"a metric of a task is {config}: give its name, and its options beside it.")
     options = {str(key): value for key, value in config.items() if key != "name"}
-    if labels and "classes" in _options(metric_class(name), 0)[0]:
+    kind: Callable[..., object] = metric_class(name)
+    if labels and "classes" in _options(kind, 0)[0]:
         given = options.setdefault("classes", len(labels))
         if given not in (None, len(labels)):
             raise ConfigError(
