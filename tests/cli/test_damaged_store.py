@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -57,9 +58,22 @@ def test_a_damaged_record_blocks_nothing(words: tuple[str, ...], store: tuple[Pa
         ("mini", "--workers", "-1"),
     ],
 )
-def test_a_number_that_makes_no_sense_is_refused(
-    words: tuple[str, ...], cli: Cli, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli(*words)
-    assert ended.value.code == 2 and f"argument {words[-2]}: {words[-1]}: must be" in capsys.readouterr().err
+def test_a_number_that_makes_no_sense_is_refused(words: tuple[str, ...], cli: Cli) -> None:
+    done = cli(*words)
+    assert done.code == 2 and f"argument {words[-2]}: {words[-1]}: must be" in done.err
+
+
+@pytest.mark.parametrize("value", ["a=b", "a(b", "{x", "a,[b", "#1", "it's"])
+def test_a_value_that_hydra_cannot_read_is_answered_with_its_quotes(value: str, cli: Cli) -> None:
+    """What is printed can be typed: Hydra then reads the value as it was meant."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    word = f"model.location={value}"
+    done = cli("run", "task=rte", word)
+    if done.err.startswith(f"repro: {word}: this value cannot be read"):
+        (quoted,) = shlex.split(done.err.rpartition("Hydra: ")[2])
+        [override] = OverridesParser.create().parse_overrides([quoted])
+        assert override.value() == value or str(override.value()) == value
+        assert done.code == 2 and "mismatched" not in done.err
+    else:
+        assert "mismatched" not in done.err and "token recognition" not in done.err

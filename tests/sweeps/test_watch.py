@@ -173,7 +173,7 @@ def test_the_command(cli: Cli, folders: tuple[Path, Path], monkeypatch: MonkeyPa
     assert wrong.code == 2 and "there is no such file" in wrong.err
     for every in ("0", "-1", "nan", "inf"):
         refused = cli("watch", "--every", every)
-        assert refused.code == 2 and "give seconds above 0" in refused.err
+        assert refused.code == 2 and "must be a number above 0" in refused.err
     assert cli("watch", "seed=1").code == 2 and cli("watch", "a", "b").code == 2
 
 

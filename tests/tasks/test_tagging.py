@@ -97,7 +97,7 @@ def test_parse_gives_tag_names_and_leaves_unseen_words_out(tmp_path):
     ("text", "reason"),
     [
         ("a O\nb B-Org\n", r"train\.txt:2: the tag 'B-Org' is not one of .*B-Loc.*task\.labels"),
-        ("a O\n\nb\n", r"train\.txt:3 is 'b': a word and its tag"),
+        ("a O\n\nb\n", r"train\.txt:3 is 'b': it has 1 columns"),
         ("a O\n B-Loc\n", r"train\.txt:2 is ' B-Loc'"),
         ("a O\nb \n", r"train\.txt:2 is 'b '"),
         ("a\tO\n", r"train\.txt:1 is .*separated by ' '"),
@@ -320,3 +320,24 @@ def test_any_bytes_are_read_or_refused_with_their_place(tmp_path_factory, data):
             assert "train.txt" in str(error)
             continue
         assert all(len(task.render(example).tags) == len(example.fields["words"]) > 0 for example in examples)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("EU NNP B-NP B-ORG\nNew York NNP B-NP B-LOC\n", r":2 is .*it has 5 columns, the first line has 4"),
+        ("EU NNP B-NP B-ORG\nrejects VBZ B-VP\n", r":2 is .*it has 3 columns, the first line has 4"),
+        ("EU B-ORG\rrejects O\rGerman B-MISC\r", r":1 holds a carriage return"),
+    ],
+)
+def test_a_line_of_other_columns_is_no_data(tmp_path, text, said):
+    """A chunk tag became an entity tag, and a file with the line ends of an old Mac one word."""
+    (tmp_path / "train.txt").write_bytes(text.encode())
+    with pytest.raises(DataError, match=said):
+        tagging(tmp_path, labels=[], options={"labels_from": "train"}).examples("train")
+
+
+def test_tags_without_a_type(tmp_path):
+    (tmp_path / "train.txt").write_text("Ann B\nLee I\nran O\n\n")
+    task = tagging(tmp_path, labels=[], options={"labels_from": "train"})
+    assert task.examples("train")[0].references == (["B", "I", "O"],) and task.labels == ("O", "B", "I")

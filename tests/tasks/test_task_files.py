@@ -297,3 +297,12 @@ def test_fingerprint_is_of_the_whole_split(tmp_path):
     cut.examples("train")
     expected = {"train": {"rows": 4, "sha256": content_hash([["train", i] for i in range(4)])}}
     assert whole.fingerprint() == cut.fingerprint() == expected
+
+
+def test_a_file_that_unpacks_without_end_is_refused(tmp_path):
+    import gzip
+
+    path = tmp_path / "bomb.txt.gz"
+    path.write_bytes(gzip.compress(b"0" * 2**27))
+    with pytest.raises(DataError, match=r"unpacks to more than 16,777,216 bytes"):
+        read_lines(path)

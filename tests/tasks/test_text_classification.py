@@ -154,6 +154,8 @@ def test_what_the_csv_writer_writes_is_read(tmp_path, rows):
 def test_a_columns_name_is_no_format_string(tmp_path):
     write(tmp_path, "review.text,0,label\na,b,no\nc,d,yes\n")
     options = {"columns": ["review.text", "0"]}
+    filled = made(tmp_path, options=options | {"template": ["It: {review.text}", "{0}!"]})
+    assert filled.render(filled.examples("train")[0]) == Pair("It: a", "b!", 0)
     task = made(tmp_path, options=options)
     assert task.render(task.examples("train")[0]) == Pair("a", "b", 0)
     text = made(tmp_path, "text_to_text", options)

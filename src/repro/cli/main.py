@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ReproError as error:
         tell(error)
         return error.exit_code
+    except SystemExit as ended:  # argparse, whose message is printed
+        return ended.code if isinstance(ended.code, int) else 1
     except BrokenPipeError:  # whoever read our output has seen enough; Python would complain again at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,7 +118,7 @@ def _expand_homes(config: TrialConfig) -> None:
 
 def explain(error: BaseException) -> ReproError | None:
     """A sentence for an error of Hydra, OmegaConf, YAML or the file system; None if it is another and not ours."""
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
@@ -137,9 +138,23 @@ def explain(error: BaseException) -> ReproError | None:
             return known
     if "Config group override must be a string" in str(error):  # a plain ValueError: `model=3`
         return ConfigError(f"a config group takes the name of a file, such as model=tiny-bert ({error}).")
+    for link in chain:
+        if isinstance(link, OverrideParseException):
+            return ConfigError(_quoting(link.override))
     if not any(isinstance(link, HydraException | OmegaConfBaseException) for link in chain):
         return None
     return ConfigError(_sentence("\n".join(str(link) for link in chain), str(error)))
+
+
+def _quoting(override: str) -> str:
+    """What to do about a value that Hydra's grammar cannot read: characters such as = ( [ { # ~ , need quotes."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"{override}: this is no override. Write key=value."
+    inner = value.strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
+    quoted = f"{key}='{inner}'"
+    whole = f'"{quoted}"' if '"' not in quoted and "$" not in quoted else shlex.quote(quoted)
+    return f"{override}: this value cannot be read as it stands. Quote it twice, for the shell and for Hydra: {whole}"
 
 
 def _one_line(text: str) -> str:

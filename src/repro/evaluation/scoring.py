@@ -11,6 +11,7 @@ import numpy as np
 from repro.errors import MetricUnavailable
 from repro.metrics.base import TASK_SCORE, AnyMetric, Rows, Values, averaged_values, main_values, task_score
 from repro.tasks.base import Example, Task, every_metric
+from repro.tasks.tags import OUTSIDE
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Evaluation:
     """Tags lost to truncation, predicted and gold alike (as the official tagging code loses them)."""
     missing: dict[str, str] = field(default_factory=dict)
     """{value name: why it could not be computed on this machine}."""
+    uncut: Values = field(default_factory=dict)
+    """Where tags were cut: the values over all gold words, those that the model did not see counting as outside."""
 
 
 def score(
@@ -60,7 +63,24 @@ def score(
     if names and all(name in values for name in names):
         values[TASK_SCORE] = task_score(names, values)
     cut = sum(_length(e.references[0]) - _length(g[0]) for e, g in zip(examples, golds, strict=True))
-    return Evaluation(values, statistics, list(predictions), degenerate_output(predictions, golds), cut, missing)
+    collapsed = degenerate_output(predictions, golds)
+    uncut = _over_all_words(task, examples, predictions) if cut else {}
+    return Evaluation(values, statistics, list(predictions), collapsed, cut, missing, uncut)
+
+
+def _over_all_words(task: Task, examples: Sequence[Example], predictions: Sequence[object]) -> Values:
+    """The task's metrics with `O` for every word that was cut off."""
+    filled = [
+        [*prediction, *[OUTSIDE] * (_length(example.references[0]) - len(prediction))]
+        if isinstance(prediction, list)
+        else prediction
+        for example, prediction in zip(examples, predictions, strict=True)
+    ]
+    golds = [tuple(example.references) for example in examples]
+    values: Values = {}
+    for metric in every_metric(task):
+        values |= scored(metric, examples, filled, golds)[0]
+    return values
 
 
 def higher_is_better(task: Task, value_name: str) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repro.errors import ConfigError, DataError
+from repro.errors import ConfigError, DataError, print_line
 from repro.inference.restore import (
     SHARED,
     Finished,
@@ -120,8 +121,28 @@ def _answer(
     rows = [group.index(line.trial) for line in lines]
     first = prompts[group[0]]
     decoding = asdict(first.trial.config.task.decoding)
+    for line, items in zip(lines, encoded, strict=True):
+        if any(item.truncated for item in items):
+            _note_cut(line, prompts[line.trial])
     outputs = decoded(adapters[group[0]], encoded, first.task.format, injection, decoding, batch_size, rows)
     return [prompts[line.trial].task.parse(output, line.example) for line, output in zip(lines, outputs, strict=True)]
+
+
+def _note_cut(line: Input, prompt: Prompt) -> None:
+    """Say that part of an input is not read; windows of a `span` overlap instead.
+
+    Raises:
+        DataError: words that would have no tag.
+    """
+    longest = prompt.trial.config.task.max_input_length
+    said = (
+        f"{line.where}: the input is longer than the {longest} tokens that this prompt was trained with "
+        "(task.max_input_length)"
+    )
+    if prompt.task.format == "tagging":
+        raise DataError(f"{said}, so its last words would have no tag. Split it into several lines.")
+    if prompt.task.format != "span":
+        print_line(f"repro: {said}: the rest of it is not read", sys.stderr)
 
 
 def in_words(answer: object, task: Task) -> object:
@@ -168,7 +189,7 @@ def example_of(row: Mapping[str, object], task: Task, where: str) -> Example:
             if not (isinstance(value, list) and value and all(isinstance(w, str) and w.strip() for w in value)):
                 raise DataError(f"{where}: {name} is {value!r}: a list of words is needed for {task.name}.")
             fields[name] = tuple(value)
-        elif isinstance(value, str):
+        elif isinstance(value, str) and (value.strip() or task.format != "span"):
             fields[name] = value
         else:
             raise DataError(f"{where}: {name} is {value!r}: a text is needed for {task.name}.")

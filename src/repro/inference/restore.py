@@ -129,7 +129,10 @@ def task_of(trial: Finished, data_root: Path | None = None) -> Task:
     from repro.trials.build import build_task
 
     def placed(task: TaskConfig) -> TaskConfig:
-        return task if data_root is None else replace(task, data_dir=str(data_root / task.data_dir))
+        folder = Path(task.data_dir) if data_root is None else data_root / task.data_dir
+        if not folder.exists() and Path(task.data_dir).exists():  # data of one's own, beside the working folder
+            folder = Path(task.data_dir)
+        return replace(task, data_dir=str(folder))
 
     task = placed(trial.config.task)
     if labels := trial.record.provenance.get("labels"):  # the data they were read from may have changed since

@@ -55,15 +55,29 @@ def try_format(what: str, text: str, fields: Sequence[str]) -> None:
         ) from error
 
 
+MOST_TIMES = 100
+"""Text shrinks to a third or a tenth of its size; a bomb to a thousandth."""
+LEAST_UNPACKED = 2**24
+
+
 def file_bytes(path: Path) -> bytes:
     """The content of a file, unpacked if its name ends in .gz.
 
     Raises:
-        DataError: the file cannot be read or unpacked.
+        DataError: the file cannot be read or unpacked, or unpacks to far more than text does.
     """
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
+        if path.suffix != ".gz":
+            return path.read_bytes()
+        most = max(LEAST_UNPACKED, MOST_TIMES * path.stat().st_size)
+        with gzip.open(path) as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise DataError(
+                f"{path} unpacks to more than {most:,} bytes, {MOST_TIMES} times its own size: no data set does. Get "
+                "the file again, or unpack it and name the unpacked file."
+            )
+        return data
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is no whole gzip file ({error}): get the file again.") from error
     except OSError as error:
@@ -84,7 +98,12 @@ def read_lines(path: Path) -> list[tuple[str, str]]:
     pieces = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
     if not pieces[-1]:
         pieces.pop()
-    located = ((f"{path}:{number}", piece.removesuffix(b"\r")) for number, piece in enumerate(pieces, 1))
+    located = [(f"{path}:{number}", piece.removesuffix(b"\r")) for number, piece in enumerate(pieces, 1)]
+    for where, piece in located:
+        if b"\r" in piece:
+            raise DataError(
+                f"{where} holds a carriage return: only line feeds end a line. Convert the file (tr '\\r' '\\n')."
+            )
     return [(where, _decoded(piece, where)) for where, piece in located]
 
 

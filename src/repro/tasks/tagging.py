@@ -196,14 +196,21 @@ def read_sentences(
         labels: the tags that may occur; empty: any tag of the BIO kind.
 
     Raises:
-        DataError: a line without both columns, with an empty word, or with a tag outside `labels`.
+        DataError: a line with other columns than the first, without both, with an empty word, or with a tag outside
+            `labels`.
     """
     sentences: list[Sentence] = []
-    open_sentence = False
+    open_sentence, columns = False, 0
     for where, line in lines:
         if _ends_sentence(line):
             open_sentence = False
             continue
+        columns = columns or line.count(separator) + 1
+        if line.count(separator) + 1 != columns:
+            raise DataError(
+                f"{where} is {reprlib.repr(line)}: it has {line.count(separator) + 1} columns, the first line has "
+                f"{columns} (separated by {separator!r}, task.options.separator). Mend the line."
+            )
         word, tag = _columns(line, where, separator, token_column, tag_column)
         if not open_sentence:
             sentences.append(([], []))

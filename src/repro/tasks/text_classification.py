@@ -7,6 +7,7 @@ that generate (T5; Lester et al. 2021), one or two segments for an encoder (P-Tu
 from __future__ import annotations
 
 import csv
+import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ from pathlib import Path
 from repro.errors import ConfigError, DataError
 from repro.tasks.base import Example, Pair, TaskSection, TextToText
 from repro.tasks.file_task import FileTask
-from repro.tasks.files import Loaded, read_jsonl, read_lines, require_one_of, text_field, try_format
-from repro.tasks.labels import check_labels, class_of, label_of, labelled_text, segments
+from repro.tasks.files import Loaded, read_jsonl, read_lines, require_one_of, text_field
+from repro.tasks.labels import check_labels, class_of, label_of, labelled_text
 from repro.tasks.registry import register
 
 FILES = {"train": "train.csv", "validation": "dev.csv", "test": "test.csv"}
@@ -69,7 +70,7 @@ class TextClassification(FileTask):
         if self._template is not None:
             require_one_of("the number of segments in task.options.template", len(self._template), (1, 2))
             for segment in self._template:
-                try_format("task.options.template has the segment", segment, self._columns)
+                self._filled(segment, dict.fromkeys(self._columns, ""))
 
     def _load(self, split: str) -> Loaded:
         rows, examples = [], []
@@ -114,9 +115,27 @@ class TextClassification(FileTask):
         if self.format == "text_to_text":
             return labelled_text(example, self._columns, self.labels)
         if self._template is not None:
-            return segments(example, self._template)
+            made = [self._filled(segment, example.fields) for segment in self._template]
+            return Pair(made[0], made[1] if len(made) > 1 else None, label_of(example))
         texts = [example.fields[column] for column in self._columns[:2]]  # a column's name is no format string
         return Pair(texts[0], texts[1] if len(texts) > 1 else None, label_of(example))
+
+    def _filled(self, segment: str, fields: Mapping[str, object]) -> str:
+        """A segment with the columns' texts. A column's name may be anything, so this is no Python format string.
+
+        Raises:
+            ConfigError: braces around what is no column.
+        """
+
+        def text(match: re.Match[str]) -> str:
+            if match[1] not in fields:
+                raise ConfigError(
+                    f"task.options.template has the segment {segment!r}: {match[1]!r} is no column of "
+                    f"task.options.columns, {list(self._columns)}. Correct the name."
+                )
+            return str(fields[match[1]])
+
+        return re.sub(r"\{([^{}]*)\}", text, segment)
 
     def parse(self, output: object, example: Example) -> int:
         """A class id; -1 where generated text is not exactly a label."""

@@ -326,7 +326,11 @@ class Trial:
             texts = evaluation.missing.items()
             scores.deviations += [f"{split}: {name} is missing: {why}" for name, why in texts]
         if evaluation.cut:
-            scores.deviations.append(f"{split}: {evaluation.cut} words beyond task.max_input_length are not scored")
+            over_all = ", ".join(f"{name} {value:.2f}" for name, value in evaluation.uncut.items())
+            scores.deviations.append(
+                f"{split}: {evaluation.cut} words beyond task.max_input_length are not scored"
+                + (f"; over all gold words: {over_all}" if over_all else "")
+            )
 
     def _write_prompt(self, folder: Path) -> None:
         from safetensors.torch import save

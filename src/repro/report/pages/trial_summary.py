@@ -22,6 +22,7 @@ def trial_summary(record: Record, from_store: bool) -> str:
     for split, metric in group.measures:
         if split == trial.task.report_split:
             lines.append(f"  {split} {metric} {_score(record, compare(group, cells, split, metric), split, metric)}")
+    lines += [f"  {text}" for text in record.deviations if text.startswith(f"{trial.task.report_split}: ")]
     counts = ", ".join(f"{word} {record.parameters[name]:,}{unit}" for word, name, unit in _COUNTS)
     return visible("\n".join([*lines, f"  {counts}"]))
 
