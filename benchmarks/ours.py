@@ -15,7 +15,7 @@ from repro.models.loading import LoadOptions, adapt, load_backbone
 from repro.training.checkpoint import Progress
 from repro.training.cuda_graphs import RecordingRunner
 from repro.training.optimisers import make_optimiser
-from repro.training.passes import backward
+from repro.training.passes import StepWork
 from repro.training.step import TrialBatch
 from repro.training.trainable import TrainableTrial, trained
 from repro.trials.tensors import build_tensors
@@ -88,7 +88,8 @@ class Ours:
 
     def forward_backward(self, index: int) -> None:
         """The gradient of one batch and nothing else, for the count of saved activations."""
-        backward([self.run], [self.batch(self.examples[index])])
+        batches = [self.batch(self.examples[index])]
+        StepWork([self.run], None).backward(batches, batches)
 
     def one_pass(self) -> None:
         """A step on every batch."""

@@ -5,8 +5,9 @@ import random
 import pytest
 from transformers import AutoTokenizer
 
-from scripts.pretraining.byte_pair import SPECIAL, family_tokenizer, learnt_pairs
+from scripts.pretraining.byte_pair import TOKENIZERS, family_tokenizer, learnt_pairs
 
+SPECIAL = {name: facts.special for name, facts in TOKENIZERS.items()}
 TEXTS = [
     "Anna Bell lives in Port Dale. Is Anna's dog tall? Yes.",
     "name : The Empty Forest | kind : ship | age : six . It sails from Abbhaven!",
