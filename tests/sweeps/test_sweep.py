@@ -97,10 +97,9 @@ def test_prompts_of_a_mixture_are_trained_first(
     method = by_task["conll04"]["config"]["method"]
     assert method["start_task"] == "mpt_ner_open" and method["start_sha256"]
     from repro.report.compare.groups import paper_method
-    from repro.store.trial_facts import TrialFacts
 
-    assert paper_method(TrialFacts(by_task["conll04"]["config"])) == "p_tuning_v2_multitask"
-    assert paper_method(TrialFacts(by_task["mpt_ner_open"]["config"])) == "p_tuning_v2"
+    assert paper_method(by_task["conll04"]["config"]) == "p_tuning_v2_multitask"
+    assert paper_method(by_task["mpt_ner_open"]["config"]) == "p_tuning_v2"
 
 
 def test_hydras_multirun_takes_a_union_of_grids(

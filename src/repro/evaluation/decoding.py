@@ -34,7 +34,7 @@ def decoding_settings(
     settings = to_plain(decoding)
     if decoding.length_rule == "longest_target" and task.format == "text_to_text":
         rendered = [task.render(example) for example in examples]
-        targets = {one.target for one in rendered if isinstance(one, TextToText)}
+        targets = {example.target for example in rendered if isinstance(example, TextToText)}
         settings["max_new_tokens"] = max(
             len(ids) for ids in adapter.backbone.tokenizer(text_target=sorted(targets))["input_ids"]
         )

@@ -44,7 +44,7 @@ def rescore(key: str, results: Path, runs: Path, more: Sequence[str] = ()) -> li
         raise ConfigError(f"{key} is a mixture: its parts are scored when it is run, and cannot be scored again here.")
     lines = []
     wanted = [*_metrics(record), *map(_metric, more)]
-    parts = {name for own in record.subsets.values() for name in own}
+    parts = {name for subsets in record.subsets.values() for name in subsets}
     for split in [name for name in record.metrics if name not in parts]:
         predictions, references = _read(trusted_file(record, runs / key, f"predictions-{split}.jsonl"))
         for metric in wanted:

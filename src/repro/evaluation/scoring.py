@@ -107,24 +107,27 @@ def scored(
 
 
 def _score_parts(task: Task, examples: Sequence[Example], predictions: Sequence[object]) -> Evaluation:
-    whole = Evaluation(predictions=list(predictions))
+    mixture = Evaluation(predictions=list(predictions))
     means, collapsed, cut = [], [], 0
     for name, part in task.parts.items():
         chosen = [index for index, example in enumerate(examples) if example.meta["part"] == name]
         scores = score(part, [examples[index] for index in chosen], [predictions[index] for index in chosen])
-        whole.values.update({f"{name}.{key}": value for key, value in scores.values.items()})
-        whole.statistics.update({f"{name}.{key}": rows for key, rows in scores.statistics.items()})
-        whole.missing.update({f"{name}.{key}": reason for key, reason in scores.missing.items()})
+        mixture.values.update({f"{name}.{key}": value for key, value in scores.values.items()})
+        mixture.statistics.update({f"{name}.{key}": rows for key, rows in scores.statistics.items()})
+        mixture.missing.update({f"{name}.{key}": reason for key, reason in scores.missing.items()})
         names = main_values(part.metrics)
         means += [task_score(names, scores.values)] if all(key in scores.values for key in names) else []
         collapsed += [f"{name}: {scores.collapsed}"] if scores.collapsed else []
         cut += scores.cut
-    values = whole.values
+    values = mixture.values
     if len(means) == len(task.parts):
         values = {"average": sum(means) / len(means), **values}
     else:
-        whole.missing["average"] = f"a part has no value: {'; '.join(dict.fromkeys(whole.missing.values()))}"
-    return Evaluation(values, whole.statistics, whole.predictions, "; ".join(collapsed) or None, cut, whole.missing)
+        reasons = "; ".join(dict.fromkeys(mixture.missing.values()))
+        mixture.missing["average"] = f"a part has no value: {reasons}"
+    return Evaluation(
+        values, mixture.statistics, mixture.predictions, "; ".join(collapsed) or None, cut, mixture.missing
+    )
 
 
 def subsets(split: str, examples: Sequence[Example]) -> dict[str, list[int]]:

@@ -173,6 +173,13 @@ def canonical_metric(name: str | None, task: str | None = None) -> str | None:
     return known.f1_of_task.get(task or "", "f1") if ours == "f1" else ours
 
 
+@cache
+def method_settings() -> tuple[tuple[str, Mapping[str, str | bool]], ...]:
+    """(name in the cells, {path of a config's field: pattern, or whether it holds anything}) of `methods.yaml`."""
+    entries = read_yaml(Path(__file__).with_name("methods.yaml"))
+    return tuple((entry["name"], entry["fields"]) for entry in entries)
+
+
 @dataclass(frozen=True)
 class _Metrics:
     """The file `metrics.yaml`."""

@@ -23,7 +23,6 @@ from repro.papers.registry import Reported
 from repro.report.compare import compare
 from repro.report.compare.groups import Group, paper_method
 from repro.store.record import Record
-from repro.store.trial_facts import TrialFacts
 from repro.sweeps import experiments
 from repro.sweeps.expand import Planned
 
@@ -74,7 +73,7 @@ def _group(trial: Planned) -> Group:
     if trial.waits_for is not None:  # it will say so of the prompt that it starts from
         config = replace(config, method=replace(config.method, start_task=trial.start_task))
     plain, counts = config.to_dict(), {}
-    cells = registry.cells(method=paper_method(TrialFacts(plain)), kind="result")
+    cells = registry.cells(method=paper_method(plain), kind="result")
     share = any("stored_percent" in cell.vars for cell in cells)
     if share and config.model.paper_name:
         from repro.trials.parameter_counts import counts as count

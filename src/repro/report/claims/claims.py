@@ -84,10 +84,10 @@ def _row(claim: Claim, results: Results) -> ClaimRow:
         return ClaimRow(claim, on_paper, NOT_RUN, str(claim.unmeasured), None, ())
 
     def source(cell: Reported, wanted: str) -> Floats | float | None:
-        found = results.of(cell)
-        if found is None:
+        ours = results.of(cell)
+        if ours is None:
             return None
-        return found.std if wanted == "std" else found.draws(DRAWS)
+        return ours.std if wanted == "std" else ours.draws(DRAWS)
 
     outcome = predicates.evaluate(claim, source, predicates.editions(claim.paper)[0], DRAWS)
     cells = tuple((cell, results.of(cell)) for cell in outcome.used)
@@ -115,19 +115,19 @@ def judged(truth: Truth, used: bool, missing: bool) -> tuple[str, float | None]:
 def _why(outcome: Outcome, cells: Sequence[tuple[Reported, Ours | None]], verdict: str) -> str:
     if not cells:
         return "the claim is about counts that follow from the method: see `repro params`"
-    found = [ours for _, ours in cells if ours is not None]
+    run = [ours for _, ours in cells if ours is not None]
     parts = [predicates.explained(outcome, verdict)] if verdict != NOT_RUN else []
     if outcome.missing:
         names = [cell.id for cell in outcome.missing]
         more = f" and {len(names) - _SHOWN_MISSING} more" if len(names) > _SHOWN_MISSING else ""
-        parts.append(f"{len(found)} of {len(cells)} cells run; missing {', '.join(names[:_SHOWN_MISSING])}{more}")
-    if found:
-        counts = sorted({ours.n for ours in found})
+        parts.append(f"{len(run)} of {len(cells)} cells run; missing {', '.join(names[:_SHOWN_MISSING])}{more}")
+    if run:
+        counts = sorted({ours.n for ours in run})
         runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         parts.append(f"{runs} run{'s' if counts[-1] > 1 else ''} a cell")
         if counts[0] == 1:
             parts.append("a cell with one run has no interval")
-        if (most := max(ours.settings for ours in found)) > 1:
+        if (most := max(ours.settings for ours in run)) > 1:
             parts.append(f"a cell is the best of up to {most} settings, by the score that selects checkpoints")
     return ". ".join(part for part in parts if part)
 

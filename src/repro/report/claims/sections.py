@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 from repro.papers import arithmetic, registry
 from repro.papers.corrections import corrections
@@ -39,15 +40,17 @@ def claim_texts(row: ClaimRow) -> list[str]:
 def correction_lines() -> list[list[str]]:
     """Widely quoted numbers that the papers do not have so, not escaped."""
     return [
-        [one.quoted, one.verdict, one.printed, ", ".join(cell.id for cell in one.evidence)] for one in corrections()
+        [entry.quoted, entry.verdict, entry.printed, ", ".join(cell.id for cell in entry.evidence)]
+        for entry in corrections()
     ]
 
 
 def finding_lines() -> list[list[str]]:
     """Cells that their paper's own arithmetic contradicts, not escaped."""
     lines = []
-    for one in (finding for paper in registry.PAPERS for finding in arithmetic.findings(paper)):
-        value = f"{one.arithmetic:,.0f}" if one.arithmetic >= 1000 else f"{one.arithmetic:.5f}".rstrip("0").rstrip(".")
-        kind = f"{one.kind}: {arithmetic.KINDS[one.kind]}"
-        lines.append([one.cell.id, one.cell.at, printed(one.cell), value, kind, one.why])
+    for finding in chain.from_iterable(map(arithmetic.findings, registry.PAPERS)):
+        number = finding.arithmetic
+        value = f"{number:,.0f}" if number >= 1000 else f"{number:.5f}".rstrip("0").rstrip(".")
+        kind = f"{finding.kind}: {arithmetic.KINDS[finding.kind]}"
+        lines.append([finding.cell.id, finding.cell.at, printed(finding.cell), value, kind, finding.why])
     return lines

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 from repro.config.run_key import flat, result_fields, run_key
-from repro.papers.registry import PAPERS
+from repro.papers.registry import PAPERS, method_settings
 from repro.store.record import Record
 from repro.store.trial_facts import TrialFacts, group_of, value_at
 
@@ -54,7 +55,7 @@ class Group:
     def names(self) -> Names:
         """What was trained."""
         model, task = self.trial.model, self.trial.task
-        method = paper_method(self.trial)
+        method = paper_method(self.records[0].config)
         paper = self.trial.recipe.paper or self.exhibit[0]
         known = paper if paper in PAPERS else None
         return Names(method, model.paper_name, task.paper_name, str(model.name), str(task.name), known)
@@ -99,24 +100,23 @@ def groups(records: Iterable[Record]) -> list[Group]:
     for record in records:
         members[_group_key(record, known)][record.key] = record
     grouped = [
-        Group(key, tuple(sorted(own.values(), key=lambda record: (record.seed, record.key))))
-        for key, own in members.items()
+        Group(key, tuple(sorted(by_key.values(), key=lambda record: (record.seed, record.key))))
+        for key, by_key in members.items()
     ]
     return sorted(grouped, key=lambda g: (g.names.task_name, g.names.model_name, str(g.names.method), g.key))
 
 
-def paper_method(trial: TrialFacts) -> str | None:
-    """The method as the registry calls it: some settings of one method of ours are methods of their own there."""
-    method, task = trial.method, trial.task
-    if method.name == "fine_tuning" and task.is_mixture and not task.has_own_metrics:
-        return "fine_tuning_multitask"
-    if method.name == "fine_tuning" and method.head == "verbaliser":
-        return "pet_fine_tuning"
-    if method.name == "ft_top" and method.blocks == 2:
-        return "fine_tuning_top2"
-    if method.name == "p_tuning_v2" and (method.start_task or "").startswith("mpt_"):
-        return "p_tuning_v2_multitask"
-    return "p_tuning_v1" if method.name == "p_tuning" else method.name
+def paper_method(config: Mapping[str, object]) -> str | None:
+    """The method of a trial's config as the papers' cells call it; None: the config names none."""
+    plain = dict(config)
+    for name, fields in method_settings():
+        if all(_agrees(value_at(plain, path), wanted) for path, wanted in fields.items()):
+            return name
+    return TrialFacts(plain).method.name
+
+
+def _agrees(value: object, wanted: str | bool) -> bool:
+    return bool(value) == wanted if isinstance(wanted, bool) else fnmatchcase(str(value), wanted)
 
 
 def _group_key(record: Record, known: dict[str, str]) -> str:

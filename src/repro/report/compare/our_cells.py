@@ -58,7 +58,9 @@ class Ours:
         import statistics
 
         seeds = [[record.seed for record in group.scored] for group in self.groups]
-        same = all(own == seeds[0] and len(part) == len(own) for own, part in zip(seeds, self.parts, strict=True))
+        same = all(
+            numbers == seeds[0] and len(part) == len(numbers) for numbers, part in zip(seeds, self.parts, strict=True)
+        )
         if self.n < 2 or not same:
             return None
         return float(statistics.stdev(self.by_run))

@@ -111,12 +111,12 @@ def answers(all_scores: Iterable[Score]) -> dict[str, list[Score]]:
         by_cell[reported.id].append(score)
         for cell in score.comparison.also:
             by_cell[cell.id].append(replace(score, comparison=_against(cell, score)))
-    return {cell: ranked(found, cell.partition("/")[0]) for cell, found in by_cell.items()}
+    return {cell: ranked(agreeing, cell.partition("/")[0]) for cell, agreeing in by_cell.items()}
 
 
-def ranked(found: Iterable[Score], paper: str) -> list[Score]:
+def ranked(agreeing: Iterable[Score], paper: str) -> list[Score]:
     """Scores that agree with one cell of a paper, the one that answers it first."""
-    return sorted(found, key=lambda s: rank(s.group, paper, s.comparison.summary.n if s.comparison.summary else 0))
+    return sorted(agreeing, key=lambda s: rank(s.group, paper, s.comparison.summary.n if s.comparison.summary else 0))
 
 
 def _against(cell: Reported, score: Score) -> Comparison:

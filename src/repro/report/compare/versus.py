@@ -7,7 +7,7 @@ sides must have been scored on the same data (equal fingerprints).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -251,10 +251,18 @@ def versus(a: str, b: str, results: Path, metric: str | None = None, on_damage: 
     Raises:
         ReproError: a side that selects nothing or too much, or sides that share no task.
     """
-    known = groups(Store(results / "records").records(on_damage))
+    store = Store(results / "records")
+    known = groups(store.records(on_damage, statistics=False))
     left, right = select(known, a), select(known, b)
     tasks = sorted(left.keys() & right.keys())
     if not tasks:
         raise ReproError(f"the two sides share no task: {', '.join(sorted(left))} against {', '.join(sorted(right))}.")
-    pairs = [(left[task], right[task], compare_pair(left[task], right[task], metric)) for task in tasks]
+    sides = [(_with_statistics(left[task], store), _with_statistics(right[task], store)) for task in tasks]
+    pairs = [(a_group, b_group, compare_pair(a_group, b_group, metric)) for a_group, b_group in sides]
     return page([pair for _, _, pair in pairs], total(pairs) if len(pairs) > 1 else None)
+
+
+def _with_statistics(group: Group, store: Store) -> Group:
+    """The group with its records' per-example statistics, most of a store's bytes, which selecting does without."""
+    records = (store.get(record.key) for record in group.records)
+    return replace(group, records=tuple(record for record in records if record is not None))

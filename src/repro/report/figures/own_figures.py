@@ -101,11 +101,11 @@ def _parameters(rows: Sequence[Row]) -> list[Panel]:
     panels = []
     for (task, model, metric, split), methods in sorted(places.items()):
         series = tuple(
-            Series(method, tuple(sorted(_priced(row) for row in found)), ours=True, joined=False)
-            for method, found in sorted(methods.items())
+            Series(method, tuple(sorted(_priced(row) for row in shown)), ours=True, joined=False)
+            for method, shown in sorted(methods.items())
         )
-        if sum(len(one.points) for one in series) > 1:
-            note = _note([row for found in methods.values() for row in found])
+        if sum(len(line.points) for line in series) > 1:
+            note = _note([row for shown in methods.values() for row in shown])
             panels.append(
                 Panel(f"{task}, {model}", "trained parameters", f"{metric} ({split})", series, True, (), note)
             )

@@ -37,9 +37,10 @@ Values are in percent (NIST and CIDEr as printed). `n` is the number of runs wit
 and the interval is the 95 % Student-t interval of their mean. A score of **one run** has no interval. **Collapsed**
 runs (one constant prediction, or none) are in the mean and counted beside it; failed runs have no score, only a count.
 
-Verdicts: *reproduced*: the interval lies within the band around the paper's value; *close*: it crosses an edge of the
-band; *above*, *below*: it lies outside. *Not comparable*: model, method, task, split, metric or a variable differs, or
-we used a part of the data. *Not run*: no score of ours. A stand-in model that no paper used is in no paper's row.
+Verdicts: *reproduced*: the interval lies within the tolerance around the paper's value; *close*: it crosses an edge
+of the tolerance; *above*, *below*: it lies outside. *Not comparable*: model, method, task, split, metric or a variable
+differs, or we used a part of the data. *Not run*: no score of ours. A stand-in model that no paper used is in no
+paper's row.
 """
 
 

@@ -151,7 +151,7 @@ def _of_grid(members: Sequence[Record]) -> SearchSummary:
         keys=tuple(tuple(record.key for record in points[point]) for point in order),
         reported=None,
         at_random=True,
-        seeds=max(len(own) for own in points.values()),
+        seeds=max(len(scores) for scores in points.values()),
     )
     return _with_reported(summary, {record.key: record for record in members})
 

@@ -79,7 +79,7 @@ def _ranges(groups: Sequence[Group]) -> list[str]:
     return texts
 
 
-_FOLLOWS = ("_target_", "model.", "task.", "method.vocabulary_size", "method.uniform_", "method.init_words")
+_FOLLOWS = ("model.", "task.", "method.vocabulary_size", "method.uniform_", "method.init_words")
 """A field that follows from the choice of another one is not a range that was searched."""
 _NAMES = ("model.name", "task.name")
 _MOST_VALUES = 12
@@ -89,7 +89,7 @@ def varied(fields: Sequence[Mapping[str, object]]) -> dict[str, list[str]]:
     """{path: its values} of the fields that differ among settings which all have them, names of groups first."""
     ranges = {}
     for path in dict.fromkeys(path for setting in fields for path in setting):
-        followed = path not in _NAMES and any(path.startswith(mark) or path.endswith(mark) for mark in _FOLLOWS)
+        followed = path not in _NAMES and any(path.startswith(mark) for mark in _FOLLOWS)
         have = [setting[path] for setting in fields if setting.get(path) is not None]
         values = sorted({str(value) for value in have}, key=_by_size)
         if not followed and len(values) > 1:
@@ -175,7 +175,7 @@ def _software(records: Sequence[Record]) -> list[str]:
                 versions[name].add(version)
         if record.provenance.get("python"):
             versions["python"].add(record.provenance["python"])
-    return [f"{name} {', '.join(sorted(own, key=natural))}" for name, own in sorted(versions.items())]
+    return [f"{name} {', '.join(sorted(numbers, key=natural))}" for name, numbers in sorted(versions.items())]
 
 
 def revision(record: Record) -> str:

@@ -171,7 +171,7 @@ def _grey(text: str, cell: TableCell) -> str:
 
 _COLUMNS = [
     *("paper", "exhibit", "edition", "row", "column", "cell", "model", "method", "task", "split", "metric"),
-    *("paper_value", "paper_std", "paper_n", "precision", "ours", "std", "n", "low", "high", "difference", "band"),
+    *("paper_value", "paper_std", "paper_n", "precision", "ours", "std", "n", "low", "high", "difference", "tolerance"),
     *("verdict", "collapsed", "settings", "runs", "caveat"),
 ]
 
@@ -205,5 +205,5 @@ def _csv_row(exhibit: Filled, row: str, column: str, cell: TableCell) -> dict[st
     if comparison is not None and (summary := comparison.summary) is not None:
         values |= {name: scaled(vars(summary)[name]) for name in ("std", "low", "high")}
         values |= {"ours": scaled(summary.mean), "difference": scaled(comparison.difference)}
-        values |= {"band": scaled(comparison.tolerance)}
+        values |= {"tolerance": scaled(comparison.tolerance)}
     return values
