@@ -12,7 +12,8 @@ import pytest
 
 from repro.errors import visible
 from repro.papers import registry
-from repro.report.markdown import csv_text
+from repro.report.compare.versus import versus
+from repro.report.markdown import csv_text, file_names
 from repro.report.pages.contents import contents
 from repro.report.pages.trial_summary import trial_summary
 from repro.report.pages.write import texts, write_report
@@ -130,10 +131,21 @@ def test_names_are_not_files(make: Callable[..., Record]) -> None:
     assert len([name for name in found if name.startswith("tables/ours-") and name.endswith(".csv")]) == len(names)
 
 
-@pytest.mark.parametrize("start", ["=1+1", "+cmd", "-2+3", "@SUM(A1)"])
+@pytest.mark.parametrize("start", ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "\t=1+1"])
 def test_no_cell_of_a_csv_is_a_formula(start: str) -> None:
-    (row,) = list(csv.reader(io.StringIO(csv_text(["a", "b", "c"], [[start, -1.5, "–"]]))))[1:]
-    assert row == [f"'{start}", "-1.5", "–"]
+    head, row = csv.reader(io.StringIO(csv_text([start, "b", "c"], [[start, -1.5, "–"]])))
+    assert row == [f"'{start}", "-1.5", "–"] and head[0] == f"'{start}"
+
+
+def test_equal_titles_are_files_of_their_own() -> None:
+    assert len(set(file_names("search", ["cb", "cb", "cb", "CB", "甲"], str))) == 5
+
+
+def test_a_task_of_versus_stays_one_cell_and_is_seen(make: Callable[..., Record], tmp_path: Path) -> None:
+    for length in (5, 6):
+        change = {"task.name": "a|b\u202e", "task.paper_name": None, "method.length": length}
+        Store(tmp_path / "records").put(make(1, 50.0, change=change))
+    assert "| a\\|b&lt;U+202E&gt; |" in versus("method.length=5", "method.length=6", tmp_path)
 
 
 @pytest.mark.parametrize("character", ["\u202e", "\u200b", "\x1b", "\ufeff", "\u2066", "\x07", "\x9b"])

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from repro.errors import visible
@@ -35,7 +36,7 @@ def csv_text(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     """CSV with numbers of up to six digits, empty where there is none. To a spreadsheet no text is a formula."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(head)
+    writer.writerow([_cell(name) for name in head])
     for line in lines:
         writer.writerow([_cell(value) for value in line])
     return stream.getvalue()
@@ -44,19 +45,22 @@ def csv_text(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
 def _cell(value: object) -> object:
     if isinstance(value, str):
         value = visible(value)
-        return f"'{value}" if value.startswith(_FORMULA) and value != MISSING else value
+        return f"'{value}" if value.lstrip().startswith(_FORMULA) else value
     return round(value, 6) if isinstance(value, float) else value
 
 
 def file_names(prefix: str, titles: Sequence[str], shown: Callable[[str], str]) -> list[str]:
     """A file name for each title: what `shown` leaves of it in Latin letters and digits, and where that is nothing, or
-    the name of another one, a hash of the title."""
+    the name of another one, a hash of the title; equal titles are numbered."""
     plain = [re.sub(r"[^a-z0-9]+", "-", shown(title).lower()).strip("-")[:100] for title in titles]
-    names = []
+    uses: Counter[str] = Counter()
+    names: list[str] = []
     for title, text in zip(titles, plain, strict=True):
         if not text or plain.count(text) > 1:
             text = f"{text}-{hashlib.sha256(title.encode()).hexdigest()[:6]}".strip("-")
-        names.append(f"{prefix}-{text}")
+        name = f"{prefix}-{text}"
+        uses[name] += 1
+        names.append(name if uses[name] == 1 else f"{name}-{uses[name]}")
     return names
 
 

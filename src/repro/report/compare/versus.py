@@ -16,6 +16,7 @@ from repro.metrics.registry import build_metric
 from repro.papers import statistics
 from repro.papers.statistics import Aggregated, MeanDifference, PairedDifference, Summary
 from repro.report.compare.groups import Group, groups
+from repro.report.markdown import escaped_table
 from repro.store.damage import OnDamage
 from repro.store.record import Record
 from repro.store.store import Store
@@ -202,8 +203,7 @@ def total(pairs: Sequence[tuple[Group, Group, PairedComparison]]) -> Total:
 def page(pairs: Sequence[PairedComparison], totals: Total | None) -> str:
     """The rows as a Markdown table, and the totals."""
     head = ["task", "metric", "a", "b", "a - b", "seeds", "test set", "both", "p (both)", "notes"]
-    lines = [head, ["---"] * len(head), *(_row(pair) for pair in pairs)]
-    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    text = escaped_table(head, map(_row, pairs))
     text += (
         "\nIntervals of 95 %: other seeds (Welch), another test set (paired bootstrap over examples), both together.\n"
     )

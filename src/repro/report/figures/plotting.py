@@ -266,8 +266,8 @@ def _accessible(svg: str, figure: Figure, made_from: str) -> str:
     svg = re.sub(r"<style[^>]*>.*?</style>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
-    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
-    svg = re.sub(r' style="([^"]*)"', lambda match: _attributes(match[1]), svg)
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r' style="([^"]*)"', lambda found: _attributes(found[1]), svg)
     named = (
         f' data-digest="{made_from}" role="img" aria-labelledby="{figure.name}-title {figure.name}-description">'
         f'<title id="{figure.name}-title">{escape(figure.title)}</title>'
@@ -279,15 +279,15 @@ def _accessible(svg: str, figure: Figure, made_from: str) -> str:
 
 def _attributes(style: str) -> str:
     """`fill: none; font: 8px 'DejaVu Sans'` as attributes; the short form of a font is taken apart."""
-    attributes = []
+    found = []
     for part in style.split(";"):
         name, _, value = (text.strip() for text in part.partition(":"))
         if name == "font":
             *words, _ = value.partition("px")[0].split()
             size = value.partition("px")[0].split()[-1]
-            attributes.append(f'font-size="{size}px" font-family="DejaVu Sans, Verdana, sans-serif"')
-            attributes += [f'font-style="{word}"' for word in words if word == "italic"]
-            attributes += [f'font-weight="{word}"' for word in words if word in ("bold", "700")]
+            found.append(f'font-size="{size}px" font-family="DejaVu Sans, Verdana, sans-serif"')
+            found += [f'font-style="{word}"' for word in words if word == "italic"]
+            found += [f'font-weight="{word}"' for word in words if word in ("bold", "700")]
         elif name:
-            attributes.append(f'{name}="{value}"')
-    return "".join(f" {text}" for text in attributes)
+            found.append(f'{name}="{value}"')
+    return "".join(f" {text}" for text in found)
