@@ -281,3 +281,28 @@ def test_the_authors_released_prompts(name, tmp_path):
     assert float(prompt.std()) == pytest.approx(std, abs=0.06) and float(prompt.abs().max()) == pytest.approx(
         largest, abs=0.6
     )
+
+
+@pytest.mark.parametrize("kind", ["prefix through an MLP", "P_TUNING"])
+def test_what_pefts_encoders_make_is_imported(kind, tmp_path, cli):
+    """peft stores the folded rows, whatever made them."""
+    import peft
+    import torch
+    from safetensors.torch import load_file
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=32, n_head=4, vocab_size=64, n_positions=64))
+    shared = {"task_type": "CAUSAL_LM", "num_virtual_tokens": 3, "encoder_hidden_size": 16}
+    if kind == "P_TUNING":
+        config, method, name = peft.PromptEncoderConfig(**shared), "prompt_tuning", "prompt"
+    else:
+        config, method = peft.PrefixTuningConfig(**shared, prefix_projection=True), "prefix_tuning"
+        name = "decoder.prefix"
+    made = peft.get_peft_model(model, config)
+    made.save_pretrained(tmp_path / "theirs", safe_serialization=True)
+    done = cli("import", "theirs", "--method", method, "--out", "ours.safetensors")
+    assert done.code == 0, done.err
+    (tensor,) = [value for key, value in load_file(tmp_path / "ours.safetensors").items() if key == name]
+    with torch.no_grad():
+        wanted = made.get_prompt_embedding_to_save("default")
+    assert torch.equal(tensor[0], wanted.view_as(tensor[0]))

@@ -341,3 +341,10 @@ def test_tags_without_a_type(tmp_path):
     (tmp_path / "train.txt").write_text("Ann B\nLee I\nran O\n\n")
     task = tagging(tmp_path, labels=[], options={"labels_from": "train"})
     assert task.examples("train")[0].references == (["B", "I", "O"],) and task.labels == ("O", "B", "I")
+
+
+def test_comment_lines_are_left_out(tmp_path):
+    (tmp_path / "train.txt").write_text("# sent_id = 1\nAnn\tB-PER\n# text = x\nran\tO\n\n# sent_id = 2\n#\tO\n\n")
+    options = {"labels_from": "train", "separator": "\t", "comments": "# "}
+    examples = tagging(tmp_path, labels=[], options=options).examples("train")
+    assert [example.fields["words"] for example in examples] == [("Ann", "ran"), ("#",)]

@@ -74,10 +74,10 @@ def _peft(source: Path, method: str, wanted: str) -> Tensor:
         raise DataError(f"{file}: its tensors are {', '.join(tensors)}: a peft prompt has prompt_embeddings [P, D].")
     rows = prompts[0].float()
     about = _config_beside(file)
-    if about.get("peft_type") not in (None, wanted):
+    # peft stores what its encoders make (the MLP of prefix_projection, P_TUNING's): the rows that enter the model.
+    alike = (None, wanted, "P_TUNING" if wanted == "PROMPT_TUNING" else wanted)
+    if about.get("peft_type") not in alike:
         raise DataError(f"{file}: its peft_type is {about['peft_type']}, for {method} it must be {wanted}.")
-    if about.get("prefix_projection"):
-        raise DataError(f"{file}: it goes through peft's MLP (prefix_projection). Save the prefix that the MLP makes.")
     twice = about.get("task_type") == "SEQ_2_SEQ_LM" and about.get("num_transformer_submodules", 2) == 2
     return rows[: len(rows) // 2] if twice and wanted == "PROMPT_TUNING" else rows  # the rest is never read
 

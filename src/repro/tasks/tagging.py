@@ -42,6 +42,7 @@ class Tagging(FileTask):
         separator: between the columns of a line (default: one space).
         token_column, tag_column: from 0, or negative from the end (default: first and last).
         labels_from: train, where the config lists no labels.
+        comments: lines that begin with this text are left out ("# ", say); null (default): every line counts.
         scheme: IOB2 rewrites tags in which an I- may begin a span (IOB1) as IOB2; null (default) keeps the file's.
         drop_unclosed: leave out the last sentence where no blank line follows it, as P-Tuning v2's loaders of CoNLL04
             and OntoNotes do (default: it is kept, and the record says so).
@@ -64,6 +65,7 @@ class Tagging(FileTask):
         token_column: int = 0,
         tag_column: int = -1,
         labels_from: str | None = None,
+        comments: str | None = None,
         scheme: str | None = None,
         drop_unclosed: bool = False,
         hub_column: str = "tags",
@@ -73,7 +75,7 @@ class Tagging(FileTask):
         """Raises ConfigError: labels without O or with repeats, an unknown scheme, or columns that are no numbers."""
         super().__init__(section)
         self._take_labels(labels_from)
-        self._scheme = scheme
+        self._scheme, self._comments = scheme, comments
         require_one_of("task.options.scheme", scheme, (None, "IOB2"))
         self._drop_unclosed, self._separator, self._columns = drop_unclosed, separator, (token_column, tag_column)
         if not separator or not all(isinstance(column, int) for column in self._columns):
@@ -137,6 +139,8 @@ class Tagging(FileTask):
     def _file_sentences(self, split: str) -> tuple[list[Sentence], list[str]]:
         """And what the official loader does otherwise at the end of the file."""
         lines = read_lines(self._source.file(split))
+        if self._comments:
+            lines = [(where, line) for where, line in lines if not line.startswith(self._comments)]
         sentences = read_sentences(lines, self._listed, self._separator, *self._columns)
         if not sentences or _ends_sentence(lines[-1][1]):
             return sentences, []
