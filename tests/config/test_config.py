@@ -316,7 +316,7 @@ REFUSED = [
     ("ablation=nope", "ablation=nope: ", "there is no such file", "Choose one"),
     ("hydra/launcher=nope", "hydra/launcher=nope: ", "allowed are basic", "Choose one"),
     ("model=3", "a config group takes the name of a file", "Got int", "such as model=tiny-bert"),
-    ("seed", "'seed'", "missing EQUAL", "--help"),
+    ("seed", "'seed'", "key=value", "--help"),
     ("seed=1,2", "seed=1,2", "add --multirun", "--help"),
     ("trainer.steps=${nope}", "trainer.steps", "'nope' not found", "--help"),
 ]

@@ -45,7 +45,6 @@ def test_a_metric_of_somebody_else() -> None:
     [
         ({"name": "e2e_blue"}, "metric=e2e_blue: must be one of accuracy"),
         ({"name": "java"}, "metric=java: must be one of"),  # a module that registers none
-        ({"name": "f1_macro"}, "takes the options classes; missing: classes"),
         ({"name": "e2e_bleu", "size": 3}, "takes the options none; unknown: size"),
         ({"name": "meteor", "text": "words"}, "allowed are ptb, webnlg, as_is"),
         ({"path": "chrf"}, "give its name"),

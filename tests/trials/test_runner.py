@@ -63,7 +63,7 @@ def test_bad_data_is_refused_before_torch_with_file_and_line(python, trial_argum
 
     broken = damage("superglue/RTE/train.jsonl", 3, '{"premise": "x"')
     label = damage("superglue/CB/val.jsonl", 2, '{"premise": "a", "hypothesis": "b", "label": "maybe", "idx": 1}')
-    tag = damage("conll04/test.txt", 2, "Lee I-Nobody")
+    tag = damage("conll04/test.txt", 2, "Lee x I-Nobody")
     pipe = damage("e2e/src1_valid.txt", 4, "name : Inn 1 | Type : pub Inn 1 is a pub .")
     (own_data / "superglue/COPA/val.jsonl").unlink()
     here = f"paths.data_root={own_data}"

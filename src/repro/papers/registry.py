@@ -38,22 +38,12 @@ SCORE_KINDS = ("result", "author_rerun", "other_paper", "released_artifact")
 PRECISIONS = ("exact", "figure", "text")
 """As printed | read off a plot, with the reading error `plus_minus` | from running text."""
 
+_VALIDATION = "validation, dev, squad v1.1 validation, glue validation, superglue dev, superglue validation"
 _SPLITS = {
     "train": "train",
-    "validation": "validation",
-    "dev": "validation",
-    "squad v1.1 validation": "validation",
+    **dict.fromkeys((*_VALIDATION.split(", "), "superglue validation (dev)", "dev (best epoch)"), "validation"),
     # Sets of another domain than the one trained on: our tasks have them as `test`, the trained one's as `validation`.
-    "mrqa 2019 ood dev": "test",
-    "glue mrpc validation": "test",
-    "glue qqp validation": "test",
-    "glue validation": "validation",
-    "superglue dev": "validation",
-    "superglue validation": "validation",
-    "superglue validation (dev)": "validation",
-    "dev (best epoch)": "validation",
-    "test": "test",
-    "test-all": "test",
+    **dict.fromkeys(("mrqa 2019 ood dev", "glue mrpc validation", "glue qqp validation", "test", "test-all"), "test"),
 }
 _SUBSETS = {"test-seen": "test_seen", "test-unseen": "test_unseen"}
 """WebNLG: parts of a split. Not a split of ours; comparable with a record that has exactly this key."""
