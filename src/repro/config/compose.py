@@ -150,7 +150,7 @@ def _quoting(override: str) -> str:
     """What to do about a value that Hydra's grammar cannot read: characters such as = ( [ { # ~ , need quotes."""
     key, equals, value = override.partition("=")
     if not equals:
-        return f"{override!r} is no override. Write key=value."
+        return f"{override!r} is no override. Write key=value (`repro run --help` lists groups and keys)."
     inner = value.strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
     quoted = f"{key}='{inner}'"
     whole = f'"{quoted}"' if '"' not in quoted and "$" not in quoted else shlex.quote(quoted)
