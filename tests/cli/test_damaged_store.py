@@ -50,6 +50,7 @@ def test_a_damaged_record_blocks_nothing(words: tuple[str, ...], store: tuple[Pa
     [
         ("predict", "--inputs", "x", "--batch-size", "0"),
         ("predict", "--inputs", "x", "--batch-size", "-3"),
+        ("predict", "--inputs", "x", "--batch-size", "many"),
         ("ensemble", "a", "--batch-size", "0"),
         ("neighbours", "a", "--top", "0"),
         ("watch", "--every", "nan"),

@@ -211,9 +211,14 @@ def test_words_that_truncation_cut_are_left_out_of_the_gold() -> None:
     examples = [Example(str(i), {}, (tags,)) for i, tags in enumerate(gold)]
     found = score(ToyTask("tagging", metrics=(SpanF1(),)), examples, [["B-X", "I-X", "O"], ["O", "B-X"]])
     assert found.values["span_f1"] == 100.0 and found.cut == 1
+    # Over all gold words: 2 spans predicted, both right, of 3.
+    assert found.uncut == {"span_f1": pytest.approx(100 * 2 * 2 / (2 + 3))}
     assert found.statistics["span_f1"] == [[1, 1, 1], [1, 1, 1]]
     found = score(ToyTask("tagging", metrics=(SpanF1(),)), examples, [[], ["O", "B-X"]])
     assert found.statistics["span_f1"] == [[0, 0, 0], [1, 1, 1]] and found.cut == 4
+    task = ToyTask("tagging", metrics=(SpanF1(),))
+    assert score(task, examples, gold).uncut == {}, "nothing was cut"
+    assert score(task, examples, [[], gold[1]], "span_f1").uncut == {}, "not while checkpoints are compared"
 
 
 def test_a_sentence_over_the_limit_is_predicted_as_far_as_it_was_read() -> None:

@@ -17,15 +17,21 @@ if TYPE_CHECKING:
 
 def count(text: str) -> int:
     """A whole number of at least 1, as an argument's type."""
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number of at least 1")
     return number
 
 
 def positive(text: str) -> float:
     """A finite number above 0, as an argument's type."""
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text}: must be a number above 0")
     return number

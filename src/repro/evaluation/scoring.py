@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -64,12 +64,12 @@ def score(
         values[TASK_SCORE] = task_score(names, values)
     cut = sum(_length(e.references[0]) - _length(g[0]) for e, g in zip(examples, golds, strict=True))
     collapsed = degenerate_output(predictions, golds)
-    uncut = _over_all_words(task, examples, predictions) if cut else {}
+    uncut = _over_all_words(task, examples, predictions, values) if cut and selection is None else {}
     return Evaluation(values, statistics, list(predictions), collapsed, cut, missing, uncut)
 
 
-def _over_all_words(task: Task, examples: Sequence[Example], predictions: Sequence[object]) -> Values:
-    """The task's metrics with `O` for every word that was cut off."""
+def _over_all_words(task: Task, examples: Sequence[Example], predictions: Sequence[object], values: Values) -> Values:
+    """The metrics that gave `values`, with `O` for every word that was cut off."""
     filled = [
         [*prediction, *[OUTSIDE] * (_length(example.references[0]) - len(prediction))]
         if isinstance(prediction, list)
@@ -77,10 +77,11 @@ def _over_all_words(task: Task, examples: Sequence[Example], predictions: Sequen
         for example, prediction in zip(examples, predictions, strict=True)
     ]
     golds = [tuple(example.references) for example in examples]
-    values: Values = {}
+    uncut: Values = {}
     for metric in every_metric(task):
-        values |= scored(metric, examples, filled, golds)[0]
-    return values
+        if values.keys() >= set(metric.outputs):  # one that this machine cannot compute gave none
+            uncut |= scored(metric, examples, filled, golds)[0]
+    return uncut
 
 
 def higher_is_better(task: Task, value_name: str) -> bool:
@@ -119,15 +120,15 @@ def _score_parts(task: Task, examples: Sequence[Example], predictions: Sequence[
         means += [task_score(names, scores.values)] if all(key in scores.values for key in names) else []
         collapsed += [f"{name}: {scores.collapsed}"] if scores.collapsed else []
         cut += scores.cut
+        mixture.uncut.update({f"{name}.{key}": value for key, value in scores.uncut.items()})
     values = mixture.values
     if len(means) == len(task.parts):
         values = {"average": sum(means) / len(means), **values}
     else:
         reasons = "; ".join(dict.fromkeys(mixture.missing.values()))
         mixture.missing["average"] = f"a part has no value: {reasons}"
-    return Evaluation(
-        values, mixture.statistics, mixture.predictions, "; ".join(collapsed) or None, cut, mixture.missing
-    )
+    reason = "; ".join(collapsed) or None
+    return replace(mixture, values=values, collapsed=reason, cut=cut)
 
 
 def subsets(split: str, examples: Sequence[Example]) -> dict[str, list[int]]:

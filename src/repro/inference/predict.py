@@ -135,14 +135,14 @@ def _note_cut(line: Input, prompt: Prompt) -> None:
         DataError: words that would have no tag.
     """
     longest = prompt.trial.config.task.max_input_length
-    said = (
+    problem = (
         f"{line.where}: the input is longer than the {longest} tokens that this prompt was trained with "
         "(task.max_input_length)"
     )
     if prompt.task.format == "tagging":
-        raise DataError(f"{said}, so its last words would have no tag. Split it into several lines.")
+        raise DataError(f"{problem}, so its last words would have no tag. Split it into several lines.")
     if prompt.task.format != "span":
-        print_line(f"repro: {said}: the rest of it is not read", sys.stderr)
+        print_line(f"repro: {problem}: the rest of it is not read", sys.stderr)
 
 
 def in_words(answer: object, task: Task) -> object:

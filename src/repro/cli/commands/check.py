@@ -1,5 +1,7 @@
-"""The papers' claims as predicates, on the papers' own numbers and on ours. Exit code 1: a claim fails
-on ours, or a record is damaged."""
+"""The papers' claims as predicates, on the papers' own numbers and on ours.
+
+Exit code 1: a claim fails on ours, or a record is damaged.
+"""
 
 from __future__ import annotations
 
